@@ -1,0 +1,103 @@
+use std::{fmt, sync::Arc};
+
+use async_trait::async_trait;
+
+use crate::{
+    Address, Capabilities, Channel, Events, Outgoing, Position, Publication, Receipt, Result,
+};
+
+/// The static record by which a backend is found and opened: `pub static DRIVER: … ` in each backend crate.
+#[async_trait]
+pub trait Driver: fmt::Debug + Send + Sync {
+    /// The address schemes it answers to, the usual one first; that one is also its name in errors.
+    fn schemes(&self) -> &'static [&'static str];
+
+    /// What it promises; the same for every address.
+    fn capabilities(&self) -> Capabilities;
+
+    /// Connects one instance. Called once a process (tests: several times, each an instance of its own), on the
+    /// runtime that the backend's tasks are to live on.
+    ///
+    /// When it returns, every publication that anybody publishes from now on to a channel of interest reaches
+    /// `events`. Must end within 15 s: `Unavailable` where the broker can't be reached, `Config` where the
+    /// address, a credential, a certificate or the broker's settings are wrong. It doesn't retry for longer; the
+    /// caller decides.
+    async fn open(&self, address: &Address) -> Result<Opened>;
+}
+
+/// One instance's connection to its broker.
+#[derive(Debug)]
+pub struct Opened {
+    /// To publish, and to state interest.
+    pub backplane: Arc<dyn Backplane>,
+    /// What arrives. Must be read: a full queue stops the backend from reading its broker.
+    pub events: Events,
+}
+
+/// A broker, seen by one instance. Object-safe, since the broker is chosen at run time; nothing here is called per
+/// delivered message.
+///
+/// A backend reconnects and resumes by itself, for ever, with a bounded and jittered delay, and says
+/// `Event::Down` and `Event::Up`. It never retries a publish: the hub does, with the same id.
+#[async_trait]
+pub trait Backplane: fmt::Debug + Send + Sync {
+    /// Publishes a batch: one result per item, in the items' order; items fail singly.
+    ///
+    /// May be called from several tasks at once. Keeps the order within a call and across the calls that one
+    /// task makes one after another. Returns when the broker has answered for every item, or after 5 s, with
+    /// `Unknown` for what was handed over without an answer and `Unavailable` for what surely never left. May be
+    /// cancelled: what was handed over may still be published.
+    ///
+    /// Errors per item: `Unavailable`, `Unknown`, `Rejected` (payload over `max_payload`, a name that the
+    /// broker can't carry exactly; nothing else of the batch is touched), `Closed`.
+    async fn publish(&self, batch: Vec<Outgoing>) -> Vec<Result<Receipt>>;
+
+    /// Adds channels to this instance's interest; adding one twice is the same as once. On return, what is
+    /// published from now on to these channels arrives; more may arrive, as may other channels.
+    ///
+    /// Called by one task of the hub. While the broker is away it returns `Unavailable`, and the channels are
+    /// subscribed on reconnection all the same. `Rejected`: a name that the broker can't carry; then none of
+    /// the call's channels is added. A backend with `Interest::Everything` returns at once. At most 5 s.
+    async fn subscribe(&self, channels: &[Channel]) -> Result<()>;
+
+    /// Removes channels from this instance's interest; removing one that is not there does nothing. Where
+    /// interest is routed, nothing of these channels arrives once it has returned and the events queued before
+    /// are taken. Called by one task of the hub. At most 5 s.
+    async fn unsubscribe(&self, channels: &[Channel]) -> Result<()>;
+
+    /// Which ordered part of the log a channel belongs to; `None` where there are no positions. Pure computation,
+    /// called by the hub for every subscription. Changes only together with the epoch.
+    fn lane(&self, channel: &str) -> Option<u32>;
+
+    /// Reading back; `None` where there is no replay, known from the start and the same for ever.
+    fn history(&self) -> Option<&dyn History>;
+
+    /// Ends everything: connections closed, what the backend created for this instance alone removed from the
+    /// broker, pending calls answered (`Closed`, or `Unknown` for a publish on its way), events ended. The
+    /// events that were queued may still be taken. Within 5 s, also while blocked on a full event queue; a
+    /// second call returns at once.
+    async fn close(&self);
+}
+
+/// Reads a channel's past from the broker's log.
+#[async_trait]
+pub trait History: Send + Sync {
+    /// Up to `limit` publications of `channel` after `after` (exclusive), oldest first; without `after` from the
+    /// oldest that is kept.
+    ///
+    /// May be called from several tasks at once, and cancelled. At most 5 s. Errors: `PositionLost` where the
+    /// log no longer reaches back to `after`, or `after` is of another epoch or ahead of the log's end;
+    /// `Unavailable`; `Closed`.
+    async fn read(&self, channel: &Channel, after: Option<Position>, limit: usize) -> Result<Page>;
+}
+
+/// A stretch of a channel's past.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// Oldest first.
+    pub publications: Vec<Publication>,
+    /// Everything of the channel up to here is in this page: what to give as `after` for the next.
+    pub upto: Option<Position>,
+    /// Whether there is more now.
+    pub more: bool,
+}

@@ -1,0 +1,88 @@
+use std::fmt;
+
+use tokio::sync::mpsc;
+
+use crate::{Channel, Position, Publication};
+
+/// What a backend tells its hub, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// Messages in the order of the broker, as many as were there. Never empty.
+    Published(Vec<Publication>),
+    /// Everything up to this position of its lane has been seen, also if none of it was for anybody here. Log
+    /// backends send one for each lane right after `open`, and then each second for a lane that moved.
+    Progress(Position),
+    /// Messages may have been missed. Comes **before** the first message after the hole.
+    Gap {
+        /// Whose messages.
+        scope: Scope,
+        /// Why.
+        cause: GapCause,
+    },
+    /// Nothing arrives any more until [`Event::Up`]; the reason, for people, without secrets. The backend is
+    /// reconnecting.
+    Down(String),
+    /// Messages arrive again. Sent only after a [`Event::Down`].
+    Up,
+}
+
+/// Whose messages a gap concerns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Every channel.
+    All,
+    /// Every channel of one lane.
+    Lane(u32),
+    /// These channels.
+    Channels(Vec<Channel>),
+}
+
+/// Why messages may have been missed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum GapCause {
+    /// The connection was lost, and the broker keeps nothing for those that are away.
+    ConnectionLost,
+    /// The broker or this instance dropped messages because it could not take them fast enough.
+    Overflow,
+    /// The log no longer reaches back to where this instance stopped reading.
+    Trimmed,
+    /// The log is another one: recreated, rolled back or repartitioned. Positions start a new epoch.
+    LogReplaced,
+    /// This instance's queue at the broker is gone or was cut.
+    QueueLost,
+    /// The broker delivered bytes that can't be read as a message.
+    Undecodable,
+}
+
+impl GapCause {
+    /// The cause as clients read it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ConnectionLost => "connection_lost",
+            Self::Overflow => "overflow",
+            Self::Trimmed => "trimmed",
+            Self::LogReplaced => "log_replaced",
+            Self::QueueLost => "queue_lost",
+            Self::Undecodable => "undecodable",
+        }
+    }
+}
+
+impl fmt::Display for GapCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The backend's end of an event queue.
+pub type EventSender = mpsc::Sender<Event>;
+
+/// The hub's end of an event queue; it ends (`None`) once the backend is closed and all events are taken.
+pub type Events = mpsc::Receiver<Event>;
+
+/// A bounded event queue. `capacity` counts events, so batches: a backend that waits here stops reading from its
+/// broker, which is how a slow hub is felt by the broker instead of by this process's memory.
+pub fn events(capacity: usize) -> (EventSender, Events) {
+    mpsc::channel(capacity)
+}

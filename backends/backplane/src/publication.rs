@@ -1,0 +1,109 @@
+use std::{fmt, str::FromStr, sync::Arc};
+
+use bytes::Bytes;
+
+use crate::Position;
+
+/// A topic name. Any UTF-8 text as far as the contract goes; the hub is stricter towards its clients. Names that
+/// begin with `$hubplane/` are the hub's own.
+pub type Channel = Arc<str>;
+
+/// Tells a publication from its retry: at most 64 bytes of printable ASCII, chosen by the publisher.
+pub type MessageId = Arc<str>;
+
+/// The broker's own headers besides hubplane's: names and values as text.
+pub type Tags = Vec<(Arc<str>, Arc<str>)>;
+
+/// Who published, and its running number, so that receivers can see a hole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Origin {
+    /// Random, new at each start of a hub process.
+    pub id: u128,
+    /// Counts this origin's publications in one lane, from 1.
+    pub number: u64,
+}
+
+/// `id.number`, both hexadecimal.
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:x}.{:x}", self.id, self.number)
+    }
+}
+
+impl FromStr for Origin {
+    type Err = std::num::ParseIntError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (id, number) = text.split_once('.').unwrap_or((text, ""));
+        Ok(Self {
+            id: u128::from_str_radix(id, 16)?,
+            number: u64::from_str_radix(number, 16)?,
+        })
+    }
+}
+
+/// One message as an instance receives it from the broker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Publication {
+    /// Where it was published.
+    pub channel: Channel,
+    /// The bytes, exactly as published.
+    pub data: Bytes,
+    /// Its place in the log; `None` on brokers without one.
+    pub position: Option<Position>,
+    /// `None` where an outside producer gave none.
+    pub id: Option<MessageId>,
+    /// `None` where it was not published by a hub.
+    pub origin: Option<Origin>,
+    /// The other headers.
+    pub tags: Tags,
+}
+
+/// One message to publish.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outgoing {
+    /// Where to.
+    pub channel: Channel,
+    /// The bytes; backends never look inside.
+    pub data: Bytes,
+    /// Travels in the broker's own headers.
+    pub id: Option<MessageId>,
+    /// Travels in the broker's own headers.
+    pub origin: Option<Origin>,
+    /// Travel as the broker's own headers.
+    pub tags: Tags,
+}
+
+impl Outgoing {
+    /// A message without metadata: on every broker its plain form.
+    pub fn new(channel: impl Into<Channel>, data: impl Into<Bytes>) -> Self {
+        Self {
+            channel: channel.into(),
+            data: data.into(),
+            id: None,
+            origin: None,
+            tags: Tags::new(),
+        }
+    }
+}
+
+/// What the broker's acknowledgement of a publication means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Receipt {
+    /// In the log, at this place.
+    Stored(Position),
+    /// The broker has it and answered so, but tells no place.
+    Accepted,
+    /// Handed over; this broker's protocol has no answer.
+    Sent,
+}
+
+impl Receipt {
+    /// The place in the log, where there is one.
+    pub const fn position(&self) -> Option<Position> {
+        match self {
+            Self::Stored(position) => Some(*position),
+            Self::Accepted | Self::Sent => None,
+        }
+    }
+}

@@ -1,0 +1,223 @@
+use std::{env, fmt::Display, fs, str::FromStr, time::Duration};
+
+use crate::{Address, Error, ErrorKind, Result, Secret};
+
+/// Reads the keys of an address: each asked for once, then [`Settings::finish`] refuses what nobody asked for.
+#[derive(Debug)]
+pub struct Settings<'a> {
+    address: &'a Address,
+    backend: &'static str,
+    asked: Vec<&'static str>,
+    prefixes: Vec<&'static str>,
+}
+
+impl<'a> Settings<'a> {
+    pub(crate) const fn new(address: &'a Address, backend: &'static str) -> Self {
+        Self {
+            address,
+            backend,
+            asked: Vec::new(),
+            prefixes: Vec::new(),
+        }
+    }
+
+    /// A `Config` error of this backend.
+    pub fn wrong(&self, message: impl Into<String>) -> Error {
+        Error::new(ErrorKind::Config, self.backend, message)
+    }
+
+    /// A text; an empty one is an error.
+    pub fn text(&mut self, key: &'static str) -> Result<Option<&'a str>> {
+        self.asked.push(key);
+        match self.address.params().iter().find(|(known, _)| known == key) {
+            Some((_, value)) if value.is_empty() => {
+                Err(self.wrong(format!("the key {key:?} has no value")))
+            }
+            found => Ok(found.map(|(_, value)| value.as_str())),
+        }
+    }
+
+    /// A number, or whatever else can be read from text.
+    pub fn parsed<T: FromStr<Err: Display>>(&mut self, key: &'static str) -> Result<Option<T>> {
+        let Some(text) = self.text(key)? else {
+            return Ok(None);
+        };
+        match text.parse() {
+            Ok(value) => Ok(Some(value)),
+            Err(error) => Err(self.wrong(format!("{text:?} is no value for {key:?}: {error}"))),
+        }
+    }
+
+    /// `true` or `false`; a key alone is an error.
+    pub fn flag(&mut self, key: &'static str) -> Result<Option<bool>> {
+        self.parsed(key)
+    }
+
+    /// A duration with its unit: `250ms`, `5s`, `10m`, `24h`, `7d`.
+    pub fn duration(&mut self, key: &'static str) -> Result<Option<Duration>> {
+        let Some(text) = self.text(key)? else {
+            return Ok(None);
+        };
+        let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+        let (number, unit) = text.split_at(digits);
+        let scale = match unit {
+            "ms" => 1,
+            "s" => 1_000,
+            "m" => 60_000,
+            "h" => 3_600_000,
+            "d" => 86_400_000,
+            _ => 0,
+        };
+        match number
+            .parse::<u64>()
+            .ok()
+            .and_then(|n| n.checked_mul(scale))
+        {
+            Some(millis) if scale > 0 => Ok(Some(Duration::from_millis(millis))),
+            _ => Err(self.wrong(format!(
+                "{text:?} is no duration for {key:?}; write 250ms, 5s, 10m, 24h or 7d"
+            ))),
+        }
+    }
+
+    /// A secret: `env:NAME` reads the environment, `file:PATH` a file (its last newline dropped), all else is
+    /// the secret itself.
+    pub fn secret(&mut self, key: &'static str) -> Result<Option<Secret>> {
+        let Some(text) = self.text(key)? else {
+            return Ok(None);
+        };
+        self.resolved(key, text).map(|text| Some(Secret::new(text)))
+    }
+
+    /// The password: behind the user name, or by the key `password`; both is an error.
+    pub fn password(&mut self) -> Result<Option<Secret>> {
+        let by_key = self.secret("password")?;
+        match (self.address.inline_password(), by_key) {
+            (Some(_), Some(_)) => Err(self.wrong(
+                "the password is given twice, behind the user name and by the key \"password\"",
+            )),
+            (inline, by_key) => Ok(by_key.or_else(|| inline.cloned())),
+        }
+    }
+
+    /// All keys that begin with `prefix`, without it, for settings that are passed through; `env:` and `file:`
+    /// values are resolved.
+    pub fn with_prefix(&mut self, prefix: &'static str) -> Result<Vec<(&'a str, String)>> {
+        self.prefixes.push(prefix);
+        let all = self.address.params().iter();
+        all.filter_map(|(key, value)| Some((key.strip_prefix(prefix)?, value)))
+            .map(|(key, value)| Ok((key, self.resolved(key, value)?)))
+            .collect()
+    }
+
+    /// Ends the reading: an error for a key that was not asked for.
+    pub fn finish(self) -> Result<()> {
+        let known = |key: &str| {
+            self.asked.contains(&key) || self.prefixes.iter().any(|p| key.starts_with(p))
+        };
+        let Some((key, _)) = self.address.params().iter().find(|(key, _)| !known(key)) else {
+            return Ok(());
+        };
+        let mut keys: Vec<_> = self.asked.iter().map(|&key| key.to_owned()).collect();
+        keys.extend(self.prefixes.iter().map(|prefix| format!("{prefix}*")));
+        let list = if keys.is_empty() {
+            "none".to_owned()
+        } else {
+            keys.join(", ")
+        };
+        Err(self.wrong(format!(
+            "there is no address key {key:?}; the keys are: {list}"
+        )))
+    }
+
+    fn resolved(&self, key: &str, text: &str) -> Result<String> {
+        if let Some(name) = text.strip_prefix("env:") {
+            return env::var(name).map_err(|error| {
+                self.wrong(format!(
+                    "{key:?} is to come from the environment variable {name}"
+                ))
+                .with_source(error)
+            });
+        }
+        let Some(path) = text.strip_prefix("file:") else {
+            return Ok(text.to_owned());
+        };
+        match fs::read_to_string(path) {
+            Ok(text) => Ok(text
+                .strip_suffix('\n')
+                .unwrap_or(&text)
+                .trim_end_matches('\r')
+                .to_owned()),
+            Err(error) => Err(self
+                .wrong(format!("{key:?} is to come from the file {path}"))
+                .with_source(error)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(query: &str) -> Address {
+        format!("x://u:inline@h?{query}").parse().unwrap()
+    }
+
+    #[test]
+    fn values_are_read_by_kind() {
+        let address = address("a=text&n=7&f=true&d=250ms&k.one=1");
+        let mut settings = address.settings("x");
+        assert_eq!(settings.text("a").unwrap(), Some("text"));
+        assert_eq!(settings.parsed::<u16>("n").unwrap(), Some(7));
+        assert_eq!(settings.flag("f").unwrap(), Some(true));
+        assert_eq!(
+            settings.duration("d").unwrap(),
+            Some(Duration::from_millis(250))
+        );
+        assert_eq!(
+            settings.with_prefix("k.").unwrap(),
+            [("one", "1".to_owned())]
+        );
+        assert_eq!(settings.text("absent").unwrap(), None);
+        settings.finish().unwrap();
+    }
+
+    #[test]
+    fn an_unknown_key_is_named_with_the_known_ones() {
+        let address = address("topik=x");
+        let mut settings = address.settings("kafka");
+        settings.text("topic").unwrap();
+        settings.with_prefix("kafka.").unwrap();
+        let error = settings.finish().unwrap_err().to_string();
+        assert!(
+            error.contains("\"topik\"") && error.contains("topic, kafka.*"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn bad_values_are_refused() {
+        let address = address("n=x&d=5&e=");
+        let mut settings = address.settings("x");
+        assert!(settings.parsed::<u16>("n").is_err());
+        assert!(settings.duration("d").is_err());
+        assert!(settings.text("e").is_err());
+    }
+
+    #[test]
+    fn a_password_comes_from_one_place() {
+        assert_eq!(
+            address("")
+                .settings("x")
+                .password()
+                .unwrap()
+                .unwrap()
+                .reveal(),
+            "inline"
+        );
+        assert!(address("password=again").settings("x").password().is_err());
+        let by_file: Address = "x://u@h?password=file:/no/such/file".parse().unwrap();
+        let error = by_file.settings("x").password().unwrap_err().to_string();
+        assert!(error.contains("/no/such/file"), "{error}");
+    }
+}

@@ -1,0 +1,198 @@
+//! How metadata travels on brokers: the header names, and the envelope for brokers that have no headers.
+//!
+//! The envelope is one line of text in front of the data, so that a program that does not know it can skip
+//! to the first newline: `␞hubplane1 {"id":"…","origin":"…","tags":{…}}⏎data`, where ␞ is the byte 0x1E (RFC 7464's
+//! record separator). A payload without that start is valid input and carries no metadata.
+
+use std::sync::Arc;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use serde::{Deserialize, Serialize};
+
+use crate::{MessageId, Origin, Outgoing, Tags};
+
+/// The header that carries the message id.
+pub const ID_HEADER: &str = "hubplane-id";
+/// The header that carries origin and number, in the text form of [`Origin`].
+pub const ORIGIN_HEADER: &str = "hubplane-origin";
+/// Longest envelope line in bytes, start and newline included; a longer one is undecodable.
+pub const MAX_ENVELOPE: usize = 8 * 1024;
+
+const START: &[u8] = b"\x1ehubplane1 ";
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Line {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    id: Option<MessageId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    origin: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    tags: Tags,
+}
+
+/// What an envelope carried.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Metadata {
+    /// The message id.
+    pub id: Option<MessageId>,
+    /// Who published.
+    pub origin: Option<Origin>,
+    /// The other headers.
+    pub tags: Tags,
+}
+
+/// The bytes begin like an envelope but can't be read as one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Undecodable;
+
+/// The bytes to publish: the data alone where there is no metadata, else the envelope in front of it. Data that
+/// would itself read as an envelope gets an empty one, so that it arrives as it is.
+pub fn seal(outgoing: &Outgoing) -> Bytes {
+    let bare = outgoing.id.is_none() && outgoing.origin.is_none() && outgoing.tags.is_empty();
+    if bare && !outgoing.data.starts_with(START) {
+        return outgoing.data.clone();
+    }
+    let line = Line {
+        id: outgoing.id.clone(),
+        origin: outgoing.origin.map(|origin| origin.to_string()),
+        tags: outgoing.tags.clone(),
+    };
+    let line =
+        serde_json::to_vec(&line).expect("invariant: text and pairs of text are always JSON");
+    let mut sealed = BytesMut::with_capacity(START.len() + line.len() + 1 + outgoing.data.len());
+    sealed.put_slice(START);
+    sealed.put_slice(&line);
+    sealed.put_u8(b'\n');
+    sealed.put_slice(&outgoing.data);
+    sealed.freeze()
+}
+
+/// Takes an envelope apart, if there is one.
+pub fn open(sealed: Bytes) -> Result<(Metadata, Bytes), Undecodable> {
+    if !sealed.starts_with(START) {
+        return Ok((Metadata::default(), sealed));
+    }
+    let end = sealed
+        .iter()
+        .take(MAX_ENVELOPE)
+        .position(|&b| b == b'\n')
+        .ok_or(Undecodable)?;
+    let line: Line = serde_json::from_slice(&sealed[START.len()..end]).map_err(|_| Undecodable)?;
+    let origin = line
+        .origin
+        .map(|text| text.parse())
+        .transpose()
+        .map_err(|_| Undecodable)?;
+    Ok((
+        Metadata {
+            id: line.id,
+            origin,
+            tags: line.tags,
+        },
+        sealed.slice(end + 1..),
+    ))
+}
+
+/// Sorts a broker's text headers into metadata: hubplane's own by name, all others as tags. An origin that can't
+/// be read counts as none.
+pub fn from_headers<'a>(headers: impl IntoIterator<Item = (&'a str, &'a str)>) -> Metadata {
+    let mut metadata = Metadata::default();
+    for (name, value) in headers {
+        match name {
+            ID_HEADER => metadata.id = Some(Arc::from(value)),
+            ORIGIN_HEADER => metadata.origin = value.parse().ok(),
+            _ => metadata.tags.push((Arc::from(name), Arc::from(value))),
+        }
+    }
+    metadata
+}
+
+/// A publication's metadata as text headers: the counterpart of [`from_headers`].
+pub fn to_headers(outgoing: &Outgoing) -> Vec<(&str, String)> {
+    let id = outgoing
+        .id
+        .as_ref()
+        .map(|id| (ID_HEADER, (**id).to_owned()));
+    let origin = outgoing
+        .origin
+        .map(|origin| (ORIGIN_HEADER, origin.to_string()));
+    let tags = outgoing
+        .tags
+        .iter()
+        .map(|(name, value)| (&**name, (**value).to_owned()));
+    id.into_iter().chain(origin).chain(tags).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outgoing(data: &'static [u8]) -> Outgoing {
+        Outgoing::new("c", data)
+    }
+
+    #[test]
+    fn a_bare_payload_stays_bare() {
+        let sealed = seal(&outgoing(b"\x00\xff\n{}"));
+        assert_eq!(&sealed[..], b"\x00\xff\n{}");
+        assert_eq!(open(sealed.clone()).unwrap(), (Metadata::default(), sealed));
+    }
+
+    #[test]
+    fn metadata_goes_there_and_back() {
+        let mut message = outgoing(b"line one\nline two");
+        message.id = Some("a\"b\n".into());
+        message.origin = Some(Origin {
+            id: u128::MAX,
+            number: 9,
+        });
+        message.tags = vec![("k".into(), "v".into())];
+        let (metadata, data) = open(seal(&message)).unwrap();
+        assert_eq!(
+            (metadata.id, metadata.origin, metadata.tags),
+            (message.id, message.origin, message.tags)
+        );
+        assert_eq!(data, message.data);
+    }
+
+    #[test]
+    fn data_that_looks_like_an_envelope_arrives_as_it_is() {
+        let inner = seal(&Outgoing {
+            id: Some("x".into()),
+            ..outgoing(b"data")
+        });
+        let (metadata, data) = open(seal(&Outgoing::new("c", inner.clone()))).unwrap();
+        assert_eq!((metadata, data), (Metadata::default(), inner));
+    }
+
+    #[test]
+    fn broken_envelopes_are_refused() {
+        for broken in [
+            "",
+            "{}",
+            "{\"id\":1}\n",
+            "{\"future\":1}\n",
+            "{\"origin\":\"x\"}\n",
+        ] {
+            let bytes = [START, broken.as_bytes()].concat();
+            assert_eq!(open(bytes.into()), Err(Undecodable), "{broken}");
+        }
+        let long = [START, &b"x".repeat(MAX_ENVELOPE), b"\n"].concat();
+        assert_eq!(open(long.into()), Err(Undecodable));
+    }
+
+    #[test]
+    fn headers_go_there_and_back() {
+        let mut message = outgoing(b"");
+        message.id = Some("i".into());
+        message.origin = Some(Origin { id: 1, number: 2 });
+        message.tags = vec![("k".into(), "v".into())];
+        let headers = to_headers(&message);
+        let metadata = from_headers(headers.iter().map(|(name, value)| (*name, value.as_str())));
+        assert_eq!(
+            (metadata.id, metadata.origin, metadata.tags),
+            (message.id, message.origin, message.tags)
+        );
+    }
+}

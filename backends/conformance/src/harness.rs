@@ -1,0 +1,93 @@
+use std::{env, fmt, process::Stdio};
+
+use async_trait::async_trait;
+use hubplane_backplane::Driver;
+use tokio::process::Command;
+
+/// What a backend's tests tell the suite: how to open it, and how to hurt its broker.
+#[async_trait]
+pub trait Harness: fmt::Debug + Send + Sync + 'static {
+    /// The backend under test.
+    fn driver(&self) -> &'static dyn Driver;
+
+    /// The address of one space on the broker: what is published in one space is never heard in another. `space` is
+    /// new for each case: 1 to 24 bytes of `a-z`, `0-9` and `-`.
+    fn address(&self, space: &str) -> String;
+
+    /// How to stop, kill and start the broker; `None` only for a backend without one.
+    fn control(&self) -> Option<Control>;
+
+    /// Addresses that `open` must refuse with `Config`: wrong password, wrong TLS name, wrong topic, an unknown key.
+    fn refused(&self) -> Vec<Refused>;
+
+    /// An address where no broker listens; `None` only for a backend without one.
+    fn absent(&self) -> Option<String>;
+
+    /// Publishes in a space as an outside producer does: with the broker's own client and no hubplane code.
+    async fn publish_outside(&self, space: &str, channel: &str, data: &[u8]);
+
+    /// Makes the log of a space forget its oldest part, so that positions from before are gone. Called only where
+    /// the capabilities declare a history.
+    async fn trim(&self, space: &str);
+}
+
+/// An address that must be refused, and what is wrong with it.
+#[derive(Clone, Debug)]
+pub struct Refused {
+    /// What is wrong, for the test's message.
+    pub what: &'static str,
+    /// The address.
+    pub address: String,
+}
+
+/// Stops and starts the broker under test by a command, in which `{}` stands for the verb: `start`, `stop` (an
+/// orderly end) or `kill` (SIGKILL). `start` returns once the broker answers.
+#[derive(Clone, Debug)]
+pub struct Control(String);
+
+impl Control {
+    /// From the environment variable `name`, which `tests/brokers/up` sets.
+    ///
+    /// # Panics
+    /// Where it is not set: a test that needs a broker fails without one, it is never skipped.
+    pub fn from_env(name: &str) -> Self {
+        Self(required(name))
+    }
+
+    /// Starts the broker and waits until it answers.
+    pub async fn start(&self) {
+        self.run("start").await;
+    }
+
+    /// Ends the broker in good order.
+    pub async fn stop(&self) {
+        self.run("stop").await;
+    }
+
+    /// Ends the broker by SIGKILL.
+    pub async fn kill(&self) {
+        self.run("kill").await;
+    }
+
+    async fn run(&self, verb: &str) {
+        let command = self.0.replace("{}", verb);
+        let mut shell = Command::new("sh");
+        shell
+            .arg("-c")
+            .arg(&command)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null());
+        let status = shell.status().await.expect("sh starts");
+        assert!(status.success(), "`{command}` failed: {status}");
+    }
+}
+
+/// The value of an environment variable that a broker test can't do without.
+///
+/// # Panics
+/// Where it is not set, saying how to set it.
+pub fn required(name: &str) -> String {
+    env::var(name).unwrap_or_else(|_| {
+        panic!("{name} is not set: start the brokers with `eval \"$(tests/brokers/up)\"`, or run tests/run")
+    })
+}

@@ -1,0 +1,1 @@
+//! hubplane: a WebSocket hub on the broker you already run.

@@ -1,0 +1,2 @@
+//! The `hubplane` command.
+fn main() {}
