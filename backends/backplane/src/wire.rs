@@ -78,12 +78,12 @@ pub fn open(sealed: Bytes) -> Result<(Metadata, Bytes), Undecodable> {
         .take(MAX_ENVELOPE)
         .position(|&b| b == b'\n')
         .ok_or(Undecodable)?;
-    let line: Line = serde_json::from_slice(&sealed[START.len()..end]).map_err(|_| Undecodable)?;
+    let line: Line = serde_json::from_slice(&sealed[START.len()..end]).or(Err(Undecodable))?;
     let origin = line
         .origin
         .map(|text| text.parse())
         .transpose()
-        .map_err(|_| Undecodable)?;
+        .or(Err(Undecodable))?;
     Ok((
         Metadata {
             id: line.id,
