@@ -1,0 +1,82 @@
+use hubplane_backplane::{Address, Result};
+
+use crate::NAME;
+
+/// What an address says.
+#[derive(Debug)]
+pub(crate) struct Config {
+    /// The shared log's name; `None` for a log of its own.
+    pub(crate) name: Option<String>,
+    /// `None` where the address leaves it open.
+    pub(crate) max_messages: Option<usize>,
+    /// `None` where the address leaves it open.
+    pub(crate) max_bytes: Option<usize>,
+}
+
+impl Config {
+    pub(crate) fn read(address: &Address) -> Result<Self> {
+        let mut settings = address.settings(NAME);
+        let max_messages = settings.parsed("max-messages")?;
+        let max_bytes = settings.parsed("max-bytes")?;
+        if max_messages == Some(0) || max_bytes == Some(0) {
+            return Err(settings.wrong("max-messages and max-bytes must be at least 1"));
+        }
+        let password = settings.password()?;
+        let name = match address.hosts() {
+            [] => None,
+            [host] if host.port.is_none() => Some(host.name.clone()),
+            _ => {
+                return Err(
+                    settings.wrong("write memory: or memory://NAME, with one name and no port")
+                );
+            }
+        };
+        if address.username().is_some() || password.is_some() || !address.path().is_empty() {
+            return Err(settings.wrong("there is no user, password or path in a memory: address"));
+        }
+        settings.finish()?;
+        Ok(Self {
+            name,
+            max_messages,
+            max_bytes,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hubplane_backplane::ErrorKind;
+
+    use super::*;
+
+    #[test]
+    fn an_address_is_read() {
+        let config = Config::read(&"memory://news?max-messages=5".parse().unwrap()).unwrap();
+        assert_eq!(
+            (config.name.as_deref(), config.max_messages),
+            (Some("news"), Some(5))
+        );
+        assert_eq!(
+            Config::read(&"memory:".parse().unwrap()).unwrap().name,
+            None
+        );
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        for text in [
+            "memory:?max-messages=0",
+            "memory:?max-bytes=-1",
+            "memory:?topic=x",
+            "memory://a,b",
+            "memory://a:1",
+            "memory://u@a",
+            "memory://:hunter2@a",
+            "memory://a/path",
+        ] {
+            let error = Config::read(&text.parse().unwrap()).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Config, "{text}");
+            assert!(!error.to_string().contains("hunter2"));
+        }
+    }
+}
