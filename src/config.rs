@@ -1,0 +1,160 @@
+//! Every limit and default, in one place.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer, de};
+
+/// What one hub and its server allow, with the defaults. Sizes are in bytes.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Sockets and HTTP connections at once; more are answered 503.
+    pub connections: usize,
+    /// A client's message, and one publication's data.
+    pub message_bytes: usize,
+    /// Fragments of one client message.
+    pub fragments: usize,
+    /// Sustained inbound rate of one socket, a second; each frame counts 64 bytes more than it has.
+    pub inbound_bytes_per_second: usize,
+    /// What may come at once above that rate.
+    pub inbound_burst: usize,
+    /// Channels that one session may be subscribed to.
+    pub subscriptions: usize,
+    /// Publications of one session that wait for the broker; more are not read from the socket.
+    pub session_publishes: usize,
+    /// Bytes that wait for a slow client before it is cut off.
+    pub outbox_bytes: usize,
+    /// Frames that wait for a slow client before it is cut off.
+    pub outbox_frames: usize,
+    /// An HTTP request's body.
+    pub body_bytes: usize,
+    /// Messages of one HTTP publish.
+    pub batch_messages: usize,
+    /// Publications that wait for the broker on this instance.
+    pub publish_messages: usize,
+    /// Their bytes.
+    pub publish_bytes: usize,
+    /// How long a publish may wait for the broker's acknowledgement.
+    #[serde(deserialize_with = "duration")]
+    pub publish_timeout: Duration,
+    /// To send a request's headers; also how long an idle HTTP connection is kept.
+    #[serde(deserialize_with = "duration")]
+    pub header_timeout: Duration,
+    /// To send a request's body.
+    #[serde(deserialize_with = "duration")]
+    pub body_timeout: Duration,
+    /// From the connection's start to the end of the WebSocket handshake, and to end the closing handshake.
+    #[serde(deserialize_with = "duration")]
+    pub handshake_timeout: Duration,
+    /// Between two pings to a client.
+    #[serde(deserialize_with = "duration")]
+    pub ping_interval: Duration,
+    /// For the answer to a ping.
+    #[serde(deserialize_with = "duration")]
+    pub pong_timeout: Duration,
+    /// How long a client may leave what is written to it unread.
+    #[serde(deserialize_with = "duration")]
+    pub write_timeout: Duration,
+    /// How long this instance keeps its interest in a channel that nobody here is subscribed to any more.
+    #[serde(deserialize_with = "duration")]
+    pub interest_linger: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 100_000,
+            message_bytes: 64 * 1024,
+            fragments: 1_024,
+            inbound_bytes_per_second: 256 * 1024,
+            inbound_burst: 1024 * 1024,
+            subscriptions: 128,
+            session_publishes: 64,
+            outbox_bytes: 1024 * 1024,
+            outbox_frames: 1_024,
+            body_bytes: 1024 * 1024,
+            batch_messages: 1_000,
+            publish_messages: 4_096,
+            publish_bytes: 4 * 1024 * 1024,
+            publish_timeout: Duration::from_secs(5),
+            header_timeout: Duration::from_secs(5),
+            body_timeout: Duration::from_secs(15),
+            handshake_timeout: Duration::from_secs(10),
+            ping_interval: Duration::from_secs(25),
+            pong_timeout: Duration::from_secs(10),
+            write_timeout: Duration::from_secs(10),
+            interest_linger: Duration::from_secs(2),
+        }
+    }
+}
+
+/// The configuration file: TOML, every key optional; options of the command line win over it.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct File {
+    /// As `--listen`.
+    pub listen: Option<String>,
+    /// As `--backplane`.
+    pub backplane: Option<String>,
+    /// As `--node`.
+    pub node: Option<String>,
+    /// As `--key-file`.
+    pub key_file: Option<std::path::PathBuf>,
+    /// As `--insecure`.
+    pub insecure: Option<bool>,
+    /// As `--origin`.
+    pub origins: Option<Vec<String>>,
+    /// As `--shards`.
+    pub shards: Option<usize>,
+    /// The limits.
+    pub limits: Limits,
+}
+
+impl File {
+    /// Reads the text of a configuration file; the error names line and key.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        toml::from_str(text).map_err(|error| error.to_string())
+    }
+}
+
+fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    parse_duration(&text).ok_or_else(|| {
+        de::Error::custom(format!("{text:?} is no duration; write 250ms, 25s or 5m"))
+    })
+}
+
+/// `250ms`, `25s`, `5m`.
+pub fn parse_duration(text: &str) -> Option<Duration> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let number: u64 = text[..digits].parse().ok()?;
+    let scale = match &text[digits..] {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        _ => return None,
+    };
+    number.checked_mul(scale).map(Duration::from_millis)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_sets_single_limits_and_keeps_the_rest() {
+        let file = File::parse("node = \"a\"\n[limits]\nping_interval = \"250ms\"\n").unwrap();
+        assert_eq!(file.limits.ping_interval, Duration::from_millis(250));
+        assert_eq!(file.limits.message_bytes, 64 * 1024);
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        assert!(File::parse("nodes = \"a\"").unwrap_err().contains("nodes"));
+        assert!(
+            File::parse("[limits]\nping_interval = \"25\"")
+                .unwrap_err()
+                .contains("no duration")
+        );
+    }
+}

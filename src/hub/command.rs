@@ -1,0 +1,146 @@
+//! The protocol-neutral vocabulary between a client and the hub.
+
+use bytes::Bytes;
+use hubplane_backplane::{Channel, GapCause, MessageId, Position, Publication};
+
+/// What a client gave to recognise the reply by: opaque text in the client's own format.
+pub type Ref = Box<str>;
+
+/// What a client asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// To receive a channel's messages, from after a position where one is given.
+    Subscribe {
+        /// Echoed in the reply.
+        reference: Option<Ref>,
+        /// Not yet checked.
+        channel: Channel,
+        /// The last position that the client has seen.
+        since: Option<Position>,
+    },
+    /// To receive a channel's messages no more.
+    Unsubscribe {
+        /// Echoed in the reply.
+        reference: Option<Ref>,
+        /// Not yet checked.
+        channel: Channel,
+    },
+    /// To publish.
+    Publish {
+        /// Echoed in the reply.
+        reference: Option<Ref>,
+        /// Not yet checked.
+        channel: Channel,
+        /// The bytes to publish.
+        data: Bytes,
+        /// The publisher's own id, for retries.
+        id: Option<MessageId>,
+    },
+    /// To know that the hub is there.
+    Ping,
+}
+
+/// The hub's answer to a [`Command`].
+#[derive(Clone, Copy, Debug)]
+pub enum Reply<'a> {
+    /// The subscription stands.
+    Subscribed {
+        /// The command's.
+        reference: Option<&'a str>,
+        /// The command's.
+        channel: &'a str,
+        /// Everything after this position will be delivered; `None` on brokers without positions.
+        position: Option<Position>,
+        /// Whether everything since the position that the client gave is delivered or follows.
+        recovered: bool,
+    },
+    /// The subscription is gone.
+    Unsubscribed {
+        /// The command's.
+        reference: Option<&'a str>,
+        /// The command's.
+        channel: &'a str,
+    },
+    /// The broker has the publication.
+    Published {
+        /// The command's.
+        reference: Option<&'a str>,
+        /// Its place in the log, where there is one.
+        position: Option<Position>,
+    },
+    /// The command failed; the session goes on.
+    Error {
+        /// The command's, where it could be read.
+        reference: Option<&'a str>,
+        /// For programs.
+        code: ErrorCode,
+        /// For people.
+        message: &'a str,
+    },
+    /// Answers a ping.
+    Pong,
+}
+
+/// What the hub sends by itself.
+#[derive(Clone, Copy, Debug)]
+pub enum Push<'a> {
+    /// A message of a subscribed channel.
+    Message(&'a Publication),
+    /// Messages of a subscribed channel may have been missed.
+    Gap {
+        /// Which.
+        channel: &'a str,
+        /// Why.
+        cause: GapCause,
+    },
+}
+
+/// Why a command failed, for programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorCode {
+    /// The command can't be understood.
+    Malformed,
+    /// The channel's name is not allowed.
+    BadChannel,
+    /// A limit is hit.
+    LimitReached,
+    /// This session may not do that.
+    Forbidden,
+    /// The broker will never take it.
+    Rejected,
+    /// The broker is away; surely not stored.
+    Unavailable,
+    /// The broker gave no answer; may be stored.
+    Unknown,
+    /// Not subscribed to that channel.
+    NotSubscribed,
+}
+
+impl ErrorCode {
+    /// The code as clients read it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed",
+            Self::BadChannel => "bad_channel",
+            Self::LimitReached => "limit_reached",
+            Self::Forbidden => "forbidden",
+            Self::Rejected => "rejected",
+            Self::Unavailable => "unavailable",
+            Self::Unknown => "unknown",
+            Self::NotSubscribed => "not_subscribed",
+        }
+    }
+}
+
+/// Why the hub ends a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// The client doesn't read fast enough, its outbox is full.
+    Slow,
+    /// No answer to a ping.
+    NoPong,
+    /// This instance stops; another will take the client.
+    Restart,
+    /// The hub failed on this session.
+    Failed,
+}

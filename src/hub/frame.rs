@@ -1,0 +1,64 @@
+//! Encoded messages, and how the hub gets them without knowing a client format.
+
+use std::{fmt, io};
+
+use bytes::Bytes;
+use hubplane_backplane::Publication;
+
+use super::command::{Ending, Push, Reply};
+
+/// One encoded message, ready for a socket; cloning shares the bytes.
+pub type Frame = Bytes;
+
+/// How many encodings an instance can have: each publication keeps a place for each.
+pub const ENCODINGS: usize = 4;
+
+/// Turns the hub's words into frames of one client format. One static value a format.
+pub trait Encoding: fmt::Debug + Send + Sync {
+    /// Which of the [`ENCODINGS`] places is this one's.
+    fn slot(&self) -> usize;
+    /// Something for the client alone.
+    fn reply(&self, reply: &Reply<'_>) -> Frame;
+    /// Something that may go to many clients: called once an instance for each publication.
+    fn push(&self, push: &Push<'_>) -> Frame;
+    /// Asks the client whether it is there.
+    fn ping(&self) -> Frame;
+    /// The last frame of a session.
+    fn ending(&self, ending: Ending) -> Frame;
+}
+
+/// A client's socket as its session sees it: non-blocking, used from the shard's thread only.
+pub trait Socket: fmt::Debug {
+    /// Writes what fits now; `WouldBlock` where nothing does.
+    fn write(&self, bytes: &[u8]) -> io::Result<usize>;
+    /// As [`Socket::write`], from several buffers.
+    fn write_vectored(&self, bytes: &[io::IoSlice<'_>]) -> io::Result<usize>;
+}
+
+/// A publication with its encodings, shared by all shards; each encoding is made by the first that needs it.
+#[derive(Debug)]
+pub struct Encoded {
+    publication: Publication,
+    frames: [std::sync::OnceLock<Frame>; ENCODINGS],
+}
+
+impl Encoded {
+    /// Not encoded yet.
+    pub fn new(publication: Publication) -> Self {
+        Self {
+            publication,
+            frames: Default::default(),
+        }
+    }
+
+    /// What was published.
+    pub const fn publication(&self) -> &Publication {
+        &self.publication
+    }
+
+    /// The frame in one encoding.
+    pub fn frame(&self, encoding: &dyn Encoding) -> &Frame {
+        self.frames[encoding.slot()]
+            .get_or_init(|| encoding.push(&Push::Message(&self.publication)))
+    }
+}

@@ -1,0 +1,223 @@
+//! Which channels this instance needs from the broker: the sum over its shards.
+//!
+//! A channel is given back some seconds after its last subscription, so that a page that is loaded again
+//! doesn't cost the broker two changes.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
+
+use hubplane_backplane::{Backplane, Channel, Error, ErrorKind};
+use tokio::{
+    sync::{Notify, mpsc},
+    time::timeout,
+};
+
+use super::shard::Mail;
+
+/// Channels of one call to the backplane.
+const BATCH: usize = 1_000;
+
+/// Everybody's interest. One lock, taken when a channel gets its first or loses its last session on a shard.
+#[derive(Debug)]
+pub(super) struct Interest {
+    /// Whether the broker routes by interest; if not, everything arrives anyway.
+    routed: bool,
+    linger: std::time::Duration,
+    state: Mutex<Wanted>,
+    changed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Wanted {
+    channels: HashMap<Channel, Want>,
+    /// To be subscribed.
+    new: Vec<Channel>,
+    /// Since when nobody wants them; those that are wanted again are passed over.
+    idle: VecDeque<(Instant, Channel)>,
+}
+
+#[derive(Debug, Default)]
+struct Want {
+    shards: Vec<usize>,
+    /// The broker has confirmed it.
+    active: bool,
+    idle_since: Option<Instant>,
+}
+
+impl Interest {
+    pub(super) fn new(routed: bool, linger: std::time::Duration) -> Self {
+        Self {
+            routed,
+            linger,
+            state: Mutex::default(),
+            changed: Notify::new(),
+        }
+    }
+
+    /// A shard wants a channel. `true`: its messages arrive already; else [`Mail::Interest`] will tell.
+    pub(super) fn add(&self, shard: usize, channel: &Channel) -> bool {
+        if !self.routed {
+            return true;
+        }
+        let mut wanted = self.lock();
+        let want = wanted.channels.entry(Channel::clone(channel)).or_default();
+        want.idle_since = None;
+        if !want.shards.contains(&shard) {
+            want.shards.push(shard);
+        }
+        if want.active {
+            return true;
+        }
+        wanted.new.push(Channel::clone(channel));
+        drop(wanted);
+        self.changed.notify_one();
+        false
+    }
+
+    /// A shard wants a channel no more.
+    pub(super) fn remove(&self, shard: usize, channel: &Channel) {
+        if !self.routed {
+            return;
+        }
+        let mut wanted = self.lock();
+        let Some(want) = wanted.channels.get_mut(channel) else {
+            return;
+        };
+        want.shards.retain(|&known| known != shard);
+        if want.shards.is_empty() {
+            let now = Instant::now();
+            want.idle_since = Some(now);
+            wanted.idle.push_back((now, Channel::clone(channel)));
+            drop(wanted);
+            self.changed.notify_one();
+        }
+    }
+
+    /// Tells the backplane of changes, a batch at a time, for as long as the hub lives.
+    pub(super) async fn run(&self, backplane: &dyn Backplane, shards: &[mpsc::Sender<Mail>]) {
+        loop {
+            let (new, more) = self.take_new();
+            if more {
+                self.changed.notify_one();
+            }
+            if !new.is_empty() {
+                self.subscribe(backplane, shards, &new).await;
+            }
+            let (idle, next) = self.take_idle();
+            if !idle.is_empty()
+                && let Err(error) = backplane.unsubscribe(&idle).await
+            {
+                // The backend has dropped them from its interest all the same; it over-delivers for a while.
+                tracing::debug!(%error, channels = idle.len(), "unsubscribing failed");
+            }
+            match next {
+                Some(next) => {
+                    _ = timeout(
+                        next.saturating_duration_since(Instant::now()),
+                        self.changed.notified(),
+                    )
+                    .await
+                }
+                None => self.changed.notified().await,
+            }
+        }
+    }
+
+    async fn subscribe(
+        &self,
+        backplane: &dyn Backplane,
+        shards: &[mpsc::Sender<Mail>],
+        new: &[Channel],
+    ) {
+        match backplane.subscribe(new).await {
+            Err(error) if error.kind() == ErrorKind::Rejected && new.len() > 1 => {
+                // One name that this broker can't carry must not cost the others.
+                for channel in new {
+                    let alone = std::slice::from_ref(channel);
+                    self.settle(shards, alone, backplane.subscribe(alone).await)
+                        .await;
+                }
+            }
+            result => self.settle(shards, new, result).await,
+        }
+    }
+
+    /// Notes the broker's answer and passes it on to the shards that wait for it.
+    async fn settle(
+        &self,
+        shards: &[mpsc::Sender<Mail>],
+        channels: &[Channel],
+        result: Result<(), Error>,
+    ) {
+        let result = result.map_err(Arc::new);
+        let mut tell: Vec<Vec<Channel>> = vec![Vec::new(); shards.len()];
+        {
+            let mut wanted = self.lock();
+            for channel in channels {
+                let Some(want) = wanted.channels.get_mut(channel) else {
+                    continue;
+                };
+                want.active = result.is_ok();
+                for &shard in &want.shards {
+                    tell[shard].push(Channel::clone(channel));
+                }
+                if result.is_err() {
+                    wanted.channels.remove(channel);
+                }
+            }
+        }
+        for (shard, channels) in shards.iter().zip(tell) {
+            if !channels.is_empty() {
+                // A shard that is gone needs no answer.
+                _ = shard.send(Mail::Interest(channels, result.clone())).await;
+            }
+        }
+    }
+
+    /// Channels to subscribe, and whether there are more.
+    fn take_new(&self) -> (Vec<Channel>, bool) {
+        let mut wanted = self.lock();
+        let count = wanted.new.len().min(BATCH);
+        let mut new: Vec<_> = wanted.new.drain(..count).collect();
+        new.retain(|channel| {
+            wanted
+                .channels
+                .get(channel)
+                .is_some_and(|want| !want.active)
+        });
+        new.sort_unstable();
+        new.dedup();
+        (new, !wanted.new.is_empty())
+    }
+
+    /// Channels that nobody has wanted for long enough, and when the next will be.
+    fn take_idle(&self) -> (Vec<Channel>, Option<Instant>) {
+        let mut wanted = self.lock();
+        let mut idle = Vec::new();
+        while let Some((since, _)) = wanted.idle.front() {
+            let due = *since + self.linger;
+            if due > Instant::now() || idle.len() == BATCH {
+                return (idle, Some(due));
+            }
+            let Some((since, channel)) = wanted.idle.pop_front() else {
+                break;
+            };
+            if wanted
+                .channels
+                .get(&channel)
+                .is_some_and(|want| want.idle_since == Some(since))
+            {
+                wanted.channels.remove(&channel);
+                idle.push(channel);
+            }
+        }
+        (idle, None)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Wanted> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,80 @@
+//! Pings, unanswered pings, sockets that take nothing, and sessions that were told to end.
+
+use std::time::{Duration, Instant};
+
+use super::State;
+use crate::{
+    config::Limits,
+    hub::{
+        Hub,
+        command::Ending,
+        session::{Admission, Key, Session},
+    },
+};
+
+/// How often the sessions are looked over: how late a time limit may be noticed.
+pub(super) const TICK: Duration = Duration::from_millis(250);
+
+impl State {
+    pub(super) fn open(&mut self, hub: &Hub, admission: Admission) -> Key {
+        let serial = self.next_serial;
+        self.next_serial = serial.wrapping_add(1);
+        let first_ping = Instant::now() + spread(hub.limits(), serial);
+        let session = Box::new(Session::new(serial, admission, first_ping));
+        let index = self.sessions.insert(session);
+        hub.count_session(self.index, 1);
+        Key {
+            index: u32::try_from(index).expect("invariant: the connection limit is below 2^32"),
+            serial,
+        }
+    }
+
+    /// Tells a session that it ends; it is dropped when the client has closed, or after a while.
+    pub(super) fn end(&mut self, hub: &Hub, index: u32, ending: Ending) {
+        let session = &mut self.sessions[index as usize];
+        session.end(ending, Instant::now() + hub.limits().handshake_timeout / 2);
+        session.wake();
+        self.mark_dirty(index);
+    }
+
+    /// Looks over all sessions.
+    pub(super) fn tick(&mut self, hub: &Hub) {
+        let (now, limits) = (Instant::now(), hub.limits());
+        let mut gone = Vec::new();
+        let mut mute = Vec::new();
+        for (index, session) in &mut self.sessions {
+            let index = index as u32;
+            let stuck = session
+                .blocked_since
+                .is_some_and(|since| now - since >= limits.write_timeout);
+            if stuck || session.ends_at.is_some_and(|at| now >= at) {
+                gone.push(index);
+            } else if session.ends_at.is_some() || now < session.clock {
+                // Nothing is due.
+            } else if session.awaiting_pong {
+                mute.push(index);
+            } else {
+                session.awaiting_pong = true;
+                session.clock = now + limits.pong_timeout;
+                session.push(session.admission.encoding.ping());
+                if !std::mem::replace(&mut session.dirty, true) {
+                    self.dirty.push(index);
+                }
+            }
+        }
+        for index in mute {
+            self.end(hub, index, Ending::NoPong);
+        }
+        for index in gone {
+            self.remove_index(hub, index);
+        }
+    }
+}
+
+/// When a session's first ping is due: between half and the whole interval, so that clients that came together
+/// are not all asked at once.
+fn spread(limits: &Limits, serial: u32) -> Duration {
+    limits
+        .ping_interval
+        .mul_f64(0.5 + f64::from(serial % 64) / 128.0)
+}

@@ -1,0 +1,257 @@
+//! What clients ask, carried out.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+use hubplane_backplane::{Channel, MessageId, Outgoing, Position};
+
+use super::{Shard, State, Waiting};
+use crate::hub::{
+    Hub, channel,
+    command::{Command, ErrorCode, Ref, Reply},
+    publisher::ReplyTo,
+    session::Key,
+};
+
+impl Shard {
+    /// Carries out a client's command. The answer is queued; [`Shard::flush_dirty`] writes it.
+    pub fn command(&self, key: Key, command: Command) {
+        let mut state = self.state.borrow_mut();
+        if state
+            .session(key)
+            .is_none_or(|session| session.ends_at.is_some())
+        {
+            return;
+        }
+        match command {
+            Command::Subscribe {
+                reference,
+                channel,
+                since,
+            } => {
+                state.subscribe(&self.hub, key, channel, (reference, since));
+            }
+            Command::Unsubscribe { reference, channel } => {
+                state.unsubscribe(&self.hub, key, reference.as_deref(), &channel);
+            }
+            Command::Publish {
+                reference,
+                channel,
+                data,
+                id,
+            } => {
+                state.publish(&self.hub, key, reference, (channel, data, id));
+            }
+            Command::Ping => state.reply(key, &Reply::Pong),
+        }
+    }
+
+    /// A client's command could not be understood; the session goes on.
+    pub fn refuse(&self, key: Key, reference: Option<&str>, message: &str) {
+        self.state
+            .borrow_mut()
+            .refuse(key, reference, ErrorCode::Malformed, message);
+    }
+
+    /// The client has answered a ping.
+    pub fn pong(&self, key: Key) {
+        let interval = self.hub.limits().ping_interval;
+        if let Some(session) = self.state.borrow_mut().session(key)
+            && std::mem::take(&mut session.awaiting_pong)
+        {
+            session.clock = Instant::now() + interval;
+        }
+    }
+
+    /// Queues a frame that only the socket loop can make: a pong.
+    pub fn send(&self, key: Key, frame: Bytes) {
+        let mut state = self.state.borrow_mut();
+        let limits = self.hub.limits();
+        if let Some(session) = state.session(key)
+            && !session.outbox.is_full(limits)
+        {
+            session.push(frame);
+            state.mark_dirty(key.index);
+        }
+    }
+
+    /// Ends a session with a last frame of the caller's making.
+    pub fn end_with(&self, key: Key, frame: Bytes) {
+        let mut state = self.state.borrow_mut();
+        if let Some(session) = state.session(key)
+            && session.ends_at.is_none()
+        {
+            session.outbox.push(frame);
+            session.ends_at = Some(Instant::now() + self.hub.limits().handshake_timeout / 2);
+            state.mark_dirty(key.index);
+        }
+    }
+}
+
+impl State {
+    fn reply(&mut self, key: Key, reply: &Reply<'_>) {
+        let Some(session) = self.session(key) else {
+            return;
+        };
+        session.reply(reply);
+        self.mark_dirty(key.index);
+    }
+
+    fn refuse(&mut self, key: Key, reference: Option<&str>, code: ErrorCode, message: &str) {
+        self.reply(
+            key,
+            &Reply::Error {
+                reference,
+                code,
+                message,
+            },
+        );
+    }
+
+    fn subscribe(
+        &mut self,
+        hub: &Hub,
+        key: Key,
+        channel: Channel,
+        (reference, since): (Option<Ref>, Option<Position>),
+    ) {
+        let most = hub.limits().subscriptions;
+        let Some(session) = self.session(key) else {
+            return;
+        };
+        if let Err(bad) = channel::check(&channel) {
+            return self.refuse(
+                key,
+                reference.as_deref(),
+                ErrorCode::BadChannel,
+                &bad.to_string(),
+            );
+        }
+        if session.channels.contains(&channel) {
+            // Once is enough; the client learns where it stands.
+            let reply = self.subscribed(hub, reference.as_deref(), &channel, since);
+            return self.reply(key, &reply);
+        }
+        if session.channels.len() >= most {
+            let message =
+                format!("a session may subscribe to {most} channels; unsubscribe from one first");
+            return self.refuse(key, reference.as_deref(), ErrorCode::LimitReached, &message);
+        }
+        // All holders of a channel share one name.
+        let channel = self
+            .topics
+            .get_key_value(&channel)
+            .map_or(channel, |(known, _)| Channel::clone(known));
+        if let Some(session) = self.session(key) {
+            session.channels.push(Channel::clone(&channel));
+        }
+        let (shard, known) = (self.index, self.topics.contains_key(&channel));
+        let topic = self.topics.entry(Channel::clone(&channel)).or_default();
+        if !known {
+            topic.ready = hub.interest().add(shard, &channel);
+        }
+        if topic.ready {
+            self.attach(hub, key, &channel, reference.as_deref(), since);
+        } else {
+            topic.waiting.push(Waiting {
+                key,
+                reference,
+                since,
+            });
+        }
+    }
+
+    /// The channel's messages reach this session from here on.
+    pub(super) fn attach(
+        &mut self,
+        hub: &Hub,
+        key: Key,
+        channel: &Channel,
+        reference: Option<&str>,
+        since: Option<Position>,
+    ) {
+        if self.session(key).is_none() {
+            return;
+        }
+        if let Some(topic) = self.topics.get_mut(channel) {
+            topic.subscribers.push(key.index);
+        }
+        let reply = self.subscribed(hub, reference, channel, since);
+        self.reply(key, &reply);
+    }
+
+    /// Nothing is read back here: a client is recovered only when it has missed nothing.
+    fn subscribed<'a>(
+        &self,
+        hub: &Hub,
+        reference: Option<&'a str>,
+        channel: &'a str,
+        since: Option<Position>,
+    ) -> Reply<'a> {
+        let position = hub
+            .backplane()
+            .lane(channel)
+            .and_then(|lane| self.heads.get(&lane).copied());
+        let recovered = since.is_some() && since == position;
+        Reply::Subscribed {
+            reference,
+            channel,
+            position,
+            recovered,
+        }
+    }
+
+    fn unsubscribe(&mut self, hub: &Hub, key: Key, reference: Option<&str>, channel: &Channel) {
+        let Some(session) = self.session(key) else {
+            return;
+        };
+        let Some(at) = session.channels.iter().position(|known| known == channel) else {
+            let message = "this session is not subscribed to that channel";
+            return self.refuse(key, reference, ErrorCode::NotSubscribed, message);
+        };
+        session.channels.swap_remove(at);
+        self.leave(hub, key.index, channel);
+        self.reply(key, &Reply::Unsubscribed { reference, channel });
+    }
+
+    fn publish(
+        &mut self,
+        hub: &Hub,
+        key: Key,
+        reference: Option<Ref>,
+        (channel, data, id): (Channel, Bytes, Option<MessageId>),
+    ) {
+        let shard = self.index;
+        let Some(session) = self.session(key) else {
+            return;
+        };
+        if !session.admission.may_publish {
+            let message =
+                "publishing needs the hub's key, sent as Authorization: Bearer … when connecting";
+            return self.refuse(key, reference.as_deref(), ErrorCode::Forbidden, message);
+        }
+        if let Err(bad) = channel::check(&channel) {
+            return self.refuse(
+                key,
+                reference.as_deref(),
+                ErrorCode::BadChannel,
+                &bad.to_string(),
+            );
+        }
+        let mut outgoing = Outgoing::new(channel, data);
+        outgoing.id = id;
+        session.publishing += 1;
+        let reply_to = ReplyTo::Session {
+            shard,
+            key,
+            reference: reference.clone(),
+        };
+        if hub.publisher().offer(vec![outgoing], reply_to).is_err()
+            && let Some(session) = self.session(key)
+        {
+            session.publishing -= 1;
+            let message = "too many publications wait for the broker; try again";
+            self.refuse(key, reference.as_deref(), ErrorCode::Unavailable, message);
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! What other threads have for a shard.
+
+use std::{fmt, sync::Arc};
+
+use hubplane_backplane::{Channel, Error, GapCause, Position, Result, Scope};
+use tokio::sync::mpsc;
+
+use super::{State, Topic};
+use crate::hub::{
+    Hub,
+    command::{Ending, ErrorCode, Push, Ref, Reply},
+    frame::{ENCODINGS, Encoded, Frame},
+    publisher,
+    session::Key,
+};
+
+/// Mails that may wait for a shard; who has more waits.
+const CAPACITY: usize = 1_024;
+
+/// One thing for a shard.
+#[derive(Debug)]
+pub(in crate::hub) enum Mail {
+    /// News from the backplane, in its order.
+    Published(Arc<Vec<Encoded>>),
+    /// A lane has come this far.
+    Progress(Position),
+    /// Messages may have been missed.
+    Gap(Arc<Scope>, GapCause),
+    /// The broker has confirmed the interest in these channels, or refused it.
+    Interest(Vec<Channel>, std::result::Result<(), Arc<Error>>),
+    /// The broker's answers to sessions' publications.
+    Answered(Vec<PublishedMail>),
+    /// Every session is to end.
+    End(Ending),
+    /// The shard is to stop.
+    Stop,
+}
+
+/// The broker's answer to one session's publication.
+#[derive(Debug)]
+pub(in crate::hub) struct PublishedMail {
+    pub(in crate::hub) key: Key,
+    pub(in crate::hub) reference: Option<Ref>,
+    pub(in crate::hub) result: Result<Option<Position>>,
+}
+
+/// A shard's end of its mail.
+pub struct Mailbox {
+    index: usize,
+    receiver: mpsc::Receiver<Mail>,
+}
+
+impl Mailbox {
+    pub(in crate::hub) fn new(index: usize) -> (mpsc::Sender<Mail>, Self) {
+        let (sender, receiver) = mpsc::channel(CAPACITY);
+        (sender, Self { index, receiver })
+    }
+
+    /// Which of the hub's shards it is for.
+    pub const fn index(&self) -> usize {
+        self.index
+    }
+
+    pub(super) async fn receive(&mut self, mails: &mut Vec<Mail>, most: usize) -> usize {
+        self.receiver.recv_many(mails, most).await
+    }
+}
+
+impl fmt::Debug for Mailbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Mailbox")
+            .field("index", &self.index)
+            .finish_non_exhaustive()
+    }
+}
+
+impl State {
+    pub(super) fn take(&mut self, hub: &Hub, mail: Mail) {
+        match mail {
+            Mail::Published(batch) => self.deliver(hub, &batch),
+            Mail::Progress(position) => {
+                self.heads.insert(position.lane, position);
+            }
+            Mail::Gap(scope, cause) => self.announce(hub, &scope, cause),
+            Mail::Interest(channels, result) => {
+                for channel in &channels {
+                    self.confirm(hub, channel, &result);
+                }
+            }
+            Mail::Answered(answers) => answers.into_iter().for_each(|answer| self.answer(answer)),
+            Mail::End(ending) => {
+                let all: Vec<_> = self
+                    .sessions
+                    .iter()
+                    .map(|(index, _)| index as u32)
+                    .collect();
+                for index in all {
+                    self.end(hub, index, ending);
+                }
+            }
+            Mail::Stop => self.stopped = true,
+        }
+    }
+
+    /// The fast path: nothing is encoded, allocated, awaited or locked for a recipient.
+    fn deliver(&mut self, hub: &Hub, batch: &[Encoded]) {
+        let limits = hub.limits();
+        let mut deliveries = 0;
+        for encoded in batch {
+            let publication = encoded.publication();
+            if let Some(position) = publication.position {
+                self.heads.insert(position.lane, position);
+            }
+            let Some(topic) = self.topics.get(&publication.channel) else {
+                continue;
+            };
+            deliveries += topic.subscribers.len();
+            for &index in &topic.subscribers {
+                let session = &mut self.sessions[index as usize];
+                if session.outbox.is_full(limits) && !session.relieve(limits, &mut self.scratch) {
+                    hub.count_slow();
+                }
+                session.push(encoded.frame(session.admission.encoding).clone());
+                if !std::mem::replace(&mut session.dirty, true) {
+                    self.dirty.push(index);
+                }
+            }
+        }
+        hub.count_deliveries(deliveries);
+    }
+
+    fn announce(&mut self, hub: &Hub, scope: &Scope, cause: GapCause) {
+        let mut concerned = Vec::new();
+        match scope {
+            Scope::All => concerned.extend(self.topics.keys().cloned()),
+            Scope::Lane(lane) => {
+                let of_lane = |channel: &&Channel| hub.backplane().lane(channel) == Some(*lane);
+                concerned.extend(self.topics.keys().filter(of_lane).cloned());
+            }
+            Scope::Channels(channels) => concerned.extend(channels.iter().cloned()),
+        }
+        for channel in concerned {
+            let Some(topic) = self.topics.get(&channel) else {
+                continue;
+            };
+            let mut frames: [Option<Frame>; ENCODINGS] = Default::default();
+            for &index in &topic.subscribers {
+                let session = &mut self.sessions[index as usize];
+                let encoding = session.admission.encoding;
+                let frame = frames[encoding.slot()].get_or_insert_with(|| {
+                    encoding.push(&Push::Gap {
+                        channel: &channel,
+                        cause,
+                    })
+                });
+                session.push(frame.clone());
+                if !std::mem::replace(&mut session.dirty, true) {
+                    self.dirty.push(index);
+                }
+            }
+        }
+    }
+
+    /// The broker has answered for a channel: those who wait are subscribed, or told why not.
+    fn confirm(
+        &mut self,
+        hub: &Hub,
+        channel: &Channel,
+        result: &std::result::Result<(), Arc<Error>>,
+    ) {
+        let Some(topic) = self.topics.get_mut(channel) else {
+            return;
+        };
+        topic.ready = result.is_ok();
+        let waiting = std::mem::take(&mut topic.waiting);
+        for waiting in waiting {
+            let reference = waiting.reference.as_deref();
+            match result {
+                Ok(()) => self.attach(hub, waiting.key, channel, reference, waiting.since),
+                Err(error) => {
+                    if let Some(session) = self.session(waiting.key) {
+                        session.channels.retain(|known| known != channel);
+                        let (code, message) = publisher::told(error);
+                        session.reply(&Reply::Error {
+                            reference,
+                            code,
+                            message: &message,
+                        });
+                        self.mark_dirty(waiting.key.index);
+                    }
+                }
+            }
+        }
+        if self.topics.get(channel).is_some_and(Topic::is_unused) {
+            self.topics.remove(channel);
+            hub.interest().remove(self.index, channel);
+        }
+    }
+
+    fn answer(&mut self, answer: PublishedMail) {
+        let Some(session) = self.session(answer.key) else {
+            return;
+        };
+        let full = session.publishing;
+        session.publishing -= 1;
+        let reference = answer.reference.as_deref();
+        match answer.result {
+            Ok(position) => session.reply(&Reply::Published {
+                reference,
+                position,
+            }),
+            Err(error) => {
+                let (code, message): (ErrorCode, String) = publisher::told(&error);
+                session.reply(&Reply::Error {
+                    reference,
+                    code,
+                    message: &message,
+                });
+            }
+        }
+        if full > session.publishing {
+            session.wake();
+        }
+        self.mark_dirty(answer.key.index);
+    }
+}

@@ -1,0 +1,260 @@
+//! One thread's part of the hub: the sessions it owns, who of them listens to what, and how news reaches them.
+//!
+//! Everything here is used from one thread: no lock, no atomic and no wake-up a delivery. What other threads have
+//! for a shard arrives as [`Mail`].
+
+mod clock;
+mod commands;
+mod mail;
+
+use std::{
+    cell::RefCell,
+    collections::HashMap,
+    fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
+    rc::Rc,
+    sync::Arc,
+    task::Waker,
+};
+
+use hubplane_backplane::{Channel, Position};
+use slab::Slab;
+use tokio::time::{MissedTickBehavior, interval};
+
+pub use self::mail::Mailbox;
+pub(super) use self::mail::{Mail, PublishedMail};
+use super::{
+    Hub,
+    command::Ref,
+    session::{Admission, Key, Session},
+};
+
+/// How many mails are handled before the sessions they touched are flushed.
+const MAILS_AT_ONCE: usize = 256;
+
+/// One shard. Shared by the tasks of its thread.
+pub struct Shard {
+    hub: Arc<Hub>,
+    state: RefCell<State>,
+}
+
+/// The data of a shard.
+struct State {
+    sessions: Slab<Box<Session>>,
+    topics: HashMap<Channel, Topic>,
+    /// The last position of each lane that this shard has been shown.
+    heads: HashMap<u32, Position>,
+    /// Sessions with something to write.
+    dirty: Vec<u32>,
+    /// Joins frames for one write.
+    scratch: Vec<u8>,
+    next_serial: u32,
+    index: usize,
+    stopped: bool,
+}
+
+/// One channel on this shard.
+#[derive(Default)]
+struct Topic {
+    /// The broker has confirmed the interest.
+    ready: bool,
+    subscribers: Vec<u32>,
+    /// Sessions that subscribed before the broker confirmed.
+    waiting: Vec<Waiting>,
+}
+
+struct Waiting {
+    key: Key,
+    reference: Option<Ref>,
+    since: Option<Position>,
+}
+
+impl Topic {
+    fn is_unused(&self) -> bool {
+        self.subscribers.is_empty() && self.waiting.is_empty()
+    }
+}
+
+/// What a session's reading task must know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pulse {
+    /// Written data waits for the socket.
+    pub blocked: bool,
+    /// Don't read: too many publications wait for the broker.
+    pub paused: bool,
+    /// The last frame is queued: what the client still sends is read for its closing handshake only.
+    pub ending: bool,
+}
+
+impl fmt::Debug for Shard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shard").finish_non_exhaustive()
+    }
+}
+
+impl Shard {
+    /// An empty shard; `mailbox` says which of the hub's.
+    pub fn new(hub: Arc<Hub>, mailbox: &Mailbox) -> Rc<Self> {
+        let state = State {
+            sessions: Slab::new(),
+            topics: HashMap::new(),
+            heads: HashMap::new(),
+            dirty: Vec::new(),
+            scratch: Vec::new(),
+            next_serial: 0,
+            index: mailbox.index(),
+            stopped: false,
+        };
+        Rc::new(Self {
+            hub,
+            state: RefCell::new(state),
+        })
+    }
+
+    /// The hub that this shard is part of.
+    pub const fn hub(&self) -> &Arc<Hub> {
+        &self.hub
+    }
+
+    /// Takes in mail and watches the clock until the hub is closed. To be run once, on the shard's thread.
+    pub async fn run(self: Rc<Self>, mut mailbox: Mailbox) {
+        let mut clock = interval(clock::TICK);
+        clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut mails = Vec::new();
+        loop {
+            let open = tokio::select! {
+                biased;
+                count = mailbox.receive(&mut mails, MAILS_AT_ONCE) => count > 0,
+                _ = clock.tick() => { self.guarded(State::tick); true }
+            };
+            for mail in mails.drain(..) {
+                self.guarded(|state, hub| state.take(hub, mail));
+            }
+            self.guarded(State::flush_dirty);
+            if !open || self.state.borrow().stopped {
+                return;
+            }
+        }
+    }
+
+    /// A new session.
+    pub fn open(&self, admission: Admission) -> Key {
+        self.state.borrow_mut().open(&self.hub, admission)
+    }
+
+    /// Ends a session at once, if it is still there.
+    pub fn remove(&self, key: Key) {
+        let mut state = self.state.borrow_mut();
+        if state.session(key).is_some() {
+            state.remove_index(&self.hub, key.index);
+        }
+    }
+
+    /// What the reading task must know; `None` once the session is gone. Remembers whom to wake when it changes.
+    pub fn pulse(&self, key: Key, waker: &Waker) -> Option<Pulse> {
+        let mut state = self.state.borrow_mut();
+        let session = state.session(key)?;
+        if !session
+            .waker
+            .as_ref()
+            .is_some_and(|known| known.will_wake(waker))
+        {
+            session.waker = Some(waker.clone());
+        }
+        Some(Pulse {
+            blocked: session.blocked_since.is_some(),
+            paused: session.publishing >= self.hub.limits().session_publishes,
+            ending: session.ends_at.is_some(),
+        })
+    }
+
+    /// Writes what a session has waiting: its socket is writable again.
+    pub fn flush(&self, key: Key) {
+        let mut state = self.state.borrow_mut();
+        if state.session(key).is_some() {
+            state.flush_one(&self.hub, key.index);
+        }
+    }
+
+    /// Writes what commands have left to be sent.
+    pub fn flush_dirty(&self) {
+        self.state.borrow_mut().flush_dirty(&self.hub);
+    }
+
+    /// Runs on the state; a panic costs what it was about, not the thread and its other sessions.
+    fn guarded(&self, act: impl FnOnce(&mut State, &Hub)) {
+        let run = AssertUnwindSafe(|| act(&mut self.state.borrow_mut(), &self.hub));
+        if catch_unwind(run).is_err() {
+            self.hub.count_panic();
+        }
+    }
+}
+
+impl State {
+    /// The session, if the key is still good.
+    fn session(&mut self, key: Key) -> Option<&mut Box<Session>> {
+        self.sessions
+            .get_mut(key.index as usize)
+            .filter(|session| session.serial == key.serial)
+    }
+
+    fn mark_dirty(&mut self, index: u32) {
+        if let Some(session) = self.sessions.get_mut(index as usize)
+            && !std::mem::replace(&mut session.dirty, true)
+        {
+            self.dirty.push(index);
+        }
+    }
+
+    /// Flushes each dirty session once, in one write where that is enough.
+    fn flush_dirty(&mut self, hub: &Hub) {
+        let mut dirty = std::mem::take(&mut self.dirty);
+        for index in dirty.drain(..) {
+            let Some(session) = self.sessions.get_mut(index as usize) else {
+                continue;
+            };
+            session.dirty = false;
+            // A blocked one is flushed by its own task, once the socket is writable.
+            if session.blocked_since.is_none() {
+                self.flush_one(hub, index);
+            }
+        }
+        // Keeps the room that it has grown to.
+        self.dirty = dirty;
+    }
+
+    fn flush_one(&mut self, hub: &Hub, index: u32) {
+        let session = &mut self.sessions[index as usize];
+        if !session.flush(&mut self.scratch) {
+            self.remove_index(hub, index);
+        }
+    }
+
+    fn remove_index(&mut self, hub: &Hub, index: u32) {
+        let session = self.sessions.remove(index as usize);
+        for channel in &session.channels {
+            self.leave(hub, index, channel);
+        }
+        hub.count_session(self.index, -1);
+        session.wake();
+    }
+
+    /// Takes a session off a channel, and the channel off this shard with its last session.
+    fn leave(&mut self, hub: &Hub, index: u32, channel: &Channel) {
+        let Some(topic) = self.topics.get_mut(channel) else {
+            return;
+        };
+        if let Some(at) = topic
+            .subscribers
+            .iter()
+            .position(|&subscriber| subscriber == index)
+        {
+            topic.subscribers.swap_remove(at);
+        }
+        topic.waiting.retain(|waiting| waiting.key.index != index);
+        if topic.is_unused() {
+            self.topics.remove(channel);
+            hub.interest().remove(self.index, channel);
+        }
+    }
+}
