@@ -4,6 +4,10 @@
 //! socket. Every instance publishes its news to a broker, every instance receives them, and whichever holds a
 //! subscribed socket sends them on. See `docs/` and `examples/` for how to run it and how to embed it.
 
+pub mod auth;
+pub mod backends;
+pub mod cli;
 pub mod config;
 pub mod hub;
 pub mod protocol;
+pub mod server;

@@ -1,2 +1,9 @@
 //! The `hubplane` command.
-fn main() {}
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    hubplane::cli::run(hubplane::cli::Cli::parse())
+}

@@ -16,11 +16,11 @@ mod shard;
 
 use std::sync::{
     Arc, Mutex, PoisonError,
-    atomic::{AtomicI64, AtomicU64, Ordering},
+    atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
 };
 
 use hubplane_backplane::{
-    Backplane, Capabilities, Error, ErrorKind, Opened, Outgoing, Receipt, Result,
+    Backplane, Capabilities, Driver, Error, ErrorKind, Opened, Outgoing, Receipt, Result,
 };
 use tokio::{
     sync::{mpsc, oneshot},
@@ -45,6 +45,7 @@ use crate::config::Limits;
 #[derive(Debug)]
 pub struct Hub {
     node: String,
+    driver: &'static str,
     limits: Limits,
     capabilities: Capabilities,
     backplane: Arc<dyn Backplane>,
@@ -54,7 +55,21 @@ pub struct Hub {
     shards: Vec<mpsc::Sender<Mail>>,
     sessions: Vec<AtomicI64>,
     counts: Counts,
+    stopping: AtomicBool,
     tasks: Mutex<JoinSet<()>>,
+}
+
+/// How a hub is to be.
+#[derive(Debug)]
+pub struct Setup {
+    /// The instance's name.
+    pub node: String,
+    /// What opened its backplane.
+    pub driver: &'static dyn Driver,
+    /// What it allows.
+    pub limits: Limits,
+    /// How many shards, each for a thread of its own.
+    pub shards: usize,
 }
 
 /// What has happened since the start.
@@ -70,18 +85,20 @@ pub struct Counts {
 
 impl Hub {
     /// Starts a hub's tasks on the current runtime; each mailbox is for one [`Shard`], on a thread of its own.
-    pub fn start(
-        node: String,
-        opened: Opened,
-        capabilities: Capabilities,
-        limits: Limits,
-        shards: usize,
-    ) -> (Arc<Self>, Vec<Mailbox>) {
+    pub fn start(opened: Opened, setup: Setup) -> (Arc<Self>, Vec<Mailbox>) {
+        let Setup {
+            node,
+            driver,
+            limits,
+            shards,
+        } = setup;
+        let capabilities = driver.capabilities();
         let (senders, mailboxes): (Vec<_>, Vec<_>) = (0..shards).map(Mailbox::new).unzip();
         let (publisher, line) = Publisher::new(&limits);
         let routed = capabilities.interest == hubplane_backplane::Interest::Routed;
         let hub = Arc::new(Self {
             node,
+            driver: driver.schemes()[0],
             interest: Interest::new(routed, limits.interest_linger),
             limits,
             capabilities,
@@ -91,6 +108,7 @@ impl Hub {
             sessions: senders.iter().map(|_| AtomicI64::new(0)).collect(),
             shards: senders,
             counts: Counts::default(),
+            stopping: AtomicBool::new(false),
             tasks: Mutex::default(),
         });
         let mut tasks = hub.tasks.lock().unwrap_or_else(PoisonError::into_inner);
@@ -109,6 +127,11 @@ impl Hub {
         &self.node
     }
 
+    /// Its backend, by the first scheme.
+    pub const fn driver(&self) -> &'static str {
+        self.driver
+    }
+
     /// What it allows.
     pub const fn limits(&self) -> &Limits {
         &self.limits
@@ -121,12 +144,23 @@ impl Hub {
 
     /// How it stands with its broker.
     pub fn health(&self) -> Health {
-        self.pulse.health()
+        match self.stopping.load(Ordering::Relaxed) {
+            true => Health::Down("this instance is stopping".to_owned()),
+            false => self.pulse.health(),
+        }
     }
 
     /// What has happened since the start.
     pub const fn counts(&self) -> &Counts {
         &self.counts
+    }
+
+    /// How many sessions there are.
+    pub fn session_count(&self) -> i64 {
+        self.sessions
+            .iter()
+            .map(|count| count.load(Ordering::Relaxed))
+            .sum()
     }
 
     /// How many sessions a shard has.
@@ -155,6 +189,7 @@ impl Hub {
 
     /// Tells every session to end, so that its client goes to another instance.
     pub async fn end_sessions(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
         for shard in &self.shards {
             // A shard that is gone has no sessions.
             _ = shard.send(Mail::End(Ending::Restart)).await;

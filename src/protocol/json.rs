@@ -41,8 +41,10 @@ struct Incoming<'a> {
     id: Option<Cow<'a, str>>,
 }
 
-/// `null` is data too; only what is not there is absent.
-fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
+/// For a field that may be `null`: that is data too; only what is not there is absent.
+pub fn present<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<&'de RawValue>, D::Error> {
     <&RawValue>::deserialize(deserializer).map(Some)
 }
 

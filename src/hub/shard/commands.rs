@@ -150,33 +150,28 @@ impl State {
         if !known {
             topic.ready = hub.interest().add(shard, &channel);
         }
+        let waiting = Waiting {
+            key,
+            reference,
+            since,
+        };
         if topic.ready {
-            self.attach(hub, key, &channel, reference.as_deref(), since);
+            self.attach(hub, &channel, &waiting);
         } else {
-            topic.waiting.push(Waiting {
-                key,
-                reference,
-                since,
-            });
+            topic.waiting.push(waiting);
         }
     }
 
     /// The channel's messages reach this session from here on.
-    pub(super) fn attach(
-        &mut self,
-        hub: &Hub,
-        key: Key,
-        channel: &Channel,
-        reference: Option<&str>,
-        since: Option<Position>,
-    ) {
+    pub(super) fn attach(&mut self, hub: &Hub, channel: &Channel, waiting: &Waiting) {
+        let key = waiting.key;
         if self.session(key).is_none() {
             return;
         }
         if let Some(topic) = self.topics.get_mut(channel) {
             topic.subscribers.push(key.index);
         }
-        let reply = self.subscribed(hub, reference, channel, since);
+        let reply = self.subscribed(hub, waiting.reference.as_deref(), channel, waiting.since);
         self.reply(key, &reply);
     }
 
@@ -241,17 +236,18 @@ impl State {
         let mut outgoing = Outgoing::new(channel, data);
         outgoing.id = id;
         session.publishing += 1;
+        let known = reference.clone();
         let reply_to = ReplyTo::Session {
             shard,
             key,
-            reference: reference.clone(),
+            reference,
         };
         if hub.publisher().offer(vec![outgoing], reply_to).is_err()
             && let Some(session) = self.session(key)
         {
             session.publishing -= 1;
             let message = "too many publications wait for the broker; try again";
-            self.refuse(key, reference.as_deref(), ErrorCode::Unavailable, message);
+            self.refuse(key, known.as_deref(), ErrorCode::Unavailable, message);
         }
     }
 }

@@ -176,7 +176,7 @@ impl State {
         for waiting in waiting {
             let reference = waiting.reference.as_deref();
             match result {
-                Ok(()) => self.attach(hub, waiting.key, channel, reference, waiting.since),
+                Ok(()) => self.attach(hub, channel, &waiting),
                 Err(error) => {
                     if let Some(session) = self.session(waiting.key) {
                         session.channels.retain(|known| known != channel);

@@ -1,0 +1,183 @@
+//! Who may do what: the hub's key, and which pages' scripts may connect.
+
+use std::{fmt, fs, path::Path};
+
+use http::{HeaderMap, Uri, header};
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+/// Shortest key in bytes.
+pub const MIN_KEY: usize = 32;
+
+/// The key that publishers must show. Only its SHA-256 digest is kept; comparing takes the same time for every key.
+#[derive(Clone)]
+pub struct Key([u8; 32]);
+
+impl Key {
+    /// Reads a key from a file; white space around it does not count.
+    ///
+    /// # Errors
+    /// A sentence: the file can't be read, or the key is shorter than [`MIN_KEY`] bytes.
+    pub fn from_file(path: &Path) -> Result<Self, String> {
+        let text = fs::read_to_string(path)
+            .map_err(|error| format!("the key file {}: {error}", path.display()))?;
+        Self::new(text.trim()).map_err(|error| format!("the key file {}: {error}", path.display()))
+    }
+
+    /// A key.
+    ///
+    /// # Errors
+    /// A sentence: it is shorter than [`MIN_KEY`] bytes.
+    pub fn new(key: &str) -> Result<Self, String> {
+        if key.len() < MIN_KEY {
+            return Err(format!(
+                "a key has at least {MIN_KEY} bytes; `openssl rand -hex 32` makes one"
+            ));
+        }
+        Ok(Self(Sha256::digest(key.as_bytes()).into()))
+    }
+
+    fn matches(&self, given: &str) -> bool {
+        let digest: [u8; 32] = Sha256::digest(given.as_bytes()).into();
+        self.0.ct_eq(&digest).into()
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Key(***)")
+    }
+}
+
+/// What a server lets in.
+#[derive(Clone, Debug, Default)]
+pub struct Access {
+    /// Without one, whoever reaches the server may publish.
+    pub key: Option<Key>,
+    /// Origins of pages that may connect, as `https://app.example`; `*` allows all, none means pages of this
+    /// server's own host.
+    pub origins: Vec<String>,
+}
+
+/// What a request showed of the key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shown {
+    /// The key, or none is needed.
+    Good,
+    /// Nothing.
+    Nothing,
+    /// Something else.
+    Wrong,
+}
+
+impl Access {
+    /// Looks at `Authorization: Bearer …` (RFC 6750).
+    pub fn shown(&self, headers: &HeaderMap) -> Shown {
+        let Some(key) = &self.key else {
+            return Shown::Good;
+        };
+        let Some(value) = headers.get(header::AUTHORIZATION) else {
+            return Shown::Nothing;
+        };
+        let given = value.to_str().ok().and_then(|text| {
+            let (scheme, token) = text.split_once(' ')?;
+            scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+        });
+        match given {
+            Some(given) if key.matches(given) => Shown::Good,
+            _ => Shown::Wrong,
+        }
+    }
+
+    /// Whether a browser's page may talk to this server (RFC 6454). Programs send no `Origin` and are let in:
+    /// what is kept out is a foreign page that uses its visitor's network.
+    pub fn origin_is_allowed(&self, headers: &HeaderMap) -> bool {
+        let Some(origin) = headers.get(header::ORIGIN) else {
+            return true;
+        };
+        let Ok(origin) = origin.to_str() else {
+            return false;
+        };
+        if !self.origins.is_empty() {
+            return self
+                .origins
+                .iter()
+                .any(|known| known == "*" || known.eq_ignore_ascii_case(origin));
+        }
+        let host = headers
+            .get(header::HOST)
+            .and_then(|host| host.to_str().ok());
+        let authority = origin
+            .parse::<Uri>()
+            .ok()
+            .and_then(|uri| uri.authority().map(ToString::to_string));
+        matches!((host, authority), (Some(host), Some(authority)) if host.eq_ignore_ascii_case(&authority))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
+        pairs
+            .iter()
+            .map(|&(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
+            .collect()
+    }
+
+    #[test]
+    fn only_the_key_is_the_key() {
+        let text = "k".repeat(MIN_KEY);
+        let access = Access {
+            key: Some(Key::new(&text).unwrap()),
+            ..Access::default()
+        };
+        assert_eq!(access.shown(&headers(&[])), Shown::Nothing);
+        assert_eq!(
+            access.shown(&headers(&[("authorization", &format!("bearer {text}"))])),
+            Shown::Good
+        );
+        for wrong in [
+            "Bearer x",
+            "Basic a2s=",
+            "Bearer",
+            &format!("Bearer {text}x"),
+        ] {
+            assert_eq!(
+                access.shown(&headers(&[("authorization", wrong)])),
+                Shown::Wrong,
+                "{wrong}"
+            );
+        }
+        assert!(Key::new("short").is_err());
+        assert!(!format!("{access:?}").contains(&text));
+    }
+
+    #[test]
+    fn foreign_pages_are_kept_out() {
+        let own = Access::default();
+        let from = |origin: &str| headers(&[("host", "app.example:8080"), ("origin", origin)]);
+        assert!(own.origin_is_allowed(&headers(&[("host", "app.example")])));
+        assert!(own.origin_is_allowed(&from("http://app.example:8080")));
+        for foreign in [
+            "http://app.example",
+            "https://evil.example",
+            "null",
+            "http://app.example:8080.evil",
+        ] {
+            assert!(!own.origin_is_allowed(&from(foreign)), "{foreign}");
+        }
+        let listed = Access {
+            origins: vec!["https://app.example".to_owned()],
+            ..Access::default()
+        };
+        assert!(listed.origin_is_allowed(&from("https://app.example")));
+        assert!(!listed.origin_is_allowed(&from("http://app.example:8080")));
+        let all = Access {
+            origins: vec!["*".to_owned()],
+            ..Access::default()
+        };
+        assert!(all.origin_is_allowed(&from("null")));
+    }
+}

@@ -1,0 +1,88 @@
+//! The backends that are compiled in: the only file that knows the cargo features.
+
+use hubplane_backplane::{Address, Driver, Error, ErrorKind, Opened, Result};
+
+/// Every backend of this binary, the embedded default first.
+pub static DRIVERS: &[&dyn Driver] = &[
+    &hubplane_memory::DRIVER,
+    #[cfg(feature = "redis")]
+    &hubplane_redis::DRIVER,
+    #[cfg(feature = "kafka")]
+    &hubplane_kafka::DRIVER,
+    #[cfg(feature = "rabbitmq")]
+    &hubplane_rabbitmq::DRIVER,
+];
+
+/// Every backend that there is: its feature and its schemes. Those that are not compiled in are named by it.
+pub const KNOWN: &[(&str, &[&str])] = &[
+    ("memory", &["memory"]),
+    ("redis", &["redis", "rediss"]),
+    ("kafka", &["kafka"]),
+    ("rabbitmq", &["amqp", "amqps"]),
+];
+
+/// The driver for a scheme.
+///
+/// # Errors
+/// `Config`, with what to do: a scheme that nobody knows, or one that is not compiled in.
+pub fn find(scheme: &str) -> Result<&'static dyn Driver> {
+    if let Some(driver) = DRIVERS
+        .iter()
+        .find(|driver| driver.schemes().contains(&scheme))
+    {
+        return Ok(*driver);
+    }
+    let message = match KNOWN.iter().find(|(_, schemes)| schemes.contains(&scheme)) {
+        Some((feature, _)) => format!(
+            "{scheme}: is not in this build; build it with `cargo build --release --features {feature}`"
+        ),
+        None => {
+            let all: Vec<_> = KNOWN
+                .iter()
+                .flat_map(|(_, schemes)| *schemes)
+                .map(|s| format!("{s}:"))
+                .collect();
+            format!(
+                "there is no backend {scheme}:; there are {}",
+                all.join(", ")
+            )
+        }
+    };
+    Err(Error::new(ErrorKind::Config, "backplane", message))
+}
+
+/// Opens an address by its scheme's driver.
+///
+/// # Errors
+/// Those of [`find`] and of [`Driver::open`].
+pub async fn open(address: &str) -> Result<(&'static dyn Driver, Opened)> {
+    let address: Address = address.parse()?;
+    let driver = find(address.scheme())?;
+    Ok((driver, driver.open(&address).await?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_driver_is_known_by_its_schemes() {
+        for driver in DRIVERS {
+            assert!(
+                KNOWN
+                    .iter()
+                    .any(|(_, schemes)| *schemes == driver.schemes()),
+                "{driver:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_unknown_scheme_is_told_what_there_is() {
+        let error = find("carrier-pigeon").unwrap_err().to_string();
+        assert!(
+            error.contains("memory:") && error.contains("amqps:"),
+            "{error}"
+        );
+    }
+}

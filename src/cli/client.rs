@@ -1,0 +1,253 @@
+//! `hubplane pub` and `hubplane sub`.
+
+use std::{
+    fs,
+    io::{Read, stdin},
+};
+
+use bytes::Bytes;
+use futures_util::{SinkExt, StreamExt};
+use http::{HeaderValue, Method, Request, Uri, header};
+use http_body_util::{BodyExt, Full, Limited};
+use hubplane_backplane::Outgoing;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use tokio::{net::TcpStream, time::timeout};
+use tokio_tungstenite::{
+    connect_async, tungstenite::Message, tungstenite::client::IntoClientRequest,
+};
+
+use super::{Failure, HubArgs, print, runtime};
+use crate::{backends, config::Limits};
+
+/// Most of an answer that is read.
+const ANSWER_BYTES: usize = 1024 * 1024;
+
+/// Publishes one message.
+#[derive(Debug, clap::Args)]
+pub(super) struct Pub {
+    /// Where to
+    channel: String,
+    /// What: JSON, or else sent as a JSON string; `-`, or nothing, reads standard input
+    data: Option<String>,
+    #[command(flatten)]
+    hub: HubArgs,
+    /// Publish straight to this broker, without a hub; data is then sent as it is
+    #[arg(long, value_name = "ADDRESS")]
+    backplane: Option<String>,
+    /// The message's id, for retries
+    #[arg(long)]
+    id: Option<String>,
+}
+
+/// Prints messages.
+#[derive(Debug, clap::Args)]
+pub(super) struct Sub {
+    /// Which channels
+    #[arg(required = true)]
+    channels: Vec<String>,
+    #[command(flatten)]
+    hub: HubArgs,
+    /// End after this many messages
+    #[arg(long, value_name = "N")]
+    count: Option<usize>,
+}
+
+impl Pub {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let data = match self.data.as_deref() {
+            None | Some("-") => {
+                let mut data = Vec::new();
+                stdin().read_to_end(&mut data).map_err(Failure::failed)?;
+                data
+            }
+            Some(text) => text.as_bytes().to_vec(),
+        };
+        runtime()?.block_on(async {
+            match &self.backplane {
+                Some(address) => self.straight(address, data).await,
+                None => self.through_hub(&data).await,
+            }
+        })
+    }
+
+    async fn straight(&self, address: &str, data: Vec<u8>) -> Result<(), Failure> {
+        let (_, opened) = backends::open(address).await?;
+        let mut outgoing = Outgoing::new(&*self.channel, data);
+        outgoing.id = self.id.as_deref().map(Into::into);
+        let receipt = opened.backplane.publish(vec![outgoing]).await.pop();
+        opened.backplane.close().await;
+        let receipt = receipt.ok_or_else(|| Failure::failed("the backend gave no answer"))??;
+        print(json!({ "position": receipt.position().map(|position| position.to_string()) }))
+    }
+
+    async fn through_hub(&self, data: &[u8]) -> Result<(), Failure> {
+        let data: Value = match serde_json::from_slice(data) {
+            Ok(json) => json,
+            Err(_) => std::str::from_utf8(data)
+                .map_err(|_binary| {
+                    Failure::wrong("the data is neither JSON nor text; use --backplane for bytes")
+                })?
+                .into(),
+        };
+        let mut body = json!({ "channel": self.channel, "data": data });
+        if let Some(id) = &self.id {
+            body["id"] = id.as_str().into();
+        }
+        let answer = timeout(
+            Limits::default().publish_timeout * 2,
+            post(&self.hub, body.to_string()),
+        );
+        print(
+            answer
+                .await
+                .map_err(|_late| Failure::failed("the hub gave no answer"))??,
+        )
+    }
+}
+
+async fn post(hub: &HubArgs, body: String) -> Result<String, Failure> {
+    let url = format!("{}/v1/publish", hub.url.trim_end_matches('/'));
+    let uri: Uri = url
+        .parse()
+        .map_err(|error| Failure::wrong(format!("--url {}: {error}", hub.url)))?;
+    let (Some("http"), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
+        return Err(Failure::wrong(format!(
+            "--url {}: give http://host:port",
+            hub.url
+        )));
+    };
+    let host = (authority.host(), authority.port_u16().unwrap_or(80));
+    let stream = TcpStream::connect(host)
+        .await
+        .map_err(|error| unreachable_hub(hub, &error))?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(Failure::failed)?;
+    let connection = tokio::spawn(connection);
+    let mut request = Request::builder()
+        .method(Method::POST)
+        .uri(uri.path())
+        .header(header::HOST, authority.as_str())
+        .header(header::CONTENT_TYPE, "application/json");
+    if let Some(bearer) = bearer(hub)? {
+        request = request.header(header::AUTHORIZATION, bearer);
+    }
+    let request = request
+        .body(Full::new(Bytes::from(body)))
+        .map_err(Failure::wrong)?;
+    let response = sender
+        .send_request(request)
+        .await
+        .map_err(Failure::failed)?;
+    let status = response.status();
+    let body = Limited::new(response.into_body(), ANSWER_BYTES)
+        .collect()
+        .await
+        .map_err(Failure::failed)?;
+    connection.abort();
+    let text = String::from_utf8_lossy(&body.to_bytes()).into_owned();
+    if status.is_success() {
+        return Ok(text);
+    }
+    let detail = serde_json::from_str::<Value>(&text)
+        .ok()
+        .and_then(|p| Some(p["detail"].as_str()?.to_owned()));
+    Err(Failure::failed(format!(
+        "the hub answered {status}: {}",
+        detail.unwrap_or(text)
+    )))
+}
+
+fn unreachable_hub(hub: &HubArgs, error: &std::io::Error) -> Failure {
+    Failure::failed(format!(
+        "no hub at {}: {error}; `hubplane serve` starts one, --url names another",
+        hub.url
+    ))
+}
+
+fn bearer(hub: &HubArgs) -> Result<Option<HeaderValue>, Failure> {
+    let Some(path) = &hub.key_file else {
+        return Ok(None);
+    };
+    let key = fs::read_to_string(path)
+        .map_err(|error| Failure::wrong(format!("the key file {}: {error}", path.display())))?;
+    let mut value = HeaderValue::from_str(&format!("Bearer {}", key.trim())).map_err(|_bad| {
+        Failure::wrong(format!(
+            "the key file {}: a key is one line of text",
+            path.display()
+        ))
+    })?;
+    value.set_sensitive(true);
+    Ok(Some(value))
+}
+
+impl Sub {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        runtime()?.block_on(self.listen())
+    }
+
+    async fn listen(self) -> Result<(), Failure> {
+        let base = self.hub.url.trim_end_matches('/');
+        let Some(rest) = base.strip_prefix("http://") else {
+            return Err(Failure::wrong(format!(
+                "--url {base}: give http://host:port"
+            )));
+        };
+        let mut request = format!("ws://{rest}/ws")
+            .into_client_request()
+            .map_err(Failure::wrong)?;
+        let headers = request.headers_mut();
+        headers.insert(
+            header::SEC_WEBSOCKET_PROTOCOL,
+            HeaderValue::from_static("hubplane.v1.json"),
+        );
+        if let Some(bearer) = bearer(&self.hub)? {
+            headers.insert(header::AUTHORIZATION, bearer);
+        }
+        let (mut socket, _) = connect_async(request).await.map_err(|error| {
+            Failure::failed(format!(
+                "no hub at {base}: {error}; `hubplane serve` starts one, --url names another"
+            ))
+        })?;
+        for (index, channel) in self.channels.iter().enumerate() {
+            let subscribe = json!({ "type": "subscribe", "ref": index, "channel": channel });
+            socket
+                .send(Message::text(subscribe.to_string()))
+                .await
+                .map_err(Failure::failed)?;
+        }
+        let mut left = self.count.unwrap_or(usize::MAX);
+        while left > 0 {
+            let message = match socket.next().await {
+                Some(Ok(Message::Text(text))) => text,
+                Some(Ok(Message::Close(frame))) => {
+                    let reason = frame
+                        .map_or_else(|| "no reason given".to_owned(), |frame| frame.to_string());
+                    return Err(Failure::failed(format!(
+                        "the hub ended the connection: {reason}"
+                    )));
+                }
+                Some(Ok(_)) => continue,
+                Some(Err(error)) => {
+                    return Err(Failure::failed(format!("the connection broke: {error}")));
+                }
+                None => return Err(Failure::failed("the hub ended the connection")),
+            };
+            let parsed: Value = serde_json::from_str(&message).map_err(Failure::failed)?;
+            match parsed["type"].as_str() {
+                Some("message") => left -= 1,
+                Some("error") => {
+                    return Err(Failure::wrong(
+                        parsed["message"].as_str().unwrap_or(&message),
+                    ));
+                }
+                Some("gap") => {}
+                _ => continue,
+            }
+            print(message)?;
+        }
+        Ok(())
+    }
+}

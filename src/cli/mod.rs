@@ -1,0 +1,124 @@
+//! The command line. Nothing else knows clap, and nothing else prints.
+
+mod backends;
+mod client;
+mod serve;
+
+use std::{
+    fmt,
+    io::{self, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use clap::{CommandFactory, Parser, Subcommand};
+use hubplane_backplane::{Error, ErrorKind};
+
+/// A WebSocket hub on the broker you already run: any instance publishes, every instance receives, and the one
+/// that holds the browser's socket delivers.
+#[derive(Debug, Parser)]
+#[command(name = "hubplane", version, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run one instance of the hub
+    Serve(serve::Serve),
+    /// Publish one message, through a hub or straight to the broker
+    Pub(client::Pub),
+    /// Print the messages of channels as they come, one JSON object a line
+    Sub(client::Sub),
+    /// Show what each backend promises, and which are in this build
+    Backends(backends::Backends),
+    /// Print the completions for a shell
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Where a hub is, for its clients.
+#[derive(Debug, clap::Args)]
+struct HubArgs {
+    /// The hub's address
+    #[arg(long, env = "HUBPLANE_URL", default_value = "http://127.0.0.1:8080")]
+    url: String,
+    /// A file with the hub's key
+    #[arg(long, env = "HUBPLANE_KEY_FILE", value_name = "FILE")]
+    key_file: Option<PathBuf>,
+}
+
+/// Why a command ended badly.
+#[derive(Debug)]
+struct Failure {
+    /// 1: it failed; 2: the command line or the configuration is wrong.
+    code: u8,
+    message: String,
+}
+
+impl Failure {
+    fn failed(message: impl fmt::Display) -> Self {
+        Self {
+            code: 1,
+            message: message.to_string(),
+        }
+    }
+
+    fn wrong(message: impl fmt::Display) -> Self {
+        Self {
+            code: 2,
+            message: message.to_string(),
+        }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        match error.kind() {
+            ErrorKind::Config | ErrorKind::Rejected => Self::wrong(error),
+            _ => Self::failed(error),
+        }
+    }
+}
+
+/// Runs a command to its end.
+pub fn run(cli: Cli) -> ExitCode {
+    let done = match cli.command {
+        Command::Serve(serve) => serve.run(),
+        Command::Pub(publish) => publish.run(),
+        Command::Sub(subscribe) => subscribe.run(),
+        Command::Backends(backends) => backends.run(),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "hubplane", &mut io::stdout());
+            Ok(())
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            // Nobody is left to tell when even this fails.
+            _ = writeln!(io::stderr(), "hubplane: {}", failure.message);
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+/// Prints a line; a reader that has gone away ends the command quietly.
+fn print(line: impl fmt::Display) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{line}")
+        .and_then(|()| out.flush())
+        .map_err(Failure::failed)
+}
+
+/// The runtime of the backend and of everything that is not a shard.
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(Failure::failed)
+}

@@ -1,0 +1,172 @@
+//! `hubplane serve`.
+
+use std::{fs, io::IsTerminal, net::SocketAddr, path::PathBuf, sync::Arc, thread};
+
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+};
+use tracing_subscriber::EnvFilter;
+
+use super::{Failure, print, runtime};
+use crate::{
+    auth::{Access, Key},
+    backends,
+    config::File,
+    hub::{Hub, Setup},
+    server::Server,
+};
+
+/// One instance of the hub.
+#[derive(Debug, clap::Args)]
+pub(super) struct Serve {
+    /// Where to listen; port 0 takes a free one [default: 127.0.0.1:8080]
+    #[arg(long, env = "HUBPLANE_LISTEN", value_name = "ADDRESS")]
+    listen: Option<String>,
+    /// The broker: memory:, redis://…, kafka://…, amqp://…; `hubplane backends` shows what each promises
+    /// [default: memory:]
+    #[arg(long, env = "HUBPLANE_BACKPLANE", value_name = "ADDRESS")]
+    backplane: Option<String>,
+    /// This instance's name [default: the host's name and the port]
+    #[arg(long, env = "HUBPLANE_NODE", value_name = "NAME")]
+    node: Option<String>,
+    /// A TOML file with these options and the limits
+    #[arg(long, env = "HUBPLANE_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// A file with the key (32 bytes or more) that publishers show as `Authorization: Bearer`
+    #[arg(long, env = "HUBPLANE_KEY_FILE", value_name = "FILE")]
+    key_file: Option<PathBuf>,
+    /// Listen beyond loopback without a key: whoever reaches the port may publish
+    #[arg(long, env = "HUBPLANE_INSECURE")]
+    insecure: bool,
+    /// An origin whose pages may connect, such as https://app.example; * for all [default: the hub's own host]
+    #[arg(
+        long = "origin",
+        env = "HUBPLANE_ORIGIN",
+        value_name = "ORIGIN",
+        value_delimiter = ','
+    )]
+    origins: Vec<String>,
+    /// Threads that serve sockets [default: one a core]
+    #[arg(long, env = "HUBPLANE_SHARDS", value_name = "N")]
+    shards: Option<usize>,
+    /// What to log, such as debug or hubplane=debug
+    #[arg(
+        long,
+        env = "HUBPLANE_LOG",
+        value_name = "FILTER",
+        default_value = "info"
+    )]
+    log: String,
+}
+
+impl Serve {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        log_to_stderr(&self.log)?;
+        let file = match &self.config {
+            Some(path) => read_config(path)?,
+            None => File::default(),
+        };
+        runtime()?.block_on(self.serve(file))
+    }
+
+    async fn serve(self, file: File) -> Result<(), Failure> {
+        let listen = self
+            .listen
+            .or(file.listen)
+            .unwrap_or_else(|| "127.0.0.1:8080".to_owned());
+        let backplane = self
+            .backplane
+            .or(file.backplane)
+            .unwrap_or_else(|| "memory:".to_owned());
+        let key = match self.key_file.or(file.key_file) {
+            Some(path) => Some(Key::from_file(&path).map_err(Failure::wrong)?),
+            None => None,
+        };
+        let listener = TcpListener::bind(&listen)
+            .await
+            .map_err(|error| Failure::wrong(format!("can't listen on {listen}: {error}")))?;
+        let address = listener.local_addr().map_err(Failure::failed)?;
+        let insecure = self.insecure || file.insecure.unwrap_or_default();
+        refuse_open_door(address, key.is_some() || insecure)?;
+        let origins = if self.origins.is_empty() {
+            file.origins.unwrap_or_default()
+        } else {
+            self.origins
+        };
+        if origins.iter().any(|origin| origin == "*") {
+            tracing::warn!("pages of every origin may connect (--origin '*')");
+        }
+        let (driver, opened) = backends::open(&backplane).await?;
+        let node = self
+            .node
+            .or(file.node)
+            .unwrap_or_else(|| default_node(address));
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        let shards = self.shards.or(file.shards).unwrap_or(cores).clamp(1, 1_024);
+        let setup = Setup {
+            node,
+            driver,
+            limits: file.limits,
+            shards,
+        };
+        let (hub, mailboxes) = Hub::start(opened, setup);
+        let access = Arc::new(Access { key, origins });
+        let server = Server::start(hub, mailboxes, listener, &access).map_err(Failure::failed)?;
+        print(format_args!("listening on http://{address}"))?;
+        ended().await.map_err(Failure::failed)?;
+        tracing::info!("stopping");
+        server.stop().await;
+        Ok(())
+    }
+}
+
+/// Without authentication nobody but this machine is let in by accident.
+fn refuse_open_door(address: SocketAddr, allowed: bool) -> Result<(), Failure> {
+    if address.ip().is_loopback() || allowed {
+        return Ok(());
+    }
+    Err(Failure::wrong(format!(
+        "{address} can be reached from other machines, and whoever reaches it could publish: give --key-file FILE, \
+         or --insecure if that is what you want"
+    )))
+}
+
+fn read_config(path: &PathBuf) -> Result<File, Failure> {
+    let text = fs::read_to_string(path).map_err(|error| {
+        Failure::wrong(format!("the configuration {}: {error}", path.display()))
+    })?;
+    File::parse(&text)
+        .map_err(|error| Failure::wrong(format!("the configuration {}: {error}", path.display())))
+}
+
+fn default_node(address: SocketAddr) -> String {
+    let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let host = host.trim();
+    format!(
+        "{}:{}",
+        if host.is_empty() { "hub" } else { host },
+        address.port()
+    )
+}
+
+fn log_to_stderr(filter: &str) -> Result<(), Failure> {
+    let filter = EnvFilter::try_new(filter)
+        .map_err(|error| Failure::wrong(format!("--log {filter}: {error}")))?;
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .init();
+    Ok(())
+}
+
+/// Waits for SIGINT or SIGTERM.
+async fn ended() -> std::io::Result<()> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        _ = interrupt.recv() => Ok(()),
+        _ = terminate.recv() => Ok(()),
+    }
+}

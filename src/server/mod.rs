@@ -1,0 +1,11 @@
+//! HTTP and WebSockets in front of a hub.
+
+mod api;
+mod listener;
+mod problem;
+mod routes;
+mod threads;
+mod upgrade;
+mod websocket;
+
+pub use self::{listener::Server, problem::Problem, routes::embedded, threads::Shards};

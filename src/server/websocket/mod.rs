@@ -1,0 +1,12 @@
+//! The WebSocket protocol (RFC 6455) over a raw socket: frames out, frames in, and the loop between a client's
+//! socket and its session. No extensions; nothing is compressed.
+
+mod budget;
+mod decoder;
+mod encode;
+mod session;
+
+pub(super) use self::{
+    encode::encoding_for,
+    session::{Hello, serve},
+};
