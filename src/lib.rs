@@ -9,5 +9,6 @@ pub mod backends;
 pub mod cli;
 pub mod config;
 pub mod hub;
+pub mod metrics;
 pub mod protocol;
 pub mod server;

@@ -77,6 +77,10 @@ pub struct Setup {
 pub struct Counts {
     /// Messages queued to sessions.
     pub deliveries: AtomicU64,
+    /// Writes to sockets, for deliveries and everything else.
+    pub writes: AtomicU64,
+    /// Gaps that the backplane announced.
+    pub gaps: AtomicU64,
     /// Sessions cut off because they did not read fast enough.
     pub slow: AtomicU64,
     /// Panics caught.
@@ -113,7 +117,7 @@ impl Hub {
         });
         let mut tasks = hub.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         let of = Arc::clone(&hub);
-        tasks.spawn(async move { pump::run(opened.events, &of.pulse, &of.shards).await });
+        tasks.spawn(async move { pump::run(opened.events, &of).await });
         let of = Arc::clone(&hub);
         tasks.spawn(async move { line.run(&*of.backplane, &of.shards).await });
         let of = Arc::clone(&hub);

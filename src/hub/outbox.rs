@@ -16,6 +16,14 @@ const SLICES: usize = 64;
 /// An emptied outbox keeps room for this many frames.
 const KEEP_FRAMES: usize = 4;
 
+/// A shard's room for joining frames, and what it has cost so far.
+#[derive(Debug, Default)]
+pub(super) struct Scratch {
+    joined: Vec<u8>,
+    /// Writes to sockets since the count was last taken.
+    pub(super) writes: u64,
+}
+
 /// A session's queue of frames.
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
@@ -72,17 +80,18 @@ impl Outbox {
             .map_or(0, |frame| frame.len() - self.written);
     }
 
-    /// Writes as much as the socket takes, in as few writes as possible. `scratch` is the shard's, reused.
-    pub(super) fn flush(&mut self, socket: &dyn Socket, scratch: &mut Vec<u8>) -> Flushed {
+    /// Writes as much as the socket takes, in as few writes as possible. `scratch` is the shard's.
+    pub(super) fn flush(&mut self, socket: &dyn Socket, scratch: &mut Scratch) -> Flushed {
         while let Some(first) = self.frames.front() {
             let written = match self.frames.len() {
                 1 => socket.write(&first[self.written..]),
                 _ if first.len() <= JOIN_BYTES / 8 => {
-                    self.join(scratch);
-                    socket.write(scratch)
+                    self.join(&mut scratch.joined);
+                    socket.write(&scratch.joined)
                 }
                 _ => self.write_slices(socket),
             };
+            scratch.writes += 1;
             match written {
                 Ok(0) => return Flushed::Broken,
                 Ok(n) => self.advance(n),
@@ -95,14 +104,14 @@ impl Outbox {
         Flushed::Empty
     }
 
-    fn join(&self, scratch: &mut Vec<u8>) {
-        scratch.clear();
+    fn join(&self, joined: &mut Vec<u8>) {
+        joined.clear();
         let mut skip = self.written;
         for frame in &self.frames {
-            if !scratch.is_empty() && scratch.len() + frame.len() > JOIN_BYTES {
+            if !joined.is_empty() && joined.len() + frame.len() > JOIN_BYTES {
                 break;
             }
-            scratch.extend_from_slice(&frame[skip..]);
+            joined.extend_from_slice(&frame[skip..]);
             skip = 0;
         }
     }
@@ -196,7 +205,10 @@ mod tests {
     fn small_frames_leave_in_one_write() {
         let (mut outbox, all) = filled(&[100; 10]);
         let socket = Slow::new(usize::MAX, usize::MAX);
-        assert_eq!(outbox.flush(&socket, &mut Vec::new()), Flushed::Empty);
+        assert_eq!(
+            outbox.flush(&socket, &mut Scratch::default()),
+            Flushed::Empty
+        );
         assert_eq!(
             (socket.got.borrow().clone(), *socket.writes.borrow()),
             (all, 1)
@@ -215,10 +227,16 @@ mod tests {
             for at_once in [1_000, 4_097, 65_536] {
                 let (mut outbox, all) = filled(sizes);
                 let socket = Slow::new(at_once, all.len() / 2);
-                assert_eq!(outbox.flush(&socket, &mut Vec::new()), Flushed::Blocked);
+                assert_eq!(
+                    outbox.flush(&socket, &mut Scratch::default()),
+                    Flushed::Blocked
+                );
                 assert_eq!(outbox.bytes(), all.len() - all.len() / 2);
                 *socket.room.borrow_mut() = usize::MAX;
-                assert_eq!(outbox.flush(&socket, &mut Vec::new()), Flushed::Empty);
+                assert_eq!(
+                    outbox.flush(&socket, &mut Scratch::default()),
+                    Flushed::Empty
+                );
                 assert!(*socket.got.borrow() == all);
             }
         }
@@ -228,11 +246,14 @@ mod tests {
     fn a_partly_written_frame_survives_the_drop() {
         let (mut outbox, all) = filled(&[10, 10, 10]);
         let socket = Slow::new(usize::MAX, 15);
-        outbox.flush(&socket, &mut Vec::new());
+        outbox.flush(&socket, &mut Scratch::default());
         outbox.drop_unwritten();
         assert_eq!((outbox.bytes(), outbox.frames.len()), (5, 1));
         *socket.room.borrow_mut() = usize::MAX;
-        assert_eq!(outbox.flush(&socket, &mut Vec::new()), Flushed::Empty);
+        assert_eq!(
+            outbox.flush(&socket, &mut Scratch::default()),
+            Flushed::Empty
+        );
         assert_eq!(*socket.got.borrow(), all[..20]);
     }
 }

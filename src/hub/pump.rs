@@ -1,11 +1,11 @@
 //! From the backplane to the shards: one mail a shard for each event, however many messages it has.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, atomic::Ordering};
 
 use hubplane_backplane::{Event, Events};
 use tokio::sync::mpsc;
 
-use super::{frame::Encoded, shard::Mail};
+use super::{Hub, frame::Encoded, shard::Mail};
 
 /// How this instance stands with its broker.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,7 +38,8 @@ impl Pulse {
 }
 
 /// Passes events on until the backend is closed. A shard that is behind makes the pump, and so the broker, wait.
-pub(super) async fn run(mut events: Events, pulse: &Pulse, shards: &[mpsc::Sender<Mail>]) {
+pub(super) async fn run(mut events: Events, hub: &Hub) {
+    let (pulse, shards) = (&hub.pulse, &hub.shards);
     while let Some(event) = events.recv().await {
         match event {
             Event::Published(publications) => {
@@ -53,6 +54,7 @@ pub(super) async fn run(mut events: Events, pulse: &Pulse, shards: &[mpsc::Sende
             Event::Progress(position) => post(shards, || Mail::Progress(position)).await,
             Event::Gap { scope, cause } => {
                 tracing::warn!(%cause, ?scope, "messages may have been missed; telling the subscriptions concerned");
+                hub.counts.gaps.fetch_add(1, Ordering::Relaxed);
                 let scope = Arc::new(scope);
                 post(shards, || Mail::Gap(Arc::clone(&scope), cause)).await;
             }

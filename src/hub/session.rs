@@ -7,7 +7,7 @@ use hubplane_backplane::Channel;
 use super::{
     command::{Ending, Reply},
     frame::{Encoding, Frame, Socket},
-    outbox::{Flushed, Outbox},
+    outbox::{Flushed, Outbox, Scratch},
 };
 use crate::config::Limits;
 
@@ -92,7 +92,7 @@ impl Session {
 
     /// The outbox is full: writes what the socket takes, and cuts the client off if that is not enough. `false`:
     /// cut off.
-    pub(super) fn relieve(&mut self, limits: &Limits, scratch: &mut Vec<u8>) -> bool {
+    pub(super) fn relieve(&mut self, limits: &Limits, scratch: &mut Scratch) -> bool {
         if self.ends_at.is_some() {
             return true;
         }
@@ -106,7 +106,7 @@ impl Session {
     }
 
     /// Writes what the socket takes. `false`: the socket is broken.
-    pub(super) fn flush(&mut self, scratch: &mut Vec<u8>) -> bool {
+    pub(super) fn flush(&mut self, scratch: &mut Scratch) -> bool {
         let before = self.outbox.bytes();
         match self.outbox.flush(&*self.admission.socket, scratch) {
             Flushed::Empty => self.blocked_since = None,

@@ -14,6 +14,7 @@ use crate::{
     auth::Shown,
     config::Limits,
     hub::{Health, Hub, channel},
+    metrics,
     protocol::json as native,
 };
 
@@ -62,15 +63,19 @@ pub(super) async fn publish<B: Buf>(
     done.await.unwrap_or_else(Problem::into_response)
 }
 
-fn admitted(context: &Context, headers: &HeaderMap) -> Result<(), Problem> {
+/// The key, where one is needed. The same words for none and a wrong one: nothing is learnt by trying.
+fn with_key(context: &Context, headers: &HeaderMap) -> Result<(), Problem> {
     match context.access.shown(headers) {
-        Shown::Good => {}
-        // The same words for both: nothing is learnt by trying.
+        Shown::Good => Ok(()),
         Shown::Nothing | Shown::Wrong => {
-            let detail = "publishing needs the hub's key: Authorization: Bearer …";
-            return Err(Problem::new(StatusCode::UNAUTHORIZED, detail));
+            let detail = "this needs the hub's key: Authorization: Bearer …";
+            Err(Problem::new(StatusCode::UNAUTHORIZED, detail))
         }
     }
+}
+
+fn admitted(context: &Context, headers: &HeaderMap) -> Result<(), Problem> {
+    with_key(context, headers)?;
     if !context.access.origin_is_allowed(headers) {
         return Err(Problem::new(
             StatusCode::FORBIDDEN,
@@ -281,5 +286,13 @@ pub(super) fn ready(hub: &Hub) -> Response {
         Health::Down(reason) => {
             Problem::new(StatusCode::SERVICE_UNAVAILABLE, reason).into_response()
         }
+    }
+}
+
+/// `GET /metrics`, for Prometheus.
+pub(super) fn metrics(context: &Context, headers: &HeaderMap) -> Response {
+    match with_key(context, headers) {
+        Ok(()) => metrics::text(&context.hub).into_response(),
+        Err(problem) => problem.into_response(),
     }
 }

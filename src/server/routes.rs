@@ -90,6 +90,11 @@ fn paths(context: Context) -> BoxedFilter<(Response,)> {
         .and(with.clone())
         .map(|context: Context| api::backplane(&context.hub));
     let live = warp::path!("live").and(warp::get()).map(api::live);
+    let metrics = warp::path!("metrics")
+        .and(warp::get())
+        .and(with.clone())
+        .and(warp::header::headers_cloned())
+        .map(|context: Context, headers| api::metrics(&context, &headers));
     let ready = warp::path!("ready")
         .and(warp::get())
         .and(with)
@@ -100,6 +105,8 @@ fn paths(context: Context) -> BoxedFilter<(Response,)> {
         .or(backplane)
         .unify()
         .or(live)
+        .unify()
+        .or(metrics)
         .unify()
         .or(ready)
         .unify()
@@ -152,7 +159,7 @@ async fn refusal(rejection: Rejection) -> Result<Response, Infallible> {
     } else if rejection.find::<warp::reject::InvalidQuery>().is_some() {
         Problem::new(StatusCode::BAD_REQUEST, "the query can't be read")
     } else {
-        let detail = "there is /ws, /v1/publish, /v1/backplane, /live and /ready";
+        let detail = "there is /ws, /v1/publish, /v1/backplane, /live, /ready and /metrics";
         Problem::new(StatusCode::NOT_FOUND, detail)
     };
     Ok(problem.into_response())

@@ -13,7 +13,7 @@ use std::{
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
     rc::Rc,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     task::Waker,
 };
 
@@ -26,6 +26,7 @@ pub(super) use self::mail::{Mail, PublishedMail};
 use super::{
     Hub,
     command::Ref,
+    outbox::Scratch,
     session::{Admission, Key, Session},
 };
 
@@ -47,7 +48,7 @@ struct State {
     /// Sessions with something to write.
     dirty: Vec<u32>,
     /// Joins frames for one write.
-    scratch: Vec<u8>,
+    scratch: Scratch,
     next_serial: u32,
     index: usize,
     stopped: bool,
@@ -100,7 +101,7 @@ impl Shard {
             topics: HashMap::new(),
             heads: HashMap::new(),
             dirty: Vec::new(),
-            scratch: Vec::new(),
+            scratch: Scratch::default(),
             next_serial: 0,
             index: mailbox.index(),
             stopped: false,
@@ -219,6 +220,9 @@ impl State {
                 self.flush_one(hub, index);
             }
         }
+        hub.counts()
+            .writes
+            .fetch_add(std::mem::take(&mut self.scratch.writes), Ordering::Relaxed);
         // Keeps the room that it has grown to.
         self.dirty = dirty;
     }
