@@ -2,6 +2,7 @@
 
 mod backends;
 mod client;
+mod demo;
 mod serve;
 
 use std::{
@@ -31,6 +32,8 @@ enum Command {
     Pub(client::Pub),
     /// Print the messages of channels as they come, one JSON object a line
     Sub(client::Sub),
+    /// Show it at work: three instances behind a balancer, and a page to watch and to stop them
+    Demo(demo::Demo),
     /// Show what each backend promises, and which are in this build
     Backends(backends::Backends),
     /// Print the completions for a shell
@@ -90,6 +93,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Serve(serve) => serve.run(),
         Command::Pub(publish) => publish.run(),
         Command::Sub(subscribe) => subscribe.run(),
+        Command::Demo(demo) => demo.run(),
         Command::Backends(backends) => backends.run(),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "hubplane", &mut io::stdout());

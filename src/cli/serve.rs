@@ -150,7 +150,7 @@ fn default_node(address: SocketAddr) -> String {
     )
 }
 
-fn log_to_stderr(filter: &str) -> Result<(), Failure> {
+pub(super) fn log_to_stderr(filter: &str) -> Result<(), Failure> {
     let filter = EnvFilter::try_new(filter)
         .map_err(|error| Failure::wrong(format!("--log {filter}: {error}")))?;
     tracing_subscriber::fmt()
@@ -162,7 +162,7 @@ fn log_to_stderr(filter: &str) -> Result<(), Failure> {
 }
 
 /// Waits for SIGINT or SIGTERM.
-async fn ended() -> std::io::Result<()> {
+pub(super) async fn ended() -> std::io::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     tokio::select! {

@@ -1,0 +1,151 @@
+//! `hubplane demo`: the whole case in one process. Some instances behind a balancer without sticky sessions, and a
+//! page that shows who worked and who delivered.
+//!
+//! Everything that it does is what an application would do that embeds the hub; nothing here has a way of its own
+//! into hub or server.
+
+mod front;
+mod instance;
+mod jobs;
+#[cfg(test)]
+mod tests;
+mod web;
+
+use std::{
+    io::{IsTerminal, stdout},
+    net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
+};
+
+use futures_util::future::{join_all, try_join_all};
+use hubplane_backplane::Address;
+use tokio::{net::TcpListener, task::JoinHandle};
+
+use self::{front::Front, instance::Instance, jobs::Book};
+use super::{
+    Failure, print, runtime,
+    serve::{ended, log_to_stderr},
+};
+
+/// The log that the instances share where only `memory:` is asked for.
+const SHARED_LOG: &str = "memory://demo";
+
+/// Some instances behind a balancer, and a page that shows them.
+#[derive(Debug, clap::Args)]
+pub(super) struct Demo {
+    /// Where to listen; port 0 takes a free one
+    #[arg(
+        long,
+        env = "HUBPLANE_LISTEN",
+        value_name = "ADDRESS",
+        default_value = "127.0.0.1:8080"
+    )]
+    listen: String,
+    /// The broker between the instances
+    #[arg(long, env = "HUBPLANE_BACKPLANE", value_name = "ADDRESS", default_value = SHARED_LOG)]
+    backplane: String,
+    /// How many instances
+    #[arg(
+        long,
+        env = "HUBPLANE_INSTANCES",
+        value_name = "N",
+        default_value_t = 3,
+        value_parser = clap::value_parser!(u8).range(1..=9)
+    )]
+    instances: u8,
+    /// Listen beyond loopback: whoever reaches the port may start jobs and stop instances
+    #[arg(long, env = "HUBPLANE_INSECURE")]
+    insecure: bool,
+    /// What to log, such as debug or hubplane=debug
+    #[arg(
+        long,
+        env = "HUBPLANE_LOG",
+        value_name = "FILTER",
+        default_value = "warn"
+    )]
+    log: String,
+}
+
+impl Demo {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        log_to_stderr(&self.log)?;
+        runtime()?.block_on(async {
+            let running = Running::start(&self).await?;
+            print(announcement(running.address, stdout().is_terminal()))?;
+            ended().await.map_err(Failure::failed)?;
+            running.stop().await;
+            Ok(())
+        })
+    }
+
+    /// `memory:` alone would give each instance a log of its own, and none would ever hear another.
+    fn address(&self) -> Result<Address, Failure> {
+        let shared = match self.backplane.strip_prefix("memory:") {
+            Some(keys) if keys.is_empty() || keys.starts_with('?') => {
+                format!("{SHARED_LOG}{keys}")
+            }
+            _ => self.backplane.clone(),
+        };
+        Ok(shared.parse()?)
+    }
+}
+
+fn announcement(address: SocketAddr, on_a_terminal: bool) -> String {
+    let (on, off) = match on_a_terminal && std::env::var_os("NO_COLOR").is_none() {
+        true => ("\x1b[1;36m", "\x1b[0m"),
+        false => ("", ""),
+    };
+    format!("demo on {on}http://{address}{off}")
+}
+
+/// The demo's parts, as long as it runs.
+#[derive(Debug)]
+struct Running {
+    address: SocketAddr,
+    instances: Arc<[Instance]>,
+    tasks: [JoinHandle<()>; 2],
+}
+
+impl Running {
+    async fn start(demo: &Demo) -> Result<Self, Failure> {
+        let listener = TcpListener::bind(&demo.listen)
+            .await
+            .map_err(|error| Failure::wrong(format!("can't listen on {}: {error}", demo.listen)))?;
+        let address = listener.local_addr().map_err(Failure::failed)?;
+        if !address.ip().is_loopback() && !demo.insecure {
+            return Err(Failure::wrong(format!(
+                "{address} can be reached from other machines, and whoever reaches it could stop instances: give \
+                 --insecure if that is what you want"
+            )));
+        }
+        let backplane = demo.address()?;
+        let book = Arc::new(Book::default());
+        let instances: Arc<[Instance]> = (1..=demo.instances)
+            .map(|number| Instance::new(format!("instance-{number}"), &backplane, &book))
+            .collect();
+        try_join_all(instances.iter().map(Instance::start)).await?;
+
+        let inner = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+            .await
+            .map_err(Failure::failed)?;
+        let page = inner.local_addr().map_err(Failure::failed)?;
+        let front = Arc::new(Front::new(Arc::clone(&instances), page));
+        let routes = web::page_routes(&front, &book, backplane.to_string());
+        let tasks = [
+            tokio::spawn(warp::serve(routes).incoming(inner).run()),
+            tokio::spawn(front.run(listener)),
+        ];
+        Ok(Self {
+            address,
+            instances,
+            tasks,
+        })
+    }
+
+    async fn stop(self) {
+        join_all(self.instances.iter().map(Instance::stop)).await;
+        for task in self.tasks {
+            task.abort();
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! The front port: a balancer without sticky sessions, small enough to be read. It looks at each connection's first
+//! request and then only copies bytes.
+
+use std::{
+    collections::VecDeque,
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional},
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+    time::{sleep, timeout},
+};
+
+use super::instance::Instance;
+
+/// A request's head.
+const HEAD_BYTES: usize = 16 * 1024;
+/// To send it.
+const HEAD_TIME: Duration = Duration::from_secs(5);
+/// Connections at once; more are closed.
+const CONNECTIONS: usize = 1_024;
+/// Clients whose instance is remembered.
+const CLIENTS: usize = 1_024;
+/// Longest name of a client.
+const CLIENT_BYTES: usize = 64;
+/// Pause after the operating system refused a connection.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+const MALFORMED: &str = "HTTP/1.1 400 Bad Request";
+const NOBODY: &str = "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1";
+
+/// The balancer.
+#[derive(Debug)]
+pub(super) struct Front {
+    instances: Arc<[Instance]>,
+    page: SocketAddr,
+    turn: AtomicUsize,
+    /// Which instance holds which client's socket, the latest last.
+    clients: Mutex<VecDeque<(String, usize)>>,
+}
+
+impl Front {
+    pub(super) fn new(instances: Arc<[Instance]>, page: SocketAddr) -> Self {
+        Self {
+            instances,
+            page,
+            turn: AtomicUsize::new(0),
+            clients: Mutex::default(),
+        }
+    }
+
+    pub(super) fn instances(&self) -> &[Instance] {
+        &self.instances
+    }
+
+    /// The instance that holds a client's socket.
+    pub(super) fn instance_of(&self, client: &str) -> Option<&str> {
+        let clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        let (_, index) = clients.iter().rev().find(|(known, _)| known == client)?;
+        Some(self.instances[*index].name())
+    }
+
+    /// Accepts connections for ever.
+    pub(super) async fn run(self: Arc<Self>, listener: TcpListener) {
+        let seats = Arc::new(Semaphore::new(CONNECTIONS));
+        loop {
+            let stream = match listener.accept().await {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    tracing::warn!(%error, "accepting a connection failed");
+                    sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            };
+            let Ok(seat) = Arc::clone(&seats).try_acquire_owned() else {
+                continue;
+            };
+            let front = Arc::clone(&self);
+            tokio::spawn(async move {
+                // Whoever breaks off knows it.
+                _ = front.connection(stream).await;
+                drop(seat);
+            });
+        }
+    }
+
+    async fn connection(&self, mut client: TcpStream) -> io::Result<()> {
+        client.set_nodelay(true)?;
+        let head = match timeout(HEAD_TIME, Head::read(&mut client)).await {
+            Ok(Ok(head)) => head,
+            Ok(Err(error)) if error.kind() == io::ErrorKind::InvalidData => {
+                return refuse(&mut client, MALFORMED).await;
+            }
+            Ok(Err(error)) => return Err(error),
+            Err(_late) => return Ok(()),
+        };
+        let server = match head.is_for_the_hub() {
+            true => self.next(&head).await,
+            false => TcpStream::connect(self.page).await.ok(),
+        };
+        let Some(mut server) = server else {
+            return refuse(&mut client, NOBODY).await;
+        };
+        server.set_nodelay(true)?;
+        server.write_all(&head.forwarded()).await?;
+        copy_bidirectional(&mut client, &mut server).await?;
+        Ok(())
+    }
+
+    /// A connection to the next instance in turn that takes one.
+    async fn next(&self, head: &Head) -> Option<TcpStream> {
+        for _ in 0..self.instances.len() {
+            let index = self.turn.fetch_add(1, Ordering::Relaxed) % self.instances.len();
+            let Some(address) = self.instances[index].address() else {
+                continue;
+            };
+            if let Ok(stream) = TcpStream::connect(address).await {
+                if let Some(client) = head.client() {
+                    self.note(client, index);
+                }
+                return Some(stream);
+            }
+        }
+        None
+    }
+
+    fn note(&self, client: &str, index: usize) {
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        if clients.len() == CLIENTS {
+            clients.pop_front();
+        }
+        clients.push_back((client.to_owned(), index));
+    }
+}
+
+async fn refuse(client: &mut TcpStream, answer: &str) -> io::Result<()> {
+    let answer = format!("{answer}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    client.write_all(answer.as_bytes()).await
+}
+
+/// A request's head, and what came behind it.
+#[derive(Debug)]
+pub(super) struct Head {
+    text: String,
+    rest: Vec<u8>,
+}
+
+impl Head {
+    async fn read(stream: &mut TcpStream) -> io::Result<Self> {
+        let mut bytes = Vec::with_capacity(1024);
+        loop {
+            if let Some(head) = Self::parse(&bytes)? {
+                return Ok(head);
+            }
+            if stream.read_buf(&mut bytes).await? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+    }
+
+    /// `None` where its end has not come yet.
+    pub(super) fn parse(bytes: &[u8]) -> io::Result<Option<Self>> {
+        let end = bytes.windows(4).position(|four| four == b"\r\n\r\n");
+        let Some(end) = end.map(|at| at + 4) else {
+            return match bytes.len() < HEAD_BYTES {
+                true => Ok(None),
+                false => Err(io::ErrorKind::InvalidData.into()),
+            };
+        };
+        match String::from_utf8(bytes[..end].to_vec()) {
+            Ok(text) => Ok(Some(Self {
+                text,
+                rest: bytes[end..].to_vec(),
+            })),
+            Err(_) => Err(io::ErrorKind::InvalidData.into()),
+        }
+    }
+
+    fn request(&self) -> (&str, &str, &str) {
+        let mut words = self.text.split([' ', '\r']);
+        let (method, target) = (
+            words.next().unwrap_or_default(),
+            words.next().unwrap_or_default(),
+        );
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        (method, path, query)
+    }
+
+    /// Sockets, jobs and the hub's own interface; the page and what it asks of the demo itself are not.
+    pub(super) fn is_for_the_hub(&self) -> bool {
+        let (method, path, _) = self.request();
+        path == "/ws" || path.starts_with("/v1/") || (method, path) == ("POST", "/jobs")
+    }
+
+    /// What the page calls itself.
+    pub(super) fn client(&self) -> Option<&str> {
+        let (_, _, query) = self.request();
+        let client = query
+            .split('&')
+            .find_map(|pair| pair.strip_prefix("client="))?;
+        let good = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+        (client.len() <= CLIENT_BYTES && client.bytes().all(good)).then_some(client)
+    }
+
+    /// What the server gets. Unless the connection becomes a WebSocket it ends with the answer, so that the next
+    /// request is balanced anew.
+    pub(super) fn forwarded(&self) -> Vec<u8> {
+        let is = |line: &str, name: &str| {
+            line.split_once(':')
+                .is_some_and(|(found, _)| found.eq_ignore_ascii_case(name))
+        };
+        let mut bytes = Vec::with_capacity(self.text.len() + self.rest.len() + 32);
+        if self.text.lines().any(|line| is(line, "upgrade")) {
+            bytes.extend_from_slice(self.text.as_bytes());
+        } else {
+            let kept = self.text.trim_end().split("\r\n");
+            for line in kept.filter(|line| !is(line, "connection")) {
+                bytes.extend_from_slice(line.as_bytes());
+                bytes.extend_from_slice(b"\r\n");
+            }
+            bytes.extend_from_slice(b"Connection: close\r\n\r\n");
+        }
+        bytes.extend_from_slice(&self.rest);
+        bytes
+    }
+}

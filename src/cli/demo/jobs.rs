@@ -1,0 +1,177 @@
+//! The demo's work: jobs in steps, whose progress is published through the instance's hub.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use hubplane_backplane::Outgoing;
+use serde::Serialize;
+use tokio::{sync::watch, time::sleep};
+
+use crate::hub::Hub;
+
+/// Steps of a job.
+const STEPS: u32 = 10;
+/// How long a step takes.
+const STEP: Duration = Duration::from_millis(300);
+/// Jobs of one instance at once.
+const JOBS: usize = 64;
+/// Jobs whose state is kept.
+const KEPT: usize = 1_024;
+/// Longest name of a job.
+const NAME_BYTES: usize = 32;
+/// How often the news of a job's end is tried while the broker is away, and the pause between two tries.
+const TRIES: u32 = 12;
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// How far a job is: what is published, and what the book keeps.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Progress {
+    job: String,
+    step: u32,
+    of: u32,
+    worker: String,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum State {
+    Working,
+    Done,
+    Stopped,
+}
+
+/// The last state of each job: what an application has in its database. A page that may have missed something asks
+/// here.
+#[derive(Debug, Default)]
+pub(super) struct Book(Mutex<VecDeque<Progress>>);
+
+impl Book {
+    pub(super) fn state_of(&self, job: &str) -> Option<Progress> {
+        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.iter().find(|progress| progress.job == job).cloned()
+    }
+
+    fn note(&self, progress: &Progress) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match kept.iter_mut().find(|known| known.job == progress.job) {
+            Some(known) => known.clone_from(progress),
+            None => {
+                if kept.len() == KEPT {
+                    kept.pop_front();
+                }
+                kept.push_back(progress.clone());
+            }
+        }
+    }
+}
+
+/// Why a job was not started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refused {
+    /// The name is no name of a job, or was used before.
+    Name,
+    /// There are too many, or this instance stops.
+    Busy,
+}
+
+/// Runs one instance's jobs.
+#[derive(Debug)]
+pub(super) struct Worker {
+    hub: Arc<Hub>,
+    book: Arc<Book>,
+    jobs: AtomicUsize,
+    stopping: watch::Sender<bool>,
+}
+
+impl Worker {
+    pub(super) fn new(hub: Arc<Hub>, book: Arc<Book>) -> Self {
+        Self {
+            hub,
+            book,
+            jobs: AtomicUsize::new(0),
+            stopping: watch::Sender::new(false),
+        }
+    }
+
+    /// The instance's name.
+    pub(super) fn name(&self) -> &str {
+        self.hub.node()
+    }
+
+    /// How many are running.
+    pub(super) fn jobs(&self) -> usize {
+        self.jobs.load(Ordering::Relaxed)
+    }
+
+    /// Ends all jobs early.
+    pub(super) fn stop(&self) {
+        self.stopping.send_replace(true);
+    }
+
+    pub(super) fn begin(self: &Arc<Self>, job: &str) -> Result<(), Refused> {
+        let good = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+        let is_name = (1..=NAME_BYTES).contains(&job.len()) && job.bytes().all(good);
+        if !is_name || self.book.state_of(job).is_some() {
+            return Err(Refused::Name);
+        }
+        if *self.stopping.borrow() || self.jobs() >= JOBS {
+            return Err(Refused::Busy);
+        }
+        self.jobs.fetch_add(1, Ordering::Relaxed);
+        let mut progress = Progress {
+            job: job.to_owned(),
+            step: 0,
+            of: STEPS,
+            worker: self.name().to_owned(),
+            state: State::Working,
+        };
+        self.book.note(&progress);
+        let worker = Arc::clone(self);
+        tokio::spawn(async move {
+            worker.work(&mut progress).await;
+            worker.jobs.fetch_sub(1, Ordering::Relaxed);
+        });
+        Ok(())
+    }
+
+    async fn work(&self, progress: &mut Progress) {
+        let mut stopping = self.stopping.subscribe();
+        while progress.state == State::Working {
+            tokio::select! {
+                () = sleep(STEP) => progress.step += 1,
+                _ = stopping.wait_for(|stopping| *stopping) => progress.state = State::Stopped,
+            }
+            if progress.step == STEPS {
+                progress.state = State::Done;
+            }
+            self.report(progress).await;
+        }
+    }
+
+    /// First into the book, then to whoever watches. A step's news is replaced by the next one's, so only the last
+    /// is worth more than one try.
+    async fn report(&self, progress: &Progress) {
+        self.book.note(progress);
+        let data = serde_json::to_vec(progress).expect("invariant: progress is always JSON");
+        let message = Outgoing::new(format!("jobs.{}", progress.job), data);
+        let tries = if progress.state == State::Working {
+            1
+        } else {
+            TRIES
+        };
+        for _ in 0..tries {
+            match self.hub.publish(vec![message.clone()]).await {
+                Ok(results) if results.iter().all(Result::is_ok) => return,
+                answer => tracing::warn!(job = progress.job, ?answer, "progress was not published"),
+            }
+            sleep(PAUSE).await;
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! The demo's HTTP, in warp as everywhere: what the page asks of the demo itself, and what each instance answers.
+
+use std::sync::Arc;
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use http::{HeaderMap, Response, StatusCode, header};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use warp::{Filter, Reply, filters::BoxedFilter, reply};
+
+use super::{
+    front::Front,
+    jobs::{Book, Refused, Worker},
+};
+use crate::{
+    auth::Access,
+    server::{Problem, Shards, embedded},
+};
+
+const PAGE: &str = include_str!("page.html");
+/// What a page sends to start a job.
+const BODY_BYTES: u64 = 1_024;
+
+#[derive(Deserialize)]
+struct Start {
+    job: String,
+}
+
+#[derive(Deserialize)]
+struct Where {
+    client: String,
+}
+
+/// The hub's own routes, and the service's: the hub embedded into an application.
+pub(super) fn instance_routes(
+    shards: &Shards,
+    access: &Arc<Access>,
+    worker: &Arc<Worker>,
+) -> BoxedFilter<(reply::Response,)> {
+    let worker = Arc::clone(worker);
+    let jobs = warp::path!("jobs")
+        .and(warp::post())
+        .and(warp::body::content_length_limit(BODY_BYTES))
+        .and(warp::body::json())
+        .map(move |start: Start| begin(&worker, &start.job));
+    embedded(shards, access).or(jobs).unify().boxed()
+}
+
+fn begin(worker: &Arc<Worker>, job: &str) -> reply::Response {
+    let problem = match worker.begin(job) {
+        Ok(()) => {
+            let begun = json!({ "job": job, "worker": worker.name() });
+            return reply::with_status(reply::json(&begun), StatusCode::ACCEPTED).into_response();
+        }
+        Err(Refused::Name) => {
+            let detail = "a job's name is new, and has at most 32 letters, digits and hyphens";
+            Problem::new(StatusCode::BAD_REQUEST, detail)
+        }
+        Err(Refused::Busy) => Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "this instance takes no more jobs now",
+        ),
+    };
+    problem.into_response()
+}
+
+/// The page and what it asks.
+pub(super) fn page_routes(
+    front: &Arc<Front>,
+    book: &Arc<Book>,
+    backplane: String,
+) -> BoxedFilter<(reply::Response,)> {
+    let page = page();
+    let page = warp::path::end().and(warp::get()).map(move || page.clone());
+    let page = page.map(Reply::into_response);
+
+    let (of, book) = (Arc::clone(front), Arc::clone(book));
+    let state = warp::path!("demo" / "state")
+        .and(warp::get())
+        .map(move || fresh(&state(&of, &backplane)));
+    let of = Arc::clone(front);
+    let place = warp::path!("demo" / "where")
+        .and(warp::get())
+        .and(warp::query())
+        .map(move |query: Where| fresh(&json!({ "instance": of.instance_of(&query.client) })));
+    let job = warp::path!("demo" / "jobs" / String)
+        .and(warp::get())
+        .map(move |job: String| fresh(&json!(book.state_of(&job))));
+    let of = Arc::clone(front);
+    let switch = warp::path!("demo" / "instances" / String / String)
+        .and(warp::post())
+        .and(warp::header::headers_cloned())
+        .map(move |name: String, action: String, headers| switch(&of, &name, &action, &headers));
+    let read = page.or(state).unify().or(place).unify();
+    read.or(job).unify().or(switch).unify().boxed()
+}
+
+fn fresh(value: &Value) -> reply::Response {
+    reply::with_header(reply::json(value), header::CACHE_CONTROL, "no-store").into_response()
+}
+
+fn state(front: &Front, backplane: &str) -> Value {
+    let instances = front.instances().iter();
+    let instances: Vec<_> = instances.map(|instance| instance.status()).collect();
+    json!({ "backplane": backplane, "instances": instances })
+}
+
+/// Stops or starts an instance. Answered at once: the page sees in the state how it goes on.
+fn switch(front: &Arc<Front>, name: &str, action: &str, headers: &HeaderMap) -> reply::Response {
+    if !Access::default().origin_is_allowed(headers) {
+        let detail = "pages of this origin may not stop instances";
+        return Problem::new(StatusCode::FORBIDDEN, detail).into_response();
+    }
+    let mut names = front.instances().iter().map(|instance| instance.name());
+    let (Some(index), "stop" | "start") = (names.position(|known| known == name), action) else {
+        return Problem::new(StatusCode::NOT_FOUND, "there is no such instance or action")
+            .into_response();
+    };
+    let (front, stop) = (Arc::clone(front), action == "stop");
+    tokio::spawn(async move {
+        let instance = &front.instances()[index];
+        if stop {
+            instance.stop().await;
+        } else if let Err(failure) = instance.start().await {
+            tracing::warn!(instance = instance.name(), reason = %failure.message, "did not start");
+        }
+    });
+    StatusCode::ACCEPTED.into_response()
+}
+
+/// Only the page's own script and style may run, by their digests, and nothing is loaded from elsewhere.
+fn page() -> Response<&'static str> {
+    let (style, script) = (inside("style"), inside("script"));
+    let policy = format!(
+        "default-src 'none'; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; \
+         frame-ancestors 'none'; style-src 'sha256-{}'; script-src 'sha256-{}'",
+        STANDARD.encode(Sha256::digest(style)),
+        STANDARD.encode(Sha256::digest(script)),
+    );
+    Response::builder()
+        .header(header::CONTENT_TYPE, "text/html; charset=utf-8")
+        .header(header::CONTENT_SECURITY_POLICY, policy)
+        .header(header::X_CONTENT_TYPE_OPTIONS, "nosniff")
+        .header(header::REFERRER_POLICY, "no-referrer")
+        .header(header::CACHE_CONTROL, "no-store")
+        .body(PAGE)
+        .expect("invariant: these are a response's headers")
+}
+
+fn inside(element: &str) -> &'static str {
+    let (start, end) = (format!("<{element}>"), format!("</{element}>"));
+    let (_, rest) = PAGE.split_once(&start).unwrap_or_default();
+    rest.split_once(&end).unwrap_or_default().0
+}
