@@ -64,6 +64,7 @@ async function open(context) {
 }
 
 async function shoot(page, name) {
+  await page.waitForTimeout(name.endsWith('working') ? 0 : 800); // until bars and lamps are at rest
   await page.screenshot({ path: join(directory, `${name}.png`), fullPage: true });
 }
 
@@ -77,7 +78,7 @@ async function fiveJobs(page) {
   });
   await shoot(page, 'desktop-light-working');
   await ended(page, 'five jobs are done', 5);
-  const seen = await page.$$eval('#jobs .steps li', (cells) => cells.map(({ dataset }) => [dataset.worker, dataset.by]));
+  const seen = await page.$$eval('#jobs .steps li', (cells) => cells.map(({ dataset }) => [dataset.worker, dataset.delivered]));
   assert.equal(seen.length, 50);
   assert.ok(seen.every(([worker, by]) => worker && by), 'every message came');
   const across = seen.filter(([worker, by]) => worker !== by).length;
@@ -108,7 +109,7 @@ async function stopTheHolder(page) {
     assert.equal(state, worker === left ? 'stopped' : 'done', `a job on ${worker} is ${state}`);
   }
   const by = await page.$$eval('#jobs > li[data-state="done"]', (all) =>
-    all.map((job) => new Set([...job.querySelectorAll('.came')].map(({ dataset }) => dataset.by)).size));
+    all.map((job) => new Set([...job.querySelectorAll('.came')].map(({ dataset }) => dataset.delivered)).size));
   assert.ok(by.some((count) => count > 1), 'one job was delivered first by one instance, then by another');
   assert.equal(await instance(page, left).getAttribute('data-state'), 'stopped');
   await shoot(page, 'desktop-light-stopped');
@@ -126,19 +127,30 @@ async function byKeyboard(page, stopped) {
     assert.fail(`Tab does not reach ${name}`);
   };
   await page.evaluate(() => document.activeElement.blur());
-  await reach(`Start ${stopped}`);
+  const before = await jobs(page).count();
+  const done = await page.locator('#jobs > li[data-state="done"]').count();
+  await reach('Start a job');
   const outline = await page.evaluate(() => getComputedStyle(document.activeElement).outlineStyle);
   assert.notEqual(outline, 'none', 'the focus is visible');
+  await page.keyboard.press('Enter');
+  await until(page, 'Enter started a job', (count) => document.querySelectorAll('#jobs > li').length === count, before + 1);
+  await ended(page, 'and it is done', done + 1);
+  await reach(`Start ${stopped}`);
   await page.keyboard.press('Space');
   await until(page, `${stopped} runs again`, (name) =>
     document.querySelector(`.place[data-instance="${name}"]`).dataset.state === 'running', stopped);
   assert.equal(await focused(), `Stop ${stopped}`, 'the focus stays on the button');
-  const before = await jobs(page).count();
-  const done = await page.locator('#jobs > li[data-state="done"]').count();
-  await reach('Start a job');
-  await page.keyboard.press('Enter');
-  await until(page, 'Enter started a job', (count) => document.querySelectorAll('#jobs > li').length === count, before + 1);
-  await ended(page, 'and it is done', done + 1);
+}
+
+/** Nobody is left: the page says so, waits without errors, and goes on once one is back. */
+async function stopAll(page) {
+  const names = await page.$$eval('.place', (all) => all.map(({ dataset }) => dataset.instance));
+  for (const name of names) await page.getByRole('button', { name: `Stop ${name}` }).click();
+  await until(page, 'all instances are stopped and the page waits', () =>
+    document.querySelector('#link').textContent === 'no instance is running');
+  for (const name of names) await page.getByRole('button', { name: `Start ${name}` }).click();
+  await connected(page, 'the page is back once they are');
+  await until(page, 'all run', (count) => document.querySelectorAll('.place[data-state="running"]').length === count, names.length);
 }
 
 async function onAPhone(browser) {
@@ -176,6 +188,7 @@ async function run(browser) {
   await fiveJobs(page);
   const stopped = await stopTheHolder(page);
   await byKeyboard(page, stopped);
+  await stopAll(page);
   await context.close();
   await inTheDark(browser);
   await onAPhone(browser);
