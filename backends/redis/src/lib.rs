@@ -1,1 +1,164 @@
-//! Under construction.
+//! Redis, by `PUBLISH` and `SUBSCRIBE`: nothing is stored, and what is lost is announced.
+//!
+//! # Address
+//! `redis://[user[:password]@]host[:port][/database][?key=value&…]`, with TLS `rediss://`. Redis 6 or newer.
+//!
+//! | key | meaning | default |
+//! |---|---|---|
+//! | `prefix` | stands before each channel's name on the broker | `hubplane:` |
+//! | `envelope` | `auto`: metadata travels in an envelope; `never`: it does not travel, and none is looked for | `auto` |
+//! | `password` | instead of the one behind the user; `env:NAME` and `file:PATH` are read | |
+//! | `ca` | PEM file of the authorities to trust (`rediss` only) | the system's |
+//! | `cert`, `key` | PEM files of a client certificate (`rediss` only) | |
+//! | `sentinel` | the hosts are Sentinels (port 26379); the master's name | |
+//! | `sentinel-user`, `sentinel-password` | the login at the Sentinels | none |
+//! | `cluster` | `true`: the hosts are nodes of a Cluster | `false` |
+//!
+//! The Redis channel is the prefix and the channel's name, byte for byte; no pattern is ever used, so no character
+//! means anything. Channels know no databases: the number in the path is selected for the connections, it keeps
+//! nothing apart. Two prefixes keep hubs apart unless one begins with the other.
+//!
+//! An ACL user needs the channels under the prefix and the commands `publish`, `subscribe`, `unsubscribe` and `ping`
+//! (`ACL SETUSER app on >secret resetchannels &hubplane:* -@all +publish +subscribe +unsubscribe +ping`); with
+//! Sentinel better `role` too, with Cluster `cluster|info`. What is missing of the first three is said at the start.
+//!
+//! # Delivery
+//! At most once. A publish is acknowledged when Redis has answered it: by then it has passed the message on to all
+//! that were subscribed at that node, and kept it nowhere. What arrives while this instance's connection is down is
+//! lost to it, and announced by a `Gap` that names the channels of interest at the time of the loss, sent once they
+//! are subscribed again and before their next message.
+//!
+//! Redis has no headers. A message with an id, an origin or tags has them in an envelope, one line in front of the
+//! data (`hubplane_backplane::wire`); a bare payload is valid input. An envelope that can't be read is a `Gap` of
+//! its channel.
+//!
+//! A hub that takes its events too slowly stops this backend from reading; Redis then queues up to its
+//! `client-output-buffer-limit pubsub` (8 MB for a minute, 32 MB at once, by default) and cuts the connection, which
+//! is a loss like any other. Nothing is dropped on this side.
+//!
+//! # Order
+//! Each publisher's messages of a channel arrive in the order of publishing: one task writes them to one connection.
+//! On a single server all instances even see one order of all publishers, since Redis executes one command at a
+//! time. That is not declared, because it does not hold for every address: between the nodes of a Cluster, messages
+//! of two publishers may cross, and so they may on two masters while Sentinel moves from one to the other.
+//!
+//! # History
+//! None: no positions, no replay.
+//!
+//! # Reconnection
+//! Two connections, each with its own loop: tries at growing waits of up to a second, cut at random. A broken
+//! connection is seen at once, and a dead one, frozen or cut off without a word, within 4.5 s: when nothing was read
+//! for a second, Redis is pinged and has 2.5 s for the answer. Publishes are refused as `Unavailable` while their
+//! connection is down and are `Unknown` when it broke under them; nothing is published twice by this backend.
+//!
+//! With `sentinel`, the Sentinels are asked for the master at each try, and every 5 s whether it is still the one.
+//! With `cluster`, the first node of the address that is well serves both connections, and the next one takes
+//! over when it fails: a Cluster passes each plain `PUBLISH` on to all its nodes, so any one will do, and as long as all
+//! instances use the same, no message depends on the links between nodes. A message that such a link loses is lost
+//! without a sign from Redis; the hub's own numbering sees it.
+//!
+//! # What it creates
+//! Nothing on the broker: subscriptions end with the connection. At the start one empty message is published to
+//! `{prefix}$hubplane/probe`, to see that it may be.
+
+mod config;
+mod connection;
+mod consume;
+mod failure;
+mod inbox;
+mod instance;
+mod interest;
+mod publish;
+mod socket;
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use hubplane_backplane::{
+    Address, Capabilities, Delivery, Driver, Durability, Interest, OnRestart, Opened, Order,
+    Replay, Result, events,
+};
+use redis::cmd;
+use tokio::time::timeout;
+
+use crate::{
+    config::Config,
+    connection::{Link, dial},
+    inbox::Inbox,
+    instance::Instance,
+};
+
+/// The backend's name in errors and logs.
+const NAME: &str = "redis";
+const MAX_PAYLOAD: usize = 1024 * 1024;
+const MAX_CHANNEL: usize = 1024;
+/// Events between this backend and its hub, up to 256 messages each.
+const EVENTS: usize = 64;
+/// A second below what the contract allows for opening.
+const OPEN_LIMIT: Duration = Duration::from_secs(14);
+
+/// The backend for `redis://` and `rediss://`.
+pub static DRIVER: RedisDriver = RedisDriver;
+
+/// Opens Redis addresses.
+#[derive(Debug)]
+pub struct RedisDriver;
+
+#[async_trait]
+impl Driver for RedisDriver {
+    fn schemes(&self) -> &'static [&'static str] {
+        &["redis", "rediss"]
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            order: Order::PerPublisher,
+            delivery: Delivery::AtMostOnce,
+            replay: Replay::None,
+            durability: Durability::Forwarded,
+            max_payload: MAX_PAYLOAD,
+            max_channel: MAX_CHANNEL,
+            interest: Interest::Routed,
+            on_restart: OnRestart::Announced,
+        }
+    }
+
+    async fn open(&self, address: &Address) -> Result<Opened> {
+        let config = Arc::new(Config::read(address)?);
+        match timeout(OPEN_LIMIT, Box::pin(open(config))).await {
+            Ok(opened) => opened,
+            Err(_elapsed) => Err(failure::unavailable(format!(
+                "{address} did not answer within {OPEN_LIMIT:?}"
+            ))),
+        }
+    }
+}
+
+async fn open(config: Arc<Config>) -> Result<Opened> {
+    let inbox = Arc::new(Inbox::default());
+    let mut subscriber = dial(&config, Some(Arc::clone(&inbox))).await?;
+    let mut publisher = dial(&config, None).await?;
+    probe(&config, &mut subscriber, &mut publisher).await?;
+    let (sender, events) = events(EVENTS);
+    let instance = Instance::start(config, (subscriber, inbox), publisher, sender);
+    Ok(Opened {
+        backplane: Arc::new(instance),
+        events,
+    })
+}
+
+/// Does once what will be done later, so that a user without the rights is told now.
+async fn probe(config: &Config, subscriber: &mut Link, publisher: &mut Link) -> Result<()> {
+    let channel = format!("{}$hubplane/probe", config.prefix);
+    let node = subscriber.node.clone();
+    let probing = async {
+        subscriber.connection.subscribe(&channel).await?;
+        let mut publish = cmd("PUBLISH");
+        publish.arg(&channel).arg("");
+        publish.exec_async(&mut publisher.connection).await?;
+        subscriber.connection.unsubscribe(&channel).await
+    };
+    probing
+        .await
+        .map_err(|error| failure::of_probe(&node, &config.prefix, error))
+}

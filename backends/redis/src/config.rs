@@ -1,0 +1,308 @@
+//! Reads an address once, so that nothing can be wrong with it later.
+
+use std::{fs, sync::Arc};
+
+use hubplane_backplane::{Address, Host, Result, Secret, Settings};
+use redis::{ProtocolVersion, RedisConnectionInfo};
+use rustls::{ClientConfig, RootCertStore, crypto::ring};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+
+use crate::NAME;
+
+const PORT: u16 = 6379;
+const SENTINEL_PORT: u16 = 26379;
+const MAX_PREFIX: usize = 128;
+
+/// Everything an address says.
+pub(crate) struct Config {
+    /// Which Redis.
+    pub(crate) site: Site,
+    /// How to speak to the nodes that carry messages.
+    pub(crate) login: RedisConnectionInfo,
+    /// With TLS: whom to trust and who we are.
+    pub(crate) tls: Option<Arc<ClientConfig>>,
+    /// Stands before each channel's name on the broker.
+    pub(crate) prefix: String,
+    /// Whether metadata travels, in an envelope.
+    pub(crate) envelope: bool,
+}
+
+/// Which Redis an address means.
+pub(crate) enum Site {
+    /// This one server.
+    Server(Node),
+    /// Whichever server the Sentinels call the master.
+    Sentinel {
+        nodes: Vec<Node>,
+        master: String,
+        login: Box<RedisConnectionInfo>,
+    },
+    /// The first of these Cluster nodes that is well.
+    Cluster(Vec<Node>),
+}
+
+/// One server: the name that its certificate must carry, and its port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Node {
+    pub(crate) name: String,
+    pub(crate) port: u16,
+}
+
+impl std::fmt::Display for Node {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.name.contains(':') {
+            true => write!(f, "[{}]:{}", self.name, self.port),
+            false => write!(f, "{}:{}", self.name, self.port),
+        }
+    }
+}
+
+impl Config {
+    pub(crate) fn read(address: &Address) -> Result<Self> {
+        let mut settings = address.settings(NAME);
+        let prefix = settings.text("prefix")?.unwrap_or("hubplane:").to_owned();
+        if prefix.len() > MAX_PREFIX {
+            return Err(settings.wrong(format!("\"prefix\" is longer than {MAX_PREFIX} bytes")));
+        }
+        let envelope = match settings.text("envelope")? {
+            None | Some("auto") => true,
+            Some("never") => false,
+            Some(other) => {
+                return Err(settings.wrong(format!(
+                    "{other:?} is no value for \"envelope\"; write auto or never"
+                )));
+            }
+        };
+        let password = settings.password()?;
+        let database = database(address, &settings)?;
+        let login = login(&settings, address.username(), password.as_ref(), database)?;
+        let site = site(address, &mut settings, database)?;
+        let tls = tls(address, &mut settings)?;
+        settings.finish()?;
+        Ok(Self {
+            site,
+            login,
+            tls,
+            prefix,
+            envelope,
+        })
+    }
+}
+
+fn database(address: &Address, settings: &Settings<'_>) -> Result<i64> {
+    match address.path() {
+        "" => Ok(0),
+        path => match path.parse::<u16>() {
+            Ok(number) => Ok(number.into()),
+            Err(error) => Err(settings
+                .wrong(format!(
+                    "what stands behind the host is a database number, as in redis://host/0; {path:?} is none"
+                ))
+                .with_source(error)),
+        },
+    }
+}
+
+fn login(
+    settings: &Settings<'_>,
+    user: Option<&str>,
+    password: Option<&Secret>,
+    database: i64,
+) -> Result<RedisConnectionInfo> {
+    let login = RedisConnectionInfo::default()
+        .set_protocol(ProtocolVersion::RESP3)
+        .set_lib_name(NAME_OF_CLIENT, env!("CARGO_PKG_VERSION"))
+        .set_db(database);
+    Ok(match (user, password) {
+        (None, None) => login,
+        (None, Some(password)) => login.set_password(password.reveal()),
+        (Some(user), Some(password)) => login.set_username(user).set_password(password.reveal()),
+        (Some(user), None) => {
+            return Err(settings.wrong(format!(
+                "the user {user:?} has no password; write redis://{user}:PASSWORD@… or the key password=env:NAME"
+            )));
+        }
+    })
+}
+
+/// What `CLIENT LIST` shows.
+const NAME_OF_CLIENT: &str = "hubplane";
+
+fn site(address: &Address, settings: &mut Settings<'_>, database: i64) -> Result<Site> {
+    let master = settings.text("sentinel")?;
+    let sentinel_user = settings.text("sentinel-user")?;
+    let sentinel_password = settings.secret("sentinel-password")?;
+    let cluster = settings.flag("cluster")?.unwrap_or(false);
+    let nodes = |default: u16| -> Vec<Node> {
+        let node = |host: &Host| Node {
+            name: host.name.clone(),
+            port: host.port.unwrap_or(default),
+        };
+        address.hosts().iter().map(node).collect()
+    };
+    if address.hosts().is_empty() {
+        return Err(settings.wrong("the address names no host; write redis://HOST:6379"));
+    }
+    if master.is_none() && (sentinel_user.is_some() || sentinel_password.is_some()) {
+        return Err(settings.wrong(
+            "\"sentinel-user\" and \"sentinel-password\" go with the key \"sentinel\", which names the master",
+        ));
+    }
+    match (master, cluster) {
+        (Some(_), true) => Err(settings.wrong("\"sentinel\" and \"cluster\" exclude each other")),
+        (Some(master), false) => Ok(Site::Sentinel {
+            nodes: nodes(SENTINEL_PORT),
+            master: master.to_owned(),
+            login: Box::new(login(
+                settings,
+                sentinel_user,
+                sentinel_password.as_ref(),
+                0,
+            )?),
+        }),
+        (None, true) if database != 0 => {
+            Err(settings.wrong("a Redis Cluster has only the database 0"))
+        }
+        (None, true) => Ok(Site::Cluster(nodes(PORT))),
+        (None, false) => match nodes(PORT).as_slice() {
+            [node] => Ok(Site::Server(node.clone())),
+            _ => Err(settings.wrong(
+                "several hosts are either Sentinels (add sentinel=NAME-OF-THE-MASTER) or nodes of a Cluster \
+                 (add cluster=true)",
+            )),
+        },
+    }
+}
+
+fn tls(address: &Address, settings: &mut Settings<'_>) -> Result<Option<Arc<ClientConfig>>> {
+    let (ca, cert, key) = (
+        settings.text("ca")?,
+        settings.text("cert")?,
+        settings.text("key")?,
+    );
+    if address.scheme() != "rediss" {
+        return match ca.or(cert).or(key) {
+            None => Ok(None),
+            Some(_) => {
+                Err(settings.wrong("\"ca\", \"cert\" and \"key\" need TLS: write rediss://"))
+            }
+        };
+    }
+    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| settings.wrong("TLS can't be set up").with_source(error))?
+        .with_root_certificates(roots(settings, ca)?);
+    let config = match (cert, key) {
+        (None, None) => builder.with_no_client_auth(),
+        (Some(cert), Some(key)) => builder
+            .with_client_auth_cert(certificates(settings, cert)?, private_key(settings, key)?)
+            .map_err(|error| {
+                settings
+                    .wrong(format!("the key {key} does not fit the certificate {cert}"))
+                    .with_source(error)
+            })?,
+        _ => {
+            return Err(settings.wrong("a client certificate needs both \"cert\" and \"key\""));
+        }
+    };
+    Ok(Some(Arc::new(config)))
+}
+
+fn roots(settings: &Settings<'_>, ca: Option<&str>) -> Result<RootCertStore> {
+    let mut roots = RootCertStore::empty();
+    match ca {
+        Some(path) => {
+            for certificate in certificates(settings, path)? {
+                roots.add(certificate).map_err(|error| {
+                    settings
+                        .wrong(format!("{path} holds a certificate that can't be trusted"))
+                        .with_source(error)
+                })?;
+            }
+        }
+        None => {
+            // Single unreadable certificates of the system are none of our business; having none at all is.
+            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        }
+    }
+    match roots.is_empty() {
+        true => Err(settings.wrong(
+            "this system has no trusted certificates; give the broker's authority by ca=/path/to/ca.pem",
+        )),
+        false => Ok(roots),
+    }
+}
+
+fn certificates(settings: &Settings<'_>, path: &str) -> Result<Vec<CertificateDer<'static>>> {
+    let pem = read(settings, path)?;
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+    match found {
+        Ok(found) if found.is_empty() => {
+            Err(settings.wrong(format!("{path} holds no certificate in PEM form")))
+        }
+        Ok(found) => Ok(found),
+        Err(error) => Err(settings
+            .wrong(format!("{path} can't be read as PEM certificates"))
+            .with_source(error)),
+    }
+}
+
+fn private_key(settings: &Settings<'_>, path: &str) -> Result<PrivateKeyDer<'static>> {
+    let pem = read(settings, path)?;
+    PrivateKeyDer::from_pem_slice(&pem).map_err(|error| {
+        settings
+            .wrong(format!("{path} holds no private key in PEM form"))
+            .with_source(error)
+    })
+}
+
+fn read(settings: &Settings<'_>, path: &str) -> Result<Vec<u8>> {
+    fs::read(path).map_err(|error| {
+        settings
+            .wrong(format!("the file {path} can't be read"))
+            .with_source(error)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(address: &str) -> Result<Config> {
+        Config::read(&address.parse().unwrap())
+    }
+
+    #[test]
+    fn the_three_sites_are_told_apart() {
+        let site = |address| read(address).unwrap().site;
+        assert!(matches!(site("redis://h"), Site::Server(node) if node.to_string() == "h:6379"));
+        assert!(matches!(
+            site("redis://a,[::1]:1?sentinel=m&sentinel-password=p"),
+            Site::Sentinel { nodes, .. } if nodes[0].port == 26379 && nodes[1].to_string() == "[::1]:1"
+        ));
+        assert!(
+            matches!(site("redis://a,b?cluster=true"), Site::Cluster(nodes) if nodes.len() == 2)
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        for (address, word) in [
+            ("redis:", "no host"),
+            ("redis://a,b", "cluster=true"),
+            ("redis://a?sentinel=m&cluster=true", "exclude"),
+            ("redis://a/x", "database number"),
+            ("redis://a/1?cluster=true", "only the database 0"),
+            ("redis://a?ca=/x", "rediss://"),
+            ("rediss://a?ca=/no/such", "/no/such"),
+            ("rediss://a?cert=/x", "both"),
+            ("redis://me@a", "no password"),
+            ("redis://a?sentinel-password=p", "sentinel"),
+            ("redis://a?envelope=maybe", "auto or never"),
+            ("redis://a?topic=x", "topic"),
+        ] {
+            let error = read(address).err().expect(address).to_string();
+            assert!(error.contains(word), "{address}: {error}");
+        }
+    }
+}

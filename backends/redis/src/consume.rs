@@ -1,0 +1,370 @@
+//! The subscriber: one task that owns the connection on which messages arrive, and the reconnect loop around it.
+
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use hubplane_backplane::{
+    Channel, Error, ErrorKind, Event, EventSender, GapCause, Publication, Result, Scope,
+    wire::{self, Metadata},
+};
+use redis::{RedisError, aio::MultiplexedConnection};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::Instant,
+};
+
+use crate::{
+    NAME,
+    config::Config,
+    connection::{Backoff, Link, dial},
+    failure,
+    inbox::{Inbox, Raw},
+    interest::{Interest, Wanted},
+};
+
+/// Channels in one SUBSCRIBE.
+const CHUNK: usize = 1_000;
+/// Messages, and about how many bytes of them, in one event.
+const BATCH: usize = 256;
+const BATCH_BYTES: usize = 1024 * 1024;
+
+/// A change of interest, on its way to Redis.
+#[derive(Debug)]
+pub(crate) struct Change {
+    pub(crate) kind: ChangeKind,
+    pub(crate) channels: Vec<Channel>,
+    pub(crate) done: oneshot::Sender<Result<()>>,
+}
+
+/// Which change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ChangeKind {
+    Subscribe,
+    Unsubscribe,
+}
+
+/// The task's state.
+pub(crate) struct Subscriber {
+    pub(crate) config: Arc<Config>,
+    pub(crate) interest: Arc<Interest>,
+    pub(crate) changes: mpsc::Receiver<Change>,
+    pub(crate) outlet: Outlet,
+}
+
+/// Why a connection's time ended.
+enum End {
+    Lost(String),
+    /// Nobody is there to take events, or to ask.
+    Abandoned,
+}
+
+impl Subscriber {
+    /// Lives until the hub's ends are gone; closing drops the future.
+    pub(crate) async fn run(mut self, mut link: Link, mut inbox: Arc<Inbox>) {
+        loop {
+            inbox.drain();
+            let End::Lost(reason) = self.serve(&mut link, &inbox).await else {
+                return;
+            };
+            drop(link);
+            tracing::warn!(backend = NAME, "subscriber: {reason}");
+            // What had arrived is not lost.
+            self.outlet.empty(&inbox).await;
+            self.interest.lock().lose();
+            if self.outlet.send(Event::Down(reason)).await.is_err() {
+                return;
+            }
+            let Some(again) = self.reconnect().await else {
+                return;
+            };
+            (link, inbox) = again;
+        }
+    }
+
+    async fn serve(&mut self, link: &mut Link, inbox: &Inbox) -> End {
+        let connection = link.connection.clone();
+        tokio::select! {
+            reason = link.lost(&self.config) => End::Lost(reason),
+            () = self.outlet.forward(inbox) => End::Abandoned,
+            () = change(&mut self.changes, connection, &self.config, &self.interest) => End::Abandoned,
+        }
+    }
+
+    /// Connects until it succeeds, subscribes all that is wanted, and tells what was missed.
+    async fn reconnect(&mut self) -> Option<(Link, Arc<Inbox>)> {
+        let mut backoff = Backoff::default();
+        loop {
+            let inbox = Arc::new(Inbox::default());
+            let mut link = self.redial(&mut backoff, &inbox).await?;
+            // From here on changes wait in their queue: what is not in the list taken now is subscribed after.
+            let wanted = self.interest.lock().all();
+            let mut connection = link.connection.clone();
+            let subscribed = tokio::select! {
+                reason = link.lost(&self.config) => Err(reason),
+                result = subscribe(&mut connection, &self.config, &wanted) => {
+                    result.map_err(|error| format!("subscribing again failed: {error}"))
+                }
+            };
+            if let Err(reason) = subscribed {
+                tracing::warn!(backend = NAME, "subscriber: {reason}");
+                continue;
+            }
+            let missed = {
+                let mut state = self.interest.lock();
+                state.confirm(&wanted);
+                state.take_missed()
+            };
+            tracing::info!(
+                backend = NAME, node = %link.node, channels = wanted.len(), missed = missed.len(),
+                "subscriber: back after {:?}", backoff.elapsed()
+            );
+            if !missed.is_empty() {
+                let gap = Event::Gap {
+                    scope: Scope::Channels(missed),
+                    cause: GapCause::ConnectionLost,
+                };
+                self.outlet.send(gap).await.ok()?;
+            }
+            self.outlet.send(Event::Up).await.ok()?;
+            return Some((link, inbox));
+        }
+    }
+
+    /// Connects until it succeeds. Changes are answered at once meanwhile: they are in the interest already.
+    async fn redial(&mut self, backoff: &mut Backoff, inbox: &Arc<Inbox>) -> Option<Link> {
+        let config = Arc::clone(&self.config);
+        let dialling = async {
+            loop {
+                backoff.wait().await;
+                match dial(&config, Some(Arc::clone(inbox))).await {
+                    Ok(link) => return link,
+                    Err(error) => tracing::debug!(backend = NAME, "subscriber: {error}"),
+                }
+            }
+        };
+        tokio::pin!(dialling);
+        loop {
+            tokio::select! {
+                link = &mut dialling => return Some(link),
+                change = self.changes.recv() => {
+                    let change = change?;
+                    let answer = match change.kind {
+                        ChangeKind::Subscribe => Err(away()),
+                        ChangeKind::Unsubscribe => Ok(()),
+                    };
+                    // Who no longer waits needs no answer.
+                    let _ = change.done.send(answer);
+                }
+            }
+        }
+    }
+}
+
+pub(crate) fn away() -> Error {
+    failure::unavailable(
+        "the subscriber connection is down; the channels are subscribed once it is back",
+    )
+}
+
+/// Carries out changes one after the other, so that the last one to be asked for is the last one to be done.
+async fn change(
+    changes: &mut mpsc::Receiver<Change>,
+    mut connection: MultiplexedConnection,
+    config: &Config,
+    interest: &Interest,
+) {
+    while let Some(change) = changes.recv().await {
+        let result = match change.kind {
+            ChangeKind::Subscribe => {
+                let result = subscribe(&mut connection, config, &change.channels).await;
+                match &result {
+                    Ok(()) => interest.lock().confirm(&change.channels),
+                    Err(error) if error.code().is_some() => {
+                        // Refused by Redis: none of the call's channels is added.
+                        interest.lock().remove(&change.channels);
+                        let _ = unsubscribe(&mut connection, config, &change.channels).await;
+                    }
+                    Err(_) => {}
+                }
+                result.map_err(of_subscribe)
+            }
+            ChangeKind::Unsubscribe => {
+                // Nothing of these channels is let through any more, whatever Redis answers.
+                let _ = unsubscribe(&mut connection, config, &change.channels).await;
+                Ok(())
+            }
+        };
+        // Who no longer waits needs no answer.
+        let _ = change.done.send(result);
+    }
+}
+
+fn of_subscribe(error: RedisError) -> Error {
+    match error.code() {
+        Some(_) => Error::new(
+            ErrorKind::Rejected,
+            NAME,
+            "Redis refuses to subscribe these channels",
+        )
+        .with_source(error),
+        None => away().with_source(error),
+    }
+}
+
+/// Returns when Redis has confirmed every channel.
+async fn subscribe(
+    connection: &mut MultiplexedConnection,
+    config: &Config,
+    channels: &[Channel],
+) -> Result<(), RedisError> {
+    for chunk in channels.chunks(CHUNK) {
+        connection.subscribe(full_names(config, chunk)).await?;
+    }
+    Ok(())
+}
+
+async fn unsubscribe(
+    connection: &mut MultiplexedConnection,
+    config: &Config,
+    channels: &[Channel],
+) -> Result<(), RedisError> {
+    for chunk in channels.chunks(CHUNK) {
+        connection.unsubscribe(full_names(config, chunk)).await?;
+    }
+    Ok(())
+}
+
+fn full_names(config: &Config, channels: &[Channel]) -> Vec<String> {
+    let full = |channel: &Channel| format!("{}{channel}", config.prefix);
+    channels.iter().map(full).collect()
+}
+
+/// From an inbox to the event queue.
+pub(crate) struct Outlet {
+    config: Arc<Config>,
+    interest: Arc<Interest>,
+    events: EventSender,
+    /// Taken from the inbox, not yet in the queue.
+    pending: VecDeque<Raw>,
+    warned: Option<Instant>,
+    undecodable: u64,
+}
+
+impl Outlet {
+    pub(crate) const fn new(
+        config: Arc<Config>,
+        interest: Arc<Interest>,
+        events: EventSender,
+    ) -> Self {
+        Self {
+            config,
+            interest,
+            events,
+            pending: VecDeque::new(),
+            warned: None,
+            undecodable: 0,
+        }
+    }
+
+    async fn send(&self, event: Event) -> Result<(), ()> {
+        self.events.send(event).await.or(Err(()))
+    }
+
+    /// Forwards until nobody takes events any more. May be dropped at any await; nothing is lost by that.
+    async fn forward(&mut self, inbox: &Inbox) {
+        loop {
+            if self.pending.is_empty() {
+                inbox.filled().await;
+                inbox.take(BATCH, BATCH_BYTES, &mut self.pending);
+            }
+            if self.step().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Forwards what is there.
+    async fn empty(&mut self, inbox: &Inbox) {
+        while !(self.pending.is_empty() && inbox.is_empty()) {
+            inbox.take(BATCH, BATCH_BYTES, &mut self.pending);
+            if self.step().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Puts one event into the queue. The interest is looked at when the place in the queue is there, in one
+    /// go with the sending: what was unsubscribed before is not sent after.
+    async fn step(&mut self) -> Result<(), ()> {
+        let place = self.events.reserve().await.or(Err(()))?;
+        let wanted = self.interest.lock();
+        let mut publications = Vec::new();
+        while let Some(raw) = self.pending.pop_front() {
+            match decode(&self.config, &wanted, &raw) {
+                Decoded::Publication(publication) => publications.push(publication),
+                Decoded::NotWanted => {}
+                Decoded::Undecodable(_) if !publications.is_empty() => {
+                    self.pending.push_front(raw);
+                    break;
+                }
+                Decoded::Undecodable(channel) => {
+                    drop(wanted);
+                    place.send(Event::Gap {
+                        scope: Scope::Channels(vec![channel]),
+                        cause: GapCause::Undecodable,
+                    });
+                    self.warn();
+                    return Ok(());
+                }
+            }
+        }
+        if !publications.is_empty() {
+            place.send(Event::Published(publications));
+        }
+        Ok(())
+    }
+
+    /// At most one line in ten seconds, with the count: whoever can publish could fill the log otherwise.
+    fn warn(&mut self) {
+        const PAUSE: Duration = Duration::from_secs(10);
+        self.undecodable += 1;
+        if self.warned.is_none_or(|warned| warned.elapsed() >= PAUSE) {
+            self.warned = Some(Instant::now());
+            tracing::warn!(
+                backend = NAME,
+                count = self.undecodable,
+                "messages with an envelope that can't be read; their channels are told of a gap"
+            );
+        }
+    }
+}
+
+enum Decoded {
+    Publication(Publication),
+    NotWanted,
+    Undecodable(Channel),
+}
+
+fn decode(config: &Config, wanted: &Wanted, raw: &Raw) -> Decoded {
+    let channel = raw.channel.strip_prefix(config.prefix.as_bytes());
+    let channel = channel.and_then(|name| std::str::from_utf8(name).ok());
+    let Some(channel) = channel.and_then(|name| wanted.get(name)) else {
+        return Decoded::NotWanted;
+    };
+    let channel = Channel::clone(channel);
+    let opened = match config.envelope {
+        true => wire::open(Bytes::clone(&raw.data)),
+        false => Ok((Metadata::default(), Bytes::clone(&raw.data))),
+    };
+    match opened {
+        Ok((metadata, data)) => Decoded::Publication(Publication {
+            channel,
+            data,
+            position: None,
+            id: metadata.id,
+            origin: metadata.origin,
+            tags: metadata.tags,
+        }),
+        Err(wire::Undecodable) => Decoded::Undecodable(channel),
+    }
+}

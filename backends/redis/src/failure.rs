@@ -1,0 +1,97 @@
+//! What went wrong with a node, sorted into the contract's kinds, with a sentence that says what to do.
+
+use std::io;
+
+use hubplane_backplane::{Error, ErrorKind};
+use redis::{RedisError, ServerErrorKind};
+
+use crate::{NAME, config::Node};
+
+pub(crate) fn unavailable(message: impl Into<String>) -> Error {
+    Error::new(ErrorKind::Unavailable, NAME, message)
+}
+
+pub(crate) fn closed() -> Error {
+    Error::new(ErrorKind::Closed, NAME, "this instance was closed")
+}
+
+pub(crate) fn config(message: impl Into<String>) -> Error {
+    Error::new(ErrorKind::Config, NAME, message)
+}
+
+/// The socket, or TLS on it, failed.
+pub(crate) fn of_socket(node: &Node, error: io::Error) -> Error {
+    let tls = error
+        .get_ref()
+        .and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    let Some(tls) = tls else {
+        return unavailable(format!("{node} can't be reached")).with_source(error);
+    };
+    let message = match tls {
+        rustls::Error::InvalidCertificate(_) => format!(
+            "the certificate of {node} is not trusted; the host in the address must be a name in the certificate, \
+             and ca=… the authority that signed it"
+        ),
+        rustls::Error::AlertReceived(_) => format!(
+            "{node} refused the TLS handshake; if it asks for client certificates, give cert=… and key=…"
+        ),
+        rustls::Error::InvalidMessage(_) => {
+            format!("{node} does not speak TLS; write redis://, or give its TLS port")
+        }
+        _ => format!("TLS with {node} failed"),
+    };
+    config(message).with_source(error)
+}
+
+/// Redis, or the protocol, refused the login or the first commands.
+pub(crate) fn of_login(node: &Node, error: RedisError) -> Error {
+    let message = match (error.code(), error.kind()) {
+        (Some("WRONGPASS"), _) | (_, redis::ErrorKind::AuthenticationFailed) => {
+            format!("{node} knows no such user with that password")
+        }
+        (Some("NOAUTH"), _) => {
+            format!(
+                "{node} wants a password; write redis://USER:PASSWORD@…, or the key password=env:NAME"
+            )
+        }
+        (Some("NOPERM"), _) => format!(
+            "{node} forbids this user a command that is needed: publish, subscribe, unsubscribe and ping"
+        ),
+        (Some("DENIED"), _) => {
+            format!(
+                "{node} is in protected mode: it takes no connections from other hosts without a password"
+            )
+        }
+        (_, redis::ErrorKind::RESP3NotSupported) | (Some("NOPROTO"), _) => {
+            format!("{node} is too old: Redis 6 or newer is needed")
+        }
+        (_, redis::ErrorKind::Parse) => {
+            format!(
+                "what listens at {node} does not speak Redis's protocol; with TLS write rediss://"
+            )
+        }
+        (_, redis::ErrorKind::Server(ServerErrorKind::ResponseError))
+            if !error
+                .detail()
+                .unwrap_or_default()
+                .contains("max number of clients") =>
+        {
+            format!("{node} refused the connection's settings")
+        }
+        _ => return unavailable(format!("{node} does not answer")).with_source(error),
+    };
+    config(message).with_source(error)
+}
+
+/// Redis refused the use of the prefix.
+pub(crate) fn of_probe(node: &Node, prefix: &str, error: RedisError) -> Error {
+    match error.code() {
+        Some("NOPERM") => config(format!(
+            "{node} forbids this user to publish or subscribe under the prefix {prefix:?}; give it the channels \
+             (ACL SETUSER … &{prefix}*) and the commands publish, subscribe, unsubscribe and ping, or choose another \
+             prefix=…"
+        ))
+        .with_source(error),
+        _ => of_login(node, error),
+    }
+}

@@ -1,0 +1,296 @@
+//! The publisher: one task that writes every publication, so that order is kept, many to a pipeline.
+
+use std::{
+    future::poll_fn,
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering},
+    },
+    task::Poll,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures_util::{
+    future::BoxFuture,
+    stream::{FuturesUnordered, StreamExt},
+};
+use hubplane_backplane::{Error, ErrorKind, Receipt, Result};
+use redis::{Cmd, Pipeline, RedisError, Value, aio::MultiplexedConnection};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::timeout,
+};
+
+use crate::{
+    NAME,
+    config::Config,
+    connection::{Backoff, Link, dial},
+    failure,
+    socket::Meter,
+};
+
+/// Publications, and about how many bytes of them, in one pipeline; also in one job.
+pub(crate) const PIPELINE: usize = 256;
+pub(crate) const PIPELINE_BYTES: usize = 1024 * 1024;
+/// Pipelines on their way at a time.
+const WINDOW: usize = 4;
+/// How long Redis may take to answer a pipeline; then the connection counts as lost.
+const ANSWER_LIMIT: Duration = Duration::from_secs(4);
+/// How long what is on its way may still be answered once the backend closes.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// One publication as it goes to Redis.
+pub(crate) struct Item {
+    /// With the prefix.
+    pub(crate) channel: String,
+    /// With the envelope, where there is one.
+    pub(crate) data: Bytes,
+}
+
+/// Publications of one call, answered together.
+pub(crate) struct Job {
+    pub(crate) items: Vec<Item>,
+    pub(crate) ticket: Arc<Ticket>,
+    pub(crate) done: oneshot::Sender<Vec<Result<Receipt>>>,
+}
+
+/// Whether a job was handed over, decided once: either the writer takes it, or the caller gives it up.
+#[derive(Debug, Default)]
+pub(crate) struct Ticket(AtomicU8);
+
+impl Ticket {
+    const WAITING: u8 = 0;
+    const TAKEN: u8 = 1;
+    const GIVEN_UP: u8 = 2;
+
+    fn settle(&self, state: u8) -> bool {
+        self.0
+            .compare_exchange(Self::WAITING, state, Ordering::AcqRel, Ordering::Acquire)
+            .is_ok()
+    }
+
+    /// By the writer, right before it sends; `false`: nobody wants it sent any more.
+    pub(crate) fn take(&self) -> bool {
+        self.settle(Self::TAKEN)
+    }
+
+    /// By the caller, when it stops waiting; `false`: it is too late, the job is on its way.
+    pub(crate) fn give_up(&self) -> bool {
+        self.settle(Self::GIVEN_UP) || self.0.load(Ordering::Acquire) == Self::GIVEN_UP
+    }
+}
+
+pub(crate) fn unknown() -> Error {
+    Error::new(
+        ErrorKind::Unknown,
+        NAME,
+        "Redis was asked to publish and gave no answer",
+    )
+}
+
+/// The task's state.
+pub(crate) struct Writer {
+    pub(crate) config: Arc<Config>,
+    pub(crate) jobs: mpsc::Receiver<Job>,
+    pub(crate) closed: watch::Receiver<bool>,
+}
+
+type InFlight = FuturesUnordered<BoxFuture<'static, bool>>;
+
+/// Returns once the backend closes, or is dropped.
+pub(crate) async fn closing(closed: &mut watch::Receiver<bool>) {
+    let _ = closed.wait_for(|closed| *closed).await;
+}
+
+/// Why a connection's time ended.
+enum End {
+    Lost(String),
+    Closed,
+}
+
+impl Writer {
+    /// Lives until the backend closes.
+    pub(crate) async fn run(mut self, mut link: Link) {
+        loop {
+            let mut in_flight = InFlight::new();
+            match self.serve(&mut link, &mut in_flight).await {
+                End::Closed => {
+                    let answers = in_flight.for_each(|_| async {});
+                    // Whoever is not answered by then learns `Unknown` from the dropped job.
+                    let _ = timeout(FAREWELL, answers).await;
+                    return;
+                }
+                End::Lost(reason) => {
+                    link.abort();
+                    tracing::warn!(backend = NAME, "publisher: {reason}");
+                    // The ended connection answers each of these with an error.
+                    in_flight.for_each(|_| async {}).await;
+                    let Some(again) = self.reconnect(&reason).await else {
+                        return;
+                    };
+                    link = again;
+                }
+            }
+        }
+    }
+
+    async fn serve(&mut self, link: &mut Link, in_flight: &mut InFlight) -> End {
+        let (connection, meter) = (link.connection.clone(), Arc::clone(&link.meter));
+        let lost = link.lost(&self.config);
+        tokio::pin!(lost);
+        loop {
+            tokio::select! {
+                biased;
+                reason = &mut lost => return End::Lost(reason),
+                () = closing(&mut self.closed) => return End::Closed,
+                Some(answered) = in_flight.next(), if !in_flight.is_empty() => {
+                    if !answered {
+                        return End::Lost(format!("no answer to a publish within {ANSWER_LIMIT:?}"));
+                    }
+                }
+                job = self.jobs.recv(), if in_flight.len() < WINDOW => {
+                    let Some(job) = job else { return End::Closed };
+                    let jobs = gather(&mut self.jobs, job);
+                    // Alone on its way, a pipeline of which the socket took no byte was surely not sent.
+                    let alone = in_flight.is_empty().then(|| meter.written());
+                    let mut answer: BoxFuture<'static, bool> =
+                        Box::pin(send(connection.clone(), Arc::clone(&meter), jobs, alone));
+                    // The first poll puts the pipeline into the connection's queue: this is what keeps the order.
+                    match poll_fn(|context| Poll::Ready(answer.as_mut().poll(context))).await {
+                        Poll::Pending => in_flight.push(answer),
+                        Poll::Ready(true) => {}
+                        Poll::Ready(false) => return End::Lost("the connection broke".to_owned()),
+                    }
+                }
+            }
+        }
+    }
+
+    /// Connects until it succeeds; `None` once the backend closes. What comes meanwhile is refused at once, so
+    /// that whoever retries decides when.
+    async fn reconnect(&mut self, reason: &str) -> Option<Link> {
+        let config = Arc::clone(&self.config);
+        let mut backoff = Backoff::default();
+        let dialling = async {
+            loop {
+                backoff.wait().await;
+                match dial(&config, None).await {
+                    Ok(link) => return (link, backoff.elapsed()),
+                    Err(error) => tracing::debug!(backend = NAME, "publisher: {error}"),
+                }
+            }
+        };
+        tokio::pin!(dialling);
+        loop {
+            tokio::select! {
+                (link, elapsed) = &mut dialling => {
+                    tracing::info!(backend = NAME, node = %link.node, "publisher: back after {elapsed:?}");
+                    return Some(link);
+                }
+                () = closing(&mut self.closed) => return None,
+                job = self.jobs.recv() => {
+                    let job = job?;
+                    if job.ticket.take() {
+                        answer_all(job, || failure::unavailable(format!("no connection: {reason}")));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The jobs that go together with this one: as many as wait, up to a full pipeline.
+fn gather(waiting: &mut mpsc::Receiver<Job>, first: Job) -> Vec<Job> {
+    let (mut count, mut bytes) = (0, 0);
+    let mut jobs = Vec::new();
+    let mut next = Some(first);
+    while let Some(job) = next {
+        if job.ticket.take() {
+            count += job.items.len();
+            bytes += job.items.iter().map(|item| item.data.len()).sum::<usize>();
+            jobs.push(job);
+        }
+        if count >= PIPELINE || bytes >= PIPELINE_BYTES {
+            break;
+        }
+        next = waiting.try_recv().ok();
+    }
+    jobs
+}
+
+fn answer_all(job: Job, error: impl Fn() -> Error) {
+    let results = job.items.iter().map(|_| Err(error())).collect();
+    // Who no longer waits needs no answer.
+    let _ = job.done.send(results);
+}
+
+/// Sends one pipeline and answers its jobs; `false`: the connection is of no more use.
+async fn send(
+    mut connection: MultiplexedConnection,
+    meter: Arc<Meter>,
+    jobs: Vec<Job>,
+    alone: Option<u64>,
+) -> bool {
+    if jobs.is_empty() {
+        return true;
+    }
+    let pipeline = pipeline(&jobs);
+    let count = pipeline.len();
+    let sending = connection.send_packed_commands(&pipeline, 0, count);
+    let answers = match timeout(ANSWER_LIMIT, sending).await {
+        Ok(Ok(answers)) if answers.len() == count => answers,
+        _ => {
+            let unsent = alone == Some(meter.written());
+            for job in jobs {
+                answer_all(job, || match unsent {
+                    true => failure::unavailable("the connection broke before anything was sent"),
+                    false => unknown(),
+                });
+            }
+            return false;
+        }
+    };
+    let mut answers = answers.into_iter();
+    for job in jobs {
+        let results = job
+            .items
+            .iter()
+            .map(|_| answers.next().map_or_else(|| Err(unknown()), receipt))
+            .collect();
+        // Who no longer waits needs no answer.
+        let _ = job.done.send(results);
+    }
+    true
+}
+
+fn pipeline(jobs: &[Job]) -> Pipeline {
+    let items = || jobs.iter().flat_map(|job| &job.items);
+    let mut pipeline = Pipeline::with_capacity(items().count());
+    for item in items() {
+        let mut publish = Cmd::with_capacity(3, 7 + item.channel.len() + item.data.len());
+        publish
+            .arg("PUBLISH")
+            .arg(&item.channel)
+            .arg(&item.data[..]);
+        pipeline.add_command(publish);
+    }
+    pipeline
+}
+
+/// Redis answers a PUBLISH with the number of receivers on that node, which says nothing of other nodes.
+fn receipt(answer: Value) -> Result<Receipt> {
+    let error: RedisError = match answer {
+        Value::ServerError(error) => error.into(),
+        _ => return Ok(Receipt::Accepted),
+    };
+    Err(match error.code() {
+        Some("NOPERM") => Error::new(
+            ErrorKind::Rejected,
+            NAME,
+            "Redis forbids this user to publish to the channel",
+        ),
+        _ => failure::unavailable("Redis refused to publish"),
+    }
+    .with_source(error))
+}

@@ -1,0 +1,170 @@
+//! TCP, and TLS on it, under the client library: measured, so that silence and unwritten bytes are seen, and
+//! stopped while the inbox is full.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use redis::io::tcp::socket2;
+use rustls::ClientConfig;
+use rustls_pki_types::ServerName;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+};
+use tokio_rustls::{TlsConnector, client::TlsStream};
+
+use crate::{config::Node, inbox::Inbox};
+
+/// How long sent bytes may stay unacknowledged before the kernel gives the connection up.
+#[cfg(any(target_os = "android", target_os = "fuchsia", target_os = "linux"))]
+const USER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What passed through a socket, and how it ended.
+#[derive(Debug, Default)]
+pub(crate) struct Meter {
+    read: AtomicU64,
+    written: AtomicU64,
+    fault: Mutex<Option<io::Error>>,
+}
+
+impl Meter {
+    /// Bytes read so far.
+    pub(crate) fn read(&self) -> u64 {
+        self.read.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that the socket took so far.
+    pub(crate) fn written(&self) -> u64 {
+        self.written.load(Ordering::Relaxed)
+    }
+
+    /// Why the socket ended, once it did; the library keeps it to itself.
+    pub(crate) fn take_fault(&self) -> Option<io::Error> {
+        self.fault
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+    }
+
+    /// Keeps the first error, and hands the library a copy without its insides.
+    fn failed(&self, error: io::Error) -> io::Error {
+        let copy = io::Error::new(error.kind(), error.to_string());
+        self.fault
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get_or_insert(error);
+        copy
+    }
+}
+
+/// One connection's bytes.
+pub(crate) struct Socket {
+    stream: Stream,
+    pub(crate) meter: Arc<Meter>,
+    inbox: Option<Arc<Inbox>>,
+}
+
+enum Stream {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Socket {
+    pub(crate) async fn connect(
+        node: &Node,
+        tls: Option<&Arc<ClientConfig>>,
+        inbox: Option<Arc<Inbox>>,
+    ) -> io::Result<Self> {
+        let tcp = TcpStream::connect((node.name.as_str(), node.port)).await?;
+        tcp.set_nodelay(true)?;
+        let options = socket2::SockRef::from(&tcp);
+        let keepalive = socket2::TcpKeepalive::new().with_time(Duration::from_secs(10));
+        options.set_tcp_keepalive(&keepalive)?;
+        #[cfg(any(target_os = "android", target_os = "fuchsia", target_os = "linux"))]
+        options.set_tcp_user_timeout(Some(USER_TIMEOUT))?;
+        let stream = match tls {
+            None => Stream::Plain(tcp),
+            Some(config) => {
+                let name = ServerName::try_from(node.name.clone())
+                    .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+                let connector = TlsConnector::from(Arc::clone(config));
+                Stream::Tls(Box::new(connector.connect(name, tcp).await?))
+            }
+        };
+        Ok(Self {
+            stream,
+            meter: Arc::default(),
+            inbox,
+        })
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if let Some(inbox) = &self.inbox {
+            ready!(inbox.poll_open(context));
+        }
+        let before = buffer.filled().len();
+        let result = ready!(match &mut self.stream {
+            Stream::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
+            Stream::Tls(stream) => Pin::new(stream).poll_read(context, buffer),
+        });
+        Poll::Ready(match result {
+            Ok(()) => {
+                let count = (buffer.filled().len() - before) as u64;
+                self.meter.read.fetch_add(count, Ordering::Relaxed);
+                Ok(())
+            }
+            Err(error) => Err(self.meter.failed(error)),
+        })
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let result = ready!(match &mut self.stream {
+            Stream::Plain(stream) => Pin::new(stream).poll_write(context, buffer),
+            Stream::Tls(stream) => Pin::new(stream).poll_write(context, buffer),
+        });
+        Poll::Ready(match result {
+            Ok(count) => {
+                self.meter
+                    .written
+                    .fetch_add(count as u64, Ordering::Relaxed);
+                Ok(count)
+            }
+            Err(error) => Err(self.meter.failed(error)),
+        })
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let result = ready!(match &mut self.stream {
+            Stream::Plain(stream) => Pin::new(stream).poll_flush(context),
+            Stream::Tls(stream) => Pin::new(stream).poll_flush(context),
+        });
+        Poll::Ready(result.map_err(|error| self.meter.failed(error)))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.stream {
+            Stream::Plain(stream) => Pin::new(stream).poll_shutdown(context),
+            Stream::Tls(stream) => Pin::new(stream).poll_shutdown(context),
+        }
+    }
+}
