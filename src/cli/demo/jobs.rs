@@ -171,6 +171,9 @@ impl Worker {
                 Ok(results) if results.iter().all(Result::is_ok) => return,
                 answer => tracing::warn!(job = progress.job, ?answer, "progress was not published"),
             }
+            if *self.stopping.borrow() {
+                return; // the book has it, and this instance's hub is about to close
+            }
             sleep(PAUSE).await;
         }
     }
