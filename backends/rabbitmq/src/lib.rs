@@ -1,1 +1,125 @@
-//! Under construction.
+//! The RabbitMQ backend: one fanout exchange for all channels, one queue for each instance, over AMQP 0-9-1.
+//!
+//! A message is what an AMQP program expects: exchange `hubplane`, routing key = channel, body = data, metadata in
+//! headers. Any program may publish the same way; headers are optional:
+//!
+//! ```text
+//! rabbitmqadmin publish exchange=hubplane routing_key=jobs.42 payload='{"progress":80}'
+//! ```
+//!
+//! # Address
+//! `amqp://[USER[:PASSWORD]@]HOST[:PORT][,HOST[:PORT]…][/VHOST][?KEY=VALUE…]`; `amqps://` is the same over TLS. User and
+//! password are `guest` where the address has none, the ports 5672 and 5671, the virtual host `/`. Several hosts are
+//! the nodes of one cluster, tried in their order at every connection.
+//!
+//! | key | default | what |
+//! |---|---|---|
+//! | `exchange` | `hubplane` | the exchange; instances with different ones never hear each other |
+//! | `expires` | `60s` | how long the broker keeps an instance's queue while the instance is away; 5s to 7d |
+//! | `max-bytes` | 67108864 | how much it keeps in that queue; the oldest messages go first |
+//! | `password` | | instead of the one before the `@`: `env:NAME`, `file:PATH` or the password itself |
+//! | `ca` | the system's | a PEM file: whom an `amqps://` connection trusts, and nobody else |
+//! | `cert`, `key` | | PEM files: a client certificate |
+//!
+//! # Delivery
+//! At least once. The broker confirms a message once it is in every instance's queue (`Receipt::Accepted`); at most
+//! 1,000 await their confirm. An instance acknowledges what it has handed to the hub, every 100 messages or 20 ms; the
+//! broker sends at most 1,000 messages ahead of that, which also bounds the client library's memory, in messages.
+//! What is sent again after a lost connection is recognised, and dropped, if it has an id or an origin; an outside
+//! producer's plain messages may then come twice.
+//!
+//! An instance that is slower than its publishers for long has its queue cut at `max-bytes`. The broker doesn't tell;
+//! but what it drops goes into a second small queue, the instance's **witness**, which is looked at every second, and
+//! every 500 messages under load, and always before a message that may lie behind the hole is handed over: a `Gap`
+//! (`Overflow`) comes first.
+//!
+//! While the broker is short of memory or disk it blocks publishers: `publish` answers `Unavailable` at once (the
+//! messages that were on their way, `Unknown`). Receiving goes on.
+//!
+//! Messages are sent unsaved (delivery mode 1). Larger ones than 1 MiB are `Rejected`, and so are channel names of
+//! more than 255 bytes and tags named `CC` or `BCC`. A header table holds each name once and has no order: tags
+//! arrive sorted, and of two with one name the first.
+//!
+//! # Order
+//! Each publisher's messages arrive in its order, on every instance. Two publishers' messages may interleave
+//! differently on two instances.
+//!
+//! # History
+//! None: there are no positions, and `history()` is `None`.
+//!
+//! # Reconnection
+//! Both connections, one to publish and one to receive, are made again by themselves, after 25 ms to 1 s, for ever.
+//! A broker that is silent is noticed within 3.5 s, by a question a second; the heartbeat is 10 s.
+//!
+//! After a lost connection the queue is still there, with what was published meanwhile, and nothing is lost. A `Gap`
+//! (`QueueLost`) is announced where that can't be proved: the queue expired or was deleted, or the broker restarted,
+//! which loses unsaved messages. The proof is an unsaved message in the witness, the **token**: if it is still there,
+//! the broker has run all the time. (In a cluster both queues must be on one node, as they are unless a policy
+//! places queues elsewhere.)
+//!
+//! If the network alone fails, the broker may take the old connection for alive until its heartbeat says otherwise,
+//! up to 30 s, and lets nobody else read the queue.
+//!
+//! Deleting the exchange under running instances is noticed by those that publish: their queues are made anew, with
+//! a `Gap`.
+//!
+//! # What it creates
+//! - the durable fanout exchange `hubplane` and the durable direct exchange `hubplane.lost`, which stay;
+//! - for each instance the durable queues `hubplane.hubplane.RANDOM` and `hubplane.hubplane.RANDOM.lost` (the second
+//!   `hubplane` is the exchange), which are deleted when it closes and expire after `expires` when it dies.
+//!
+//! The user needs the permissions configure, write and read for these names.
+
+mod config;
+mod connection;
+mod consume;
+mod link;
+mod message;
+mod place;
+mod publish;
+mod seen;
+mod session;
+mod ticket;
+mod tls;
+
+use async_trait::async_trait;
+use hubplane_backplane::{
+    Address, Capabilities, Delivery, Driver, Durability, Interest, OnRestart, Opened, Order,
+    Replay, Result,
+};
+
+/// The name in errors.
+const NAME: &str = "amqp";
+
+/// The `amqp:` and `amqps:` backend.
+pub static DRIVER: RabbitDriver = RabbitDriver;
+
+/// Opens `amqp://` and `amqps://` addresses; use it by [`DRIVER`].
+#[derive(Debug)]
+pub struct RabbitDriver;
+
+const CAPABILITIES: Capabilities = Capabilities {
+    order: Order::PerPublisher,
+    delivery: Delivery::AtLeastOnce,
+    replay: Replay::None,
+    durability: Durability::Queued,
+    max_payload: 1024 * 1024,
+    max_channel: 255,
+    interest: Interest::Everything,
+    on_restart: OnRestart::Announced,
+};
+
+#[async_trait]
+impl Driver for RabbitDriver {
+    fn schemes(&self) -> &'static [&'static str] {
+        &[NAME, "amqps"]
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        CAPABILITIES
+    }
+
+    async fn open(&self, address: &Address) -> Result<Opened> {
+        connection::open(config::Config::read(address)?).await
+    }
+}

@@ -1,0 +1,145 @@
+use std::{sync::Arc, time::Duration};
+
+use hubplane_backplane::{Address, Error, ErrorKind, Result, Secret};
+use rustls::ClientConfig;
+
+use crate::{NAME, tls};
+
+/// What an address says.
+#[derive(Debug)]
+pub(crate) struct Config {
+    /// Tried in this order, at every attempt.
+    pub(crate) hosts: Vec<(String, u16)>,
+    /// `None` for `amqp://`.
+    pub(crate) tls: Option<Arc<ClientConfig>>,
+    pub(crate) username: String,
+    pub(crate) password: Secret,
+    pub(crate) vhost: String,
+    pub(crate) exchange: String,
+    /// How long the broker keeps this instance's queue while the instance is away.
+    pub(crate) expires: Duration,
+    /// How much of it the broker keeps.
+    pub(crate) max_bytes: u64,
+}
+
+/// Room for `hubplane.` in front and a random part and `.lost` behind, within the 255 bytes of a name.
+const LONGEST_EXCHANGE: usize = 190;
+/// Shorter than this the queue would expire between two probes of a busy machine.
+const SHORTEST_EXPIRY: Duration = Duration::from_secs(5);
+const LONGEST_EXPIRY: Duration = Duration::from_secs(7 * 24 * 3600);
+
+impl Config {
+    pub(crate) fn read(address: &Address) -> Result<Self> {
+        let mut settings = address.settings(NAME);
+        let wrong = |message: &str| Err(Error::new(ErrorKind::Config, NAME, message));
+        let exchange = settings.text("exchange")?.unwrap_or("hubplane").to_owned();
+        let expires = settings.duration("expires")?;
+        let max_bytes = settings.parsed("max-bytes")?.unwrap_or(64 * 1024 * 1024);
+        let (ca, cert, key) = (
+            settings.text("ca")?,
+            settings.text("cert")?,
+            settings.text("key")?,
+        );
+        let password = settings.password()?;
+        settings.finish()?;
+
+        if exchange.len() > LONGEST_EXCHANGE || exchange.starts_with("amq.") {
+            return wrong(
+                "an exchange's name has at most 190 bytes here and does not begin with amq.",
+            );
+        }
+        let expires = expires.unwrap_or(Duration::from_secs(60));
+        if !(SHORTEST_EXPIRY..=LONGEST_EXPIRY).contains(&expires) {
+            return wrong("expires must be from 5s to 7d");
+        }
+        if !(1..=i64::MAX as u64).contains(&max_bytes) {
+            return wrong("max-bytes must be at least 1");
+        }
+        let encrypted = address.scheme() == "amqps";
+        if !encrypted && (ca.is_some() || cert.is_some() || key.is_some()) {
+            return wrong("ca, cert and key are for amqps:// addresses; amqp:// is not encrypted");
+        }
+        if address.hosts().is_empty() {
+            return wrong("a host is missing; write amqp://HOST:PORT");
+        }
+        let port = if encrypted { 5671 } else { 5672 };
+        let host = |host: &hubplane_backplane::Host| (host.name.clone(), host.port.unwrap_or(port));
+        Ok(Self {
+            hosts: address.hosts().iter().map(host).collect(),
+            tls: match encrypted {
+                true => Some(tls::config(ca, cert, key)?),
+                false => None,
+            },
+            username: address.username().unwrap_or("guest").to_owned(),
+            password: password.unwrap_or_else(|| Secret::new("guest")),
+            vhost: match address.path() {
+                "" => "/".to_owned(),
+                path => path.to_owned(),
+            },
+            exchange,
+            expires,
+            max_bytes,
+        })
+    }
+
+    /// The hosts as they are shown to people.
+    pub(crate) fn shown(&self) -> String {
+        let hosts = self
+            .hosts
+            .iter()
+            .map(|(name, port)| match name.contains(':') {
+                true => format!("[{name}]:{port}"),
+                false => format!("{name}:{port}"),
+            });
+        hosts.collect::<Vec<_>>().join(", ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Config> {
+        Config::read(&text.parse().unwrap())
+    }
+
+    #[test]
+    fn what_is_not_said_has_a_default() {
+        let config = read("amqp://broker").unwrap();
+        assert_eq!(config.hosts, [("broker".to_owned(), 5672)]);
+        assert_eq!(
+            (&*config.username, config.password.reveal(), &*config.vhost),
+            ("guest", "guest", "/")
+        );
+        assert_eq!(
+            (&*config.exchange, config.expires, config.max_bytes),
+            ("hubplane", Duration::from_secs(60), 67_108_864)
+        );
+    }
+
+    #[test]
+    fn an_address_is_read() {
+        let text = "amqp://me:secret@a:1,[::1]/%2fnews?exchange=x&expires=5m&max-bytes=7";
+        let config = read(text).unwrap();
+        assert_eq!(config.shown(), "a:1, [::1]:5672");
+        assert_eq!((&*config.username, &*config.vhost), ("me", "/news"));
+        assert_eq!((config.expires.as_secs(), config.max_bytes), (300, 7));
+        assert!(!format!("{config:?}").contains("secret"));
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        for text in [
+            "amqp:",
+            "amqp://h?exchange=amq.fanout",
+            "amqp://h?expires=1s",
+            "amqp://h?max-bytes=0",
+            "amqp://h?queue=x",
+            "amqp://h?ca=/ca.pem",
+            "amqps://h?ca=/no/such/file",
+            "amqps://h?cert=/no/such/file",
+        ] {
+            assert_eq!(read(text).unwrap_err().kind(), ErrorKind::Config, "{text}");
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! The side that receives, as one task: it reconnects, finds out what became of the queue and says what was lost.
+
+use std::{sync::Arc, time::Duration};
+
+use hubplane_backplane::{Event, EventSender, GapCause, Result, Scope};
+use tokio::{
+    select,
+    time::{Instant, sleep, timeout},
+};
+
+use crate::{
+    connection::{Backoff, Shared},
+    link::{Link, explain},
+    place::{Fate, Place},
+    seen::Seen,
+    session::{End, Session},
+};
+
+/// For one attempt to connect and find the queue.
+const ATTEMPT: Duration = Duration::from_secs(12);
+/// For deleting queues.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// What the receiving task owns, across connections.
+#[derive(Debug)]
+pub(crate) struct Receiver {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) events: EventSender,
+    pub(crate) place: Place,
+    pub(crate) seen: Seen,
+    /// To be said before anything else is delivered.
+    pub(crate) gap: Option<GapCause>,
+    /// When the token may be tried again.
+    pub(crate) token_due: Instant,
+    /// The queue must not be used again.
+    unusable: bool,
+}
+
+impl Receiver {
+    /// Creates the queue and starts to receive from it.
+    pub(crate) async fn open(shared: &Arc<Shared>, events: EventSender) -> Result<(Self, Session)> {
+        let config = &shared.config;
+        let link = Link::dial(config, "consume").await?;
+        let mut place = Place::new(config)?;
+        place.create(&link, config).await?;
+        let session = Session::start(link, &place).await;
+        let session = session.map_err(|error| explain(config, "consuming", error))?;
+        let this = Self {
+            shared: Arc::clone(shared),
+            events,
+            place,
+            seen: Seen::default(),
+            gap: None,
+            token_due: Instant::now(),
+            unusable: false,
+        };
+        Ok((this, session))
+    }
+
+    /// Receives until the backend is closed.
+    pub(crate) async fn run(mut self, mut session: Session) {
+        loop {
+            let why = match self.serve(session).await {
+                End::Stopped(link) => {
+                    let _ = timeout(FAREWELL, self.place.delete(&link)).await;
+                    link.close().await;
+                    return;
+                }
+                End::Broken(why) => why,
+                End::Unusable(why, cause) => {
+                    self.unusable = true;
+                    self.gap = Some(cause);
+                    why
+                }
+            };
+            tracing::warn!(why, "RabbitMQ's messages no longer arrive");
+            self.seen.interrupted();
+            if !self.say(Event::Down(why)).await {
+                return;
+            }
+            match self.reconnect().await {
+                Some(next) => session = next,
+                None => return,
+            }
+            tracing::info!(gap = ?self.gap, "RabbitMQ's messages arrive again");
+            if let Some(cause) = self.gap.take()
+                && !self
+                    .say(Event::Gap {
+                        scope: Scope::All,
+                        cause,
+                    })
+                    .await
+            {
+                return;
+            }
+            if !self.say(Event::Up).await {
+                return;
+            }
+        }
+    }
+
+    /// Tells the hub; `false` where the backend was closed meanwhile.
+    async fn say(&self, event: Event) -> bool {
+        select! {
+            sent = self.events.send(event) => sent.is_ok(),
+            () = self.shared.stopped() => false,
+        }
+    }
+
+    /// Tries until it succeeds; `None` where the backend was closed meanwhile.
+    async fn reconnect(&mut self) -> Option<Session> {
+        let shared = Arc::clone(&self.shared);
+        let mut backoff = Backoff::default();
+        loop {
+            select! {
+                () = shared.stopped() => return None,
+                () = sleep(backoff.next()) => {}
+            }
+            let attempt = select! {
+                () = shared.stopped() => return None,
+                attempt = timeout(ATTEMPT, self.attempt(&shared)) => attempt,
+            };
+            match attempt {
+                Ok(Ok(session)) => return Some(session),
+                Ok(Err(error)) => tracing::debug!(%error, "not connected yet"),
+                Err(_) => tracing::debug!("not connected yet: no answer"),
+            }
+        }
+    }
+
+    /// May be cancelled at any point: what it finds out is kept, and a queue half created is not used again.
+    async fn attempt(&mut self, shared: &Shared) -> Result<Session> {
+        let config = &shared.config;
+        let failed = |error| explain(config, "reconnecting", error);
+        let link = Link::dial(config, "consume").await?;
+        let channel = link.channel().await.map_err(failed)?;
+        let fate = match self.unusable || !self.place.token {
+            true => Fate::Lost,
+            false => self.place.fate(&channel).await.map_err(failed)?,
+        };
+        match fate {
+            Fate::Whole => {}
+            Fate::Cut => {
+                self.gap = Some(GapCause::Overflow);
+                self.place.forget_cut(&channel).await.map_err(failed)?;
+            }
+            Fate::Lost => {
+                self.gap.get_or_insert(GapCause::QueueLost);
+                let old = std::mem::replace(&mut self.place, Place::new(config)?);
+                self.unusable = false;
+                // In a cluster the old name may belong to a node that is away, and can't be used or deleted.
+                let _ = timeout(FAREWELL, old.delete(&link)).await;
+                self.place.create(&link, config).await?;
+            }
+        }
+        let _ = channel.close(200, "done".into()).await;
+        Session::start(link, &self.place).await.map_err(failed)
+    }
+}

@@ -1,0 +1,213 @@
+//! One connection to the broker: made, cut, and its errors put into words.
+
+use std::{io, net::Shutdown, sync::Mutex, time::Duration};
+
+use futures_util::{StreamExt, stream::BoxStream};
+use hubplane_backplane::{Error, ErrorKind, Result};
+use lapin::{
+    Channel, Connection, ConnectionProperties, Event,
+    tcp::{AsyncTcpStream, RustlsConnector},
+    types::{ReplyCode, ShortString},
+    uri::{AMQPAuthority, AMQPQueryString, AMQPScheme, AMQPUri, AMQPUserInfo, SASLMechanism},
+};
+use socket2::{SockRef, Socket};
+use tokio::{net::lookup_host, time::timeout};
+
+use crate::{NAME, config::Config};
+
+/// Seconds; the probes see a dead broker sooner, this ends the broker's side of a dead connection.
+const HEARTBEAT: u16 = 10;
+/// For one host: name, TCP, TLS and the AMQP handshake.
+const DIAL: Duration = Duration::from_secs(5);
+const GOODBYE: Duration = Duration::from_secs(1);
+
+/// AMQP's reply codes, as far as they are told apart here.
+pub(crate) const ACCESS_REFUSED: ReplyCode = 403;
+pub(crate) const NOT_FOUND: ReplyCode = 404;
+const PRECONDITION_FAILED: ReplyCode = 406;
+const NOT_ALLOWED: ReplyCode = 530;
+
+/// A connection. Dropping it cuts its socket: lapin alone would keep a thread on a broker that is frozen or that
+/// blocks us, since it can't write its goodbye.
+#[derive(Debug)]
+pub(crate) struct Link {
+    connection: Connection,
+    socket: Socket,
+}
+
+impl Link {
+    /// Connects to the first host that answers; `role` is shown in the broker's list of connections.
+    pub(crate) async fn dial(config: &Config, role: &str) -> Result<Self> {
+        let mut last = None;
+        for host in &config.hosts {
+            match timeout(DIAL, Self::dial_host(config, host, role)).await {
+                Ok(Ok(link)) => return Ok(link),
+                Ok(Err(error)) if error.kind() == ErrorKind::Config => return Err(error),
+                Ok(Err(error)) => last = Some(error),
+                Err(_) => {
+                    last = Some(Error::new(
+                        ErrorKind::Unavailable,
+                        NAME,
+                        format!("{}:{} did not answer within 5 s", host.0, host.1),
+                    ));
+                }
+            }
+        }
+        Err(last.expect("invariant: an address has a host"))
+    }
+
+    async fn dial_host(config: &Config, host: &(String, u16), role: &str) -> Result<Self> {
+        let (name, port) = host;
+        let unreachable = |error: io::Error| {
+            let message = format!("no RabbitMQ can be reached at {name}:{port}");
+            Error::new(ErrorKind::Unavailable, NAME, message).with_source(error)
+        };
+        let runtime = lapin::runtime::default_runtime()
+            .expect("invariant: lapin is built with its tokio runtime");
+        let addresses: Vec<_> = lookup_host((name.as_str(), *port))
+            .await
+            .map_err(unreachable)?
+            .collect();
+        let mut stream = AsyncTcpStream::connect(&runtime, addresses)
+            .await
+            .map_err(unreachable)?;
+        let AsyncTcpStream::Plain(plain) = &stream else {
+            unreachable!("invariant: no TLS before into_rustls")
+        };
+        let socket = SockRef::from(plain.get_ref())
+            .try_clone()
+            .map_err(unreachable)?;
+        if let Some(tls) = &config.tls {
+            let tls = RustlsConnector::from(std::sync::Arc::clone(tls));
+            stream = stream
+                .into_rustls(&tls, name)
+                .await
+                .map_err(|error| tls_failed(name, *port, error))?;
+        }
+        // lapin asks for the stream once, on a thread of its own.
+        let stream = Mutex::new(Some(stream));
+        let connect = async move |_, _| {
+            let mut stream = stream.lock().unwrap_or_else(|poison| poison.into_inner());
+            stream
+                .take()
+                .ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected).into())
+        };
+        let properties = ConnectionProperties::default()
+            .with_connection_name(format!("hubplane {} {role}", config.exchange).into());
+        match Connection::connector(uri(config, host), runtime, connect, properties).await {
+            Ok(connection) => Ok(Self { connection, socket }),
+            Err(error) => {
+                let _ = socket.shutdown(Shutdown::Both);
+                Err(explain(config, "connecting", error))
+            }
+        }
+    }
+
+    pub(crate) async fn channel(&self) -> lapin::Result<Channel> {
+        self.connection.create_channel().await
+    }
+
+    /// Whether the broker has said that it takes no publications now.
+    pub(crate) fn blocked(&self) -> bool {
+        self.connection.status().blocked()
+    }
+
+    pub(crate) fn events(&self) -> BoxStream<'static, Event> {
+        self.connection.events_listener().boxed()
+    }
+
+    /// Says goodbye, or cuts the connection where that takes longer than a second.
+    pub(crate) async fn close(self) {
+        let goodbye = self.connection.close(200, ShortString::from("closed"));
+        let _ = timeout(GOODBYE, goodbye).await;
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        let _ = self.socket.shutdown(Shutdown::Both);
+    }
+}
+
+fn uri(config: &Config, (name, port): &(String, u16)) -> AMQPUri {
+    AMQPUri {
+        scheme: match config.tls {
+            Some(_) => AMQPScheme::AMQPS,
+            None => AMQPScheme::AMQP,
+        },
+        authority: AMQPAuthority {
+            userinfo: AMQPUserInfo {
+                username: config.username.clone(),
+                password: config.password.reveal().to_owned(),
+            },
+            host: name.clone(),
+            port: *port,
+        },
+        vhost: config.vhost.clone(),
+        query: AMQPQueryString {
+            heartbeat: Some(HEARTBEAT),
+            auth_mechanism: Some(SASLMechanism::Plain),
+            ..AMQPQueryString::default()
+        },
+    }
+}
+
+fn tls_failed(name: &str, port: u16, error: io::Error) -> Error {
+    let inner = error
+        .get_ref()
+        .and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    let advice = match inner {
+        Some(rustls::Error::InvalidCertificate(_)) => {
+            "its certificate is not trusted: the address must name the host as the certificate does, \
+             and ca=FILE the authority that signed it"
+        }
+        Some(rustls::Error::AlertReceived(_)) => {
+            "it ended the handshake: it may ask for a client certificate (cert=FILE, key=FILE)"
+        }
+        Some(_) => "that port does not speak TLS as expected; amqp:// is for plain ports",
+        None if error.kind() == io::ErrorKind::InvalidData => {
+            "that is no host name that a certificate could carry"
+        }
+        None => {
+            let message = format!("the TLS handshake with {name}:{port} broke off");
+            return Error::new(ErrorKind::Unavailable, NAME, message).with_source(error);
+        }
+    };
+    let message = format!("no TLS with {name}:{port}: {advice}");
+    Error::new(ErrorKind::Config, NAME, message).with_source(error)
+}
+
+/// The broker's reply code, where it is the broker that refused.
+pub(crate) fn reply_code(error: &lapin::Error) -> Option<ReplyCode> {
+    match error.kind() {
+        lapin::ErrorKind::ProtocolError(error) => Some(error.get_id()),
+        _ => None,
+    }
+}
+
+/// An error of lapin's as one of ours, with what to do about it.
+pub(crate) fn explain(config: &Config, doing: &str, error: lapin::Error) -> Error {
+    let (user, vhost, exchange) = (&config.username, &config.vhost, &config.exchange);
+    let advice = match reply_code(&error) {
+        Some(ACCESS_REFUSED) if doing == "connecting" => format!(
+            "RabbitMQ refuses the user {user:?}: check the user name and the password in the address"
+        ),
+        Some(ACCESS_REFUSED) => format!(
+            "the user {user:?} needs the permissions configure, write and read for names that begin with \
+             \"hubplane.{exchange}.\" and for \"{exchange}\" and \"{exchange}.lost\""
+        ),
+        Some(NOT_ALLOWED) => format!(
+            "there is no virtual host {vhost:?}, or the user {user:?} may not use it; the address names it behind \
+             the hosts: amqp://HOST/VHOST"
+        ),
+        Some(PRECONDITION_FAILED) => format!(
+            "{exchange:?} or {exchange:?}.lost exists as another kind of exchange: hubplane needs a durable fanout \
+             (and a durable direct) one; delete it, or name another with exchange=NAME"
+        ),
+        _ => {
+            let message = format!("{doing} failed at {}", config.shown());
+            return Error::new(ErrorKind::Unavailable, NAME, message).with_source(error);
+        }
+    };
+    Error::new(ErrorKind::Config, NAME, advice).with_source(error)
+}
