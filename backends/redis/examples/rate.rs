@@ -1,4 +1,5 @@
-//! How many messages a second this backend publishes, in batches and singly, and how many arrive.
+//! How many messages a second this backend publishes, beside single commands by the client library alone, and how
+//! many arrive at an instance that listens.
 //!
 //! `cargo run --release -p hubplane-redis --example rate -- redis://127.0.0.1:6379 [seconds] [bytes]`
 
@@ -8,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hubplane_backplane::{Backplane, Driver, Event, Outgoing};
+use hubplane_backplane::{Backplane, Driver, Event, Opened, Outgoing};
 use hubplane_redis::DRIVER;
 
 /// Tasks that publish at the same time, each waiting for its receipts.
@@ -26,48 +27,96 @@ async fn main() {
     let bytes = arguments
         .next()
         .map_or(256, |text| text.parse().expect("bytes"));
-    for batch in [256, 16, 1] {
-        run(&address, Duration::from_secs(seconds), bytes, batch).await;
+    let time = Duration::from_secs(seconds);
+    single_commands(&address, time, bytes).await;
+    for batch in [1, 16, 256] {
+        run(&address, time, bytes, batch, false).await;
     }
+    run(&address, time, bytes, 16, true).await;
 }
 
-#[expect(clippy::print_stdout, reason = "this is what the program is for")]
-async fn run(address: &str, time: Duration, bytes: usize, batch: usize) {
-    let address = address.parse().expect("an address");
-    let mut opened = DRIVER.open(&address).await.expect("opens");
-    opened
-        .backplane
-        .subscribe(&["rate".into()])
+/// What the client library does without pipelines; for addresses without TLS.
+async fn single_commands(address: &str, time: Duration, bytes: usize) {
+    let plain = address.split('?').next().unwrap_or(address);
+    let client = redis::Client::open(plain).expect("a plain address");
+    let connection = client
+        .get_multiplexed_async_connection()
         .await
-        .expect("subscribes");
+        .expect("connects");
     let start = Instant::now();
     let publishers: Vec<_> = (0..PUBLISHERS)
-        .map(|_| tokio::spawn(publish(Arc::clone(&opened.backplane), time, bytes, batch)))
+        .map(|_| {
+            let (mut connection, data) = (connection.clone(), vec![b'x'; bytes]);
+            tokio::spawn(async move {
+                let mut sent = 0;
+                while start.elapsed() < time {
+                    let mut publish = redis::cmd("PUBLISH");
+                    publish.arg("hubplane:rate").arg(&data);
+                    publish
+                        .exec_async(&mut connection)
+                        .await
+                        .expect("published");
+                    sent += 1;
+                }
+                sent
+            })
+        })
         .collect();
-    let received = tokio::spawn(async move {
-        let (mut count, mut last) = (0, start);
-        while let Ok(Some(event)) =
-            tokio::time::timeout(Duration::from_secs(2), opened.events.recv()).await
-        {
-            match event {
-                Event::Published(all) => count += all.len(),
-                event => println!("  {event:?}"),
-            }
-            last = Instant::now();
-        }
-        (count, last)
-    });
+    report("single commands", start, total(publishers).await);
+}
+
+async fn total(publishers: Vec<tokio::task::JoinHandle<usize>>) -> usize {
     let mut sent = 0;
     for publisher in publishers {
         sent += publisher.await.expect("no panic");
     }
-    let took = start.elapsed().as_secs_f64();
-    let (count, last) = received.await.expect("no panic");
-    println!(
-        "{PUBLISHERS} publishers, calls of {batch:3}: {sent:8} published, {:7.0}/s; {count:8} received, {:7.0}/s",
-        sent as f64 / took,
-        count as f64 / last.duration_since(start).as_secs_f64(),
-    );
+    sent
+}
+
+#[expect(clippy::print_stdout, reason = "this is what the program is for")]
+fn report(what: &str, start: Instant, count: usize) {
+    let rate = count as f64 / start.elapsed().as_secs_f64();
+    println!("{what:22} {count:8} messages {rate:8.0}/s");
+}
+
+async fn run(address: &str, time: Duration, bytes: usize, batch: usize, listen: bool) {
+    let address = address.parse().expect("an address");
+    let Opened {
+        backplane,
+        mut events,
+    } = DRIVER.open(&address).await.expect("opens");
+    if listen {
+        backplane
+            .subscribe(&["rate".into()])
+            .await
+            .expect("subscribes");
+    }
+    let start = Instant::now();
+    let publishers = (0..PUBLISHERS)
+        .map(|_| tokio::spawn(publish(Arc::clone(&backplane), time, bytes, batch)))
+        .collect();
+    let receiving = tokio::spawn(async move {
+        let (mut count, mut gaps) = (0, 0);
+        while let Some(event) = events.recv().await {
+            match event {
+                Event::Published(all) => count += all.len(),
+                Event::Gap { .. } => gaps += 1,
+                _ => {}
+            }
+        }
+        (count, gaps)
+    });
+    report(&format!("calls of {batch}"), start, total(publishers).await);
+    tokio::time::sleep(Duration::from_secs(u64::from(listen))).await;
+    backplane.close().await;
+    let (count, gaps) = receiving.await.expect("no panic");
+    if listen {
+        report(
+            &format!("  received, {gaps} gaps"),
+            start + Duration::from_secs(1),
+            count,
+        );
+    }
 }
 
 async fn publish(

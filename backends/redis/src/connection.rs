@@ -90,7 +90,13 @@ impl Link {
         match timeout(CONNECT_LIMIT, opening).await {
             Ok(opened) => opened,
             Err(_elapsed) => Err(failure::unavailable(format!(
-                "{node} did not answer within {CONNECT_LIMIT:?}"
+                "{node} did not answer within {CONNECT_LIMIT:?}{}",
+                // Redis waits for more of what it takes for an unfinished command.
+                if config.tls.is_some() {
+                    "; does that port speak TLS?"
+                } else {
+                    ""
+                }
             ))),
         }
     }

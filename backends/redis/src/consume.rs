@@ -26,7 +26,7 @@ use crate::{
 const CHUNK: usize = 1_000;
 /// Messages, and about how many bytes of them, in one event.
 const BATCH: usize = 256;
-const BATCH_BYTES: usize = 1024 * 1024;
+const BATCH_BYTES: usize = 256 * 1024;
 
 /// A change of interest, on its way to Redis.
 #[derive(Debug)]

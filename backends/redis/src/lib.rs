@@ -42,6 +42,9 @@
 //! time. That is not declared, because it does not hold for every address: between the nodes of a Cluster, messages
 //! of two publishers may cross, and so they may on two masters while Sentinel moves from one to the other.
 //!
+//! A publish that was answered `Unknown`, because its connection froze, may still be carried out by Redis when it
+//! thaws: after others that were published later on the next connection.
+//!
 //! # History
 //! None: no positions, no replay.
 //!
@@ -92,8 +95,8 @@ use crate::{
 const NAME: &str = "redis";
 const MAX_PAYLOAD: usize = 1024 * 1024;
 const MAX_CHANNEL: usize = 1024;
-/// Events between this backend and its hub, up to 256 messages each.
-const EVENTS: usize = 64;
+/// Events between this backend and its hub, up to 256 messages, and about 256 KiB, each.
+const EVENTS: usize = 32;
 /// A second below what the contract allows for opening.
 const OPEN_LIMIT: Duration = Duration::from_secs(14);
 
