@@ -258,25 +258,24 @@ async fn is_master(link: &mut Link) -> Result<()> {
     }
 }
 
-/// A node that has lost the others hears only what is published to itself.
+/// A node that has lost the others hears only what is published to itself. `CLUSTER INFO` would not do: it
+/// calls a Cluster failed also for slots without a master, which messages don't need.
 async fn in_good_state(connection: &mut MultiplexedConnection, node: &Node) -> Result<()> {
-    let info: RedisResult<Value> = cmd("CLUSTER").arg("INFO").query_async(connection).await;
-    let info: RedisResult<String> = match info {
-        Ok(value) => redis::from_redis_value(value).map_err(Into::into),
+    let nodes: RedisResult<String> = match cmd("CLUSTER").arg("NODES").query_async(connection).await
+    {
+        Ok(value) => redis::from_redis_value::<String>(value).map_err(Into::into),
         Err(error) => Err(error),
     };
-    match info {
-        Ok(info) if info.contains("cluster_state:ok") => Ok(()),
+    match nodes {
+        Ok(nodes) if sees_most_masters(&nodes) => Ok(()),
         Ok(_) => Err(failure::unavailable(format!(
-            "{node} says that its Cluster is not in a good state"
+            "{node} does not see most of its Cluster's masters"
         ))),
+        // A user may lack the right to ask; then the connection has to do.
         Err(error) if error.code() == Some("NOPERM") => Ok(()),
         Err(error) => {
-            let disabled = error
-                .detail()
-                .unwrap_or_default()
-                .contains("cluster support disabled");
-            Err(match disabled {
+            let detail = error.detail().unwrap_or_default();
+            Err(match detail.contains("cluster support disabled") {
                 true => failure::config(format!(
                     "{node} is no node of a Cluster; leave cluster=true out"
                 ))
@@ -285,6 +284,24 @@ async fn in_good_state(connection: &mut MultiplexedConnection, node: &Node) -> R
             })
         }
     }
+}
+
+/// From the lines of `CLUSTER NODES`: id, address, flags, master, ping, pong, epoch, link, slots.
+fn sees_most_masters(nodes: &str) -> bool {
+    let (mut all, mut seen) = (0, 0);
+    for line in nodes.lines() {
+        let fields: Vec<_> = line.split(' ').collect();
+        let [_, _, flags, _, _, _, _, link, _, ..] = fields[..] else {
+            continue; // no slots: has no vote
+        };
+        let has = |flag| flags.split(',').any(|word| word == flag);
+        if has("master") {
+            all += 1;
+            seen +=
+                usize::from(has("myself") || link == "connected" && !has("fail") && !has("fail?"));
+        }
+    }
+    seen * 2 > all
 }
 
 /// The waits between tries: at once, then doubling to a second, each cut at random so that instances that lost
@@ -321,6 +338,20 @@ impl Backoff {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_minority_is_seen() {
+        let me = "1 h:1@2 myself,master - 0 0 1 connected 0-5000\n";
+        let there = "2 h:3@4 master - 0 0 2 connected 5001-9000\n";
+        let gone = "3 h:5@6 master,fail? - 0 0 3 connected 9001-16383\n";
+        let far = "4 h:7@8 master - 0 0 3 disconnected 9001-16383\n";
+        let replica = "5 h:9@1 slave 1 0 0 3 connected\n";
+        assert!(sees_most_masters(&[me, there, gone, replica].concat()));
+        assert!(!sees_most_masters(&[me, far, gone, replica].concat()));
+        assert!(!sees_most_masters(
+            "1 h:1@2 myself,master - 0 0 1 connected\n"
+        ));
+    }
 
     #[test]
     fn waits_grow_to_a_second_and_differ() {

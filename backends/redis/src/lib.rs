@@ -20,7 +20,7 @@
 //!
 //! An ACL user needs the channels under the prefix and the commands `publish`, `subscribe`, `unsubscribe` and `ping`
 //! (`ACL SETUSER app on >secret resetchannels &hubplane:* -@all +publish +subscribe +unsubscribe +ping`); with
-//! Sentinel better `role` too, with Cluster `cluster|info`. What is missing of the first three is said at the start.
+//! Sentinel better `role` too, with Cluster `cluster|nodes`. What is missing of the first three is said at the start.
 //!
 //! # Delivery
 //! At most once. A publish is acknowledged when Redis has answered it: by then it has passed the message on to all
@@ -55,8 +55,8 @@
 //! connection is down and are `Unknown` when it broke under them; nothing is published twice by this backend.
 //!
 //! With `sentinel`, the Sentinels are asked for the master at each try, and every 5 s whether it is still the one.
-//! With `cluster`, the first node of the address that is well serves both connections, and the next one takes
-//! over when it fails: a Cluster passes each plain `PUBLISH` on to all its nodes, so any one will do, and as long as all
+//! With `cluster`, the first node of the address that sees most of the masters serves both connections, and the next
+//! one takes over when it fails: a Cluster passes each plain `PUBLISH` on to all its nodes, so any one will do, and as long as all
 //! instances use the same, no message depends on the links between nodes. A message that such a link loses is lost
 //! without a sign from Redis; the hub's own numbering sees it.
 //!

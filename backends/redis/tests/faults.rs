@@ -31,11 +31,7 @@ struct Server {
 
 impl Server {
     fn start(lines: &[&str]) -> Self {
-        let port = TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
+        let port = free_port();
         let dir =
             std::env::temp_dir().join(format!("hubplane-redis-{}-{port}", std::process::id()));
         fs::create_dir_all(&dir).unwrap();
@@ -110,6 +106,11 @@ impl Drop for Server {
         let _ = self.process.wait();
         let _ = fs::remove_dir_all(&self.dir);
     }
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
 }
 
 fn launch(dir: &std::path::Path, lines: &[String]) -> Child {
@@ -398,4 +399,49 @@ async fn sentinel_moves_the_master() {
     hears(&mut instance, "a").await;
     replica.ask(&["publish", "hubplane:a", "direct"]);
     assert!(matches!(next(&mut instance, 5).await, Event::Published(_)));
+}
+
+#[tokio::test]
+async fn the_next_node_of_a_cluster_takes_over() {
+    let mut nodes: Vec<_> = (0..3)
+        .map(|_| {
+            let bus = free_port();
+            Server::start(&[
+                "cluster-enabled yes",
+                "cluster-node-timeout 1000",
+                &format!("cluster-port {bus}"),
+            ])
+        })
+        .collect();
+    let hosts: Vec<_> = nodes
+        .iter()
+        .map(|node| format!("127.0.0.1:{}", node.port))
+        .collect();
+    let create: Vec<_> = ["--cluster", "create"]
+        .into_iter()
+        .chain(hosts.iter().map(|host| &**host))
+        .collect();
+    nodes[0].ask(&[&create[..], &["--cluster-yes"]].concat());
+    for node in &nodes {
+        await_line(node, &["cluster", "info"], "cluster_state:ok");
+    }
+    let mut instance = open(&format!("redis://{}?cluster=true", hosts.join(","))).await;
+    let mut other = open(&format!("redis://{}?cluster=true", hosts[2])).await;
+    for opened in [&instance, &other] {
+        opened.backplane.subscribe(&["a".into()]).await.unwrap();
+    }
+    hears(&mut instance, "a").await;
+    assert!(matches!(next(&mut other, 5).await, Event::Published(_)));
+    nodes[0].kill();
+    assert!(matches!(next(&mut instance, 5).await, Event::Down(_)));
+    assert_eq!(gap_of(&next(&mut instance, 10).await), ["a"]);
+    assert_eq!(next(&mut instance, 5).await, Event::Up);
+    while publish(&instance.backplane, "b", b"").await.is_some() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    hears(&mut instance, "a").await;
+    assert!(matches!(next(&mut other, 5).await, Event::Published(_)));
+    // Beyond two checks of the site: the Cluster lacks slots, which messages don't need.
+    let event = timeout(Duration::from_secs(11), instance.events.recv()).await;
+    assert!(event.is_err(), "{event:?}");
 }
