@@ -321,6 +321,9 @@ impl Receiver {
     ) -> Result<(), End> {
         let answer = answer.map_err(|error| End::Broken(error.to_string()))?;
         self.place.token = answer.token;
+        if answer.token {
+            self.token_due = Instant::now();
+        }
         match answer.fate {
             Fate::Whole => {}
             Fate::Cut => {
@@ -331,7 +334,6 @@ impl Receiver {
                     Ok(Err(error)) => return Err(End::Broken(error.to_string())),
                     Err(_) => return Err(End::silent()),
                 }
-                self.token_due = Instant::now();
             }
             Fate::Lost => {
                 return Err(End::Unusable(
