@@ -1,1 +1,96 @@
-//! Under construction.
+//! Kafka: one topic that every instance reads whole, with the channel as the record's key.
+//!
+//! # Address
+//! `kafka://[user[:password]@]host[:9092][,host…]`. Keys:
+//!
+//! | key | default | what |
+//! |---|---|---|
+//! | `topic` | `hubplane` | the topic |
+//! | `create` | `true` | create the topic where it is missing |
+//! | `partitions` | 8 | of a topic that is created |
+//! | `replication` | the broker's default | of a topic that is created |
+//! | `retention` | the broker's default | of a topic that is created, such as `24h` |
+//! | `linger` | `1ms` | how long the producer collects a batch, up to `1ms`; `0ms` is quickest and costs the broker most |
+//! | `sasl` | – | `plain`, `scram-sha-256` or `scram-sha-512`, with the address's user and password |
+//! | `password` | – | instead of the one behind the user: `env:NAME` or `file:PATH` |
+//! | `tls` | `false` | encrypt, and check the broker's certificate and name |
+//! | `ca`, `cert`, `key` | the system's roots, – | PEM files: what to trust, and a client certificate |
+//! | `kafka.*` | – | any other librdkafka setting, passed through; those that would break a promise below are refused |
+//!
+//! # Delivery
+//! At least once, in order, also across restarts of the broker; repetitions by offset are dropped here. A publish is
+//! acknowledged when all in-sync replicas have it (`acks=all`, idempotent); whether they have synced it to disk is
+//! the broker's setting. A record without a key, or with one that is not UTF-8, belongs to no channel and is passed
+//! over; a record without a value is an empty message.
+//!
+//! # Order
+//! One order per channel, the same for all: a channel lives in one partition, chosen as Java's default partitioner
+//! does (`murmur2`), so that outside producers who set the key agree.
+//!
+//! # History
+//! Publications have positions (partition and offset), kept as long as the topic's retention; reading back is not
+//! offered yet. The epoch is made of the cluster's id, the topic and its number of partitions.
+//!
+//! # Reconnection
+//! By librdkafka, for ever. An instance reads on at its own last offset, so nothing inside the retention is missed. A
+//! second connection asks each second how far the log is: no answer is `Down`, and a consumer that stays behind is
+//! assigned anew, then made anew. What the log no longer holds is a `Gap`: `Trimmed` where its start has moved past
+//! this instance, `LogReplaced`, with a new epoch, where the log is shorter than what was read, was deleted and created
+//! again, or has got more partitions.
+//!
+//! # What it creates
+//! The topic, if it is missing and `create` allows it; it stays. No consumer group and no committed offsets.
+
+mod config;
+mod connection;
+mod consume;
+mod context;
+mod instance;
+mod partition;
+mod publish;
+mod record;
+mod topic;
+mod watch;
+
+use async_trait::async_trait;
+use hubplane_backplane::{
+    Address, Capabilities, Delivery, Driver, Durability, Interest, OnRestart, Opened, Order,
+    Replay, Result,
+};
+
+/// The name in errors.
+const NAME: &str = "kafka";
+
+/// The `kafka:` backend.
+pub static DRIVER: KafkaDriver = KafkaDriver;
+
+/// Opens `kafka:` addresses; use it by [`DRIVER`].
+#[derive(Debug)]
+pub struct KafkaDriver;
+
+const CAPABILITIES: Capabilities = Capabilities {
+    order: Order::PerChannel,
+    delivery: Delivery::AtLeastOnce,
+    replay: Replay::PositionsOnly("the topic's retention"),
+    durability: Durability::Logged,
+    // A broker's default takes 1,048,588 bytes with key, headers and framing.
+    max_payload: 1_000_000,
+    max_channel: 1024,
+    interest: Interest::Everything,
+    on_restart: OnRestart::Delivered,
+};
+
+#[async_trait]
+impl Driver for KafkaDriver {
+    fn schemes(&self) -> &'static [&'static str] {
+        &[NAME]
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        CAPABILITIES
+    }
+
+    async fn open(&self, address: &Address) -> Result<Opened> {
+        connection::open(config::Config::read(address)?).await
+    }
+}

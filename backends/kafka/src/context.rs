@@ -1,0 +1,69 @@
+//! What librdkafka says by callbacks: its log, and errors that belong to no single call.
+
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicBool, Ordering},
+};
+
+use rdkafka::{
+    ClientContext,
+    config::RDKafkaLogLevel,
+    consumer::ConsumerContext,
+    error::{KafkaError, RDKafkaErrorCode},
+};
+
+/// What has gone wrong with the connections of this instance.
+#[derive(Debug, Default)]
+pub(crate) struct Trouble {
+    /// Credentials or certificates are refused: the broker's words.
+    refused: Mutex<Option<String>>,
+    /// No broker can be reached.
+    pub(crate) all_down: AtomicBool,
+}
+
+impl Trouble {
+    pub(crate) fn refused(&self) -> Option<String> {
+        self.refused
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn refuse(&self, reason: &str) {
+        *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.to_owned());
+    }
+}
+
+/// One client's callbacks.
+#[derive(Clone, Debug)]
+pub(crate) struct Context(pub(crate) Arc<Trouble>);
+
+impl ConsumerContext for Context {}
+
+impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        match level {
+            RDKafkaLogLevel::Emerg
+            | RDKafkaLogLevel::Alert
+            | RDKafkaLogLevel::Critical
+            | RDKafkaLogLevel::Error => tracing::warn!(facility, "librdkafka: {message}"),
+            _ => tracing::debug!(facility, "librdkafka: {message}"),
+        }
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::AllBrokersDown) => {
+                self.0.all_down.store(true, Ordering::Relaxed)
+            }
+            Some(
+                RDKafkaErrorCode::Authentication
+                | RDKafkaErrorCode::SSL
+                | RDKafkaErrorCode::SaslAuthenticationFailed
+                | RDKafkaErrorCode::UnsupportedSASLMechanism,
+            ) => self.0.refuse(reason),
+            _ => {}
+        }
+        tracing::debug!(%error, reason, "kafka");
+    }
+}

@@ -1,0 +1,120 @@
+//! One instance, as the hub uses it.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use hubplane_backplane::{
+    Backplane, Channel, Error, ErrorKind, History, Outgoing, Receipt, Result,
+};
+use tokio::{task::spawn_blocking, time::timeout};
+
+use crate::{CAPABILITIES, NAME, connection::Shared, partition, publish::Publisher};
+
+/// How long the threads' end is waited for.
+const CLOSE: Duration = Duration::from_secs(4);
+
+/// See [`Backplane`].
+#[derive(Debug)]
+pub(crate) struct Instance {
+    shared: Arc<Shared>,
+    publisher: Arc<Publisher>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Instance {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        publisher: Publisher,
+        threads: Vec<JoinHandle<()>>,
+    ) -> Self {
+        Self {
+            shared,
+            publisher: Arc::new(publisher),
+            threads: Mutex::new(threads),
+        }
+    }
+
+    fn open(&self) -> Result<()> {
+        match self.shared.is_closed() {
+            true => Err(closed()),
+            false => Ok(()),
+        }
+    }
+}
+
+/// Without `close` the threads end too.
+impl Drop for Instance {
+    fn drop(&mut self) {
+        self.shared.closed.store(true, Ordering::Relaxed);
+    }
+}
+
+#[async_trait]
+impl Backplane for Instance {
+    async fn publish(&self, batch: Vec<Outgoing>) -> Vec<Result<Receipt>> {
+        if self.shared.is_closed() {
+            return batch.iter().map(|_| Err(closed())).collect();
+        }
+        self.publisher.publish(&self.shared, &batch).await
+    }
+
+    async fn subscribe(&self, channels: &[Channel]) -> Result<()> {
+        self.open()?;
+        match channels
+            .iter()
+            .find(|channel| channel.len() > CAPABILITIES.max_channel)
+        {
+            Some(channel) => {
+                let most = CAPABILITIES.max_channel;
+                let message = format!(
+                    "the channel name has {} bytes; at most {most} are taken",
+                    channel.len()
+                );
+                Err(Error::new(ErrorKind::Rejected, NAME, message))
+            }
+            None => Ok(()),
+        }
+    }
+
+    async fn unsubscribe(&self, _: &[Channel]) -> Result<()> {
+        self.open()
+    }
+
+    fn lane(&self, channel: &str) -> Option<u32> {
+        Some(partition::of(
+            channel.as_bytes(),
+            self.shared.partitions.load(Ordering::Relaxed),
+        ))
+    }
+
+    fn history(&self) -> Option<&dyn History> {
+        None
+    }
+
+    async fn close(&self) {
+        self.shared.closed.store(true, Ordering::Relaxed);
+        let threads =
+            std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        let publisher = Arc::clone(&self.publisher);
+        // Everything of librdkafka's end blocks.
+        let ended = spawn_blocking(move || {
+            publisher.close();
+            for thread in threads {
+                if thread.join().is_err() {
+                    tracing::error!("a thread of the kafka backend has panicked");
+                }
+            }
+        });
+        if timeout(CLOSE, ended).await.is_err() {
+            tracing::warn!("the kafka threads have not ended in time; they end by themselves");
+        }
+    }
+}
+
+fn closed() -> Error {
+    Error::new(ErrorKind::Closed, NAME, "this instance was closed")
+}

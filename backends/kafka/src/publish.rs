@@ -1,0 +1,192 @@
+//! Publishing: one producer, in order, each record acknowledged by all in-sync replicas.
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
+    time::Duration,
+};
+
+use futures_util::future::join_all;
+use hubplane_backplane::{Error, ErrorKind, Outgoing, Receipt, Result};
+use rdkafka::{
+    config::FromClientConfigAndContext,
+    error::{KafkaError, RDKafkaErrorCode},
+    producer::{DeliveryFuture, FutureProducer, FutureRecord, Producer, PurgeConfig},
+};
+use tokio::time::timeout;
+
+use crate::{
+    CAPABILITIES, NAME,
+    config::{Config, MESSAGE_TIMEOUT},
+    connection::Shared,
+    context::{Context, Trouble},
+    partition, record,
+};
+
+/// librdkafka answers for a record at its timeout, not exactly then.
+const GRACE: Duration = Duration::from_millis(400);
+
+type Client = FutureProducer<Context>;
+
+/// The producer; a new one takes its place when librdkafka calls it broken.
+pub(crate) struct Publisher {
+    client: Mutex<Client>,
+}
+
+impl fmt::Debug for Publisher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Publisher")
+    }
+}
+
+fn client(config: &Config, trouble: &Arc<Trouble>) -> Result<Client, KafkaError> {
+    Client::from_config_and_context(&config.producer(), Context(Arc::clone(trouble)))
+}
+
+impl Publisher {
+    pub(crate) fn new(config: &Config, trouble: &Arc<Trouble>) -> Result<Self, KafkaError> {
+        Ok(Self {
+            client: Mutex::new(client(config, trouble)?),
+        })
+    }
+
+    pub(crate) async fn publish(
+        &self,
+        shared: &Shared,
+        batch: &[Outgoing],
+    ) -> Vec<Result<Receipt>> {
+        if shared.down.load(Ordering::Relaxed) {
+            return batch
+                .iter()
+                .map(|outgoing| Err(refusal(outgoing).unwrap_or_else(away)))
+                .collect();
+        }
+        let epoch = shared.epoch.load(Ordering::Relaxed);
+        let client = self.client(shared);
+        let partitions = shared.partitions.load(Ordering::Relaxed);
+        let sent: Vec<_> = batch
+            .iter()
+            .map(|outgoing| send(&client, shared, outgoing, partitions))
+            .collect();
+        join_all(
+            sent.into_iter()
+                .map(|sent| async move { answered(sent?, epoch).await }),
+        )
+        .await
+    }
+
+    /// Gives up what waits; the answers are then `Unknown`.
+    pub(crate) fn close(&self) {
+        self.locked()
+            .purge(PurgeConfig::default().queue().inflight());
+    }
+
+    fn locked(&self) -> std::sync::MutexGuard<'_, Client> {
+        self.client.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The producer, made anew after a fatal error, such as a sequence that the broker can't follow any more.
+    fn client(&self, shared: &Shared) -> Client {
+        let mut current = self.locked();
+        if let Some((code, reason)) = current.client().fatal_error() {
+            tracing::warn!(%code, reason, "the producer is broken; making a new one");
+            match client(&shared.config, &shared.trouble) {
+                Ok(new) => *current = new,
+                Err(error) => tracing::error!(%error, "no new producer"),
+            }
+        }
+        current.clone()
+    }
+}
+
+/// What this backend does not hand to the broker at all.
+fn refusal(outgoing: &Outgoing) -> Option<Error> {
+    let (what, length, most) = if outgoing.data.len() > CAPABILITIES.max_payload {
+        ("payload", outgoing.data.len(), CAPABILITIES.max_payload)
+    } else if outgoing.channel.len() > CAPABILITIES.max_channel {
+        (
+            "channel name",
+            outgoing.channel.len(),
+            CAPABILITIES.max_channel,
+        )
+    } else {
+        return None;
+    };
+    let message = format!("the {what} has {length} bytes; at most {most} are taken");
+    Some(Error::new(ErrorKind::Rejected, NAME, message))
+}
+
+fn away() -> Error {
+    Error::new(
+        ErrorKind::Unavailable,
+        NAME,
+        "the broker is away; nothing was sent",
+    )
+}
+
+fn send(
+    client: &Client,
+    shared: &Shared,
+    outgoing: &Outgoing,
+    partitions: u32,
+) -> Result<DeliveryFuture> {
+    if let Some(refusal) = refusal(outgoing) {
+        return Err(refusal);
+    }
+    let partition = partition::of(outgoing.channel.as_bytes(), partitions);
+    let record = FutureRecord::to(&shared.config.topic)
+        .key(outgoing.channel.as_bytes())
+        .payload(&outgoing.data[..])
+        .partition(i32::try_from(partition).unwrap_or_default())
+        .headers(record::headers(outgoing));
+    client
+        .send_result(record)
+        .map_err(|(error, _)| match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::QueueFull) => Error::new(
+                ErrorKind::Unavailable,
+                NAME,
+                "too many records wait for the broker",
+            )
+            .with_source(error),
+            Some(RDKafkaErrorCode::MessageSizeTooLarge) => Error::new(
+                ErrorKind::Rejected,
+                NAME,
+                "larger than this producer may send",
+            )
+            .with_source(error),
+            _ => Error::new(ErrorKind::Unavailable, NAME, "the producer did not take it")
+                .with_source(error),
+        })
+}
+
+async fn answered(sent: DeliveryFuture, epoch: u64) -> Result<Receipt> {
+    let unknown = |message: &str| Error::new(ErrorKind::Unknown, NAME, message);
+    match timeout(MESSAGE_TIMEOUT + GRACE, sent).await {
+        Ok(Ok(Ok(delivery))) => Ok(Receipt::Stored(record::position(
+            epoch,
+            delivery.partition,
+            delivery.offset + 1,
+        ))),
+        Ok(Ok(Err((error, _)))) => Err(match error.rdkafka_error_code() {
+            Some(
+                RDKafkaErrorCode::MessageSizeTooLarge
+                | RDKafkaErrorCode::MessageBatchTooLarge
+                | RDKafkaErrorCode::InvalidRecord,
+            ) => Error::new(
+                ErrorKind::Rejected,
+                NAME,
+                "larger than the topic's max.message.bytes",
+            )
+            .with_source(error),
+            Some(RDKafkaErrorCode::TopicAuthorizationFailed) => Error::new(
+                ErrorKind::Rejected,
+                NAME,
+                "the user may not write to the topic",
+            )
+            .with_source(error),
+            _ => unknown("no acknowledgement; it may be stored").with_source(error),
+        }),
+        Ok(Err(_canceled)) => Err(unknown("the producer ended before the acknowledgement")),
+        Err(_late) => Err(unknown("no acknowledgement in time; it may be stored")),
+    }
+}

@@ -1,0 +1,175 @@
+//! What Kafka alone can do to its readers, on a real broker.
+
+use std::{sync::Arc, time::Duration};
+
+use hubplane_backplane::{Backplane, Driver, ErrorKind, Event, Events, GapCause, Outgoing};
+use hubplane_conformance::required;
+use hubplane_kafka::DRIVER;
+use rdkafka::{
+    ClientConfig,
+    admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication},
+    client::DefaultClientContext,
+    producer::{FutureProducer, FutureRecord},
+};
+use tokio::time::timeout;
+
+fn brokers() -> String {
+    required("HUBPLANE_TEST_KAFKA")
+        .trim_start_matches("kafka://")
+        .to_owned()
+}
+
+fn admin() -> AdminClient<DefaultClientContext> {
+    ClientConfig::new()
+        .set("bootstrap.servers", brokers())
+        .create()
+        .unwrap()
+}
+
+fn topic(name: &str) -> String {
+    let unique = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap()
+        .as_micros();
+    format!("hp-{name}-{unique}")
+}
+
+async fn open(address: &str) -> (Arc<dyn Backplane>, Events) {
+    let opened = DRIVER.open(&address.parse().unwrap()).await.unwrap();
+    (opened.backplane, opened.events)
+}
+
+/// Waits for the data of the next publication, or the cause of a gap before it.
+async fn next(events: &mut Events) -> Result<Vec<u8>, GapCause> {
+    let next = async {
+        loop {
+            match events.recv().await.expect("open") {
+                Event::Published(mut all) => return Ok(all.remove(0).data.to_vec()),
+                Event::Gap { cause, .. } => return Err(cause),
+                _ => {}
+            }
+        }
+    };
+    timeout(Duration::from_secs(40), next)
+        .await
+        .expect("an event in time")
+}
+
+async fn publish(backplane: &Arc<dyn Backplane>, data: &'static str) {
+    for _ in 0..50 {
+        match backplane
+            .publish(vec![Outgoing::new("c", data)])
+            .await
+            .remove(0)
+        {
+            Ok(_) => return,
+            Err(error) => assert!(error.kind().is_retryable(), "{error}"),
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    panic!("not published");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sasl_and_tls_addresses_work() {
+    for variable in ["HUBPLANE_TEST_KAFKA_SASL", "HUBPLANE_TEST_KAFKA_TLS"] {
+        let address = format!("{}&topic={}", required(variable), topic("auth"));
+        let (a, _keep) = open(&address).await;
+        let (b, mut events) = open(&address).await;
+        publish(&a, "x").await;
+        assert_eq!(next(&mut events).await.unwrap(), b"x");
+        a.close().await;
+        b.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_compacted_topic_is_refused() {
+    let name = topic("compact");
+    let new = NewTopic::new(&name, 1, TopicReplication::Fixed(1)).set("cleanup.policy", "compact");
+    admin()
+        .create_topics([&new], &AdminOptions::new())
+        .await
+        .unwrap();
+    let address = format!("kafka://{}?topic={name}", brokers());
+    let error = DRIVER.open(&address.parse().unwrap()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config, "{error}");
+    assert!(error.to_string().contains("cleanup.policy"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn outside_producers_agree_on_the_partition() {
+    let name = topic("outside");
+    let (a, mut events) = open(&format!("kafka://{}?topic={name}", brokers())).await;
+    let producer: FutureProducer = ClientConfig::new()
+        .set("bootstrap.servers", brokers())
+        .set("partitioner", "murmur2_random")
+        .create()
+        .unwrap();
+    for channel in ["jobs.1", "jobs.2", "é", "a-much-longer-channel-name"] {
+        let record = FutureRecord::to(&name).key(channel).payload("x");
+        let delivery = producer.send(record, Duration::from_secs(5)).await.unwrap();
+        assert_eq!(
+            a.lane(channel),
+            Some(delivery.partition as u32),
+            "{channel}"
+        );
+        assert_eq!(next(&mut events).await.unwrap(), b"x");
+    }
+    a.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_created_anew_is_announced_with_a_new_epoch() {
+    let name = topic("again");
+    let (a, mut events) = open(&format!("kafka://{}?topic={name}&partitions=1", brokers())).await;
+    let before = a
+        .publish(vec![Outgoing::new("c", "old")])
+        .await
+        .remove(0)
+        .unwrap()
+        .position()
+        .unwrap();
+    assert_eq!(next(&mut events).await.unwrap(), b"old");
+    admin()
+        .delete_topics(&[&name], &AdminOptions::new())
+        .await
+        .unwrap();
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    let new = NewTopic::new(&name, 1, TopicReplication::Fixed(1));
+    admin()
+        .create_topics([&new], &AdminOptions::new())
+        .await
+        .unwrap();
+    assert_eq!(next(&mut events).await, Err(GapCause::LogReplaced));
+    publish(&a, "new").await;
+    assert_eq!(next(&mut events).await.unwrap(), b"new");
+    let after = a
+        .publish(vec![Outgoing::new("c", "new")])
+        .await
+        .remove(0)
+        .unwrap()
+        .position()
+        .unwrap();
+    assert_ne!(before.epoch, after.epoch);
+    a.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_partitions_are_read_and_announced() {
+    let name = topic("grow");
+    let (a, mut events) = open(&format!("kafka://{}?topic={name}&partitions=1", brokers())).await;
+    admin()
+        .create_partitions([&NewPartitions::new(&name, 4)], &AdminOptions::new())
+        .await
+        .unwrap();
+    assert_eq!(next(&mut events).await, Err(GapCause::LogReplaced));
+    for channel in ["a", "b", "c", "d", "e", "f"] {
+        a.publish(vec![Outgoing::new(channel, channel)])
+            .await
+            .remove(0)
+            .unwrap();
+        assert_eq!(next(&mut events).await.unwrap(), channel.as_bytes());
+    }
+    a.close().await;
+}
