@@ -12,8 +12,8 @@ use std::{
 use hubplane_backplane::{Backplane, Driver, Event, Opened, Outgoing};
 use hubplane_redis::DRIVER;
 
-/// Tasks that publish at the same time, each waiting for its receipts.
-const PUBLISHERS: usize = 8;
+/// Messages on their way at a time: the publishing tasks are this many by the size of their calls.
+const OUTSTANDING: usize = 2_048;
 
 #[tokio::main]
 async fn main() {
@@ -28,7 +28,9 @@ async fn main() {
         .next()
         .map_or(256, |text| text.parse().expect("bytes"));
     let time = Duration::from_secs(seconds);
-    single_commands(&address, time, bytes).await;
+    for tasks in [1, 8, OUTSTANDING] {
+        single_commands(&address, time, bytes, tasks).await;
+    }
     for batch in [1, 16, 256] {
         run(&address, time, bytes, batch, false).await;
     }
@@ -36,7 +38,7 @@ async fn main() {
 }
 
 /// What the client library does without pipelines; for addresses without TLS.
-async fn single_commands(address: &str, time: Duration, bytes: usize) {
+async fn single_commands(address: &str, time: Duration, bytes: usize, tasks: usize) {
     let plain = address.split('?').next().unwrap_or(address);
     let client = redis::Client::open(plain).expect("a plain address");
     let connection = client
@@ -44,7 +46,7 @@ async fn single_commands(address: &str, time: Duration, bytes: usize) {
         .await
         .expect("connects");
     let start = Instant::now();
-    let publishers: Vec<_> = (0..PUBLISHERS)
+    let publishers: Vec<_> = (0..tasks)
         .map(|_| {
             let (mut connection, data) = (connection.clone(), vec![b'x'; bytes]);
             tokio::spawn(async move {
@@ -62,7 +64,11 @@ async fn single_commands(address: &str, time: Duration, bytes: usize) {
             })
         })
         .collect();
-    report("single commands", start, total(publishers).await);
+    report(
+        &format!("single, {tasks} at a time"),
+        start,
+        total(publishers).await,
+    );
 }
 
 async fn total(publishers: Vec<tokio::task::JoinHandle<usize>>) -> usize {
@@ -76,7 +82,7 @@ async fn total(publishers: Vec<tokio::task::JoinHandle<usize>>) -> usize {
 #[expect(clippy::print_stdout, reason = "this is what the program is for")]
 fn report(what: &str, start: Instant, count: usize) {
     let rate = count as f64 / start.elapsed().as_secs_f64();
-    println!("{what:22} {count:8} messages {rate:8.0}/s");
+    println!("{what:24} {count:8} messages {rate:8.0}/s");
 }
 
 async fn run(address: &str, time: Duration, bytes: usize, batch: usize, listen: bool) {
@@ -92,7 +98,7 @@ async fn run(address: &str, time: Duration, bytes: usize, batch: usize, listen: 
             .expect("subscribes");
     }
     let start = Instant::now();
-    let publishers = (0..PUBLISHERS)
+    let publishers = (0..OUTSTANDING / batch)
         .map(|_| tokio::spawn(publish(Arc::clone(&backplane), time, bytes, batch)))
         .collect();
     let receiving = tokio::spawn(async move {

@@ -87,18 +87,7 @@ impl Link {
                 driver: tokio::spawn(driver),
             })
         };
-        match timeout(CONNECT_LIMIT, opening).await {
-            Ok(opened) => opened,
-            Err(_elapsed) => Err(failure::unavailable(format!(
-                "{node} did not answer within {CONNECT_LIMIT:?}{}",
-                // Redis waits for more of what it takes for an unfinished command.
-                if config.tls.is_some() {
-                    "; does that port speak TLS?"
-                } else {
-                    ""
-                }
-            ))),
-        }
+        within_limit(node, opening).await
     }
 
     /// Ends the connection; who waits for an answer gets an error.
@@ -122,6 +111,15 @@ impl Link {
             reason = moved(connection, config, node) => reason,
         }
     }
+}
+
+async fn within_limit<T>(node: &Node, work: impl Future<Output = Result<T>>) -> Result<T> {
+    timeout(CONNECT_LIMIT, work).await.unwrap_or_else(|_elapsed| {
+        // A Redis port without TLS takes the handshake for an unfinished command and waits for its end.
+        Err(failure::unavailable(format!(
+            "{node} did not answer within {CONNECT_LIMIT:?}; where the address says rediss://, its port must speak TLS"
+        )))
+    })
 }
 
 /// Returns once the node has neither sent a byte for [`IDLE`] nor answered within [`ANSWER_LIMIT`].
@@ -172,7 +170,7 @@ pub(crate) async fn dial(config: &Config, inbox: Option<Arc<Inbox>>) -> Result<L
         Site::Sentinel { .. } => {
             let node = master(config).await?;
             let mut link = Link::open(config, &config.login, &node, inbox).await?;
-            is_master(&mut link).await?;
+            within_limit(&node, is_master(&mut link)).await?;
             Ok(link)
         }
         Site::Cluster(nodes) => {
@@ -180,7 +178,7 @@ pub(crate) async fn dial(config: &Config, inbox: Option<Arc<Inbox>>) -> Result<L
             for node in nodes {
                 let opened = async {
                     let mut link = Link::open(config, &config.login, node, inbox.clone()).await?;
-                    in_good_state(&mut link.connection, node).await?;
+                    within_limit(node, in_good_state(&mut link.connection, node)).await?;
                     Ok(link)
                 };
                 match opened.await {
@@ -227,15 +225,12 @@ async fn master(config: &Config) -> Result<Node> {
                 answer.map_err(|error| failure::of_login(node, error))?;
             Ok(answer)
         };
-        match timeout(CONNECT_LIMIT, asked).await {
-            Ok(Ok(Some((name, port)))) => return Ok(Node { name, port }),
-            Ok(Ok(None)) => errors.push(failure::config(format!(
+        match within_limit(node, asked).await {
+            Ok(Some((name, port))) => return Ok(Node { name, port }),
+            Ok(None) => errors.push(failure::config(format!(
                 "the Sentinel {node} watches no master named {master:?}; the key \"sentinel\" is that name"
             ))),
-            Ok(Err(error)) => errors.push(error),
-            Err(_elapsed) => errors.push(failure::unavailable(format!(
-                "the Sentinel {node} did not answer within {CONNECT_LIMIT:?}"
-            ))),
+            Err(error) => errors.push(error),
         }
     }
     Err(telling(errors))
@@ -314,9 +309,18 @@ pub(crate) struct Backoff {
 
 impl Backoff {
     const LONGEST: Duration = Duration::from_secs(1);
+    /// A connection that lived so long begins anew; one that breaks at once goes on waiting longer.
+    const STEADY: Duration = Duration::from_secs(5);
+
+    /// After the loss of a connection that came up at `since`.
+    pub(crate) fn lost(&mut self, since: Instant) {
+        if since.elapsed() >= Self::STEADY {
+            self.tries = 0;
+        }
+        self.since = Some(Instant::now());
+    }
 
     pub(crate) async fn wait(&mut self) {
-        self.since.get_or_insert_with(Instant::now);
         sleep(self.next()).await;
     }
 

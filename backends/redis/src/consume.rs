@@ -61,12 +61,15 @@ enum End {
 impl Subscriber {
     /// Lives until the hub's ends are gone; closing drops the future.
     pub(crate) async fn run(mut self, mut link: Link, mut inbox: Arc<Inbox>) {
+        let mut backoff = Backoff::default();
         loop {
             inbox.drain();
+            let up = Instant::now();
             let End::Lost(reason) = self.serve(&mut link, &inbox).await else {
                 return;
             };
             drop(link);
+            backoff.lost(up);
             tracing::warn!(backend = NAME, "subscriber: {reason}");
             // What had arrived is not lost.
             self.outlet.empty(&inbox).await;
@@ -74,7 +77,7 @@ impl Subscriber {
             if self.outlet.send(Event::Down(reason)).await.is_err() {
                 return;
             }
-            let Some(again) = self.reconnect().await else {
+            let Some(again) = self.reconnect(&mut backoff).await else {
                 return;
             };
             (link, inbox) = again;
@@ -91,11 +94,10 @@ impl Subscriber {
     }
 
     /// Connects until it succeeds, subscribes all that is wanted, and tells what was missed.
-    async fn reconnect(&mut self) -> Option<(Link, Arc<Inbox>)> {
-        let mut backoff = Backoff::default();
+    async fn reconnect(&mut self, backoff: &mut Backoff) -> Option<(Link, Arc<Inbox>)> {
         loop {
             let inbox = Arc::new(Inbox::default());
-            let mut link = self.redial(&mut backoff, &inbox).await?;
+            let mut link = self.redial(backoff, &inbox).await?;
             // From here on changes wait in their queue: what is not in the list taken now is subscribed after.
             let wanted = self.interest.lock().all();
             let mut connection = link.connection.clone();

@@ -19,7 +19,8 @@ use hubplane_backplane::{Error, ErrorKind, Receipt, Result};
 use redis::{Cmd, Pipeline, RedisError, Value, aio::MultiplexedConnection};
 use tokio::{
     sync::{mpsc, oneshot, watch},
-    time::timeout,
+    task::unconstrained,
+    time::{Instant, timeout},
 };
 
 use crate::{
@@ -112,7 +113,9 @@ enum End {
 impl Writer {
     /// Lives until the backend closes.
     pub(crate) async fn run(mut self, mut link: Link) {
+        let mut backoff = Backoff::default();
         loop {
+            let up = Instant::now();
             let mut in_flight = InFlight::new();
             match self.serve(&mut link, &mut in_flight).await {
                 End::Closed => {
@@ -123,10 +126,11 @@ impl Writer {
                 }
                 End::Lost(reason) => {
                     link.abort();
+                    backoff.lost(up);
                     tracing::warn!(backend = NAME, "publisher: {reason}");
                     // The ended connection answers each of these with an error.
                     in_flight.for_each(|_| async {}).await;
-                    let Some(again) = self.reconnect(&reason).await else {
+                    let Some(again) = self.reconnect(&mut backoff, &reason).await else {
                         return;
                     };
                     link = again;
@@ -154,9 +158,10 @@ impl Writer {
                     let jobs = gather(&mut self.jobs, job);
                     // Alone on its way, a pipeline of which the socket took no byte was surely not sent.
                     let alone = in_flight.is_empty().then(|| meter.written());
-                    let mut answer: BoxFuture<'static, bool> =
-                        Box::pin(send(connection.clone(), Arc::clone(&meter), jobs, alone));
-                    // The first poll puts the pipeline into the connection's queue: this is what keeps the order.
+                    let sending = send(connection.clone(), Arc::clone(&meter), jobs, alone);
+                    // The first poll puts the pipeline into the connection's queue, which has room and, without
+                    // the runtime's constraint, does not defer: this is what keeps the order.
+                    let mut answer: BoxFuture<'static, bool> = Box::pin(unconstrained(sending));
                     match poll_fn(|context| Poll::Ready(answer.as_mut().poll(context))).await {
                         Poll::Pending => in_flight.push(answer),
                         Poll::Ready(true) => {}
@@ -169,9 +174,8 @@ impl Writer {
 
     /// Connects until it succeeds; `None` once the backend closes. What comes meanwhile is refused at once, so
     /// that whoever retries decides when.
-    async fn reconnect(&mut self, reason: &str) -> Option<Link> {
+    async fn reconnect(&mut self, backoff: &mut Backoff, reason: &str) -> Option<Link> {
         let config = Arc::clone(&self.config);
-        let mut backoff = Backoff::default();
         let dialling = async {
             loop {
                 backoff.wait().await;
