@@ -78,17 +78,17 @@ pub(crate) async fn open(config: Config) -> Result<Opened> {
     });
     let (sender, events) = events(EVENTS);
     let start = async {
-        let (receiver, session) = Receiver::open(&shared, sender).await?;
+        let (receiver, reading) = Receiver::open(&shared, sender).await?;
         let (publisher, writer, link) = Writer::open(&shared).await?;
-        Ok((receiver, session, publisher, writer, link))
+        Ok((receiver, reading, publisher, writer, link))
     };
     let Ok(started) = timeout(OPEN, start).await else {
         let message = format!("RabbitMQ at {shown} did not answer within 14 s");
         return Err(Error::new(ErrorKind::Unavailable, NAME, message));
     };
-    let (receiver, session, publisher, writer, link) = started?;
+    let (receiver, reading, publisher, writer, link) = started?;
     let tasks = [
-        tokio::spawn(receiver.run(session)),
+        tokio::spawn(receiver.run(reading)),
         tokio::spawn(writer.run(link)),
     ];
     let backplane = Rabbit {

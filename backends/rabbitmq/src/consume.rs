@@ -12,8 +12,8 @@ use crate::{
     connection::{Backoff, Shared},
     link::{Link, explain},
     place::{Fate, Place},
+    reading::{End, Reading},
     seen::Seen,
-    session::{End, Session},
 };
 
 /// For one attempt to connect and find the queue.
@@ -38,13 +38,13 @@ pub(crate) struct Receiver {
 
 impl Receiver {
     /// Creates the queue and starts to receive from it.
-    pub(crate) async fn open(shared: &Arc<Shared>, events: EventSender) -> Result<(Self, Session)> {
+    pub(crate) async fn open(shared: &Arc<Shared>, events: EventSender) -> Result<(Self, Reading)> {
         let config = &shared.config;
         let link = Link::dial(config, "consume").await?;
         let mut place = Place::new(config)?;
         place.create(&link, config).await?;
-        let session = Session::start(link, &place).await;
-        let session = session.map_err(|error| explain(config, "consuming", error))?;
+        let reading = Reading::start(link, &place).await;
+        let reading = reading.map_err(|error| explain(config, "consuming", error))?;
         let this = Self {
             shared: Arc::clone(shared),
             events,
@@ -54,13 +54,13 @@ impl Receiver {
             token_due: Instant::now(),
             unusable: false,
         };
-        Ok((this, session))
+        Ok((this, reading))
     }
 
     /// Receives until the backend is closed.
-    pub(crate) async fn run(mut self, mut session: Session) {
+    pub(crate) async fn run(mut self, mut reading: Reading) {
         loop {
-            let why = match self.serve(session).await {
+            let why = match self.serve(reading).await {
                 End::Stopped(link) => {
                     let _ = timeout(FAREWELL, self.place.delete(&link)).await;
                     link.close().await;
@@ -79,7 +79,7 @@ impl Receiver {
                 return;
             }
             match self.reconnect().await {
-                Some(next) => session = next,
+                Some(next) => reading = next,
                 None => return,
             }
             tracing::info!(gap = ?self.gap, "RabbitMQ's messages arrive again");
@@ -108,7 +108,7 @@ impl Receiver {
     }
 
     /// Tries until it succeeds; `None` where the backend was closed meanwhile.
-    async fn reconnect(&mut self) -> Option<Session> {
+    async fn reconnect(&mut self) -> Option<Reading> {
         let shared = Arc::clone(&self.shared);
         let mut backoff = Backoff::default();
         loop {
@@ -121,7 +121,7 @@ impl Receiver {
                 attempt = timeout(ATTEMPT, self.attempt(&shared)) => attempt,
             };
             match attempt {
-                Ok(Ok(session)) => return Some(session),
+                Ok(Ok(reading)) => return Some(reading),
                 Ok(Err(error)) => tracing::debug!(%error, "not connected yet"),
                 Err(_) => tracing::debug!("not connected yet: no answer"),
             }
@@ -129,7 +129,7 @@ impl Receiver {
     }
 
     /// May be cancelled at any point: what it finds out is kept, and a queue half created is not used again.
-    async fn attempt(&mut self, shared: &Shared) -> Result<Session> {
+    async fn attempt(&mut self, shared: &Shared) -> Result<Reading> {
         let config = &shared.config;
         let failed = |error| explain(config, "reconnecting", error);
         let link = Link::dial(config, "consume").await?;
@@ -154,6 +154,6 @@ impl Receiver {
             }
         }
         let _ = channel.close(200, "done".into()).await;
-        Session::start(link, &self.place).await.map_err(failed)
+        Reading::start(link, &self.place).await.map_err(failed)
     }
 }

@@ -77,8 +77,8 @@ mod link;
 mod message;
 mod place;
 mod publish;
+mod reading;
 mod seen;
-mod session;
 mod ticket;
 mod tls;
 

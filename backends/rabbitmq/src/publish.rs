@@ -33,7 +33,7 @@ use crate::{
     link::{Link, NOT_FOUND, explain, reply_code},
     message::{Prepared, prepare},
     place::declare_exchange,
-    session::SILENCE,
+    reading::SILENCE,
     ticket::{Sent, Ticket},
 };
 
@@ -110,7 +110,7 @@ impl Publisher {
 }
 
 /// A connection that publishes.
-pub(crate) struct Session {
+pub(crate) struct Writing {
     link: Link,
     channel: Channel,
     /// Questions go over a channel of their own, so that one about a lost exchange costs no confirms.
@@ -118,7 +118,7 @@ pub(crate) struct Session {
     events: BoxStream<'static, Event>,
 }
 
-impl Session {
+impl Writing {
     async fn start(shared: &Shared) -> Result<Self> {
         let config = &shared.config;
         let failed = |error| explain(config, "publishing", error);
@@ -171,8 +171,8 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    pub(crate) async fn open(shared: &Arc<Shared>) -> Result<(Publisher, Self, Session)> {
-        let session = Session::start(shared).await?;
+    pub(crate) async fn open(shared: &Arc<Shared>) -> Result<(Publisher, Self, Writing)> {
+        let writing = Writing::start(shared).await?;
         let (sender, calls) = mpsc::channel(CALLS);
         let connected = Arc::new(AtomicBool::new(true));
         let publisher = Publisher {
@@ -185,14 +185,14 @@ impl Writer {
             calls,
             connected,
         };
-        Ok((publisher, this, session))
+        Ok((publisher, this, writing))
     }
 
     /// Writes until the backend is closed.
-    pub(crate) async fn run(mut self, mut session: Session) {
+    pub(crate) async fn run(mut self, mut writing: Writing) {
         loop {
             let mut confirms = FuturesUnordered::new();
-            let end = self.serve(&mut session, &mut confirms).await;
+            let end = self.serve(&mut writing, &mut confirms).await;
             self.connected.store(false, Ordering::Release);
             let why = match end {
                 End::Stopped => None,
@@ -212,12 +212,12 @@ impl Writer {
             if why.is_none() {
                 self.calls.close();
                 while self.calls.try_recv().is_ok() {}
-                session.link.close().await;
+                writing.link.close().await;
                 return;
             }
-            drop(session);
+            drop(writing);
             match self.reconnect().await {
-                Some(next) => session = next,
+                Some(next) => writing = next,
                 None => return,
             }
             tracing::info!("RabbitMQ takes messages again");
@@ -225,13 +225,13 @@ impl Writer {
         }
     }
 
-    async fn reconnect(&mut self) -> Option<Session> {
+    async fn reconnect(&mut self) -> Option<Writing> {
         let shared = Arc::clone(&self.shared);
         let mut backoff = Backoff::default();
         loop {
             let mut attempt = std::pin::pin!(async {
                 sleep(backoff.next()).await;
-                timeout(ATTEMPT, Session::start(&shared)).await
+                timeout(ATTEMPT, Writing::start(&shared)).await
             });
             let attempt = loop {
                 select! {
@@ -242,7 +242,7 @@ impl Writer {
                 }
             };
             match attempt {
-                Ok(Ok(session)) => return Some(session),
+                Ok(Ok(writing)) => return Some(writing),
                 Ok(Err(error)) => tracing::debug!(%error, "not connected yet"),
                 Err(_) => tracing::debug!("not connected yet: no answer"),
             }
@@ -251,7 +251,7 @@ impl Writer {
 
     async fn serve(
         &mut self,
-        session: &mut Session,
+        writing: &mut Writing,
         confirms: &mut FuturesUnordered<Confirm>,
     ) -> End {
         let shared = Arc::clone(&self.shared);
@@ -259,7 +259,7 @@ impl Writer {
         let mut question: Option<Question> = None;
         let (mut ask_due, mut silent_at) = (Instant::now() + ASK_EVERY, Instant::now());
         loop {
-            if !session.channel.status().connected() {
+            if !writing.channel.status().connected() {
                 return End::Broken(NOT_CONNECTED.to_owned());
             }
             while let Some(call) = &mut current
@@ -268,7 +268,7 @@ impl Writer {
                 match call.messages.next() {
                     Some((index, message)) => {
                         let ticket = Arc::clone(&call.ticket);
-                        write(session, &shared, (index, message), &ticket, confirms);
+                        write(writing, &shared, (index, message), &ticket, confirms);
                     }
                     None => current = None,
                 }
@@ -280,7 +280,7 @@ impl Writer {
                     Some(error) => return self.broken(&error),
                     None => silent_at = silent_at.max(Instant::now() + SILENCE),
                 },
-                Some(event) = session.events.next() => match event {
+                Some(event) = writing.events.next() => match event {
                     Event::Error(error) => return self.broken(&error),
                     Event::ConnectionBlocked(why) => tracing::warn!(why, BLOCKED),
                     Event::ConnectionUnblocked => tracing::info!("RabbitMQ takes messages again"),
@@ -295,12 +295,12 @@ impl Writer {
                     Err(error) => return self.broken(&error),
                 },
                 () = sleep_until(ask_due), if question.is_none() => {
-                    question = Some(session.ask(&shared));
+                    question = Some(writing.ask(&shared));
                     silent_at = Instant::now() + SILENCE;
                 }
                 () = sleep_until(silent_at), if question.is_some() => {
                     // A broker that blocks us reads nothing, so it can't answer; the heartbeat watches over it.
-                    if !session.link.blocked() {
+                    if !writing.link.blocked() {
                         return End::Broken("RabbitMQ does not answer".to_owned());
                     }
                     silent_at = Instant::now() + SILENCE;
@@ -334,7 +334,7 @@ async fn answer(question: &mut Option<Question>) -> lapin::Result<()> {
 
 /// Hands one message to lapin, in the order of the calls.
 fn write(
-    session: &Session,
+    writing: &Writing,
     shared: &Arc<Shared>,
     (index, message): (usize, Prepared),
     ticket: &Arc<Ticket>,
@@ -345,16 +345,16 @@ fn write(
         ticket.settle(index, Err(error));
     };
     // What lapin is given while the connection is blocked would be written later, long after the answer.
-    if session.link.blocked() {
+    if writing.link.blocked() {
         return refuse(BLOCKED);
     }
-    if !session.channel.status().connected() {
+    if !writing.channel.status().connected() {
         return refuse(NOT_CONNECTED);
     }
     let Some(sent) = ticket.send(index) else {
         return;
     };
-    let (channel, shared) = (session.channel.clone(), Arc::clone(shared));
+    let (channel, shared) = (writing.channel.clone(), Arc::clone(shared));
     let mut confirm: Confirm = Box::pin(async move {
         let Prepared {
             routing_key,

@@ -37,13 +37,13 @@ const TOKEN_PAUSE: Duration = Duration::from_secs(30);
 
 /// A connection that receives.
 #[derive(Debug)]
-pub(crate) struct Session {
+pub(crate) struct Reading {
     link: Link,
     channel: Channel,
     consumer: Consumer,
 }
 
-impl Session {
+impl Reading {
     pub(crate) async fn start(link: Link, place: &Place) -> lapin::Result<Self> {
         let channel = link.channel().await?;
         let per_consumer = BasicQosOptions::default();
@@ -80,7 +80,7 @@ impl Session {
     }
 }
 
-/// Why a session ended.
+/// Why a reading ended.
 #[derive(Debug)]
 pub(crate) enum End {
     /// The backend was closed; what is to be deleted can be deleted over this connection.
@@ -117,7 +117,7 @@ struct Answer {
 
 type Question = BoxFuture<'static, lapin::Result<Answer>>;
 
-/// Where a session stands, in delivery tags, which count from 1 on each channel.
+/// Where a reading stands, in delivery tags, which count from 1 on each channel.
 struct Progress {
     /// Handed to the hub.
     taken: u64,
@@ -151,7 +151,7 @@ struct Batch {
     /// Tags and names of those that can be known again.
     named: Vec<(u64, u64)>,
     last: u64,
-    /// What came behind the messages, if it ends the session.
+    /// What came behind the messages, if it ends the reading.
     end: Option<End>,
 }
 
@@ -176,7 +176,7 @@ async fn at(due: Option<Instant>) {
 
 impl Receiver {
     /// Receives over one connection until it ends.
-    pub(crate) async fn serve(&mut self, mut session: Session) -> End {
+    pub(crate) async fn serve(&mut self, mut reading: Reading) -> End {
         let (shared, events) = (Arc::clone(&self.shared), self.events.clone());
         let now = Instant::now();
         let mut progress = Progress {
@@ -192,40 +192,40 @@ impl Receiver {
         let mut batch: Option<Batch> = None;
         loop {
             if question.is_none() && (progress.ask_early() || progress.ask_due <= Instant::now()) {
-                question = Some(self.ask(&session, &mut progress));
+                question = Some(self.ask(&reading, &mut progress));
             }
             let waiting = batch.is_some() || self.gap.is_some();
             let step = select! {
                 biased;
-                () = shared.stopped() => return End::Stopped(session.link),
+                () = shared.stopped() => return End::Stopped(reading.link),
                 () = shared.exchange_lost.notified() => Err(End::Unusable(
                     format!("the exchange {:?} was deleted", shared.config.exchange),
                     GapCause::QueueLost,
                 )),
-                answer = answer(&mut question) => self.learn(answer, &session, &mut progress).await,
+                answer = answer(&mut question) => self.learn(answer, &reading, &mut progress).await,
                 permit = events.reserve(), if waiting => match (permit, self.gap.take()) {
-                    (Err(_), _) => return End::Stopped(session.link),
+                    (Err(_), _) => return End::Stopped(reading.link),
                     (Ok(permit), Some(cause)) => {
                         permit.send(Event::Gap { scope: Scope::All, cause });
                         Ok(())
                     }
                     (Ok(permit), None) => {
                         let batch = batch.take().expect("invariant: something was waiting");
-                        self.hand_over(batch, permit, &session, &mut progress).await
+                        self.hand_over(batch, permit, &reading, &mut progress).await
                     }
                 },
-                delivery = session.consumer.next(), if !waiting && progress.taken < progress.cleared => {
+                delivery = reading.consumer.next(), if !waiting && progress.taken < progress.cleared => {
                     progress.heard();
                     match delivery {
                         Some(Ok(first)) => {
-                            batch = Some(self.gather(first, &mut session, &progress));
+                            batch = Some(self.gather(first, &mut reading, &progress));
                             Ok(())
                         }
                         other => Err(End::of(other.and_then(Result::err))),
                     }
                 }
-                () = at(progress.ack_due) => session.ack(&mut progress).await,
-                () = sleep_until(progress.ask_due), if question.is_none() => session.ack(&mut progress).await,
+                () = at(progress.ack_due) => reading.ack(&mut progress).await,
+                () = sleep_until(progress.ask_due), if question.is_none() => reading.ack(&mut progress).await,
                 () = sleep_until(progress.silent_at), if question.is_some() => Err(End::silent()),
             };
             if let Err(end) = step {
@@ -235,7 +235,7 @@ impl Receiver {
     }
 
     /// Takes what is there, up to what one acknowledgement covers.
-    fn gather(&mut self, first: Delivery, session: &mut Session, progress: &Progress) -> Batch {
+    fn gather(&mut self, first: Delivery, reading: &mut Reading, progress: &Progress) -> Batch {
         let mut batch = Batch {
             publications: Vec::new(),
             named: Vec::new(),
@@ -254,7 +254,7 @@ impl Receiver {
             }
             batch.last = tag;
             if tag < progress.cleared && tag < progress.taken + ACK_AFTER {
-                match session.consumer.next().now_or_never() {
+                match reading.consumer.next().now_or_never() {
                     Some(Some(Ok(delivery))) => next = Some(delivery),
                     Some(other) => batch.end = Some(End::of(other.and_then(Result::err))),
                     None => {}
@@ -268,7 +268,7 @@ impl Receiver {
         &mut self,
         batch: Batch,
         permit: tokio::sync::mpsc::Permit<'_, Event>,
-        session: &Session,
+        reading: &Reading,
         progress: &mut Progress,
     ) -> Result<(), End> {
         if !batch.publications.is_empty() {
@@ -282,7 +282,7 @@ impl Receiver {
             return Err(end);
         }
         if progress.taken - progress.acked >= ACK_AFTER {
-            return session.ack(progress).await;
+            return reading.ack(progress).await;
         }
         progress.ack_due.get_or_insert(Instant::now() + ACK_WITHIN);
         Ok(())
@@ -290,7 +290,7 @@ impl Receiver {
 
     /// Asks on the consumer's own channel, behind its acknowledgements: so the answer is as of when the broker had
     /// sent all that these allow.
-    fn ask(&mut self, session: &Session, progress: &mut Progress) -> Question {
+    fn ask(&mut self, reading: &Reading, progress: &mut Progress) -> Question {
         let now = Instant::now();
         progress.asked_at = progress.acked;
         progress.silent_at = now + SILENCE;
@@ -300,7 +300,7 @@ impl Receiver {
             progress.silent_at += SILENCE;
             self.token_due = now + TOKEN_PAUSE;
         }
-        let (shared, channel) = (Arc::clone(&self.shared), session.channel.clone());
+        let (shared, channel) = (Arc::clone(&self.shared), reading.channel.clone());
         let mut place = self.place.clone();
         async move {
             if put_token {
@@ -316,7 +316,7 @@ impl Receiver {
     async fn learn(
         &mut self,
         answer: lapin::Result<Answer>,
-        session: &Session,
+        reading: &Reading,
         progress: &mut Progress,
     ) -> Result<(), End> {
         let answer = answer.map_err(|error| End::Broken(error.to_string()))?;
@@ -328,7 +328,7 @@ impl Receiver {
             Fate::Whole => {}
             Fate::Cut => {
                 self.gap = Some(GapCause::Overflow);
-                let forget = self.place.forget_cut(&session.channel);
+                let forget = self.place.forget_cut(&reading.channel);
                 match timeout(SILENCE, forget).await {
                     Ok(Ok(())) => {}
                     Ok(Err(error)) => return Err(End::Broken(error.to_string())),
