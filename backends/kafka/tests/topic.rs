@@ -1,5 +1,7 @@
 //! What Kafka alone can do to its readers, on a real broker.
 
+#![expect(clippy::unwrap_used, reason = "a test ends where something is wrong")]
+
 use std::{sync::Arc, time::Duration};
 
 use hubplane_backplane::{Backplane, Driver, ErrorKind, Event, Events, GapCause, Outgoing};

@@ -1,0 +1,169 @@
+use futures_util::future::join_all;
+use hubplane_backplane::{ErrorKind, Order, Origin, Outgoing};
+
+use crate::{Harness, space::Space};
+
+pub(crate) async fn every_instance_hears_each_message_once(harness: &dyn Harness) {
+    let space = Space::new(harness);
+    let (a, b) = space.pair(&["c"]).await;
+    let mut expected = Vec::new();
+    for number in 0..50_u64 {
+        for (publisher, id) in [(&a, 1), (&b, 2)] {
+            let outgoing = Outgoing {
+                id: Some(format!("id-{id}-{number}").into()),
+                origin: Some(Origin { id, number }),
+                tags: vec![("color".into(), format!("{number} é").into())],
+                ..Outgoing::new("c", format!("{id} {number}"))
+            };
+            expected.push(outgoing.clone());
+            publisher
+                .publish_all(vec![outgoing])
+                .await
+                .remove(0)
+                .expect("published");
+        }
+    }
+    for (name, instance) in [("the first", &a), ("the second", &b)] {
+        instance.hears("c", expected.len()).await;
+        for outgoing in &expected {
+            let heard = instance.heard("c");
+            let got: Vec<_> = heard
+                .iter()
+                .filter(|publication| publication.data == outgoing.data)
+                .collect();
+            assert_eq!(
+                got.len(),
+                1,
+                "{name} instance hears {:?} once",
+                outgoing.data
+            );
+            assert_eq!(
+                (&got[0].id, &got[0].origin, &got[0].tags),
+                (&outgoing.id, &outgoing.origin, &outgoing.tags),
+                "the metadata arrives with it"
+            );
+        }
+    }
+    a.close().await;
+    b.close().await;
+}
+
+pub(crate) async fn order_is_as_declared(harness: &dyn Harness) {
+    const EACH: usize = 200;
+    let space = Space::new(harness);
+    let (a, b) = space.pair(&["c"]).await;
+    let publishers = (0..4).map(|publisher| {
+        let instance = if publisher % 2 == 0 { &a } else { &b };
+        async move {
+            for first in (0..EACH).step_by(4) {
+                let batch = (first..first + 4)
+                    .map(|n| Outgoing::new("c", format!("{publisher} {n}")))
+                    .collect();
+                for answer in instance.publish_all(batch).await {
+                    answer.expect("published");
+                }
+            }
+        }
+    });
+    join_all(publishers).await;
+    a.hears("c", 4 * EACH).await;
+    b.hears("c", 4 * EACH).await;
+    let order = space.capabilities.order;
+    for instance in [&a, &b] {
+        for publisher in 0..4 {
+            let prefix = format!("{publisher} ");
+            let got: Vec<_> = instance
+                .texts("c")
+                .into_iter()
+                .filter(|text| text.starts_with(&prefix))
+                .collect();
+            let expected: Vec<_> = (0..EACH).map(|n| format!("{publisher} {n}")).collect();
+            assert!(
+                order == Order::None || got == expected,
+                "a publisher's order is kept: {got:?}"
+            );
+        }
+    }
+    let same = a.texts("c") == b.texts("c");
+    assert!(
+        order != Order::PerChannel || same,
+        "all instances see one order of a channel"
+    );
+    a.close().await;
+    b.close().await;
+}
+
+pub(crate) async fn a_batch_is_answered_item_by_item(harness: &dyn Harness) {
+    let space = Space::new(harness);
+    let (a, b) = space.pair(&["c"]).await;
+    let large = vec![b'x'; space.capabilities.max_payload + 1];
+    let long = "n".repeat(space.capabilities.max_channel + 1);
+    let batch = vec![
+        Outgoing::new("c", "one"),
+        Outgoing::new("c", large),
+        Outgoing::new("c", "two"),
+        Outgoing::new(long, "lost"),
+        Outgoing::new("c", "three"),
+    ];
+    let answers = a.publish_all(batch).await;
+    let kinds: Vec<_> = answers
+        .iter()
+        .map(|answer| answer.as_ref().err().map(|error| error.kind()))
+        .collect();
+    let rejected = Some(ErrorKind::Rejected);
+    assert_eq!(
+        kinds,
+        [None, rejected, None, rejected, None],
+        "each item has its own answer"
+    );
+    for instance in [&a, &b] {
+        instance.hears("c", 3).await;
+        assert_eq!(
+            instance.texts("c"),
+            ["one", "two", "three"],
+            "what was not rejected arrives"
+        );
+    }
+    assert!(a.publish_all(Vec::new()).await.is_empty());
+    a.close().await;
+    b.close().await;
+}
+
+pub(crate) async fn spaces_never_hear_each_other(harness: &dyn Harness) {
+    let (here, there) = (Space::new(harness), Space::new(harness));
+    let (a, b) = (here.open().await, there.open().await);
+    a.subscribe(&["c"]).await;
+    b.subscribe(&["c"]).await;
+    for _ in 0..20 {
+        a.publish("c", "here").await.expect("published");
+        b.publish("c", "there").await.expect("published");
+    }
+    for (instance, expected) in [(&a, "here"), (&b, "there")] {
+        instance.hears("c", 20).await;
+        assert!(
+            instance.texts("c").iter().all(|text| text == expected),
+            "only the own space is heard"
+        );
+    }
+    a.close().await;
+    b.close().await;
+}
+
+pub(crate) async fn outside_messages_arrive_as_they_are(harness: &dyn Harness) {
+    let space = Space::new(harness);
+    let (a, b) = space.pair(&["c"]).await;
+    let data = b"bare \x00\xff bytes";
+    harness.publish_outside(&space.name, "c", data).await;
+    for instance in [&a, &b] {
+        instance.hears("c", 1).await;
+        let heard = instance.heard("c").remove(0);
+        assert_eq!(&heard.data[..], data);
+        assert_eq!(
+            (heard.id, heard.origin),
+            (None, None),
+            "an outside message has no metadata of ours"
+        );
+    }
+    a.close().await;
+    b.close().await;
+}

@@ -1,0 +1,195 @@
+use hubplane_backplane::{Channel, ErrorKind, Outgoing};
+use tokio::time::sleep;
+
+use crate::{
+    Harness,
+    space::{SETTLE, SOON, Space},
+};
+
+/// Names that mean something to some broker, and their neighbours that they must not reach.
+const NAMES: &[&str] = &[
+    "*",
+    "**",
+    "?",
+    "a*",
+    "a?",
+    "[a-z]",
+    "[ab]",
+    "\\",
+    "\\*",
+    "#",
+    "a.#",
+    "a.*",
+    "*.b",
+    ">",
+    "a.>",
+    "a.b",
+    "a_b",
+    "a b",
+    "{tag}",
+    "{tag}x",
+    "%00",
+    "%2a",
+    "+",
+    "a/+",
+    "/",
+    "//",
+    ".",
+    "..",
+    "a\0b",
+    "\0",
+    "a\nb",
+    "\r\n",
+    "\t",
+    "$",
+    "$SYS",
+    "é",
+    "e\u{301}",
+    "🦀",
+    "שלום",
+    "\u{202e}x",
+    "ab",
+    "a",
+    "b",
+    "A",
+    "a.b.c",
+    "amq.direct",
+    "__c",
+    "-",
+    "'",
+    "\"",
+    ";",
+    "&x=1",
+    "?x=1",
+    " ",
+    "null",
+];
+
+pub(crate) async fn hostile_names_and_payloads_arrive_exactly(harness: &dyn Harness) {
+    let space = Space::new(harness);
+    let (a, b) = (space.open().await, space.open().await);
+    let long = [
+        "l".repeat(254),
+        "l".repeat(255),
+        "l".repeat(256),
+        "é".repeat(127),
+    ];
+    let names: Vec<&str> = NAMES
+        .iter()
+        .copied()
+        .chain(long.iter().map(String::as_str))
+        .collect();
+    let mut wanted = Vec::new();
+    for &name in &names {
+        match b.backplane.subscribe(&[Channel::from(name)]).await {
+            Ok(()) => wanted.push(name),
+            Err(error) => assert_eq!(
+                error.kind(),
+                ErrorKind::Rejected,
+                "subscribing to {name:?}: {error}"
+            ),
+        }
+    }
+    let mut expected = Vec::new();
+    for (i, &name) in names.iter().enumerate() {
+        let data = payload(i);
+        match a
+            .publish_all(vec![Outgoing::new(name, data.clone())])
+            .await
+            .remove(0)
+        {
+            Ok(_) => expected.push((name, data)),
+            Err(error) => assert_eq!(
+                error.kind(),
+                ErrorKind::Rejected,
+                "publishing to {name:?}: {error}"
+            ),
+        }
+    }
+    let everyday = ["a", "a.b", "ab", "a_b", "é", "🦀"];
+    assert!(
+        everyday
+            .iter()
+            .all(|name| expected.iter().any(|(known, _)| known == name)),
+        "everyday names are taken"
+    );
+    expected.retain(|(name, _)| wanted.contains(name));
+    b.until("all that was taken arrives", SOON, |it| {
+        it.all_heard().len() >= expected.len()
+    })
+    .await;
+    sleep(SETTLE).await;
+    let mut heard: Vec<_> = b
+        .all_heard()
+        .into_iter()
+        .map(|p| (p.channel, p.data.to_vec()))
+        .collect();
+    for (name, data) in &expected {
+        let at = heard
+            .iter()
+            .position(|(channel, bytes)| &**channel == *name && bytes == data);
+        heard.swap_remove(
+            at.unwrap_or_else(|| panic!("{name:?} does not arrive exactly: {:?}", b.texts(name))),
+        );
+    }
+    assert!(
+        heard.is_empty(),
+        "nothing arrives that was not sent: {heard:?}"
+    );
+    a.close().await;
+    b.close().await;
+}
+
+/// Different bytes for each name: some empty, some no UTF-8, some that look like hubplane's envelope.
+fn payload(i: usize) -> Vec<u8> {
+    match i % 6 {
+        0 => Vec::new(),
+        1 => vec![i as u8],
+        2 => vec![0xff, 0, 0xfe, i as u8],
+        3 => format!("\x1ehubplane1 {{\"id\":\"{i}\"}}\nx").into_bytes(),
+        4 => format!("\x1ehubplane1 broken {i}").into_bytes(),
+        _ => format!("🦀 {i}\r\n\0").into_bytes(),
+    }
+}
+
+pub(crate) async fn limits_are_as_declared(harness: &dyn Harness) {
+    let space = Space::new(harness);
+    let longest = "n".repeat(space.capabilities.max_channel);
+    let (a, b) = space.pair(&["c", &longest]).await;
+    let largest: Vec<u8> = (0..space.capabilities.max_payload)
+        .map(|i| (i % 251) as u8)
+        .collect();
+    a.publish("c", largest.clone())
+        .await
+        .expect("the largest payload is taken");
+    a.publish(&longest, "x")
+        .await
+        .expect("the longest name is taken");
+    b.hears("c", 1).await;
+    b.hears(&longest, 1).await;
+    assert!(
+        b.heard("c")[0].data == largest,
+        "the largest payload arrives exactly"
+    );
+    let mut larger = largest;
+    larger.push(0);
+    let longer = format!("{longest}n");
+    let answers = [a.publish("c", larger).await, a.publish(&longer, "x").await];
+    for answer in answers {
+        assert_eq!(
+            answer.expect_err("one over the limit").kind(),
+            ErrorKind::Rejected
+        );
+    }
+    let refused = a
+        .backplane
+        .subscribe(&[Channel::from(longer.as_str())])
+        .await;
+    assert_eq!(
+        refused.expect_err("one over the limit").kind(),
+        ErrorKind::Rejected
+    );
+    b.hears("c", 1).await;
+    a.close().await;
+    b.close().await;
+}

@@ -1,0 +1,210 @@
+use std::{collections::HashSet, time::Duration};
+
+use hubplane_backplane::{Delivery, ErrorKind, Event, OnRestart, Scope};
+use tokio::time::{Instant, sleep};
+
+use crate::{
+    Control, Harness,
+    space::{Instance, SETTLE, Space},
+};
+
+/// A broker's restart and the reconnection after it, on a busy machine.
+const BACK: Duration = Duration::from_secs(60);
+const CHANNELS: [&str; 3] = ["c0", "c1", "c2"];
+
+pub(crate) async fn a_restart_is_survived(harness: &dyn Harness) {
+    survived(harness, false).await;
+}
+
+pub(crate) async fn a_kill_is_survived(harness: &dyn Harness) {
+    survived(harness, true).await;
+}
+
+fn control(harness: &dyn Harness) -> Option<Control> {
+    let control = harness.control();
+    let on_restart = harness.driver().capabilities().on_restart;
+    assert_eq!(
+        control.is_none(),
+        on_restart == OnRestart::NoBroker,
+        "what has a broker can lose it"
+    );
+    control
+}
+
+/// What was acknowledged, as (channel, number).
+type Acknowledged = Vec<(usize, u32)>;
+
+async fn survived(harness: &dyn Harness, kill: bool) {
+    let Some(control) = control(harness) else {
+        return;
+    };
+    let space = Space::new(harness);
+    let (a, b) = space.pair(&CHANNELS).await;
+    let traffic = async {
+        let (mut acknowledged, mut number, start) = (Acknowledged::new(), 0_u32, Instant::now());
+        let mut up_since = None;
+        // Goes on for a second after both instances have come back.
+        while up_since.is_none_or(|since: Instant| since.elapsed() < Duration::from_secs(1)) {
+            assert!(
+                start.elapsed() < BACK,
+                "both instances come back and say so: {:?} {:?}",
+                told(&a),
+                told(&b)
+            );
+            let channel = number as usize % CHANNELS.len();
+            match a.publish(CHANNELS[channel], number.to_string()).await {
+                Ok(_) => acknowledged.push((channel, number)),
+                Err(error) => assert!(error.kind().is_retryable(), "{error}"),
+            }
+            number += 1;
+            if up_since.is_none() && [&a, &b].iter().all(|instance| is_back(instance)) {
+                up_since = Some(Instant::now());
+            }
+            sleep(Duration::from_millis(3)).await;
+        }
+        acknowledged
+    };
+    let hurt = async {
+        sleep(Duration::from_millis(700)).await;
+        if kill {
+            control.kill().await
+        } else {
+            control.stop().await
+        }
+        sleep(Duration::from_millis(300)).await;
+        control.start().await;
+    };
+    let (acknowledged, ()) = tokio::join!(traffic, hurt);
+    sleep(SETTLE * 4).await;
+    for instance in [&a, &b] {
+        account(&space, instance, &acknowledged);
+    }
+    a.close().await;
+    b.close().await;
+}
+
+/// What an instance was told besides messages.
+fn told(instance: &Instance) -> Vec<Event> {
+    let events = instance.events().into_iter();
+    events
+        .filter(|event| !matches!(event, Event::Published(_) | Event::Progress(_)))
+        .collect()
+}
+
+/// `Down` and, as the last of its kind, `Up`.
+fn is_back(instance: &Instance) -> bool {
+    let told = told(instance);
+    let last = told
+        .iter()
+        .rev()
+        .find(|event| matches!(event, Event::Down(_) | Event::Up));
+    matches!(last, Some(Event::Up)) && told.iter().any(|event| matches!(event, Event::Down(_)))
+}
+
+/// Every acknowledged message was heard, or a gap stands where it is missing.
+fn account(space: &Space<'_>, instance: &Instance, acknowledged: &Acknowledged) {
+    let capabilities = space.capabilities;
+    assert!(
+        acknowledged.len() > 100,
+        "there was traffic: {}",
+        acknowledged.len()
+    );
+    for (index, channel) in CHANNELS.iter().enumerate() {
+        let mut timeline = Vec::new();
+        for event in instance.events() {
+            match event {
+                Event::Published(all) => {
+                    let own = all
+                        .iter()
+                        .filter(|publication| &*publication.channel == *channel);
+                    timeline.extend(own.map(|publication| {
+                        let text = std::str::from_utf8(&publication.data).expect("text");
+                        Some(text.parse::<u32>().expect("a number"))
+                    }));
+                }
+                Event::Gap { scope, .. } if concerns(instance, &scope, channel) => {
+                    timeline.push(None)
+                }
+                _ => {}
+            }
+        }
+        let heard: Vec<u32> = timeline.iter().filter_map(|entry| *entry).collect();
+        let distinct: HashSet<_> = heard.iter().collect();
+        let repeated = heard.len() - distinct.len();
+        assert!(
+            capabilities.delivery == Delivery::AtLeastOnce || repeated == 0,
+            "{repeated} are heard twice"
+        );
+        if repeated == 0 {
+            assert!(heard.is_sorted(), "order holds across the restart");
+        }
+        for &(_, number) in acknowledged.iter().filter(|(of, _)| *of == index) {
+            if distinct.contains(&number) {
+                continue;
+            }
+            assert_ne!(
+                capabilities.on_restart,
+                OnRestart::Delivered,
+                "{number} of {channel} is lost"
+            );
+            // Between the last one heard before it and the first after it, at the latest.
+            let before = timeline
+                .iter()
+                .rposition(|entry| entry.is_some_and(|n| n < number))
+                .map_or(0, |at| at + 1);
+            let after = timeline
+                .iter()
+                .position(|entry| entry.is_some_and(|n| n > number));
+            let hole =
+                &timeline[before.min(after.unwrap_or(before))..after.unwrap_or(timeline.len())];
+            assert!(
+                hole.contains(&None),
+                "{number} of {channel} is lost without a gap in its place"
+            );
+        }
+    }
+}
+
+fn concerns(instance: &Instance, scope: &Scope, channel: &str) -> bool {
+    match scope {
+        Scope::All => true,
+        Scope::Lane(lane) => instance.backplane.lane(channel) == Some(*lane),
+        Scope::Channels(channels) => channels.iter().any(|known| &**known == channel),
+    }
+}
+
+pub(crate) async fn publishing_without_a_broker_is_answered(harness: &dyn Harness) {
+    let Some(control) = control(harness) else {
+        return;
+    };
+    let space = Space::new(harness);
+    let (a, b) = space.pair(&["c"]).await;
+    a.publish("c", "before").await.expect("published");
+    b.hears("c", 1).await;
+    control.stop().await;
+    let mut surely_not = Vec::new();
+    for n in 0..4 {
+        let answer = a.publish("c", format!("meanwhile {n}")).await;
+        let error = answer.expect_err("there is no broker");
+        match error.kind() {
+            ErrorKind::Unavailable => surely_not.push(format!("meanwhile {n}")),
+            kind => assert_eq!(kind, ErrorKind::Unknown, "{error}"),
+        }
+    }
+    control.start().await;
+    for instance in [&a, &b] {
+        instance.until("it comes back", BACK, is_back).await;
+    }
+    a.publish("c", "after").await.expect("published");
+    b.until("the message after", BACK, |it| {
+        it.texts("c").contains(&"after".to_owned())
+    })
+    .await;
+    let heard = b.texts("c");
+    assert!(
+        !heard.iter().any(|text| surely_not.contains(text)),
+        "called surely not stored, and yet heard: {heard:?}"
+    );
+    a.close().await;
+    b.close().await;
+}

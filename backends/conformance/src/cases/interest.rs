@@ -1,0 +1,89 @@
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
+
+use hubplane_backplane::{Channel, Interest, Outgoing};
+use tokio::time::sleep;
+
+use crate::{
+    Harness,
+    space::{SETTLE, SOON, Space},
+};
+
+const CHANNELS: usize = 1_000;
+const CHUNK: usize = 100;
+
+/// A thousand channels come and go while another one carries traffic.
+pub(crate) async fn interest_changes_lose_nothing(harness: &dyn Harness) {
+    let space = Space::new(harness);
+    let (a, b) = (space.open().await, space.open().await);
+    b.subscribe(&["stay"]).await;
+    let stop = AtomicBool::new(false);
+    let traffic = async {
+        let mut sent = 0;
+        while !stop.load(Ordering::Relaxed) {
+            a.publish("stay", sent.to_string())
+                .await
+                .expect("published");
+            sent += 1;
+            sleep(Duration::from_millis(3)).await;
+        }
+        sent
+    };
+    let changes = async {
+        let channels: Vec<Channel> = (0..CHANNELS).map(|n| format!("come.{n}").into()).collect();
+        let say = |chunk: &[Channel], text: &'static str| {
+            chunk
+                .iter()
+                .map(|channel| Outgoing::new(Channel::clone(channel), text))
+                .collect::<Vec<_>>()
+        };
+        for chunk in channels.chunks(CHUNK) {
+            b.backplane.subscribe(chunk).await.expect("subscribed");
+            for answer in a.publish_all(say(chunk, "wanted")).await {
+                answer.expect("published");
+            }
+        }
+        let all = |it: &crate::space::Instance| {
+            it.all_heard()
+                .iter()
+                .filter(|publication| publication.channel.starts_with("come."))
+                .count()
+        };
+        b.until("a message on each of the channels", SOON, |it| {
+            all(it) >= CHANNELS
+        })
+        .await;
+        for chunk in channels.chunks(CHUNK) {
+            b.backplane.unsubscribe(chunk).await.expect("unsubscribed");
+            for answer in a.publish_all(say(chunk, "unwanted")).await {
+                answer.expect("published");
+            }
+        }
+        sleep(SETTLE).await;
+        let unwanted = b
+            .all_heard()
+            .iter()
+            .filter(|publication| &publication.data[..] == b"unwanted")
+            .count();
+        assert_eq!(
+            all(&b) - unwanted,
+            CHANNELS,
+            "each wanted message arrives once"
+        );
+        match space.capabilities.interest {
+            Interest::Routed => {
+                assert_eq!(unwanted, 0, "nothing arrives after the interest is gone")
+            }
+            Interest::Everything => assert_eq!(unwanted, CHANNELS, "everything arrives"),
+        }
+        stop.store(true, Ordering::Relaxed);
+    };
+    let (sent, ()) = tokio::join!(traffic, changes);
+    b.hears("stay", sent).await;
+    let expected: Vec<_> = (0..sent).map(|n| n.to_string()).collect();
+    assert_eq!(b.texts("stay"), expected, "the other channel loses nothing");
+    a.close().await;
+    b.close().await;
+}

@@ -1,0 +1,55 @@
+use std::time::Duration;
+
+use hubplane_backplane::{Address, ErrorKind, OnRestart};
+use tokio::time::timeout;
+
+use crate::{Harness, space::Space};
+
+/// What an address that must not work answers, in time.
+async fn refusal(harness: &dyn Harness, what: &str, address: &str) -> (ErrorKind, String) {
+    let address: Address = match address.parse() {
+        Ok(address) => address,
+        Err(error) => return (error.kind(), error.to_string()),
+    };
+    let opened = timeout(Duration::from_secs(15), harness.driver().open(&address)).await;
+    let error = opened
+        .unwrap_or_else(|_| panic!("{what}: open takes at most 15 s"))
+        .err();
+    let error = error.unwrap_or_else(|| panic!("{what}: open must fail"));
+    (error.kind(), format!("{error} {error:?}"))
+}
+
+pub(crate) async fn an_absent_broker_is_said_in_time(harness: &dyn Harness) {
+    let Some(address) = harness.absent() else {
+        let on_restart = harness.driver().capabilities().on_restart;
+        return assert_eq!(
+            on_restart,
+            OnRestart::NoBroker,
+            "only a backend without a broker has none to miss"
+        );
+    };
+    let (kind, error) = refusal(harness, "no broker", &address).await;
+    assert_eq!(kind, ErrorKind::Unavailable, "{error}");
+}
+
+/// Passwords in the harness's wrong addresses contain `hunter2`.
+pub(crate) async fn wrong_addresses_are_refused(harness: &dyn Harness) {
+    let all = harness.refused();
+    assert!(
+        !all.is_empty(),
+        "every backend has a wrong address: an unknown key at least"
+    );
+    for refused in all {
+        let (kind, error) = refusal(harness, refused.what, &refused.address).await;
+        assert_eq!(kind, ErrorKind::Config, "{}: {error}", refused.what);
+        assert!(
+            !error.contains("hunter2"),
+            "{}: the password is shown: {error}",
+            refused.what
+        );
+    }
+    let space = Space::new(harness);
+    let (a, b) = space.pair(&["c"]).await;
+    a.close().await;
+    b.close().await;
+}

@@ -1,0 +1,189 @@
+//! What the cases share: a space of their own on the broker, and instances that note all they are told.
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use hubplane_backplane::{
+    Address, Backplane, Capabilities, Channel, Event, Events, Outgoing, Publication, Receipt,
+    Result,
+};
+use tokio::{
+    sync::Notify,
+    task::JoinHandle,
+    time::{Instant, sleep, timeout},
+};
+
+use crate::Harness;
+
+/// How long a message may take on a busy machine.
+pub(crate) const SOON: Duration = Duration::from_secs(15);
+/// After the last expected message: time for one too many to show.
+pub(crate) const SETTLE: Duration = Duration::from_millis(400);
+
+/// A space that only this case uses.
+pub(crate) struct Space<'a> {
+    pub(crate) harness: &'a dyn Harness,
+    pub(crate) name: String,
+    pub(crate) capabilities: Capabilities,
+}
+
+impl<'a> Space<'a> {
+    pub(crate) fn new(harness: &'a dyn Harness) -> Self {
+        let name = format!("c{:x}", getrandom::u64().expect("random bytes"));
+        Self {
+            harness,
+            name,
+            capabilities: harness.driver().capabilities(),
+        }
+    }
+
+    /// Opens without reading the events.
+    pub(crate) async fn open_raw(&self) -> (Arc<dyn Backplane>, Events) {
+        let address: Address = self
+            .harness
+            .address(&self.name)
+            .parse()
+            .expect("the harness gives an address");
+        let opened = self.harness.driver().open(&address).await;
+        let opened = opened.unwrap_or_else(|error| panic!("open failed: {error}"));
+        (opened.backplane, opened.events)
+    }
+
+    pub(crate) async fn open(&self) -> Instance {
+        let (backplane, mut events) = self.open_raw().await;
+        let log = Arc::new(Log::default());
+        let noting = Arc::clone(&log);
+        let reader = tokio::spawn(async move {
+            while let Some(event) = events.recv().await {
+                noting.locked().push(event);
+                noting.changed.notify_waiters();
+            }
+        });
+        Instance {
+            backplane,
+            log,
+            reader,
+        }
+    }
+
+    /// Two instances that both want these channels.
+    pub(crate) async fn pair(&self, channels: &[&str]) -> (Instance, Instance) {
+        let (a, b) = (self.open().await, self.open().await);
+        a.subscribe(channels).await;
+        b.subscribe(channels).await;
+        (a, b)
+    }
+}
+
+#[derive(Default)]
+pub(crate) struct Log {
+    events: Mutex<Vec<Event>>,
+    changed: Notify,
+}
+
+impl Log {
+    fn locked(&self) -> std::sync::MutexGuard<'_, Vec<Event>> {
+        self.events.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One open instance, with everything that it was told.
+pub(crate) struct Instance {
+    pub(crate) backplane: Arc<dyn Backplane>,
+    log: Arc<Log>,
+    pub(crate) reader: JoinHandle<()>,
+}
+
+impl fmt::Debug for Instance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.log.locked())
+    }
+}
+
+impl Instance {
+    pub(crate) async fn subscribe(&self, channels: &[&str]) {
+        let channels: Vec<Channel> = channels.iter().map(|&name| name.into()).collect();
+        self.backplane
+            .subscribe(&channels)
+            .await
+            .unwrap_or_else(|error| panic!("subscribe: {error}"));
+    }
+
+    pub(crate) async fn publish(&self, channel: &str, data: impl Into<Vec<u8>>) -> Result<Receipt> {
+        self.publish_all(vec![Outgoing::new(channel, data.into())])
+            .await
+            .remove(0)
+    }
+
+    /// Publishes, and holds that there is one answer per item.
+    pub(crate) async fn publish_all(&self, batch: Vec<Outgoing>) -> Vec<Result<Receipt>> {
+        let count = batch.len();
+        let answers = timeout(Duration::from_secs(7), self.backplane.publish(batch)).await;
+        let answers = answers.expect("publish answers within its time limit");
+        assert_eq!(answers.len(), count, "one answer per item");
+        answers
+    }
+
+    pub(crate) fn events(&self) -> Vec<Event> {
+        self.log.locked().clone()
+    }
+
+    /// All publications of a channel so far.
+    pub(crate) fn heard(&self, channel: &str) -> Vec<Publication> {
+        self.all_heard()
+            .into_iter()
+            .filter(|publication| &*publication.channel == channel)
+            .collect()
+    }
+
+    pub(crate) fn all_heard(&self) -> Vec<Publication> {
+        let batches = self.events().into_iter().filter_map(|event| match event {
+            Event::Published(publications) => Some(publications),
+            _ => None,
+        });
+        batches.flatten().collect()
+    }
+
+    /// The data of all publications of a channel so far, as text.
+    pub(crate) fn texts(&self, channel: &str) -> Vec<String> {
+        let heard = self.heard(channel).into_iter();
+        heard
+            .map(|publication| String::from_utf8_lossy(&publication.data).into_owned())
+            .collect()
+    }
+
+    /// Waits until something holds of what was heard.
+    pub(crate) async fn until(&self, what: &str, limit: Duration, holds: impl Fn(&Self) -> bool) {
+        let deadline = Instant::now() + limit;
+        while !holds(self) {
+            assert!(Instant::now() < deadline, "not within {limit:?}: {what}");
+            // A change between the look and the wait is seen at the next look.
+            _ = timeout(Duration::from_millis(20), self.log.changed.notified()).await;
+        }
+    }
+
+    /// Waits for this many messages of a channel, and a while for one too many.
+    pub(crate) async fn hears(&self, channel: &str, count: usize) {
+        let what = format!("{count} messages of {channel:?}");
+        self.until(&what, SOON, |it| it.heard(channel).len() >= count)
+            .await;
+        sleep(SETTLE).await;
+        let heard = self.heard(channel).len();
+        assert_eq!(
+            heard,
+            count,
+            "messages of {channel:?}: {:?}",
+            self.texts(channel)
+        );
+    }
+
+    pub(crate) async fn close(self) {
+        let closed = timeout(Duration::from_secs(5), self.backplane.close()).await;
+        assert!(closed.is_ok(), "close takes at most 5 s");
+        let ended = timeout(Duration::from_secs(5), self.reader).await;
+        assert!(ended.is_ok(), "the events end after close");
+    }
+}
