@@ -154,6 +154,8 @@ impl Config {
                 "message.timeout.ms",
                 MESSAGE_TIMEOUT.as_millis().to_string(),
             )
+            // What a broker takes by default; the payload's limit is below it.
+            .set("message.max.bytes", "1048588")
             .set("queue.buffering.max.messages", "200000")
             .set("queue.buffering.max.kbytes", "65536");
         config

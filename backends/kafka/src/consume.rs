@@ -27,6 +27,8 @@ use crate::{
 /// Records of one event.
 const BATCH: usize = 256;
 const POLL: Duration = Duration::from_millis(100);
+/// Two findings of another log within this time are one.
+const SAME: Duration = Duration::from_secs(10);
 const PROGRESS: Duration = Duration::from_secs(1);
 
 /// What the watching thread has found out.
@@ -52,6 +54,8 @@ struct Reader<'a> {
     moved: std::collections::BTreeSet<i32>,
     reported: Instant,
     strays: u64,
+    /// When this thread itself saw that the log is another one.
+    replaced: Option<Instant>,
 }
 
 pub(crate) fn run(
@@ -67,6 +71,7 @@ pub(crate) fn run(
         moved: std::collections::BTreeSet::new(),
         reported: Instant::now(),
         strays: 0,
+        replaced: None,
     };
     reader.assign();
     while !shared.is_closed() {
@@ -120,6 +125,8 @@ impl Reader<'_> {
                 );
                 self.replace(partitions, false);
             }
+            // The offsets have told already.
+            Order::Replaced(_) if self.replaced.is_some_and(|at| at.elapsed() < SAME) => {}
             Order::Replaced(partitions) => {
                 tracing::warn!(partitions, "the topic was created anew");
                 self.replace(partitions, true);
@@ -245,6 +252,7 @@ impl Reader<'_> {
                 if !replaced {
                     self.new_epoch(self.shared.partitions.load(Ordering::Relaxed), true);
                     replaced = true;
+                    self.replaced = Some(Instant::now());
                 }
                 self.gap(Scope::Lane(partition.unsigned_abs()), GapCause::LogReplaced);
                 start
