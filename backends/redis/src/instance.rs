@@ -131,7 +131,7 @@ impl Instance {
         })
     }
 
-    /// Hands a job over; its answer is to be awaited by [`answer`].
+    /// Hands a job over; its answer is to be awaited by [`Self::answer`].
     async fn hand_over(&self, items: Vec<Item>, deadline: Instant) -> Waiting {
         let ticket = Arc::new(Ticket::default());
         let (done, answer) = oneshot::channel();
