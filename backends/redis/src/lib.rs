@@ -51,8 +51,9 @@
 //! # Reconnection
 //! Two connections, each with its own loop: tries at growing waits of up to a second, cut at random. A broken
 //! connection is seen at once, and a dead one, frozen or cut off without a word, within 4.5 s: when nothing was read
-//! for a second, Redis is pinged and has 2.5 s for the answer. Publishes are refused as `Unavailable` while their
-//! connection is down and are `Unknown` when it broke under them; nothing is published twice by this backend.
+//! for a second, Redis is pinged and has 2.5 s for the answer. A publish waits for the next try while its
+//! connection is down and is `Unavailable` when that fails; it is `Unknown` when the connection broke under it. Nothing
+//! is published twice by this backend.
 //!
 //! With `sentinel`, the Sentinels are asked for the master at each try, and every 5 s whether it is still the one.
 //! With `cluster`, the first node of the address that sees most of the masters serves both connections, and the next

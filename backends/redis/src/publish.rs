@@ -172,31 +172,33 @@ impl Writer {
         }
     }
 
-    /// Connects until it succeeds; `None` once the backend closes. What comes meanwhile is refused at once, so
-    /// that whoever retries decides when.
+    /// Connects until it succeeds; `None` once the backend closes. What comes meanwhile waits for the try in
+    /// progress and shares its fate, so that a publish right after `Up` does not meet a publisher that is a moment
+    /// behind the subscriber.
     async fn reconnect(&mut self, backoff: &mut Backoff, reason: &str) -> Option<Link> {
-        let config = Arc::clone(&self.config);
-        let dialling = async {
-            loop {
-                backoff.wait().await;
-                match dial(&config, None).await {
-                    Ok(link) => return (link, backoff.elapsed()),
-                    Err(error) => tracing::debug!(backend = NAME, "publisher: {error}"),
-                }
-            }
-        };
-        tokio::pin!(dialling);
         loop {
-            tokio::select! {
-                (link, elapsed) = &mut dialling => {
-                    tracing::info!(backend = NAME, node = %link.node, "publisher: back after {elapsed:?}");
+            let dialling = async {
+                backoff.wait().await;
+                dial(&self.config, None).await
+            };
+            let dialled = tokio::select! {
+                dialled = dialling => dialled,
+                () = closing(&mut self.closed) => return None,
+            };
+            match dialled {
+                Ok(link) => {
+                    let (node, elapsed) = (&link.node, backoff.elapsed());
+                    tracing::info!(backend = NAME, %node, "publisher: back after {elapsed:?}");
                     return Some(link);
                 }
-                () = closing(&mut self.closed) => return None,
-                job = self.jobs.recv() => {
-                    let job = job?;
-                    if job.ticket.take() {
-                        answer_all(job, || failure::unavailable(format!("no connection: {reason}")));
+                Err(error) => {
+                    tracing::debug!(backend = NAME, "publisher: {error}");
+                    while let Ok(job) = self.jobs.try_recv() {
+                        if job.ticket.take() {
+                            answer_all(job, || {
+                                failure::unavailable(format!("no connection: {reason}"))
+                            });
+                        }
                     }
                 }
             }
