@@ -1,4 +1,4 @@
-use std::{env, fmt, process::Stdio};
+use std::{env, fmt, process::Stdio, sync::Arc};
 
 use async_trait::async_trait;
 use hubplane_backplane::Driver;
@@ -42,8 +42,23 @@ pub struct Refused {
 
 /// Stops and starts the broker under test by a command, in which `{}` stands for the verb: `start`, `stop` (an
 /// orderly end) or `kill` (SIGKILL). `start` returns once the broker answers.
-#[derive(Clone, Debug)]
-pub struct Control(String);
+#[derive(Clone)]
+pub struct Control(Means);
+
+#[derive(Clone)]
+enum Means {
+    Command(String),
+    Call(Arc<dyn Fn(&str) + Send + Sync>),
+}
+
+impl fmt::Debug for Control {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Means::Command(command) => write!(f, "Control({command:?})"),
+            Means::Call(_) => f.write_str("Control(a function)"),
+        }
+    }
+}
 
 impl Control {
     /// From the environment variable `name`, which `tests/brokers/up` sets.
@@ -51,7 +66,12 @@ impl Control {
     /// # Panics
     /// Where it is not set: a test that needs a broker fails without one, it is never skipped.
     pub fn from_env(name: &str) -> Self {
-        Self(required(name))
+        Self(Means::Command(required(name)))
+    }
+
+    /// By a function that is called with the verb: for brokers inside this process.
+    pub fn from_fn(call: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        Self(Means::Call(Arc::new(call)))
     }
 
     /// Starts the broker and waits until it answers.
@@ -70,7 +90,10 @@ impl Control {
     }
 
     async fn run(&self, verb: &str) {
-        let command = self.0.replace("{}", verb);
+        let command = match &self.0 {
+            Means::Command(command) => command.replace("{}", verb),
+            Means::Call(call) => return call(verb),
+        };
         let mut shell = Command::new("sh");
         shell
             .arg("-c")

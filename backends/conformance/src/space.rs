@@ -19,7 +19,7 @@ use tokio::{
 use crate::Harness;
 
 /// How long a message may take on a busy machine.
-pub(crate) const SOON: Duration = Duration::from_secs(15);
+pub(crate) const SOON: Duration = Duration::from_secs(10);
 /// After the last expected message: time for one too many to show.
 pub(crate) const SETTLE: Duration = Duration::from_millis(400);
 

@@ -1,4 +1,4 @@
-use hubplane_backplane::{Channel, ErrorKind, Outgoing};
+use hubplane_backplane::{Channel, ErrorKind, Interest, Outgoing};
 use tokio::time::sleep;
 
 use crate::{
@@ -65,6 +65,11 @@ const NAMES: &[&str] = &[
     "null",
 ];
 
+/// Names that nobody subscribes to, but that one of the above would reach if it were read as a pattern.
+const DECOYS: &[&str] = &[
+    "aZ", "Z", "a.Z", "Z.b", "aZZ", "z", "a/Z", "tag", "a.b.Z", "*Z",
+];
+
 pub(crate) async fn hostile_names_and_payloads_arrive_exactly(harness: &dyn Harness) {
     let space = Space::new(harness);
     let (a, b) = (space.open().await, space.open().await);
@@ -114,6 +119,12 @@ pub(crate) async fn hostile_names_and_payloads_arrive_exactly(harness: &dyn Harn
         "everyday names are taken"
     );
     expected.retain(|(name, _)| wanted.contains(name));
+    for &name in DECOYS {
+        a.publish(name, "decoy").await.expect("an everyday name");
+        if space.capabilities.interest == Interest::Everything {
+            expected.push((name, b"decoy".to_vec()));
+        }
+    }
     b.until("all that was taken arrives", SOON, |it| {
         it.all_heard().len() >= expected.len()
     })

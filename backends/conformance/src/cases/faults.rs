@@ -5,7 +5,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::{
     Control, Harness,
-    space::{Instance, SETTLE, Space},
+    space::{Instance, SETTLE, SOON, Space},
 };
 
 /// A broker's restart and the reconnection after it, on a busy machine.
@@ -74,8 +74,22 @@ async fn survived(harness: &dyn Harness, kill: bool) {
         sleep(Duration::from_millis(300)).await;
         control.start().await;
     };
-    let (acknowledged, ()) = tokio::join!(traffic, hurt);
-    sleep(SETTLE * 4).await;
+    let (mut acknowledged, ()) = tokio::join!(traffic, hurt);
+    // What is published now that all are back is heard, gap or not.
+    let marker = acknowledged.last().map_or(0, |(_, number)| number + 1);
+    for (index, channel) in CHANNELS.iter().enumerate() {
+        a.publish(channel, marker.to_string())
+            .await
+            .expect("published");
+        acknowledged.push((index, marker));
+        for instance in [&a, &b] {
+            let hears = |it: &Instance| it.texts(channel).contains(&marker.to_string());
+            instance
+                .until("a message after the return", SOON, hears)
+                .await;
+        }
+    }
+    sleep(SETTLE).await;
     for instance in [&a, &b] {
         account(&space, instance, &acknowledged);
     }

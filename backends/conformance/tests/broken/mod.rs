@@ -1,0 +1,145 @@
+//! A backend on a small broker in this process, which can be stopped and killed; sound, or broken in one way.
+
+mod broker;
+mod instance;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use hubplane_backplane::{
+    Address, Capabilities, Delivery, Driver, Durability, Error, ErrorKind, Interest, OnRestart,
+    Opened, Order, Replay, Result,
+};
+use hubplane_conformance::{Control, Harness, Refused};
+
+use self::broker::Broker;
+
+/// What is wrong with a backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    Drops,
+    Repeats,
+    Reorders,
+    LosesMetadata,
+    EchoesNothing,
+    FailsTheWholeBatch,
+    ForgetsRemovedInterest,
+    ReadsPatterns,
+    AltersPayloads,
+    TakesTooLarge,
+    LeaksAcrossSpaces,
+    HasNoPositions,
+    ReadsInclusively,
+    HidesTheTrim,
+    PromisesHistory,
+    IgnoresClose,
+    OpensAnything,
+    HidesTheGap,
+    AnnouncesLate,
+    AcknowledgesBeforeStoring,
+    ForgetsInterestOnReconnect,
+    AcknowledgesWithoutBroker,
+}
+
+/// The driver and the harness of one mutant; a new broker for each.
+#[derive(Debug)]
+pub(crate) struct Broken {
+    driver: &'static BrokenDriver,
+}
+
+#[derive(Debug)]
+pub(crate) struct BrokenDriver {
+    fault: Option<Fault>,
+    broker: Arc<Broker>,
+}
+
+impl Broken {
+    pub(crate) fn new(fault: Option<Fault>) -> Self {
+        let broker = Arc::new(Broker::default());
+        // A driver is static; a test process makes a few dozen.
+        Self {
+            driver: Box::leak(Box::new(BrokenDriver { fault, broker })),
+        }
+    }
+}
+
+pub(crate) fn error(kind: ErrorKind) -> Error {
+    Error::new(kind, "broken", "as tested")
+}
+
+pub(crate) const MAX_PAYLOAD: usize = 64 * 1024;
+pub(crate) const MAX_CHANNEL: usize = 300;
+
+#[async_trait]
+impl Driver for BrokenDriver {
+    fn schemes(&self) -> &'static [&'static str] {
+        &["broken"]
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            order: Order::PerChannel,
+            delivery: Delivery::AtMostOnce,
+            replay: Replay::Bounded("as tested"),
+            durability: Durability::Process,
+            max_payload: MAX_PAYLOAD,
+            max_channel: MAX_CHANNEL,
+            interest: Interest::Routed,
+            on_restart: OnRestart::Announced,
+        }
+    }
+
+    async fn open(&self, address: &Address) -> Result<Opened> {
+        let mut settings = address.settings("broken");
+        settings.password()?;
+        if self.fault != Some(Fault::OpensAnything) {
+            settings.finish()?;
+        }
+        let host = address.hosts().first().map_or("none", |host| &host.name);
+        if host == "absent" {
+            return Err(error(ErrorKind::Unavailable));
+        }
+        let space = if self.fault == Some(Fault::LeaksAcrossSpaces) {
+            "one"
+        } else {
+            host
+        };
+        Ok(instance::open(&self.broker, space, self.fault))
+    }
+}
+
+#[async_trait]
+impl Harness for Broken {
+    fn driver(&self) -> &'static dyn Driver {
+        self.driver
+    }
+
+    fn address(&self, space: &str) -> String {
+        format!("broken://{space}")
+    }
+
+    fn control(&self) -> Option<Control> {
+        let broker = Arc::clone(&self.driver.broker);
+        Some(Control::from_fn(move |verb| broker.set_up(verb == "start")))
+    }
+
+    fn refused(&self) -> Vec<Refused> {
+        let address = "broken://u:hunter2@x?nope=1".to_owned();
+        vec![Refused {
+            what: "an unknown key",
+            address,
+        }]
+    }
+
+    fn absent(&self) -> Option<String> {
+        Some("broken://absent".to_owned())
+    }
+
+    async fn publish_outside(&self, space: &str, channel: &str, data: &[u8]) {
+        self.driver.broker.outside(space, channel, data);
+    }
+
+    async fn trim(&self, space: &str) {
+        self.driver.broker.trim(space);
+    }
+}
