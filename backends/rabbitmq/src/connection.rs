@@ -35,6 +35,10 @@ pub(crate) struct Shared {
     pub(crate) config: Config,
     /// The publishing side found the exchange gone, and with it the receiving side's binding.
     pub(crate) exchange_lost: Notify,
+    /// The broker was reached again, so the publishing side need not wait out its delay.
+    pub(crate) reached: Notify,
+    /// Whether there is a connection that publishes.
+    pub(crate) publishing: watch::Sender<bool>,
     stop: watch::Receiver<bool>,
 }
 
@@ -74,6 +78,8 @@ pub(crate) async fn open(config: Config) -> Result<Opened> {
     let shared = Arc::new(Shared {
         config,
         exchange_lost: Notify::new(),
+        reached: Notify::new(),
+        publishing: watch::Sender::new(true),
         stop: stopped,
     });
     let (sender, events) = events(EVENTS);

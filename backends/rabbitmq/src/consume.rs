@@ -18,6 +18,8 @@ use crate::{
 
 /// For one attempt to connect and find the queue.
 const ATTEMPT: Duration = Duration::from_secs(12);
+/// How long `Up` waits for the side that publishes.
+const PUBLISHING: Duration = Duration::from_secs(2);
 /// For deleting queues.
 const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -93,9 +95,21 @@ impl Receiver {
             {
                 return;
             }
+            self.publishing_too().await;
             if !self.say(Event::Up).await {
                 return;
             }
+        }
+    }
+
+    /// After a restart the hub is told `Up` when it can also publish; but it doesn't wait for that long.
+    async fn publishing_too(&self) {
+        self.shared.reached.notify_one();
+        let mut publishing = self.shared.publishing.subscribe();
+        let back = timeout(PUBLISHING, publishing.wait_for(|publishing| *publishing));
+        select! {
+            _ = back => {}
+            () = self.shared.stopped() => {}
         }
     }
 

@@ -1,14 +1,6 @@
 //! The side that publishes: one task, one connection, confirms.
 
-use std::{
-    future::pending,
-    pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{future::pending, pin::Pin, sync::Arc, time::Duration};
 
 use futures_util::{
     FutureExt, StreamExt,
@@ -24,7 +16,7 @@ use lapin::{
 use tokio::{
     select,
     sync::mpsc,
-    time::{Instant, sleep, sleep_until, timeout, timeout_at},
+    time::{Instant, sleep_until, timeout, timeout_at},
 };
 
 use crate::{
@@ -76,7 +68,6 @@ const BLOCKED: &str = "RabbitMQ takes no messages now: it is short of memory or 
 pub(crate) struct Publisher {
     shared: Arc<Shared>,
     calls: mpsc::Sender<Call>,
-    connected: Arc<AtomicBool>,
 }
 
 impl Publisher {
@@ -98,7 +89,7 @@ impl Publisher {
             messages: messages.into_iter(),
             shared: Arc::clone(&self.shared),
         };
-        if self.connected.load(Ordering::Acquire) && !self.shared.is_stopped() {
+        if *self.shared.publishing.borrow() && !self.shared.is_stopped() {
             // A call that can't be passed on is dropped, and says so itself.
             let _ = timeout_at(deadline, self.calls.send(call)).await;
         } else {
@@ -167,23 +158,19 @@ enum End {
 pub(crate) struct Writer {
     shared: Arc<Shared>,
     calls: mpsc::Receiver<Call>,
-    connected: Arc<AtomicBool>,
 }
 
 impl Writer {
     pub(crate) async fn open(shared: &Arc<Shared>) -> Result<(Publisher, Self, Writing)> {
         let writing = Writing::start(shared).await?;
         let (sender, calls) = mpsc::channel(CALLS);
-        let connected = Arc::new(AtomicBool::new(true));
         let publisher = Publisher {
             shared: Arc::clone(shared),
             calls: sender,
-            connected: Arc::clone(&connected),
         };
         let this = Self {
             shared: Arc::clone(shared),
             calls,
-            connected,
         };
         Ok((publisher, this, writing))
     }
@@ -193,7 +180,7 @@ impl Writer {
         loop {
             let mut confirms = FuturesUnordered::new();
             let end = self.serve(&mut writing, &mut confirms).await;
-            self.connected.store(false, Ordering::Release);
+            self.shared.publishing.send_replace(false);
             let why = match end {
                 End::Stopped => None,
                 End::Broken(why) => Some(why),
@@ -221,7 +208,7 @@ impl Writer {
                 None => return,
             }
             tracing::info!("RabbitMQ takes messages again");
-            self.connected.store(true, Ordering::Release);
+            self.shared.publishing.send_replace(true);
         }
     }
 
@@ -230,7 +217,7 @@ impl Writer {
         let mut backoff = Backoff::default();
         loop {
             let mut attempt = std::pin::pin!(async {
-                sleep(backoff.next()).await;
+                let _ = timeout(backoff.next(), shared.reached.notified()).await;
                 timeout(ATTEMPT, Writing::start(&shared)).await
             });
             let attempt = loop {

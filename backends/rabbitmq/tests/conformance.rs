@@ -1,7 +1,5 @@
 //! The suite on a real RabbitMQ.
 
-#![allow(dead_code)] // until the suite's cases are here
-
 mod broker;
 
 use async_trait::async_trait;
@@ -66,3 +64,5 @@ impl Harness for RabbitMq {
         unreachable!("there is no log")
     }
 }
+
+hubplane_conformance::suite!(RabbitMq);
