@@ -1,20 +1,21 @@
 # One instance of the hub with all backends: docker build -t hubplane .
 # It listens on all addresses of the container, so it needs a key: mount one and name it in HUBPLANE_KEY_FILE.
-FROM rust:1-bookworm AS build
+FROM rust:1.95-bookworm AS build
 # librdkafka is compiled from source and linked statically; OpenSSL comes from the system.
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends libssl-dev pkg-config g++ make \
+    && apt-get install -y --no-install-recommends libssl-dev pkg-config g++ make cmake \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY . .
-RUN cargo build --release --locked --features full
+RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/src/target \
+    cargo build --release --locked --features full && cp target/release/hubplane /hubplane
 
 FROM debian:bookworm-slim
 RUN apt-get update \
     && apt-get install -y --no-install-recommends libssl3 ca-certificates \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin hubplane
-COPY --from=build /src/target/release/hubplane /usr/local/bin/hubplane
+COPY --from=build /hubplane /usr/local/bin/hubplane
 USER 10001:10001
 ENV HUBPLANE_LISTEN=0.0.0.0:8080
 EXPOSE 8080
