@@ -122,3 +122,46 @@ fn table() -> String {
     }
     lines.join("\n")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// README's rows of nine cells: the capability table, its head first.
+    fn readme() -> Vec<Vec<&'static str>> {
+        include_str!("../../README.md")
+            .lines()
+            .filter_map(|line| line.strip_prefix("| ")?.strip_suffix(" |"))
+            .map(|line| line.split(" | ").collect::<Vec<_>>())
+            .filter(|cells| cells.len() == HEAD.len())
+            .collect()
+    }
+
+    #[test]
+    fn the_readme_shows_what_this_prints() {
+        let rows = readme();
+        assert_eq!(rows.first().map(Vec::as_slice), Some(&HEAD[..]));
+        for driver in DRIVERS {
+            let row = row(driver.schemes(), &driver.capabilities());
+            assert!(
+                rows.iter().any(|cells| *cells == row),
+                "README.md's capability table needs the row\n| {} |\n",
+                row.join(" | ")
+            );
+        }
+    }
+
+    /// Also for backends that are not in this build, and nothing for those that don't exist.
+    #[test]
+    fn the_readme_has_one_row_for_each_backend() {
+        let shown: Vec<_> = readme().iter().skip(1).map(|cells| cells[0]).collect();
+        let known: Vec<_> = KNOWN
+            .iter()
+            .map(|(_, schemes)| {
+                let schemes: Vec<_> = schemes.iter().map(|scheme| format!("{scheme}:")).collect();
+                schemes.join(" ")
+            })
+            .collect();
+        assert_eq!(shown, known);
+    }
+}
