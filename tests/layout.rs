@@ -1,5 +1,9 @@
 //! The rooms of the code, held by reading it as text: what may name what, and what every backend brings along. The
 //! compiler enforces the rest, by the crates' dependencies. Each failure says where, and what to do.
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test says by failing what it did not get"
+)]
 
 #[path = "layout/source.rs"]
 mod source;
