@@ -3,7 +3,7 @@
 FROM rust:1.95-bookworm AS build
 # librdkafka is compiled from source and linked statically; OpenSSL comes from the system.
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends libssl-dev pkg-config g++ make cmake \
+    && apt-get install -y --no-install-recommends libssl-dev pkg-config g++ make \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY . .
