@@ -1,1 +1,12 @@
-fn main() {}
+//! The real binary, as processes: several hubs on real brokers behind a real nginx, the protocol on the wire, and
+//! what a hostile client can do.
+
+#![expect(clippy::unwrap_used, reason = "a test ends where something is wrong")]
+
+mod abuse;
+mod client;
+mod cluster;
+mod command_line;
+mod demo;
+mod hub;
+mod protocol;

@@ -1,0 +1,286 @@
+//! What a hostile or broken client can do, and that the others don't notice.
+
+use std::time::Duration;
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpSocket, TcpStream},
+    time::{Instant, sleep, timeout},
+};
+
+use crate::{
+    client::{Client, Raw, answer, frame, http, publish},
+    hub::Hub,
+};
+
+/// A new client is served, and quickly.
+async fn serves(hub: &Hub) {
+    let start = Instant::now();
+    let mut client = Client::connect(hub.address, "?channel=fresh", &[]).await;
+    assert_eq!(client.json().await["type"], "subscribed");
+    assert!(
+        start.elapsed() < Duration::from_secs(1),
+        "a new client is served in {:?}",
+        start.elapsed()
+    );
+}
+
+async fn ends_within(mut stream: TcpStream, limit: Duration, what: &str) {
+    let ended = timeout(limit, async {
+        let mut part = [0; 1024];
+        while let Ok(1..) = stream.read(&mut part).await {}
+    });
+    assert!(ended.await.is_ok(), "{what} is closed within {limit:?}");
+}
+
+#[tokio::test]
+async fn slow_and_silent_connections_are_closed() {
+    let hub = Hub::configured("[limits]\nbody_timeout = \"6s\"\n");
+    let body = "POST /v1/publish HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{";
+    let mut all = Vec::new();
+    for _ in 0..100 {
+        for (what, text) in [
+            ("a silent one", ""),
+            ("half a head", "GET /ws HTTP/1.1\r\nhost:"),
+            ("half a body", body),
+        ] {
+            let mut stream = TcpStream::connect(hub.address).await.unwrap();
+            stream.write_all(text.as_bytes()).await.unwrap();
+            all.push((what, stream));
+        }
+    }
+    serves(&hub).await;
+    let limit = Duration::from_secs(14);
+    futures_util::future::join_all(
+        all.into_iter()
+            .map(|(what, stream)| ends_within(stream, limit, what)),
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn violations_are_answered_with_their_close_code() {
+    let hub = Hub::memory();
+    let deep = format!(
+        "{{\"type\":\"ping\",\"x\":{}1{}}}",
+        "[".repeat(10_000),
+        "]".repeat(10_000)
+    );
+    let twice = br#"{"type":"ping","type":"ping"}"#;
+    for (what, bytes, code) in [
+        ("unmasked", vec![0x81, 1, b'x'], 1002),
+        ("reserved bit", frame(0xc1, b"x"), 1002),
+        ("reserved opcode", frame(0x83, b""), 1002),
+        ("fragmented ping", frame(0x09, b""), 1002),
+        ("orphan continuation", frame(0x80, b"x"), 1002),
+        ("bad UTF-8", frame(0x81, b"\xff"), 1007),
+        ("binary", frame(0x82, b"x"), 1003),
+        ("too large", frame(0x81, &vec![b'1'; 70_000]), 1009),
+        (
+            "length of 2^63",
+            vec![0x81, 0xff, 0x80, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4],
+            1009,
+        ),
+        (
+            "a number of 1 MiB",
+            frame(0x81, &vec![b'1'; 1024 * 1024]),
+            1009,
+        ),
+        ("deep JSON", frame(0x81, deep.as_bytes()), 3501),
+        ("a key twice", frame(0x81, twice), 3501),
+        ("no JSON", frame(0x81, b"hello"), 3501),
+        ("a close", frame(0x88, b"\x03\xe8bye"), 1000),
+        ("a bare close", frame(0x88, b""), 1005),
+    ] {
+        let mut raw = Raw::connect(hub.address, "").await;
+        let start = Instant::now();
+        _ = raw.0.write_all(&bytes).await;
+        assert_eq!(raw.close_code().await, code, "{what}");
+        assert!(
+            start.elapsed() < Duration::from_secs(2),
+            "{what} took {:?}",
+            start.elapsed()
+        );
+    }
+    let mut raw = Raw::connect(hub.address, "").await;
+    let parts = [
+        frame(0x01, b"{\"type\":"),
+        frame(0x89, b"are you there"),
+        frame(0x80, b"\"ping\"}"),
+    ]
+    .concat();
+    raw.0.write_all(&parts).await.unwrap();
+    assert_eq!(
+        raw.frame().await.unwrap(),
+        (10, b"are you there".to_vec()),
+        "a ping between fragments is answered"
+    );
+    assert_eq!(
+        raw.frame().await.unwrap(),
+        (1, b"{\"type\":\"pong\"}".to_vec())
+    );
+    serves(&hub).await;
+}
+
+#[tokio::test]
+async fn floods_are_cut_off_and_cost_little() {
+    let hub = Hub::memory();
+    let before = hub.cpu();
+    for (what, start, flood) in [
+        ("empty fragments", frame(0x01, b""), frame(0x00, b"")),
+        ("pings", Vec::new(), frame(0x89, b"")),
+        ("messages", Vec::new(), frame(0x81, br#"{"type":"ping"}"#)),
+    ] {
+        let mut raw = Raw::connect(hub.address, "").await;
+        raw.0.write_all(&start).await.unwrap();
+        let (mut reading, mut writing) = raw.0.split();
+        let write = async {
+            let many = flood.repeat(1_000);
+            while writing.write_all(&many).await.is_ok() {}
+        };
+        let mut got = Vec::new();
+        let read = reading.read_to_end(&mut got);
+        let both = async { tokio::join!(write, read) };
+        assert!(
+            timeout(Duration::from_secs(20), both).await.is_ok(),
+            "{what} are cut off"
+        );
+    }
+    let spent = hub.cpu() - before;
+    assert!(spent < Duration::from_secs(2), "the floods cost {spent:?}");
+    serves(&hub).await;
+}
+
+#[tokio::test]
+async fn who_does_not_answer_pings_is_dropped() {
+    let hub = Hub::configured("[limits]\nping_interval = \"400ms\"\npong_timeout = \"600ms\"\n");
+    let mut silent = Raw::connect(hub.address, "").await;
+    let mut polite = Client::connect(hub.address, "", &[]).await;
+    let code = async { silent.close_code().await };
+    let stays = async {
+        // The library answers pings while it reads.
+        let came = timeout(Duration::from_secs(3), polite.come()).await;
+        assert!(came.is_err(), "who answers stays: {came:?}");
+    };
+    let (code, ()) = tokio::join!(code, stays);
+    assert_eq!(code, 3012);
+}
+
+#[tokio::test]
+async fn who_does_not_read_is_cut_off_and_nobody_else_waits() {
+    let hub = Hub::configured("[limits]\nwrite_timeout = \"3s\"\n");
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4_096).unwrap();
+    let mut slow = socket.connect(hub.address).await.unwrap();
+    let request = format!(
+        "GET /ws?channel=news HTTP/1.1\r\nhost: {}\r\nupgrade: websocket\r\nconnection: upgrade\r\n\
+         sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+        hub.address
+    );
+    slow.write_all(request.as_bytes()).await.unwrap();
+    let mut reader = Client::connect(hub.address, "?channel=news", &[]).await;
+    assert_eq!(reader.json().await["type"], "subscribed");
+    let resident = hub.resident();
+    let large = "x".repeat(60_000);
+    for n in 0..200 {
+        let body = format!("{{\"channel\":\"news\",\"data\":[{n},\"{large}\"]}}");
+        assert_eq!(publish(hub.address, "", &body).await.0, 200);
+        assert_eq!(
+            reader.json().await["data"][0],
+            n,
+            "the other one gets each at once"
+        );
+    }
+    assert!(
+        hub.resident() - resident < 24 * 1024 * 1024,
+        "the slow one's outbox is bounded"
+    );
+    let start = Instant::now();
+    loop {
+        let metrics = http(hub.address, "GET /metrics", "").await.1;
+        if metrics.contains("hubplane_sessions 1\n") {
+            assert!(
+                metrics.contains("hubplane_slow_sessions_total 1\n"),
+                "{metrics}"
+            );
+            break;
+        }
+        assert!(
+            start.elapsed() < Duration::from_secs(12),
+            "it is dropped: {metrics}"
+        );
+        sleep(Duration::from_millis(100)).await;
+    }
+}
+
+#[tokio::test]
+async fn http_bodies_and_heads_are_bounded() {
+    let hub = Hub::memory();
+    let data = "x".repeat(65 * 1024);
+    assert_eq!(
+        publish(
+            hub.address,
+            "",
+            &format!("{{\"channel\":\"a\",\"data\":\"{data}\"}}")
+        )
+        .await
+        .0,
+        413
+    );
+    let batch = vec!["{\"channel\":\"a\",\"data\":1}"; 10_000].join(",");
+    assert_eq!(
+        publish(hub.address, "", &format!("{{\"messages\":[{batch}]}}"))
+            .await
+            .0,
+        413
+    );
+    assert_eq!(
+        publish(
+            hub.address,
+            "content-encoding: gzip\r\n",
+            "{\"channel\":\"a\",\"data\":1}"
+        )
+        .await
+        .0,
+        415
+    );
+    let headers: String = (0..200).map(|n| format!("x-{n}: y\r\n")).collect();
+    assert_eq!(publish(hub.address, &headers, "{}").await.0, 431);
+    let deep = format!(
+        "{{\"channel\":\"a\",\"data\":{}1{}}}",
+        "[".repeat(10_000),
+        "]".repeat(10_000)
+    );
+    assert_eq!(publish(hub.address, "", &deep).await.0, 400);
+
+    // Without a length: taken up to the limit, no further.
+    let mut stream = TcpStream::connect(hub.address).await.unwrap();
+    let head = "POST /v1/publish HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\n\
+                transfer-encoding: chunked\r\n\r\n";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let chunk = format!("10000\r\n{}\r\n", "x".repeat(65_536));
+    for _ in 0..40 {
+        if stream.write_all(chunk.as_bytes()).await.is_err() {
+            break;
+        }
+    }
+    let (status, _) = answer(&mut stream).await;
+    assert!([0, 413].contains(&status), "{status}");
+
+    // HTTP/2 without TLS is not spoken.
+    let mut stream = TcpStream::connect(hub.address).await.unwrap();
+    stream
+        .write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+        .await
+        .unwrap();
+    let mut got = Vec::new();
+    _ = timeout(Duration::from_secs(8), stream.read_to_end(&mut got))
+        .await
+        .expect("closed");
+    assert!(
+        got.is_empty() || got.starts_with(b"HTTP/1.1 4"),
+        "{}",
+        String::from_utf8_lossy(&got)
+    );
+    serves(&hub).await;
+}

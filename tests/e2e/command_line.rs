@@ -1,0 +1,182 @@
+//! The command line: exit codes and sentences.
+
+use std::{fs, time::Duration};
+
+use serde_json::Value;
+use tokio::time::sleep;
+
+use crate::{
+    client::Client,
+    hub::{Hub, directory, hubplane, output},
+};
+
+fn refused(arguments: &[&str]) -> String {
+    let output = output(arguments);
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{arguments:?}: {error}");
+    error
+}
+
+#[test]
+fn what_is_wrong_ends_with_2_and_a_sentence() {
+    assert!(refused(&["serve", "--listen", "0.0.0.0:0"]).contains("--key-file"));
+    assert!(
+        refused(&["serve", "--listen", "127.0.0.1:0", "--backplane", "pigeon:"])
+            .contains("there are memory:")
+    );
+    assert!(
+        refused(&[
+            "serve",
+            "--listen",
+            "127.0.0.1:0",
+            "--backplane",
+            "memory:?x=1"
+        ])
+        .contains("\"x\"")
+    );
+    assert!(refused(&["serve", "--listen", "nowhere"]).contains("can't listen"));
+    assert!(refused(&["serve", "--config", "/no/such/file"]).contains("/no/such/file"));
+    assert!(
+        refused(&[
+            "serve",
+            "--key-file",
+            "/dev/null",
+            "--listen",
+            "127.0.0.1:0"
+        ])
+        .contains("32 bytes")
+    );
+    refused(&["dance"]);
+}
+
+#[test]
+fn backends_are_shown_as_table_and_as_data() {
+    let table = String::from_utf8(output(&["backends"]).stdout).unwrap();
+    assert!(
+        table.contains("memory:") && table.contains("redis:") && table.contains("amqp:"),
+        "{table}"
+    );
+    let list: Value = serde_json::from_slice(&output(&["backends", "--json"]).stdout).unwrap();
+    let memory = list
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|backend| backend["feature"] == "memory")
+        .unwrap();
+    assert_eq!(
+        (&memory["compiled"], &memory["capabilities"]["order"]),
+        (&true.into(), &"per_channel".into())
+    );
+    let completions = output(&["completions", "bash"]);
+    assert!(
+        String::from_utf8(completions.stdout)
+            .unwrap()
+            .contains("_hubplane")
+    );
+}
+
+#[tokio::test]
+async fn pub_and_sub_meet_on_a_hub() {
+    let hub = Hub::memory();
+    let url = hub.url();
+    let sub = hubplane()
+        .args(["sub", "--url", &url, "a", "--count", "2"])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    sleep(Duration::from_millis(700)).await;
+    for data in ["{\"x\":1}", "plain text"] {
+        let done = hubplane()
+            .args(["pub", "--url", &url, "a", data])
+            .output()
+            .unwrap();
+        assert!(done.status.success(), "{done:?}");
+    }
+    let lines = String::from_utf8(sub.wait_with_output().unwrap().stdout).unwrap();
+    let data: Vec<Value> = lines
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap()["data"].clone())
+        .collect();
+    assert_eq!(data, [serde_json::json!({"x":1}), "plain text".into()]);
+    assert_eq!(
+        output(&["pub", "--url", "http://127.0.0.1:1", "a", "b"])
+            .status
+            .code(),
+        Some(1)
+    );
+}
+
+#[tokio::test]
+async fn sigterm_ends_in_good_order() {
+    let mut hub = Hub::memory();
+    let mut client = Client::connect(hub.address, "?channel=a", &[]).await;
+    client.json().await;
+    let ending = tokio::task::spawn_blocking(move || hub.terminate());
+    assert_eq!(client.close_code().await, 1012);
+    drop(client);
+    assert_eq!(ending.await.unwrap(), Some(0));
+}
+
+#[test]
+fn the_environment_and_the_file_set_what_the_line_does_not() {
+    let mut command = hubplane();
+    command
+        .arg("serve")
+        .env("HUBPLANE_LISTEN", "127.0.0.1:0")
+        .env("HUBPLANE_NODE", "by-environment");
+    let hub = Hub::spawn(command, "listening on http://");
+    drop(hub);
+    drop(Hub::configured(
+        "node = \"by-file\"\n[limits]\nmessage_bytes = 1000\n",
+    ));
+    let file = directory("config").join("bad.toml");
+    fs::write(&file, "[limits]\nno_such_limit = 1\n").unwrap();
+    let said = refused(&["serve", "--config", file.to_str().unwrap()]);
+    assert!(said.contains("no_such_limit"), "{said}");
+}
+
+/// A secret in every place where one can be: it must not come out anywhere.
+#[test]
+fn planted_secrets_are_never_printed() {
+    const SECRET: &str = "canary-7b1f9d";
+    let file = directory("secret").join("key");
+    fs::write(&file, SECRET).unwrap();
+    for address in [
+        format!("redis://u:{SECRET}@127.0.0.1:1"),
+        format!("redis://u@127.0.0.1:1?password={SECRET}"),
+        format!("rediss://u:{SECRET}@127.0.0.1:1?no-such-key=1"),
+        format!("kafka://u:{SECRET}@127.0.0.1:1?sasl=plain"),
+        format!("kafka://u:{SECRET}@127.0.0.1:1"),
+        format!("kafka://127.0.0.1:1?kafka.ssl.key.password={SECRET}&topic=a"),
+        format!("amqp://u:{SECRET}@127.0.0.1:1"),
+        format!("amqps://u:{SECRET}@127.0.0.1:1/%2f?x=1"),
+        format!("memory:?password={SECRET}"),
+        format!("redis://u:{SECRET}@h:port"),
+    ] {
+        let output = hubplane()
+            .args([
+                "serve",
+                "--listen",
+                "127.0.0.1:0",
+                "--log",
+                "trace",
+                "--backplane",
+                &address,
+            ])
+            .env("HUBPLANE_TEST_SECRET", SECRET)
+            .output()
+            .unwrap();
+        assert_ne!(output.status.code(), Some(0), "{address} must fail");
+        let all = [output.stdout, output.stderr].concat();
+        let all = String::from_utf8_lossy(&all);
+        assert!(!all.contains(SECRET), "{all}");
+    }
+    let output = output(&[
+        "serve",
+        "--listen",
+        "127.0.0.1:0",
+        "--key-file",
+        file.to_str().unwrap(),
+    ]);
+    assert!(!String::from_utf8_lossy(&output.stderr).contains(SECRET));
+}

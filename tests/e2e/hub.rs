@@ -1,0 +1,152 @@
+//! One `hubplane` process.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    net::SocketAddr,
+    path::PathBuf,
+    process::{Child, Command, Output, Stdio},
+    time::{Duration, Instant},
+};
+
+/// A directory that is new for each call.
+pub(crate) fn directory(name: &str) -> PathBuf {
+    let path = std::env::temp_dir().join(format!("hubplane-e2e-{name}-{}", unique()));
+    fs::create_dir_all(&path).unwrap();
+    path
+}
+
+/// Eight letters and digits, new for each call.
+pub(crate) fn unique() -> String {
+    format!("{:08x}", getrandom::u32().unwrap())
+}
+
+pub(crate) fn hubplane() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hubplane"));
+    command.stdin(Stdio::null());
+    command
+}
+
+/// Runs a command to its end.
+pub(crate) fn output(arguments: &[&str]) -> Output {
+    hubplane().args(arguments).output().unwrap()
+}
+
+/// A running `hubplane serve`, killed when dropped.
+#[derive(Debug)]
+pub(crate) struct Hub {
+    process: Child,
+    pub(crate) address: SocketAddr,
+    log: PathBuf,
+}
+
+impl Hub {
+    pub(crate) fn memory() -> Self {
+        Self::start(&["--backplane", "memory:"])
+    }
+
+    /// With a configuration file of this text.
+    pub(crate) fn configured(text: &str) -> Self {
+        let file = directory("config").join("hubplane.toml");
+        fs::write(&file, text).unwrap();
+        Self::start(&["--config", file.to_str().unwrap()])
+    }
+
+    pub(crate) fn start(arguments: &[&str]) -> Self {
+        let mut command = hubplane();
+        command
+            .args(["serve", "--listen", "127.0.0.1:0"])
+            .args(arguments);
+        Self::spawn(command, "listening on http://")
+    }
+
+    /// Starts a command and reads where it listens from its first line.
+    pub(crate) fn spawn(mut command: Command, says: &str) -> Self {
+        let log = directory("log").join("stderr");
+        let mut process = command
+            .stdout(Stdio::piped())
+            .stderr(fs::File::create(&log).unwrap())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(process.stdout.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        let Some(address) = line.trim().strip_prefix(says) else {
+            process.wait().unwrap();
+            panic!("it did not start: {}", fs::read_to_string(log).unwrap());
+        };
+        Self {
+            process,
+            address: address.parse().unwrap(),
+            log,
+        }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap()
+    }
+
+    pub(crate) fn kill(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+
+    /// Sends SIGTERM and waits for the exit code.
+    pub(crate) fn terminate(&mut self) -> Option<i32> {
+        let pid = self.process.id().to_string();
+        assert!(
+            Command::new("kill")
+                .args(["-TERM", &pid])
+                .status()
+                .unwrap()
+                .success()
+        );
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_secs(15) {
+            if let Some(status) = self.process.try_wait().unwrap() {
+                return status.code();
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        panic!("it does not end on SIGTERM");
+    }
+
+    /// User and system time so far.
+    pub(crate) fn cpu(&self) -> Duration {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
+        let fields: Vec<_> = stat
+            .rsplit(')')
+            .next()
+            .unwrap()
+            .split_whitespace()
+            .collect();
+        let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
+        Duration::from_millis(ticks * 10)
+    }
+
+    /// Resident memory in bytes.
+    pub(crate) fn resident(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let row = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .unwrap();
+        row.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+    }
+}
+
+impl Drop for Hub {
+    fn drop(&mut self) {
+        _ = self.process.kill();
+        _ = self.process.wait();
+    }
+}
