@@ -1,7 +1,7 @@
 //! Several hubs on a real broker, behind a real nginx with the settings of `compose/nginx.conf`.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fs,
     io::Write,
     net::{SocketAddr, TcpListener},
@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use tokio::{
     net::TcpStream,
     sync::watch,
-    time::{Instant, sleep},
+    time::{Instant, sleep, timeout},
 };
 
 use crate::{
@@ -266,8 +266,8 @@ async fn client(
     let mut channels = channels_of(number).to_vec();
     channels.dedup();
     let expected = channels.len() * MESSAGES / CHANNELS;
-    let (mut got, mut moved, mut last) = (0, false, 0);
-    while last < channels.len() {
+    let (mut got, mut moved, mut last) = (0, false, HashSet::new());
+    while last.len() < channels.len() {
         let json = match socket.come_within(Duration::from_secs(60)).await {
             Came::Json(json) => json,
             Came::Closed(frame) => {
@@ -288,7 +288,8 @@ async fn client(
         );
         if publisher as usize == PUBLISHERS {
             assert_eq!(got, expected, "everything came before the last word, once");
-            last += 1;
+            let first = last.insert(json["channel"].as_str().unwrap().to_owned());
+            assert!(first, "the last word comes once");
             continue;
         }
         got += 1;
@@ -343,8 +344,12 @@ async fn round(address: &str, space: &str, count: usize, straight: Option<Straig
         died.send_replace(true);
         hubs[0].kill();
         survivor = hubs[1].address;
-        // Those that it held come back elsewhere; there is a third of them or so.
-        sleep(Duration::from_secs(4)).await;
+        // Those that it held, a third or so, come back elsewhere: none has come for a while.
+        connected.wait_for(|count| *count > CLIENTS).await.unwrap();
+        while timeout(Duration::from_secs(2), connected.changed())
+            .await
+            .is_ok()
+        {}
     }
     for channel in 0..CHANNELS {
         let body = json!({ "channel": format!("c.{channel}"), "data": data(PUBLISHERS, channel) });

@@ -6,7 +6,7 @@ use serde_json::Value;
 use tokio::time::sleep;
 
 use crate::{
-    client::Client,
+    client::{Client, http, publish},
     hub::{Hub, directory, hubplane, output},
 };
 
@@ -117,18 +117,29 @@ async fn sigterm_ends_in_good_order() {
     assert_eq!(ending.await.unwrap(), Some(0));
 }
 
-#[test]
-fn the_environment_and_the_file_set_what_the_line_does_not() {
+#[tokio::test]
+async fn the_environment_and_the_file_set_what_the_line_does_not() {
     let mut command = hubplane();
     command
         .arg("serve")
         .env("HUBPLANE_LISTEN", "127.0.0.1:0")
         .env("HUBPLANE_NODE", "by-environment");
     let hub = Hub::spawn(command, "listening on http://");
-    drop(hub);
-    drop(Hub::configured(
-        "node = \"by-file\"\n[limits]\nmessage_bytes = 1000\n",
-    ));
+    assert!(
+        http(hub.address, "GET /v1/backplane", "")
+            .await
+            .1
+            .contains("\"by-environment\"")
+    );
+    let hub = Hub::configured("node = \"by-file\"\n[limits]\nmessage_bytes = 1000\n");
+    assert!(
+        http(hub.address, "GET /v1/backplane", "")
+            .await
+            .1
+            .contains("\"by-file\"")
+    );
+    let body = format!("{{\"channel\":\"a\",\"data\":\"{}\"}}", "x".repeat(1_000));
+    assert_eq!(publish(hub.address, "", &body).await.0, 413);
     let file = directory("config").join("bad.toml");
     fs::write(&file, "[limits]\nno_such_limit = 1\n").unwrap();
     let said = refused(&["serve", "--config", file.to_str().unwrap()]);
@@ -136,8 +147,8 @@ fn the_environment_and_the_file_set_what_the_line_does_not() {
 }
 
 /// A secret in every place where one can be: it must not come out anywhere.
-#[test]
-fn planted_secrets_are_never_printed() {
+#[tokio::test]
+async fn planted_secrets_are_never_printed() {
     const SECRET: &str = "canary-7b1f9d";
     let file = directory("secret").join("key");
     fs::write(&file, SECRET).unwrap();
@@ -152,6 +163,8 @@ fn planted_secrets_are_never_printed() {
         format!("amqps://u:{SECRET}@127.0.0.1:1/%2f?x=1"),
         format!("memory:?password={SECRET}"),
         format!("redis://u:{SECRET}@h:port"),
+        "redis://u@127.0.0.1:1?password=env:HUBPLANE_TEST_SECRET".to_owned(),
+        format!("amqp://u@127.0.0.1:1?password=file:{}", file.display()),
     ] {
         let output = hubplane()
             .args([
@@ -170,13 +183,31 @@ fn planted_secrets_are_never_printed() {
         let all = [output.stdout, output.stderr].concat();
         let all = String::from_utf8_lossy(&all);
         assert!(!all.contains(SECRET), "{all}");
+        assert!(
+            !all.contains("not in this build"),
+            "{all}: test with --features full"
+        );
     }
-    let output = output(&[
+    let short = output(&[
         "serve",
         "--listen",
         "127.0.0.1:0",
         "--key-file",
         file.to_str().unwrap(),
     ]);
-    assert!(!String::from_utf8_lossy(&output.stderr).contains(SECRET));
+    assert!(!String::from_utf8_lossy(&short.stderr).contains(SECRET));
+
+    // One that runs: what it answers and logs, with the key and without.
+    fs::write(&file, SECRET.repeat(4)).unwrap();
+    let hub = Hub::start(&["--log", "trace", "--key-file", file.to_str().unwrap()]);
+    let key = format!("authorization: Bearer {}\r\n", SECRET.repeat(4));
+    let mut all = publish(hub.address, &key, "{\"channel\":\"a\",\"data\":1}")
+        .await
+        .1
+        .to_string();
+    for path in ["/v1/backplane", "/metrics", "/ready", "/live", "/nothing"] {
+        all += &http(hub.address, &format!("GET {path}"), "").await.1;
+    }
+    all += &hub.log();
+    assert!(!all.contains(SECRET), "{all}");
 }

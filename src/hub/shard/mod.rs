@@ -262,3 +262,6 @@ impl State {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,209 @@
+use std::{
+    cell::{Cell, RefCell},
+    io,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use hubplane_backplane::{Driver, Outgoing};
+use tokio::{task::LocalSet, time::sleep};
+
+use super::*;
+use crate::{
+    config::Limits,
+    hub::{
+        Setup,
+        command::{Command, Ending, Push, Reply},
+        frame::{Encoding, Frame, Socket},
+    },
+};
+
+/// Notes what is written; takes nothing while it is full.
+#[derive(Clone, Debug, Default)]
+struct Wire(Rc<Noted>);
+
+#[derive(Debug, Default)]
+struct Noted {
+    bytes: RefCell<Vec<u8>>,
+    writes: Cell<usize>,
+    full: Cell<bool>,
+}
+
+impl Wire {
+    fn text(&self) -> String {
+        String::from_utf8(self.0.bytes.borrow().clone()).unwrap()
+    }
+}
+
+impl Socket for Wire {
+    fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+        if self.0.full.get() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        self.0.writes.set(self.0.writes.get() + 1);
+        self.0.bytes.borrow_mut().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn write_vectored(&self, slices: &[io::IoSlice<'_>]) -> io::Result<usize> {
+        self.write(
+            &slices
+                .iter()
+                .flat_map(|slice| slice.to_vec())
+                .collect::<Vec<_>>(),
+        )
+    }
+}
+
+/// Writes the data alone; panics on `boom` where it is told to.
+#[derive(Debug)]
+struct Plain {
+    slot: usize,
+    panics: bool,
+}
+
+static SOUND: Plain = Plain {
+    slot: 0,
+    panics: false,
+};
+static BROKEN: Plain = Plain {
+    slot: 1,
+    panics: true,
+};
+
+impl Encoding for Plain {
+    fn slot(&self) -> usize {
+        self.slot
+    }
+
+    fn reply(&self, reply: &Reply<'_>) -> Frame {
+        Bytes::from(format!(
+            "{}.",
+            if matches!(reply, Reply::Error { .. }) {
+                "error"
+            } else {
+                "ok"
+            }
+        ))
+    }
+
+    fn push(&self, push: &Push<'_>) -> Frame {
+        let Push::Message(publication) = push else {
+            return Bytes::from_static(b"gap.");
+        };
+        assert!(!(self.panics && publication.data == "boom"), "as tested");
+        Bytes::from([&publication.data[..], b"."].concat())
+    }
+
+    fn ping(&self) -> Frame {
+        Bytes::from_static(b"ping.")
+    }
+
+    fn ending(&self, ending: Ending) -> Frame {
+        Bytes::from(format!("{ending:?}."))
+    }
+}
+
+async fn shard(limits: Limits) -> (Arc<Hub>, Rc<Shard>) {
+    let opened = hubplane_memory::DRIVER
+        .open(&"memory:".parse().unwrap())
+        .await
+        .unwrap();
+    let setup = Setup {
+        node: "test".to_owned(),
+        driver: &hubplane_memory::DRIVER,
+        limits,
+        shards: 1,
+    };
+    let (hub, mut mailboxes) = Hub::start(opened, setup);
+    let mailbox = mailboxes.remove(0);
+    let shard = Shard::new(Arc::clone(&hub), &mailbox);
+    tokio::task::spawn_local(Rc::clone(&shard).run(mailbox));
+    (hub, shard)
+}
+
+fn listener(shard: &Shard, encoding: &'static dyn Encoding) -> (Key, Wire) {
+    let wire = Wire::default();
+    let key = shard.open(Admission {
+        socket: Box::new(wire.clone()),
+        encoding,
+        may_publish: false,
+    });
+    shard.command(
+        key,
+        Command::Subscribe {
+            reference: None,
+            channel: "c".into(),
+            since: None,
+        },
+    );
+    shard.flush_dirty();
+    (key, wire)
+}
+
+async fn publish(hub: &Hub, data: &[&'static str]) {
+    let messages = data.iter().map(|data| Outgoing::new("c", *data)).collect();
+    for answer in hub.publish(messages).await.unwrap() {
+        answer.unwrap();
+    }
+    sleep(Duration::from_millis(50)).await;
+}
+
+#[tokio::test]
+async fn what_comes_together_leaves_in_one_write() {
+    let test = async {
+        let (hub, shard) = shard(Limits::default()).await;
+        let (_, wire) = listener(&shard, &SOUND);
+        let before = wire.0.writes.get();
+        publish(&hub, &["1", "2", "3", "4", "5", "6", "7", "8", "9", "10"]).await;
+        assert_eq!(wire.text(), "ok.1.2.3.4.5.6.7.8.9.10.");
+        assert_eq!(wire.0.writes.get() - before, 1);
+    };
+    LocalSet::new().run_until(test).await;
+}
+
+#[tokio::test]
+async fn a_panic_costs_its_message_and_nothing_else() {
+    let test = async {
+        let (hub, shard) = shard(Limits::default()).await;
+        let (_, sound) = listener(&shard, &SOUND);
+        let (_, broken) = listener(&shard, &BROKEN);
+        publish(&hub, &["boom"]).await;
+        assert_eq!(hub.counts().panics.load(Relaxed), 1);
+        publish(&hub, &["after"]).await;
+        assert!(
+            sound.text().ends_with("after.") && broken.text() == "ok.after.",
+            "{}",
+            broken.text()
+        );
+    };
+    LocalSet::new().run_until(test).await;
+}
+
+#[tokio::test]
+async fn who_takes_nothing_is_cut_off_and_the_other_goes_on() {
+    let test = async {
+        let (hub, shard) = shard(Limits {
+            outbox_frames: 4,
+            ..Limits::default()
+        })
+        .await;
+        let (key, slow) = listener(&shard, &SOUND);
+        let (_, other) = listener(&shard, &SOUND);
+        slow.0.full.set(true);
+        for _ in 0..10 {
+            publish(&hub, &["x"]).await;
+        }
+        assert_eq!(hub.counts().slow.load(Relaxed), 1);
+        assert_eq!(other.text(), format!("ok.{}", "x.".repeat(10)));
+        slow.0.full.set(false);
+        shard.flush(key);
+        assert_eq!(
+            slow.text(),
+            "ok.Slow.",
+            "what was not written is dropped; the last word says why"
+        );
+    };
+    LocalSet::new().run_until(test).await;
+}
