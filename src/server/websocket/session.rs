@@ -118,6 +118,8 @@ pub(in crate::server) async fn serve(
     if !early.is_empty() {
         reading.take(&mut early.to_vec());
     }
+    // Even an empty one holds the whole buffer that HTTP was read into.
+    drop(early);
     reading.shard.flush_dirty();
     poll_fn(|cx| reading.poll(cx, &buffer)).await;
 }
