@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, de};
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
-    /// Sockets and HTTP connections at once; more are answered 503.
+    /// WebSockets and HTTP connections at once; more are closed at once.
     pub connections: usize,
     /// A client's message, and one publication's data.
     pub message_bytes: usize,

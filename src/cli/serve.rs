@@ -39,7 +39,7 @@ pub(super) struct Serve {
     /// Listen beyond loopback without a key: whoever reaches the port may publish
     #[arg(long, env = "HUBPLANE_INSECURE")]
     insecure: bool,
-    /// An origin whose pages may connect, such as https://app.example; * for all [default: the hub's own host]
+    /// An origin whose pages may connect, such as `https://app.example`; * for all [default: the hub's own host]
     #[arg(
         long = "origin",
         env = "HUBPLANE_ORIGIN",

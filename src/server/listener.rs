@@ -81,7 +81,7 @@ async fn accept(listener: TcpListener, shards: Shards) {
                 continue;
             }
         };
-        if shards.hub().session_count() >= most {
+        if shards.connections() >= most {
             // Closed at once: the load balancer tries another instance.
             tracing::warn!(most, "the limit of connections is reached");
             continue;
@@ -89,7 +89,7 @@ async fn accept(listener: TcpListener, shards: Shards) {
         _ = stream.set_nodelay(true);
         let given = stream
             .into_std()
-            .and_then(|stream| shards.give(Newcomer::Connection(stream)));
+            .and_then(|stream| shards.give(Newcomer::Connection(stream, shards.counted())));
         if let Err(error) = given {
             tracing::warn!(%error, "no shard takes a new connection");
         }

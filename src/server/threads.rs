@@ -1,6 +1,16 @@
 //! The shards' threads: each serves the HTTP of its connections and owns the sessions that come of them.
 
-use std::{cell::RefCell, io, net, rc::Rc, sync::Arc, thread, time::Duration};
+use std::{
+    cell::RefCell,
+    io, net,
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    thread,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use hyper::server::conn::http1;
@@ -35,13 +45,23 @@ const HEAD_BYTES: usize = 16 * 1024;
 #[derive(Debug)]
 pub(super) enum Newcomer {
     /// Speaks HTTP.
-    Connection(net::TcpStream),
+    Connection(net::TcpStream, Counted),
     /// Is a WebSocket.
     Upgraded {
         stream: Stream,
         early: Bytes,
         hello: Hello,
     },
+}
+
+/// One connection that speaks HTTP, counted for as long as it does.
+#[derive(Debug)]
+pub(super) struct Counted(Arc<AtomicI64>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// A stream, of this thread's runtime or of another's.
@@ -58,6 +78,8 @@ pub(super) enum Stream {
 pub struct Shards {
     hub: Arc<Hub>,
     newcomers: Arc<[mpsc::Sender<Newcomer>]>,
+    /// Connections that speak HTTP.
+    http: Arc<AtomicI64>,
 }
 
 impl Shards {
@@ -86,12 +108,24 @@ impl Shards {
         Ok(Self {
             hub: Arc::clone(hub),
             newcomers: newcomers.into(),
+            http: Arc::default(),
         })
     }
 
     /// The hub that they are part of.
     pub const fn hub(&self) -> &Arc<Hub> {
         &self.hub
+    }
+
+    /// How many connections there are: WebSockets, and those that speak HTTP.
+    pub(super) fn connections(&self) -> i64 {
+        self.hub.session_count() + self.http.load(Ordering::Relaxed)
+    }
+
+    /// Counts a connection in.
+    pub(super) fn counted(&self) -> Counted {
+        self.http.fetch_add(1, Ordering::Relaxed);
+        Counted(Arc::clone(&self.http))
     }
 
     /// Gives a connection to the shard with the fewest sessions. Fails where all are stopped or too busy.
@@ -138,9 +172,13 @@ async fn run(context: Context, mailbox: Mailbox, mut newcomers: mpsc::Receiver<N
         };
         match newcomer {
             None => return,
-            Some(Newcomer::Connection(stream)) => {
+            Some(Newcomer::Connection(stream, counted)) => {
                 let service = TowerToHyperService::new(service.clone());
-                task::spawn_local(http(stream, service, header_timeout));
+                let serving = http(stream, service, header_timeout);
+                task::spawn_local(async move {
+                    serving.await;
+                    drop(counted);
+                });
             }
             Some(Newcomer::Upgraded {
                 stream,

@@ -38,7 +38,7 @@ async fn slow_and_silent_connections_are_closed() {
     let hub = Hub::configured("[limits]\nbody_timeout = \"6s\"\n");
     let body = "POST /v1/publish HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{";
     let mut all = Vec::new();
-    for _ in 0..100 {
+    for _ in 0..670 {
         for (what, text) in [
             ("a silent one", ""),
             ("half a head", "GET /ws HTTP/1.1\r\nhost:"),
@@ -56,6 +56,28 @@ async fn slow_and_silent_connections_are_closed() {
             .map(|(what, stream)| ends_within(stream, limit, what)),
     )
     .await;
+}
+
+#[tokio::test]
+async fn connections_are_bounded_and_come_free_again() {
+    let hub = Hub::configured("[limits]\nconnections = 3\nheader_timeout = \"1s\"\n");
+    let mut client = Client::connect(hub.address, "?channel=a", &[]).await;
+    assert_eq!(client.json().await["type"], "subscribed");
+    let _idle = [
+        TcpStream::connect(hub.address).await.unwrap(),
+        TcpStream::connect(hub.address).await.unwrap(),
+    ];
+    sleep(Duration::from_millis(200)).await;
+    assert!(
+        Client::attempt(hub.address, "", &[]).await.is_err(),
+        "the fourth is refused"
+    );
+    sleep(Duration::from_secs(2)).await;
+    assert!(
+        Client::attempt(hub.address, "", &[]).await.is_ok(),
+        "the idle ones are gone"
+    );
+    assert_eq!(client.ask(r#"{"type":"ping"}"#).await["type"], "pong");
 }
 
 #[tokio::test]
