@@ -1,7 +1,7 @@
 //! One instance's hub: what arrives from the backplane reaches the sessions that wait for it.
 //!
-//! Data flows one way: backplane → [`pump`] → [`shard`] → outbox → socket; and what clients publish goes through
-//! [`publisher`] to the backplane, from where it comes back like everybody else's. Nothing here knows a client
+//! Data flows one way: backplane → `pump` → `shard` → outbox → socket; and what clients publish goes through
+//! `publisher` to the backplane, from where it comes back like everybody else's. Nothing here knows a client
 //! format, an HTTP library or a broker.
 
 pub mod channel;
