@@ -1,9 +1,9 @@
 use std::time::Duration;
 
 use hubplane_backplane::{Address, Result, Secret};
-use rdkafka::ClientConfig;
+use rdkafka::{ClientConfig, config::RDKafkaLogLevel};
 
-use crate::NAME;
+use crate::{NAME, identity};
 
 /// The longest that a batch may be collected.
 const MOST_LINGER: Duration = Duration::from_millis(1);
@@ -13,13 +13,19 @@ pub(crate) const MESSAGE_TIMEOUT: Duration = Duration::from_millis(4_500);
 /// Settings that the promises of this backend rest on, and those that have keys of their own.
 const OURS: &[&str] = &[
     "acks",
+    "allow.auto.create.topics",
+    "auto.commit.enable",
     "auto.offset.reset",
     "bootstrap.servers",
+    "delivery.timeout.ms",
     "enable.auto.commit",
+    "enable.auto.offset.store",
     "enable.idempotence",
+    "enable.partition.eof",
     "group.id",
-    "isolation.level",
     "linger.ms",
+    "log.queue",
+    "log_level",
     "message.timeout.ms",
     "metadata.broker.list",
     "partitioner",
@@ -46,8 +52,10 @@ pub(crate) struct Config {
     pub(crate) replication: Option<i32>,
     pub(crate) retention: Option<Duration>,
     linger: Duration,
-    /// Settings of every client: security, and what is passed through.
-    client: Vec<(String, String)>,
+    /// How every client proves who it is, and whom it trusts.
+    security: Vec<(String, String)>,
+    /// `kafka.*`, without that.
+    passed: Vec<(String, String)>,
 }
 
 /// Without the settings that may be secret.
@@ -97,15 +105,16 @@ impl Config {
         if !tls && files.iter().any(|(_, file)| file.is_some()) {
             return wrong("ca, cert and key are of use with tls=true only".to_owned());
         }
-        let mut client = security(address, sasl, tls, password.as_ref(), files)?;
-        for (name, value) in &passed {
-            if OURS.contains(name) {
-                return wrong(format!(
-                    "kafka.{name} can't be set: hubplane's promises rest on it, or it has a key"
-                ));
-            }
-            client.push(((*name).to_owned(), value.clone()));
+        let security = security(address, sasl, tls, password.as_ref(), files)?;
+        if let Some((name, _)) = passed.iter().find(|(name, _)| OURS.contains(name)) {
+            return wrong(format!(
+                "kafka.{name} can't be set: hubplane's promises rest on it, or it has a key"
+            ));
         }
+        let passed = passed
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect();
         settings.finish()?;
         let brokers: Vec<_> = address
             .hosts()
@@ -121,64 +130,90 @@ impl Config {
             replication,
             retention,
             linger,
-            client,
+            security,
+            passed,
         })
     }
 
-    /// What all clients have in common.
+    /// For asking, and the ground of the other two.
     pub(crate) fn client(&self) -> ClientConfig {
-        let mut config = ClientConfig::new();
-        config
-            .set("bootstrap.servers", &self.brokers)
-            .set("client.id", "hubplane")
-            .set("socket.keepalive.enable", "true")
-            .set("socket.nagle.disable", "true")
-            .set("socket.connection.setup.timeout.ms", "3000")
-            .set("reconnect.backoff.ms", "50")
-            .set("reconnect.backoff.max.ms", "1000")
-            .set("topic.metadata.refresh.interval.ms", "10000")
-            .set("topic.metadata.propagation.max.ms", "5000");
-        for (name, value) in &self.client {
-            config.set(name, value);
-        }
-        config
+        self.with(&[])
     }
 
     pub(crate) fn producer(&self) -> ClientConfig {
-        let mut config = self.client();
-        config
-            .set("acks", "all")
-            .set("enable.idempotence", "true")
-            .set("linger.ms", self.linger.as_millis().to_string())
-            .set(
+        self.with(&[
+            ("acks", "all"),
+            ("enable.idempotence", "true"),
+            ("linger.ms", &self.linger.as_millis().to_string()),
+            (
                 "message.timeout.ms",
-                MESSAGE_TIMEOUT.as_millis().to_string(),
-            )
+                &MESSAGE_TIMEOUT.as_millis().to_string(),
+            ),
             // What a broker takes by default; the payload's limit is below it.
-            .set("message.max.bytes", "1048588")
-            .set("queue.buffering.max.messages", "200000")
-            .set("queue.buffering.max.kbytes", "65536");
-        config
+            ("message.max.bytes", "1048588"),
+            ("queue.buffering.max.messages", "200000"),
+            ("queue.buffering.max.kbytes", "65536"),
+        ])
     }
 
     /// For reading: no group is joined, but librdkafka's `assign` wants a name for one.
     pub(crate) fn consumer(&self) -> ClientConfig {
-        let mut config = self.client();
-        config
-            .set("group.id", "hubplane")
-            .set("enable.auto.commit", "false")
-            .set("enable.auto.offset.store", "false")
+        self.with(&[
+            ("group.id", "hubplane"),
+            ("enable.auto.commit", "false"),
+            ("enable.auto.offset.store", "false"),
             // Anything else would jump over a hole in silence.
-            .set("auto.offset.reset", "error")
-            .set("isolation.level", "read_uncommitted")
-            .set("fetch.min.bytes", "1")
-            .set("fetch.wait.max.ms", "500")
-            .set("fetch.queue.backoff.ms", "20")
-            .set("fetch.error.backoff.ms", "100")
-            .set("queued.min.messages", "10000")
-            .set("queued.max.messages.kbytes", "16384")
-            .set("max.poll.interval.ms", "86400000")
-            .set("allow.auto.create.topics", "false");
+            ("auto.offset.reset", "error"),
+            // Reaching the end shows that a consumer reads, also where nothing is published.
+            ("enable.partition.eof", "true"),
+            // A batch that is not what the broker was given is told, not delivered.
+            ("check.crcs", "true"),
+            ("isolation.level", "read_uncommitted"),
+            ("fetch.min.bytes", "1"),
+            ("fetch.wait.max.ms", "500"),
+            ("fetch.queue.backoff.ms", "20"),
+            ("fetch.error.backoff.ms", "100"),
+            ("queued.min.messages", "10000"),
+            ("queued.max.messages.kbytes", "16384"),
+            ("max.poll.interval.ms", "86400000"),
+            ("allow.auto.create.topics", "false"),
+        ])
+    }
+
+    /// For watching: a consumer that reads nothing, but whose debug log is read.
+    pub(crate) fn probe(&self) -> ClientConfig {
+        let mut config = self.consumer();
+        let debug = match config.get("debug") {
+            Some(more) => format!("{more},{}", identity::DEBUG),
+            None => identity::DEBUG.to_owned(),
+        };
+        config.set("debug", debug);
+        config.set_log_level(RDKafkaLogLevel::Debug);
+        config
+    }
+
+    /// What all clients have in common, what one needs, and above both what was passed through.
+    fn with(&self, own: &[(&str, &str)]) -> ClientConfig {
+        let common = [
+            ("bootstrap.servers", self.brokers.as_str()),
+            ("client.id", "hubplane"),
+            ("socket.keepalive.enable", "true"),
+            ("socket.nagle.disable", "true"),
+            ("socket.connection.setup.timeout.ms", "3000"),
+            // A line that swallows everything is found out by this, not after a minute.
+            ("socket.timeout.ms", "6000"),
+            ("reconnect.backoff.ms", "50"),
+            ("reconnect.backoff.max.ms", "1000"),
+            ("topic.metadata.refresh.interval.ms", "10000"),
+            ("topic.metadata.propagation.max.ms", "5000"),
+        ];
+        let mut config = ClientConfig::new();
+        for (name, value) in common.iter().chain(own) {
+            config.set(*name, *value);
+        }
+        for (name, value) in self.security.iter().chain(&self.passed) {
+            config.set(name, value);
+        }
         config
     }
 }
@@ -256,8 +291,11 @@ mod tests {
 
     #[test]
     fn the_rest_is_passed_through_and_secrets_are_not_shown() {
-        let text = "kafka://app:hunter2@a,b:1?sasl=scram-sha-256&kafka.client.rack=r1";
+        let text = "kafka://app:hunter2@a,b:1?sasl=scram-sha-256&kafka.client.rack=r1\
+                    &kafka.fetch.wait.max.ms=10&kafka.debug=cgrp";
         let config = Config::read(&text.parse().unwrap()).unwrap();
+        assert_eq!(config.consumer().get("fetch.wait.max.ms"), Some("10"));
+        assert_eq!(config.probe().get("debug"), Some("cgrp,topic"));
         assert_eq!(config.client().get("client.rack"), Some("r1"));
         assert_eq!(config.client().get("bootstrap.servers"), Some("a:9092,b:1"));
         assert!(!format!("{config:?}").contains("hunter2"));

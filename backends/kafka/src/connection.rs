@@ -1,163 +1,129 @@
 //! Opening an instance.
 
 use std::{
-    collections::BTreeMap,
     sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
-        mpsc::sync_channel,
+        Arc,
+        atomic::Ordering,
+        mpsc::{Receiver, sync_channel},
     },
-    thread,
-    time::Duration,
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
 };
 
 use hubplane_backplane::{Error, ErrorKind, Event, EventSender, Opened, Result, events};
-use rdkafka::{config::FromClientConfigAndContext, consumer::Consumer, error::KafkaError};
-use tokio::task::spawn_blocking;
+use rdkafka::{
+    Offset,
+    error::{KafkaError, RDKafkaErrorCode},
+};
+use tokio::{task::spawn_blocking, time::timeout};
 
 use crate::{
     NAME,
     config::Config,
-    consume,
-    context::{Context, Trouble},
+    consume::{self, Order},
     instance::Instance,
     publish::Publisher,
     record,
-    topic::{self, Probe},
-    watch,
+    shared::{Consumer, Offsets, Shared},
+    topic, watch,
 };
 
+/// The contract's time for opening, less a little.
+const OPEN: Duration = Duration::from_secs(14);
+/// For the end of each partition; a new topic's leaders are still being chosen.
+const ENDS: Duration = Duration::from_secs(4);
 /// Batches that may wait for the hub.
-const QUEUE: usize = 64;
+const QUEUE: usize = 32;
 /// Orders that may wait for the reading thread.
 const ORDERS: usize = 64;
-/// Whether a thread that waits for room may go on is looked at this often.
-const PAUSE: Duration = Duration::from_millis(2);
-
-/// What the threads of an instance share.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    pub(crate) config: Config,
-    pub(crate) trouble: Arc<Trouble>,
-    pub(crate) partitions: AtomicU32,
-    pub(crate) epoch: AtomicU64,
-    /// The next offset of each partition.
-    pub(crate) next: Mutex<BTreeMap<i32, i64>>,
-    pub(crate) down: AtomicBool,
-    pub(crate) closed: AtomicBool,
-    /// The reading thread waits for the hub.
-    pub(crate) held: AtomicBool,
-}
-
-impl Shared {
-    pub(crate) fn next(&self) -> BTreeMap<i32, i64> {
-        self.next
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
-    }
-
-    pub(crate) fn is_closed(&self) -> bool {
-        self.closed.load(Ordering::Relaxed)
-    }
-
-    /// Hands an event to the hub, waiting for room for as long as the instance is open. `false`: it is not.
-    pub(crate) fn send(&self, events: &EventSender, event: Event) -> bool {
-        let mut event = event;
-        while !self.is_closed() {
-            match events.try_send(event) {
-                Ok(()) => return true,
-                Err(tokio::sync::mpsc::error::TrySendError::Closed(_)) => return false,
-                Err(tokio::sync::mpsc::error::TrySendError::Full(back)) => event = back,
-            }
-            thread::sleep(PAUSE);
-        }
-        false
-    }
-}
-
-/// A consumer; a setting that librdkafka doesn't know is named in the error.
-pub(crate) fn consumer(config: &Config, trouble: &Arc<Trouble>) -> Result<Probe, KafkaError> {
-    Probe::from_config_and_context(&config.consumer(), Context(Arc::clone(trouble)))
-}
 
 pub(crate) async fn open(config: Config) -> Result<Opened> {
-    let opening = spawn_blocking(move || connect(config));
-    let joined = opening.await;
-    joined.map_err(|error| {
-        Error::new(ErrorKind::Unavailable, NAME, "opening failed").with_source(error)
-    })?
+    let late = format!("{} answers too slowly", config.brokers);
+    let opening = timeout(OPEN, spawn_blocking(move || connect(config))).await;
+    let unavailable = |message: &str| Error::new(ErrorKind::Unavailable, NAME, message);
+    match opening {
+        Ok(Ok(opened)) => opened,
+        Ok(Err(error)) => Err(unavailable("opening failed").with_source(error)),
+        Err(error) => Err(unavailable(&late).with_source(error)),
+    }
 }
 
 fn connect(config: Config) -> Result<Opened> {
-    let wrong = |error| topic::failed(ErrorKind::Config, "librdkafka refuses a setting", error);
-    let trouble = Arc::new(Trouble::default());
-    let probe = consumer(&config, &trouble).map_err(wrong)?;
-    let publisher = Publisher::new(&config, &trouble).map_err(wrong)?;
-    let partitions = topic::ready(&config, &probe, &trouble)?;
-    topic::check(&config)?;
-    let cluster = probe.client().fetch_cluster_id(Duration::from_secs(3));
-    let epoch = topic::epoch(cluster.as_deref(), &config.topic, partitions);
-    let (sender, events) = events(QUEUE + partitions as usize);
-    let mut next = BTreeMap::new();
-    for partition in 0..i32::try_from(partitions).unwrap_or(i32::MAX) {
-        let (_, end) = ends(&probe, &config.topic, partition)?;
-        next.insert(partition, end);
+    let shared = Shared::new(config);
+    let probe = shared.probe().map_err(refused)?;
+    let publisher = Publisher::new(shared.producer().map_err(refused)?);
+    let partitions = topic::ready(&shared.config, &probe, &shared.trouble)?;
+    topic::check(&shared.config)?;
+    let ends = ends(&shared, &probe, partitions)?;
+    let epoch = topic::epoch(&shared, &probe, partitions);
+    let (sender, events) = events(QUEUE + ends.len());
+    for (partition, end) in &ends {
         sender
-            .try_send(Event::Progress(record::position(epoch, partition, end)))
+            .try_send(Event::Progress(record::position(epoch, *partition, *end)))
             .expect("invariant: a new queue has room for every lane");
     }
-    let shared = Arc::new(Shared {
-        config,
-        trouble,
-        partitions: AtomicU32::new(partitions),
-        epoch: AtomicU64::new(epoch),
-        next: Mutex::new(next),
-        down: AtomicBool::new(false),
-        closed: AtomicBool::new(false),
-        held: AtomicBool::new(false),
-    });
-    shared.trouble.all_down.store(false, Ordering::Relaxed);
-    let live = consumer(&shared.config, &shared.trouble).map_err(wrong)?;
-    let (orders, inbox) = sync_channel(ORDERS);
-    let unavailable = |error| {
-        Error::new(ErrorKind::Unavailable, NAME, "no thread is to be had").with_source(error)
-    };
-    let reading = {
-        let (shared, sender) = (Arc::clone(&shared), sender.clone());
-        thread::Builder::new()
-            .name("kafka-read".to_owned())
-            .spawn(move || consume::run(&shared, live, &inbox, &sender))
-    };
-    let watching = {
-        let shared = Arc::clone(&shared);
-        thread::Builder::new()
-            .name("kafka-watch".to_owned())
-            .spawn(move || watch::run(&shared, probe, &orders, &sender))
-    };
-    let threads = vec![
-        reading.map_err(unavailable)?,
-        watching.map_err(unavailable)?,
-    ];
+    shared.partitions.store(partitions, Ordering::Relaxed);
+    shared.epoch.store(epoch, Ordering::Relaxed);
+    shared.places().next = ends;
+    shared.trouble.over();
+    let live = shared.consumer().map_err(refused)?;
+    let shared = Arc::new(shared);
+    let threads = threads(&shared, live, probe, &sender)?;
     Ok(Opened {
         backplane: Arc::new(Instance::new(shared, publisher, threads)),
         events,
     })
 }
 
-/// The first and the next offset of a partition; a partition whose leader is still being chosen is asked again.
-fn ends(probe: &Probe, topic: &str, partition: i32) -> Result<(i64, i64)> {
-    let mut tries = 0;
+fn threads(
+    shared: &Arc<Shared>,
+    live: Consumer,
+    probe: Consumer,
+    events: &EventSender,
+) -> Result<Vec<JoinHandle<()>>> {
+    let (orders, inbox): (_, Receiver<Order>) = sync_channel(ORDERS);
+    let unavailable = |error| {
+        Error::new(ErrorKind::Unavailable, NAME, "no thread is to be had").with_source(error)
+    };
+    let named = |name: &str| thread::Builder::new().name(name.to_owned());
+    let (own, sender) = (Arc::clone(shared), events.clone());
+    let reading = named("kafka-read").spawn(move || consume::run(&own, live, &inbox, &sender));
+    let (own, sender) = (Arc::clone(shared), events.clone());
+    let watching = named("kafka-watch").spawn(move || watch::run(&own, &probe, &orders, &sender));
+    Ok(vec![
+        reading.map_err(unavailable)?,
+        watching.map_err(unavailable)?,
+    ])
+}
+
+/// The next offset of each partition. Leaders that are still being chosen are waited for.
+fn ends(shared: &Shared, probe: &Consumer, partitions: u32) -> Result<Offsets> {
+    let all = 0..i32::try_from(partitions).unwrap_or(i32::MAX);
+    let until = Instant::now() + ENDS;
     loop {
-        match probe.fetch_watermarks(topic, partition, Duration::from_secs(1)) {
-            Ok(ends) => return Ok(ends),
-            Err(error) if tries >= 20 => {
-                let message =
-                    format!("the end of partition {partition} of {topic:?} can't be read");
-                return Err(topic::failed(ErrorKind::Unavailable, message, error));
-            }
-            Err(_) => tries += 1,
+        let left = until.saturating_duration_since(Instant::now());
+        let error =
+            match topic::offsets(probe, &shared.config.topic, all.clone(), Offset::End, left) {
+                Ok(ends) if ends.len() == partitions as usize => return Ok(ends),
+                Ok(_) => KafkaError::OffsetFetch(RDKafkaErrorCode::LeaderNotAvailable),
+                Err(error) => error,
+            };
+        if left.is_zero() {
+            let message = format!("the end of {:?} can't be read", shared.config.topic);
+            return Err(topic::failed(ErrorKind::Unavailable, message, error));
         }
-        thread::sleep(Duration::from_millis(100));
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// A setting that librdkafka doesn't take. Its value is not shown: it may be a secret under a misspelt name.
+fn refused(error: KafkaError) -> Error {
+    match error {
+        KafkaError::ClientConfig(_, reason, key, _) => Error::new(
+            ErrorKind::Config,
+            NAME,
+            format!("librdkafka refuses the setting kafka.{key}: {reason}"),
+        ),
+        error => topic::failed(ErrorKind::Config, "librdkafka refuses the settings", error),
     }
 }

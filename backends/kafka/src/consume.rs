@@ -1,8 +1,9 @@
 //! The reading thread: every record of every partition, in order, once.
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
+    mem,
     sync::{
-        Arc, PoisonError,
         atomic::Ordering,
         mpsc::{Receiver, TryRecvError},
     },
@@ -13,70 +14,74 @@ use std::{
 use hubplane_backplane::{Event, EventSender, GapCause, Publication, Scope};
 use rdkafka::{
     Offset, TopicPartitionList,
-    consumer::{BaseConsumer, Consumer},
-    error::RDKafkaErrorCode,
-    message::Message,
+    consumer::Consumer as _,
+    error::{KafkaError, RDKafkaErrorCode},
+    message::{BorrowedMessage, Message},
 };
 
 use crate::{
-    connection::{Shared, consumer},
-    context::Context,
-    record, topic,
+    identity, record,
+    shared::{Consumer, Offsets, Shared},
 };
 
-/// Records of one event.
+/// Records of one event, and their bytes: what waits for the hub is bounded by both.
 const BATCH: usize = 256;
+const BATCH_BYTES: usize = 1024 * 1024;
 const POLL: Duration = Duration::from_millis(100);
-/// Two findings of another log within this time are one.
-const SAME: Duration = Duration::from_secs(10);
 const PROGRESS: Duration = Duration::from_secs(1);
 
 /// What the watching thread has found out.
 #[derive(Debug)]
 pub(crate) enum Order {
-    /// The consumer is behind and does not move.
-    Assign,
+    /// Read on, after the broker was away, or since a partition is behind and does not move; the log's ends.
+    Assign(Offsets),
     /// It still does not move.
-    Recreate,
+    Recreate(Offsets),
     /// There are more partitions.
     Grow(u32),
-    /// The topic was deleted and is there again.
+    /// The topic was deleted and created again, with so many partitions.
     Replaced(u32),
+    /// The first and the next offset of each partition, to find a lost place again.
+    Found(BTreeMap<i32, (i64, i64)>),
 }
-
-type Live = BaseConsumer<Context>;
 
 struct Reader<'a> {
     shared: &'a Shared,
-    live: Live,
+    live: Consumer,
     events: &'a EventSender,
+    /// Where the log ended when the partitions were assigned.
+    ends: Offsets,
     /// Lanes that have moved since the last progress.
-    moved: std::collections::BTreeSet<i32>,
+    moved: BTreeSet<i32>,
     reported: Instant,
     strays: u64,
-    /// When this thread itself saw that the log is another one.
-    replaced: Option<Instant>,
 }
 
-pub(crate) fn run(
-    shared: &Arc<Shared>,
-    live: Live,
-    orders: &Receiver<Order>,
-    events: &EventSender,
-) {
+/// What one turn of reading brought.
+#[derive(Default)]
+struct Turn {
+    next: Offsets,
+    heard: BTreeSet<i32>,
+    empty: Offsets,
+    batch: Vec<Publication>,
+    bytes: usize,
+    undecodable: bool,
+}
+
+pub(crate) fn run(shared: &Shared, live: Consumer, orders: &Receiver<Order>, events: &EventSender) {
     let mut reader = Reader {
         shared,
         live,
         events,
-        moved: std::collections::BTreeSet::new(),
+        ends: Offsets::new(),
+        moved: BTreeSet::new(),
         reported: Instant::now(),
         strays: 0,
-        replaced: None,
     };
-    reader.assign();
+    reader.assign(Offsets::new());
     while !shared.is_closed() {
         match orders.try_recv() {
-            Ok(order) => reader.obey(&order),
+            Ok(order) => reader.obey(order),
             Err(TryRecvError::Disconnected) => return,
             Err(TryRecvError::Empty) => {}
         }
@@ -89,82 +94,82 @@ pub(crate) fn run(
 
 impl Reader<'_> {
     /// Reads on at this instance's own offsets.
-    fn assign(&self) {
+    fn assign(&mut self, ends: Offsets) {
+        self.ends = ends;
         let mut list = TopicPartitionList::new();
-        for (partition, next) in self.shared.next() {
-            list.add_partition_offset(&self.shared.config.topic, partition, Offset::Offset(next))
+        let mut places = self.shared.places();
+        places.heard.clear();
+        for (partition, next) in &places.next {
+            list.add_partition_offset(&self.shared.config.topic, *partition, Offset::Offset(*next))
                 .expect("invariant: an offset of 0 or more");
         }
+        drop(places);
         if let Err(error) = self.live.assign(&list) {
             tracing::error!(%error, "the partitions can't be assigned");
         }
     }
 
-    fn obey(&mut self, order: &Order) {
-        match *order {
-            Order::Assign => {
-                tracing::warn!("the consumer stays behind; assigning its partitions anew");
-                self.assign();
+    fn obey(&mut self, order: Order) {
+        match order {
+            Order::Assign(ends) => {
+                tracing::debug!("assigning the partitions anew");
+                self.assign(ends);
             }
-            Order::Recreate => {
-                tracing::warn!("the consumer still stays behind; making a new one");
-                match consumer(&self.shared.config, &self.shared.trouble) {
-                    Ok(live) => {
-                        let old = std::mem::replace(&mut self.live, live);
-                        // Ending a consumer can take a while.
-                        thread::spawn(move || drop(old));
-                        self.assign();
-                    }
-                    Err(error) => tracing::error!(%error, "no new consumer"),
-                }
+            Order::Recreate(ends) => {
+                tracing::warn!("the consumer stays behind; making a new one");
+                self.recreate();
+                self.assign(ends);
             }
-            Order::Grow(partitions) => {
+            Order::Grow(count) if count <= self.shared.partitions.load(Ordering::Relaxed) => {}
+            Order::Grow(count) => {
                 tracing::warn!(
-                    partitions,
+                    partitions = count,
                     "the topic has more partitions; channels move to other ones"
                 );
-                self.replace(partitions, false);
+                self.replace(count);
             }
-            // The offsets have told already.
-            Order::Replaced(_) if self.replaced.is_some_and(|at| at.elapsed() < SAME) => {}
-            Order::Replaced(partitions) => {
-                tracing::warn!(partitions, "the topic was created anew");
-                self.replace(partitions, true);
+            Order::Replaced(count) => {
+                tracing::warn!(partitions = count, "the topic was created anew");
+                let mut places = self.shared.places();
+                places.next.clear();
+                places.empty.clear();
+                drop(places);
+                // The old one's knowledge of the topic is worth nothing.
+                self.recreate();
+                self.replace(count);
             }
+            Order::Found(ranges) => self.find_again(&ranges),
         }
     }
 
-    /// Another log, or one that is cut differently: positions from before are worth nothing.
-    fn replace(&mut self, partitions: u32, from_start: bool) {
-        {
-            let mut next = self
-                .shared
-                .next
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            if from_start {
-                next.clear();
+    fn recreate(&mut self) {
+        match self.shared.consumer() {
+            Ok(live) => {
+                let old = mem::replace(&mut self.live, live);
+                // Ending a consumer can take a while.
+                thread::spawn(move || drop(old));
             }
-            for partition in 0..i32::try_from(partitions).unwrap_or(i32::MAX) {
-                next.entry(partition).or_insert(0);
-            }
+            Err(error) => tracing::error!(%error, "no new consumer"),
         }
-        self.shared.partitions.store(partitions, Ordering::Relaxed);
-        self.new_epoch(partitions, from_start);
-        self.gap(Scope::All, GapCause::LogReplaced);
-        self.assign();
     }
 
-    fn new_epoch(&self, partitions: u32, replaced: bool) {
-        let epoch = if replaced {
-            // Nothing that all instances know tells this log from the one before; each is on its own until a restart.
-            getrandom::u64()
-                .unwrap_or_else(|_| self.shared.epoch.load(Ordering::Relaxed).wrapping_add(1))
-        } else {
-            let cluster = self.live.client().fetch_cluster_id(Duration::from_secs(3));
-            topic::epoch(cluster.as_deref(), &self.shared.config.topic, partitions)
+    /// Another log, or one that is cut differently: positions from before are worth nothing. What is new of it is read
+    /// from its start.
+    fn replace(&mut self, count: u32) {
+        let mut places = self.shared.places();
+        for partition in 0..i32::try_from(count).unwrap_or(i32::MAX) {
+            places.next.entry(partition).or_insert(0);
+        }
+        drop(places);
+        let before = self.shared.epoch.load(Ordering::Relaxed);
+        let epoch = match self.shared.identity.id() {
+            Some(id) => identity::epoch(&id, count),
+            None => identity::rolled_back(before, -1, i64::from(count)),
         };
+        self.shared.partitions.store(count, Ordering::Relaxed);
         self.shared.epoch.store(epoch, Ordering::Relaxed);
+        self.gap(Scope::All, GapCause::LogReplaced);
+        self.assign(Offsets::new());
     }
 
     fn gap(&self, scope: Scope, cause: GapCause) {
@@ -174,46 +179,67 @@ impl Reader<'_> {
     /// Takes what is there. `false`: the instance is closed.
     fn read(&mut self) -> bool {
         let epoch = self.shared.epoch.load(Ordering::Relaxed);
-        let mut batch = Vec::new();
-        let mut next = self.shared.next();
-        let mut lost = false;
+        let mut turn = Turn {
+            next: self.shared.places().next.clone(),
+            ..Turn::default()
+        };
         let mut wait = POLL;
-        while batch.len() < BATCH {
+        while turn.batch.len() < BATCH && turn.bytes < BATCH_BYTES && !turn.undecodable {
             match self.live.poll(wait) {
                 None => break,
                 Some(Ok(record)) => {
-                    let place = next.entry(record.partition()).or_insert(0);
-                    // What was read already comes again after an assignment.
-                    if record.offset() >= *place {
-                        *place = record.offset() + 1;
-                        self.moved.insert(record.partition());
-                        match record::publication(&record, epoch) {
-                            Some(publication) => batch.push(publication),
-                            None => self.strays += 1,
-                        }
+                    self.strays += u64::from(!turn.take(&record, epoch, &mut self.moved));
+                }
+                Some(Err(KafkaError::PartitionEOF(partition))) => {
+                    turn.heard.insert(partition);
+                    if let Some(end) = self.ends.remove(&partition) {
+                        turn.empty.insert(partition, end);
                     }
                 }
-                Some(Err(error)) => {
-                    lost |= error.rdkafka_error_code() == Some(RDKafkaErrorCode::AutoOffsetReset);
-                    tracing::debug!(%error, "reading");
-                    break;
-                }
+                Some(Err(error)) => turn.undecodable = self.troubled(&error),
             }
             wait = Duration::ZERO;
         }
-        let moved = !batch.is_empty();
-        if moved && !self.hand_over(batch) {
+        let Turn {
+            next,
+            heard,
+            empty,
+            batch,
+            undecodable,
+            ..
+        } = turn;
+        if !batch.is_empty() && !self.hand_over(batch) {
             return false;
         }
-        *self
-            .shared
-            .next
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = next;
-        if lost {
-            self.find_again();
+        if undecodable {
+            self.gap(Scope::All, GapCause::Undecodable);
         }
+        let mut places = self.shared.places();
+        places.next = next;
+        places.heard.extend(heard);
+        places.empty.extend(empty);
         true
+    }
+
+    /// Whether records were there that can't be read: librdkafka passes over them.
+    fn troubled(&self, error: &KafkaError) -> bool {
+        let code = error.rdkafka_error_code();
+        if code == Some(RDKafkaErrorCode::AutoOffsetReset) {
+            self.shared.lost.store(true, Ordering::Relaxed);
+        }
+        let unreadable = matches!(
+            code,
+            Some(
+                RDKafkaErrorCode::BadMessage
+                    | RDKafkaErrorCode::BadCompression
+                    | RDKafkaErrorCode::InvalidMessage
+            )
+        );
+        match unreadable {
+            true => tracing::warn!(%error, "records can't be read"),
+            false => tracing::debug!(%error, "reading"),
+        }
+        unreadable
     }
 
     fn hand_over(&self, batch: Vec<Publication>) -> bool {
@@ -223,50 +249,44 @@ impl Reader<'_> {
         sent
     }
 
-    /// An offset is outside its partition's log: says so, and reads on where the log is.
-    fn find_again(&mut self) {
-        let mut replaced = false;
-        for (partition, place) in self.shared.next() {
-            let ends = self.live.fetch_watermarks(
-                &self.shared.config.topic,
-                partition,
-                Duration::from_secs(2),
-            );
-            let Ok((start, end)) = ends else { continue };
-            let to = if place < start {
-                tracing::warn!(
-                    partition,
-                    place,
-                    start,
-                    "the log no longer reaches back to what was read last"
-                );
-                self.gap(Scope::Lane(partition.unsigned_abs()), GapCause::Trimmed);
+    /// A place was outside its partition's log: says so, and reads on where the log is.
+    fn find_again(&mut self, ranges: &BTreeMap<i32, (i64, i64)>) {
+        let mut places = self.shared.places().next.clone();
+        let before = self.shared.epoch.load(Ordering::Relaxed);
+        let mut epoch = before;
+        let mut trimmed = Vec::new();
+        for (partition, place) in &mut places {
+            let Some(&(start, end)) = ranges.get(partition) else {
+                continue;
+            };
+            let to = if *place < start {
+                trimmed.push(partition.unsigned_abs());
                 start
-            } else if place > end {
-                tracing::warn!(
-                    partition,
-                    place,
-                    end,
-                    "the log is shorter than what was read"
-                );
-                if !replaced {
-                    self.new_epoch(self.shared.partitions.load(Ordering::Relaxed), true);
-                    replaced = true;
-                    self.replaced = Some(Instant::now());
-                }
-                self.gap(Scope::Lane(partition.unsigned_abs()), GapCause::LogReplaced);
-                start
+            } else if *place > end {
+                epoch = identity::rolled_back(epoch, *partition, *place);
+                end
             } else {
                 continue;
             };
-            self.shared
-                .next
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .insert(partition, to);
-            self.moved.insert(partition);
+            tracing::warn!(partition, place, start, end, "the place is not in the log");
+            *place = to;
+            self.moved.insert(*partition);
         }
-        self.assign();
+        self.shared.places().next = places;
+        self.shared.epoch.store(epoch, Ordering::Relaxed);
+        if epoch != before {
+            // The epoch is that of all lanes.
+            self.gap(Scope::All, GapCause::LogReplaced);
+        }
+        for lane in trimmed {
+            self.gap(Scope::Lane(lane), GapCause::Trimmed);
+        }
+        self.assign(
+            ranges
+                .iter()
+                .map(|(part, (_, end))| (*part, *end))
+                .collect(),
+        );
     }
 
     fn progress(&mut self) {
@@ -275,16 +295,16 @@ impl Reader<'_> {
         }
         self.reported = Instant::now();
         if self.strays > 0 {
-            let count = std::mem::take(&mut self.strays);
+            let count = mem::take(&mut self.strays);
             tracing::warn!(
                 count,
                 "records without a key that is a channel's name were passed over"
             );
         }
         let epoch = self.shared.epoch.load(Ordering::Relaxed);
-        let next = self.shared.next();
-        for partition in std::mem::take(&mut self.moved) {
-            let Some(place) = next.get(&partition) else {
+        let places = self.shared.places();
+        for partition in mem::take(&mut self.moved) {
+            let Some(place) = places.next.get(&partition) else {
                 continue;
             };
             // Where the hub is behind, the publications themselves tell.
@@ -292,5 +312,30 @@ impl Reader<'_> {
                 .events
                 .try_send(Event::Progress(record::position(epoch, partition, *place)));
         }
+    }
+}
+
+impl Turn {
+    /// `false`: the record is for nobody.
+    fn take(
+        &mut self,
+        record: &BorrowedMessage<'_>,
+        epoch: u64,
+        moved: &mut BTreeSet<i32>,
+    ) -> bool {
+        let place = self.next.entry(record.partition()).or_insert(0);
+        self.heard.insert(record.partition());
+        // What was read already comes again after an assignment.
+        if record.offset() < *place {
+            return true;
+        }
+        *place = record.offset() + 1;
+        moved.insert(record.partition());
+        let Some(publication) = record::publication(record, epoch) else {
+            return false;
+        };
+        self.bytes += publication.data.len();
+        self.batch.push(publication);
+        true
     }
 }

@@ -12,6 +12,8 @@ use rdkafka::{
     error::{KafkaError, RDKafkaErrorCode},
 };
 
+use crate::identity::Identity;
+
 /// What has gone wrong with the connections of this instance.
 #[derive(Debug, Default)]
 pub(crate) struct Trouble {
@@ -29,6 +31,12 @@ impl Trouble {
             .clone()
     }
 
+    /// The broker answers again.
+    pub(crate) fn over(&self) {
+        self.all_down.store(false, Ordering::Relaxed);
+        *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
     fn refuse(&self, reason: &str) {
         *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.to_owned());
     }
@@ -36,17 +44,28 @@ impl Trouble {
 
 /// One client's callbacks.
 #[derive(Clone, Debug)]
-pub(crate) struct Context(pub(crate) Arc<Trouble>);
+pub(crate) struct Context {
+    pub(crate) trouble: Arc<Trouble>,
+    /// For the client whose debug log tells the topic's id.
+    pub(crate) identity: Option<Arc<Identity>>,
+}
 
 impl ConsumerContext for Context {}
 
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        match level {
-            RDKafkaLogLevel::Emerg
-            | RDKafkaLogLevel::Alert
-            | RDKafkaLogLevel::Critical
-            | RDKafkaLogLevel::Error => tracing::warn!(facility, "librdkafka: {message}"),
+        match (level, &self.identity) {
+            (RDKafkaLogLevel::Debug, Some(identity)) => {
+                identity.read(message);
+                tracing::trace!(facility, "librdkafka: {message}");
+            }
+            (
+                RDKafkaLogLevel::Emerg
+                | RDKafkaLogLevel::Alert
+                | RDKafkaLogLevel::Critical
+                | RDKafkaLogLevel::Error,
+                _,
+            ) => tracing::warn!(facility, "librdkafka: {message}"),
             _ => tracing::debug!(facility, "librdkafka: {message}"),
         }
     }
@@ -54,14 +73,14 @@ impl ClientContext for Context {
     fn error(&self, error: KafkaError, reason: &str) {
         match error.rdkafka_error_code() {
             Some(RDKafkaErrorCode::AllBrokersDown) => {
-                self.0.all_down.store(true, Ordering::Relaxed)
+                self.trouble.all_down.store(true, Ordering::Relaxed);
             }
             Some(
                 RDKafkaErrorCode::Authentication
                 | RDKafkaErrorCode::SSL
                 | RDKafkaErrorCode::SaslAuthenticationFailed
                 | RDKafkaErrorCode::UnsupportedSASLMechanism,
-            ) => self.0.refuse(reason),
+            ) => self.trouble.refuse(reason),
             _ => {}
         }
         tracing::debug!(%error, reason, "kafka");

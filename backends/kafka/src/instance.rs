@@ -12,7 +12,7 @@ use hubplane_backplane::{
 };
 use tokio::{task::spawn_blocking, time::timeout};
 
-use crate::{CAPABILITIES, NAME, connection::Shared, partition, publish::Publisher};
+use crate::{CAPABILITIES, NAME, partition, publish::Publisher, shared::Shared};
 
 /// How long the threads' end is waited for.
 const CLOSE: Duration = Duration::from_secs(4);
@@ -115,6 +115,7 @@ impl Backplane for Instance {
     }
 }
 
-fn closed() -> Error {
+/// The answer to calls after `close`.
+pub(crate) fn closed() -> Error {
     Error::new(ErrorKind::Closed, NAME, "this instance was closed")
 }

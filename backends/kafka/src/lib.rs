@@ -15,7 +15,7 @@
 //! | `password` | – | instead of the one behind the user: `env:NAME` or `file:PATH` |
 //! | `tls` | `false` | encrypt, and check the broker's certificate and name |
 //! | `ca`, `cert`, `key` | the system's roots, – | PEM files: what to trust, and a client certificate |
-//! | `kafka.*` | – | any other librdkafka setting, passed through; those that would break a promise below are refused |
+//! | `kafka.*` | – | any other librdkafka setting, passed through and above the defaults here, such as `kafka.isolation.level=read_committed`; those that would break a promise below are refused |
 //!
 //! # Delivery
 //! At least once, in order, also across restarts of the broker; repetitions by offset are dropped here. A publish is
@@ -28,15 +28,21 @@
 //! does (`murmur2`), so that outside producers who set the key agree.
 //!
 //! # History
-//! Publications have positions (partition and offset), kept as long as the topic's retention; reading back is not
-//! offered yet. The epoch is made of the cluster's id, the topic and its number of partitions.
+//! Publications have positions (partition, and the offset after the record), kept as long as the topic's retention;
+//! reading back is not offered yet. The epoch is made of the topic's id and its number of partitions, so it is the same
+//! on every instance, and another one for a topic that was deleted and created again. A broker without topic ids
+//! (before 2.8) leaves only the names of cluster and topic to make it of.
 //!
 //! # Reconnection
 //! By librdkafka, for ever. An instance reads on at its own last offset, so nothing inside the retention is missed. A
-//! second connection asks each second how far the log is: no answer is `Down`, and a consumer that stays behind is
-//! assigned anew, then made anew. What the log no longer holds is a `Gap`: `Trimmed` where its start has moved past
-//! this instance, `LogReplaced`, with a new epoch, where the log is shorter than what was read, was deleted and created
-//! again, or has got more partitions.
+//! second connection asks each second which log there is and how far it goes: no answer is `Down`; `Up` is said when
+//! every partition has shown a sign of life. A partition that stays behind is assigned anew, then the consumer made
+//! anew. What can't be read any more is a `Gap`: `Trimmed` where the log's start has moved past this instance,
+//! `Undecodable` where a batch is damaged, `LogReplaced`, with a new epoch, where the topic was created again (it is
+//! then read from its start), is shorter than what was read (it is read on from its end), or has got more partitions.
+//! A log that was rolled back and has grown past this instance's place again can't be told from a healthy one here.
+//! A topic that is deleted while an instance runs is `Down`; it is created again by whoever deleted it, not by the
+//! instance.
 //!
 //! # What it creates
 //! The topic, if it is missing and `create` allows it; it stays. No consumer group and no committed offsets.
@@ -45,10 +51,12 @@ mod config;
 mod connection;
 mod consume;
 mod context;
+mod identity;
 mod instance;
 mod partition;
 mod publish;
 mod record;
+mod shared;
 mod topic;
 mod watch;
 

@@ -3,34 +3,32 @@
 use std::{
     fmt,
     sync::{Arc, Mutex, PoisonError, atomic::Ordering},
+    thread,
     time::Duration,
 };
 
 use futures_util::future::join_all;
 use hubplane_backplane::{Error, ErrorKind, Outgoing, Receipt, Result};
 use rdkafka::{
-    config::FromClientConfigAndContext,
-    error::{KafkaError, RDKafkaErrorCode},
-    producer::{DeliveryFuture, FutureProducer, FutureRecord, Producer, PurgeConfig},
+    error::RDKafkaErrorCode,
+    producer::{DeliveryFuture, FutureRecord, Producer as _, PurgeConfig},
 };
 use tokio::time::timeout;
 
 use crate::{
     CAPABILITIES, NAME,
-    config::{Config, MESSAGE_TIMEOUT},
-    connection::Shared,
-    context::{Context, Trouble},
+    config::MESSAGE_TIMEOUT,
+    instance::closed,
     partition, record,
+    shared::{Producer, Shared},
 };
 
 /// librdkafka answers for a record at its timeout, not exactly then.
 const GRACE: Duration = Duration::from_millis(400);
 
-type Client = FutureProducer<Context>;
-
-/// The producer; a new one takes its place when librdkafka calls it broken.
+/// The producer; a new one takes its place when librdkafka calls it broken. `None` once it is closed.
 pub(crate) struct Publisher {
-    client: Mutex<Client>,
+    client: Mutex<Option<Arc<Producer>>>,
 }
 
 impl fmt::Debug for Publisher {
@@ -39,15 +37,11 @@ impl fmt::Debug for Publisher {
     }
 }
 
-fn client(config: &Config, trouble: &Arc<Trouble>) -> Result<Client, KafkaError> {
-    Client::from_config_and_context(&config.producer(), Context(Arc::clone(trouble)))
-}
-
 impl Publisher {
-    pub(crate) fn new(config: &Config, trouble: &Arc<Trouble>) -> Result<Self, KafkaError> {
-        Ok(Self {
-            client: Mutex::new(client(config, trouble)?),
-        })
+    pub(crate) fn new(client: Producer) -> Self {
+        Self {
+            client: Mutex::new(Some(Arc::new(client))),
+        }
     }
 
     pub(crate) async fn publish(
@@ -62,12 +56,7 @@ impl Publisher {
                 .collect();
         }
         let epoch = shared.epoch.load(Ordering::Relaxed);
-        let client = self.client(shared);
-        let partitions = shared.partitions.load(Ordering::Relaxed);
-        let sent: Vec<_> = batch
-            .iter()
-            .map(|outgoing| send(&client, shared, outgoing, partitions))
-            .collect();
+        let sent = self.hand_over(shared, batch);
         join_all(
             sent.into_iter()
                 .map(|sent| async move { answered(sent?, epoch).await }),
@@ -75,27 +64,66 @@ impl Publisher {
         .await
     }
 
-    /// Gives up what waits; the answers are then `Unknown`.
-    pub(crate) fn close(&self) {
-        self.locked()
-            .purge(PurgeConfig::default().queue().inflight());
+    /// The producer is held no longer than this takes, so that `close` can end it.
+    fn hand_over(&self, shared: &Shared, batch: &[Outgoing]) -> Vec<Result<DeliveryFuture>> {
+        let partitions = shared.partitions.load(Ordering::Relaxed);
+        match self.client(shared) {
+            Some(client) => batch
+                .iter()
+                .map(|outgoing| send(&client, shared, outgoing, partitions))
+                .collect(),
+            None => batch.iter().map(|_| Err(closed())).collect(),
+        }
     }
 
-    fn locked(&self) -> std::sync::MutexGuard<'_, Client> {
+    /// Gives up what waits: the answers are then `Unknown`. Blocks.
+    pub(crate) fn close(&self) {
+        let client = self.locked().take();
+        if let Some(client) = client {
+            end(client);
+        }
+    }
+
+    fn locked(&self) -> std::sync::MutexGuard<'_, Option<Arc<Producer>>> {
         self.client.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The producer, made anew after a fatal error, such as a sequence that the broker can't follow any more.
-    fn client(&self, shared: &Shared) -> Client {
+    fn client(&self, shared: &Shared) -> Option<Arc<Producer>> {
         let mut current = self.locked();
-        if let Some((code, reason)) = current.client().fatal_error() {
-            tracing::warn!(%code, reason, "the producer is broken; making a new one");
-            match client(&shared.config, &shared.trouble) {
-                Ok(new) => *current = new,
-                Err(error) => tracing::error!(%error, "no new producer"),
+        let (code, reason) = match current.as_ref()?.client().fatal_error() {
+            Some(fatal) => fatal,
+            None => return current.clone(),
+        };
+        tracing::warn!(%code, reason, "the producer is broken; making a new one");
+        match shared.producer() {
+            Ok(new) => {
+                let old = current.replace(Arc::new(new));
+                old.map(|old| thread::spawn(move || end(old)));
             }
+            Err(error) => tracing::error!(%error, "no new producer"),
         }
         current.clone()
+    }
+}
+
+impl Drop for Publisher {
+    fn drop(&mut self) {
+        let client = self.locked().take();
+        // Its end blocks, and this may be a thread of the runtime.
+        client.map(|client| thread::spawn(move || end(client)));
+    }
+}
+
+/// Ends a producer once nobody is handing it anything.
+fn end(mut client: Arc<Producer>) {
+    client.purge(PurgeConfig::default().queue().inflight());
+    loop {
+        client = match Arc::try_unwrap(client) {
+            Ok(last) => return drop(last),
+            Err(shared) => shared,
+        };
+        thread::sleep(Duration::from_millis(1));
     }
 }
 
@@ -125,7 +153,7 @@ fn away() -> Error {
 }
 
 fn send(
-    client: &Client,
+    client: &Producer,
     shared: &Shared,
     outgoing: &Outgoing,
     partitions: u32,

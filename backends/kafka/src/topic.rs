@@ -1,58 +1,99 @@
 //! Finding, checking and creating the topic. All of it blocks; it runs off the runtime.
 
-use std::{
-    collections::hash_map::DefaultHasher,
-    hash::{Hash, Hasher},
-    thread,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use hubplane_backplane::{Error, ErrorKind, Result};
 use rdkafka::{
+    Offset, TopicPartitionList,
     admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication},
-    consumer::{BaseConsumer, Consumer},
+    consumer::Consumer as _,
     error::{KafkaError, RDKafkaErrorCode},
 };
 
 use crate::{
     CAPABILITIES, NAME,
     config::Config,
-    context::{Context, Trouble},
+    context::Trouble,
+    identity,
+    shared::{Consumer, Offsets, Shared},
 };
 
 /// How long the broker may take to be found and to answer at `open`.
 const PATIENCE: Duration = Duration::from_secs(8);
 /// One question.
 const ASK: Duration = Duration::from_secs(1);
+/// Between two questions.
+const STEP: Duration = Duration::from_millis(50);
 /// What a record may need besides its payload.
 const HEADROOM: usize = 16 * 1024;
-
-pub(crate) type Probe = BaseConsumer<Context>;
 
 /// An error with librdkafka's words.
 pub(crate) fn failed(kind: ErrorKind, message: impl Into<String>, source: KafkaError) -> Error {
     Error::new(kind, NAME, message).with_source(source)
 }
 
-/// The number of partitions; 0 where there is no such topic.
-pub(crate) fn partitions(probe: &Probe, topic: &str, wait: Duration) -> Result<u32, KafkaError> {
+/// The partitions of a topic, as its metadata has them.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    /// How many there are; 0 where there is no such topic.
+    pub(crate) count: u32,
+    /// Those that have a leader to ask.
+    pub(crate) led: Vec<i32>,
+}
+
+pub(crate) fn find(probe: &Consumer, topic: &str, wait: Duration) -> Result<Found, KafkaError> {
     let metadata = probe.fetch_metadata(Some(topic), wait)?;
     let found = metadata.topics().iter().find(|found| found.name() == topic);
-    let Some(found) = found else { return Ok(0) };
+    let Some(found) = found else {
+        return Ok(Found::default());
+    };
     match found.error().map(RDKafkaErrorCode::from) {
-        None => Ok(found.partitions().len() as u32),
-        Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => Ok(0),
+        None => {
+            let led = found.partitions().iter().filter(|part| part.leader() >= 0);
+            Ok(Found {
+                count: found.partitions().len() as u32,
+                led: led.map(|part| part.id()).collect(),
+            })
+        }
+        Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
+            Ok(Found::default())
+        }
         Some(code) => Err(KafkaError::MetadataFetch(code)),
     }
 }
 
+/// The next offset of each of these partitions, or with [`Offset::Beginning`] the first that is kept, by one question to
+/// each leader. A partition without an answer is left out.
+pub(crate) fn offsets(
+    probe: &Consumer,
+    topic: &str,
+    partitions: impl IntoIterator<Item = i32>,
+    which: Offset,
+    wait: Duration,
+) -> Result<Offsets, KafkaError> {
+    let mut asked = TopicPartitionList::new();
+    for partition in partitions {
+        // Stands where a time would.
+        asked.add_partition_offset(topic, partition, which)?;
+    }
+    let answer = probe.offsets_for_times(asked, wait)?;
+    let parts = answer.elements();
+    let known = parts.iter().filter(|part| part.error().is_ok());
+    Ok(known
+        .filter_map(|part| match part.offset() {
+            Offset::Offset(offset) => Some((part.partition(), offset)),
+            _ => None,
+        })
+        .collect())
+}
+
 /// Waits for the broker, creates the topic where that is wanted, and tells its number of partitions.
-pub(crate) fn ready(config: &Config, probe: &Probe, trouble: &Trouble) -> Result<u32> {
+pub(crate) fn ready(config: &Config, probe: &Consumer, trouble: &Trouble) -> Result<u32> {
     let start = Instant::now();
     let mut created = false;
     loop {
         // Callbacks run inside of polls only.
-        drop(probe.poll(Duration::ZERO));
+        drop(probe.poll(STEP));
         if let Some(reason) = trouble.refused() {
             let message = format!(
                 "{} refuses: {reason}; check user, password, sasl, tls and ca",
@@ -60,13 +101,13 @@ pub(crate) fn ready(config: &Config, probe: &Probe, trouble: &Trouble) -> Result
             );
             return Err(Error::new(ErrorKind::Config, NAME, message));
         }
-        match partitions(probe, &config.topic, ASK) {
-            Ok(0) if !created => {
+        match find(probe, &config.topic, ASK) {
+            Ok(found) if found.count > 0 => return Ok(found.count),
+            Ok(_) if !created => {
                 create(config)?;
                 created = true;
             }
-            Ok(0) => thread::sleep(Duration::from_millis(50)),
-            Ok(count) => return Ok(count),
+            Ok(_) => {}
             Err(error) if start.elapsed() > PATIENCE => {
                 let message = format!("no answer from {}; is Kafka running there?", config.brokers);
                 return Err(failed(ErrorKind::Unavailable, message, error));
@@ -85,7 +126,7 @@ pub(crate) fn ready(config: &Config, probe: &Probe, trouble: &Trouble) -> Result
                     KafkaError::MetadataFetch(code),
                 ));
             }
-            Err(_) => thread::sleep(Duration::from_millis(50)),
+            Err(_) => {}
         }
         if start.elapsed() > PATIENCE {
             let message = format!(
@@ -181,11 +222,27 @@ pub(crate) fn check(config: &Config) -> Result<()> {
     Ok(())
 }
 
-/// The epoch of a topic's positions: the same for every instance.
-pub(crate) fn epoch(cluster: Option<&str>, topic: &str, partitions: u32) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    (cluster, topic, partitions).hash(&mut hasher);
-    hasher.finish()
+/// The epoch of a topic's positions: the same for every instance, and another one for a topic that was deleted and
+/// created again. A broker without topic ids leaves only names to make it of.
+pub(crate) fn epoch(shared: &Shared, probe: &Consumer, partitions: u32) -> u64 {
+    let until = Instant::now() + ASK;
+    while shared.identity.id().is_none() && Instant::now() < until {
+        // The id comes with the metadata, and is told inside of a poll.
+        _ = find(probe, &shared.config.topic, ASK);
+        drop(probe.poll(STEP));
+    }
+    let topic = &shared.config.topic;
+    match shared.identity.id() {
+        Some(id) => identity::epoch(&id, partitions),
+        None => {
+            tracing::warn!(
+                topic,
+                "the topic's id is unknown: one that is created again can't be told from the one before"
+            );
+            let cluster = probe.client().fetch_cluster_id(ASK).unwrap_or_default();
+            identity::epoch(&format!("{cluster}/{topic}"), partitions)
+        }
+    }
 }
 
 /// Runs librdkafka's admin calls, whose own threads make the progress.

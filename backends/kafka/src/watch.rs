@@ -1,58 +1,71 @@
-//! The watching thread: asks each second, over a connection of its own, how far the log is. An assigned consumer can
-//! stay deaf after a broker's restart without a word; this finds out.
+//! The watching thread: asks each second, over a connection of its own, which log there is and how far it goes. An
+//! assigned consumer can stay deaf after a broker's restart without a word; this finds out.
 
 use std::{
     collections::BTreeMap,
     sync::{atomic::Ordering, mpsc::SyncSender},
-    thread,
     time::{Duration, Instant},
 };
 
 use hubplane_backplane::{Event, EventSender};
-use rdkafka::consumer::Consumer;
+use rdkafka::Offset;
 
 use crate::{
-    connection::Shared,
     consume::Order,
-    topic::{self, Probe},
+    shared::{Consumer, Offsets, Shared},
+    topic::{self, Found},
 };
 
 /// Between two looks.
 const EVERY: Duration = Duration::from_secs(1);
+/// Between two looks while the broker is away or has just come back.
+const OFTEN: Duration = Duration::from_millis(300);
 /// For an answer; with the pause before it, a silent broker is called away within 3.5 s.
 const ANSWER: Duration = Duration::from_secs(2);
 /// How often the thread looks whether something urgent has happened.
 const STEP: Duration = Duration::from_millis(100);
-/// Between two looks at the number of partitions.
-const METADATA: Duration = Duration::from_secs(10);
-/// A consumer behind for so long without moving is assigned anew, and after as long again made anew.
-const STUCK: Duration = Duration::from_secs(3);
+/// What librdkafka has to say is listened to for so long.
+const LISTEN: Duration = Duration::from_millis(20);
+/// A partition that is behind for so long without moving is assigned anew, and after as long again its consumer made
+/// anew; then with growing patience.
+const STUCK: Duration = Duration::from_secs(2);
+const MOST_PATIENCE: Duration = Duration::from_secs(30);
 
 struct Watcher<'a> {
     shared: &'a Shared,
-    probe: Probe,
+    probe: &'a Consumer,
     orders: &'a SyncSender<Order>,
     events: &'a EventSender,
-    last: BTreeMap<i32, i64>,
-    stuck_since: Option<Instant>,
-    assigned: bool,
+    /// The topic's id, where the broker has such.
+    id: Option<String>,
+    /// The topic was not there at the last look.
     vanished: bool,
-    asked: Instant,
+    last: Offsets,
+    /// Since when a partition does not move though it should.
+    stuck: BTreeMap<i32, Instant>,
+    /// How often that was tried to be mended, in a row.
+    tries: u32,
+    /// The broker is back, and the reading has still to show that it is too.
+    returning: bool,
 }
 
-pub(crate) fn run(shared: &Shared, probe: Probe, orders: &SyncSender<Order>, events: &EventSender) {
-    let last = shared.next();
-    let asked = Instant::now();
+pub(crate) fn run(
+    shared: &Shared,
+    probe: &Consumer,
+    orders: &SyncSender<Order>,
+    events: &EventSender,
+) {
     let mut watcher = Watcher {
         shared,
         probe,
         orders,
         events,
-        last,
-        stuck_since: None,
-        assigned: false,
+        id: shared.identity.id(),
         vanished: false,
-        asked,
+        last: shared.places().next.clone(),
+        stuck: BTreeMap::new(),
+        tries: 0,
+        returning: false,
     };
     while !shared.is_closed() {
         watcher.pause();
@@ -62,112 +75,176 @@ pub(crate) fn run(shared: &Shared, probe: Probe, orders: &SyncSender<Order>, eve
 
 impl Watcher<'_> {
     fn pause(&self) {
-        let until = Instant::now() + EVERY;
+        let down = self.shared.down.load(Ordering::Relaxed);
+        let until = Instant::now() + if down { OFTEN } else { EVERY };
         while Instant::now() < until && !self.shared.is_closed() {
-            if self.shared.trouble.all_down.load(Ordering::Relaxed)
-                && !self.shared.down.load(Ordering::Relaxed)
-            {
+            // Callbacks run inside of polls only.
+            drop(self.probe.poll(STEP));
+            let urgent = self.shared.trouble.all_down.load(Ordering::Relaxed)
+                || self.shared.lost.load(Ordering::Relaxed);
+            if urgent && !down {
                 return;
             }
-            thread::sleep(STEP);
         }
     }
 
     fn look(&mut self) {
-        // Callbacks run inside of polls only.
-        drop(self.probe.poll(Duration::ZERO));
         if self.shared.is_closed() {
             return;
         }
-        match self.ends() {
-            Some(ends) => self.compare(&ends),
-            None => self.down(),
-        }
-    }
-
-    /// The next offset of each partition at the broker; `None` where it does not answer.
-    fn ends(&mut self) -> Option<BTreeMap<i32, i64>> {
+        let away = format!("{} does not answer", self.shared.config.brokers);
         let topic = &self.shared.config.topic;
-        let mut ends = BTreeMap::new();
         let start = Instant::now();
-        if self.vanished || self.asked.elapsed() > METADATA {
-            self.asked = Instant::now();
-            let count = topic::partitions(&self.probe, topic, ANSWER).ok()?;
-            if count == 0 {
-                self.vanished = true;
-                return None;
+        let found = topic::find(self.probe, topic, ANSWER);
+        drop(self.probe.poll(LISTEN));
+        let found = match found {
+            Ok(found) => found,
+            Err(error) => {
+                tracing::debug!(%error, "the topic's metadata can't be read");
+                return self.down(self.shared.trouble.refused().unwrap_or(away));
             }
-            let known = self.shared.partitions.load(Ordering::Relaxed);
-            if std::mem::take(&mut self.vanished) {
-                self.order(Order::Replaced(count));
-            } else if count > known {
-                self.order(Order::Grow(count));
-            }
+        };
+        self.shared.trouble.over();
+        if found.count == 0 {
+            self.vanished = true;
+            return self.down(format!("the topic {topic:?} is gone"));
         }
-        for partition in self.shared.next().into_keys() {
-            let left = ANSWER.saturating_sub(start.elapsed()).max(STEP);
-            match self.probe.fetch_watermarks(topic, partition, left) {
-                Ok((_, end)) => ends.insert(partition, end),
-                Err(error) => {
-                    tracing::debug!(%error, partition, "the log's end can't be read");
-                    // Whether the topic is gone is told by its metadata only.
-                    self.vanished = topic::partitions(&self.probe, topic, STEP * 5)
-                        .is_ok_and(|count| count == 0);
-                    return None;
-                }
-            };
+        if self.changed(&found) {
+            return;
         }
-        self.shared.trouble.all_down.store(false, Ordering::Relaxed);
-        Some(ends)
+        let left = ANSWER.saturating_sub(start.elapsed()).max(STEP);
+        match self.offsets(&found, Offset::End, left) {
+            Some(ends) if self.shared.lost.load(Ordering::Relaxed) => self.find(&found, &ends),
+            Some(ends) => self.compare(&ends),
+            None => self.down(away),
+        }
     }
 
-    fn order(&self, order: Order) {
-        // A thread that is held by the hub gets it later: the next look finds the same.
-        _ = self.orders.try_send(order);
+    /// Whether it is another log, or one of more parts.
+    fn changed(&mut self, found: &Found) -> bool {
+        let id = self.shared.identity.id();
+        let replaced = match (&self.id, &id) {
+            (Some(before), Some(now)) => before != now,
+            _ => self.vanished,
+        };
+        self.vanished = false;
+        let order = if replaced {
+            Order::Replaced(found.count)
+        } else if found.count > self.shared.partitions.load(Ordering::Relaxed) {
+            Order::Grow(found.count)
+        } else {
+            self.id = id;
+            return false;
+        };
+        // A reading thread that is held by the hub may have no room for it: then the next look finds the same.
+        match self.order(order) {
+            true => self.id = id,
+            false => self.vanished = replaced,
+        }
+        true
     }
 
-    fn down(&mut self) {
-        self.stuck_since = None;
+    /// `None` where there is no answer, or none for any partition.
+    fn offsets(&self, found: &Found, which: Offset, wait: Duration) -> Option<Offsets> {
+        let topic = &self.shared.config.topic;
+        let led = found.led.iter().copied();
+        if found.led.is_empty() {
+            return None;
+        }
+        match topic::offsets(self.probe, topic, led, which, wait) {
+            Ok(offsets) => Some(offsets).filter(|offsets| !offsets.is_empty()),
+            Err(error) => {
+                tracing::debug!(%error, "the log's offsets can't be read");
+                None
+            }
+        }
+    }
+
+    /// The reading thread has lost its place.
+    fn find(&mut self, found: &Found, ends: &Offsets) {
+        let Some(starts) = self.offsets(found, Offset::Beginning, ANSWER) else {
+            return;
+        };
+        let ranges = starts
+            .iter()
+            .filter_map(|(part, start)| Some((*part, (*start, *ends.get(part)?))))
+            .collect();
+        self.shared.lost.store(false, Ordering::Relaxed);
+        if !self.order(Order::Found(ranges)) {
+            self.shared.lost.store(true, Ordering::Relaxed);
+        }
+    }
+
+    fn order(&mut self, order: Order) -> bool {
+        self.stuck.clear();
+        self.shared.places().heard.clear();
+        self.orders.try_send(order).is_ok()
+    }
+
+    fn down(&mut self, reason: String) {
+        self.stuck.clear();
+        self.returning = false;
         if !self.shared.down.swap(true, Ordering::Relaxed) {
-            let reason = match self.vanished {
-                true => format!("the topic {:?} is gone", self.shared.config.topic),
-                false => format!("{} does not answer", self.shared.config.brokers),
-            };
             self.shared.send(self.events, Event::Down(reason));
         }
     }
 
     /// Holds what was read against what is there.
-    fn compare(&mut self, ends: &BTreeMap<i32, i64>) {
-        let next = self.shared.next();
-        let behind = |partition: &i32| {
-            next.get(partition)
-                .is_none_or(|next| next < &ends[partition])
-        };
-        let any_behind = ends.keys().any(behind);
-        let moved = next != self.last;
-        self.last = next.clone();
-        if !any_behind || moved {
-            self.stuck_since = None;
-            self.assigned = false;
-            if self.shared.down.swap(false, Ordering::Relaxed) {
-                self.shared.send(self.events, Event::Up);
-            }
+    fn compare(&mut self, ends: &Offsets) {
+        let down = self.shared.down.load(Ordering::Relaxed);
+        if down && !self.returning {
+            // Whatever has become of its connections: from here on a sign of life counts.
+            self.returning = self.order(Order::Assign(ends.clone()));
             return;
         }
         if self.shared.held.load(Ordering::Relaxed) {
-            self.stuck_since = None;
+            self.stuck.clear();
             return;
         }
-        let since = *self.stuck_since.get_or_insert_with(Instant::now);
-        if since.elapsed() > STUCK {
-            self.stuck_since = None;
-            let again = std::mem::replace(&mut self.assigned, true);
-            self.order(if again {
-                Order::Recreate
+        let now = Instant::now();
+        let places = self.shared.places();
+        for (partition, end) in ends {
+            let next = places.next.get(partition);
+            let read = next.max(places.empty.get(partition));
+            let moved = next != self.last.get(partition);
+            let behind = read.is_none_or(|read| read < end);
+            let silent = down && !places.heard.contains(partition);
+            if (behind && !moved) || silent {
+                self.stuck.entry(*partition).or_insert(now);
             } else {
-                Order::Assign
-            });
+                self.stuck.remove(partition);
+            }
+        }
+        self.last.clone_from(&places.next);
+        drop(places);
+        if !self.stuck.is_empty() {
+            return self.mend(ends, now);
+        }
+        self.tries = 0;
+        if down {
+            self.returning = false;
+            self.shared.down.store(false, Ordering::Relaxed);
+            self.shared.send(self.events, Event::Up);
+        }
+    }
+
+    fn mend(&mut self, ends: &Offsets, now: Instant) {
+        let factor = 1_u32 << self.tries.saturating_sub(1).min(4);
+        let patience = (STUCK * factor).min(MOST_PATIENCE);
+        let worst = self.stuck.values().min();
+        if worst.is_none_or(|since| now.duration_since(*since) < patience) {
+            return;
+        }
+        let partitions: Vec<_> = self.stuck.keys().collect();
+        tracing::warn!(?partitions, tries = self.tries, "reading stands still");
+        let ends = ends.clone();
+        let order = match self.tries {
+            0 => Order::Assign(ends),
+            _ => Order::Recreate(ends),
+        };
+        self.tries = self.tries.saturating_add(1);
+        if !self.order(order) {
+            self.tries -= 1;
         }
     }
 }

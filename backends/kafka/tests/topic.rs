@@ -4,11 +4,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use hubplane_backplane::{Backplane, Driver, ErrorKind, Event, Events, GapCause, Outgoing};
+use hubplane_backplane::{Backplane, Driver, ErrorKind, Event, Events, GapCause, Outgoing, Scope};
 use hubplane_conformance::required;
 use hubplane_kafka::DRIVER;
 use rdkafka::{
-    ClientConfig,
+    ClientConfig, Offset, TopicPartitionList,
     admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication},
     client::DefaultClientContext,
     producer::{FutureProducer, FutureRecord},
@@ -174,4 +174,121 @@ async fn more_partitions_are_read_and_announced() {
         assert_eq!(next(&mut events).await.unwrap(), channel.as_bytes());
     }
     a.close().await;
+}
+
+/// The epoch of an instance just opened.
+async fn first_epoch(events: &mut Events) -> u64 {
+    match events.recv().await {
+        Some(Event::Progress(position)) => position.epoch,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_instances_agree_on_a_topic_created_anew_in_an_instant() {
+    let name = topic("instant");
+    let address = format!("kafka://{}?topic={name}&partitions=1", brokers());
+    let (a, mut of_a) = open(&address).await;
+    let (b, mut of_b) = open(&address).await;
+    let before = first_epoch(&mut of_a).await;
+    assert_eq!(before, first_epoch(&mut of_b).await);
+    publish(&a, "old").await;
+    assert_eq!(next(&mut of_a).await.unwrap(), b"old");
+    assert_eq!(next(&mut of_b).await.unwrap(), b"old");
+    let (admin, options) = (admin(), AdminOptions::new());
+    admin.delete_topics(&[&name], &options).await.unwrap();
+    let new = NewTopic::new(&name, 1, TopicReplication::Fixed(1));
+    while admin.create_topics([&new], &options).await.unwrap()[0].is_err() {}
+    // By its offsets alone the new log could be the old one, grown.
+    let producer: FutureProducer = ClientConfig::new()
+        .set("bootstrap.servers", brokers())
+        .create()
+        .unwrap();
+    for data in ["0", "1", "2", "3", "4"] {
+        let record = FutureRecord::to(&name).key("c").payload(data);
+        producer.send(record, Duration::from_secs(5)).await.unwrap();
+    }
+    for events in [&mut of_a, &mut of_b] {
+        // Some may have been read before it was found out; then all come once more, after the gap.
+        while next(events).await != Err(GapCause::LogReplaced) {}
+        let mut seen = Vec::new();
+        while seen.len() < 5 {
+            let Some(Event::Published(all)) = events.recv().await else {
+                continue;
+            };
+            for publication in all {
+                let epoch = publication.position.unwrap().epoch;
+                assert_ne!(epoch, before);
+                seen.push((epoch, publication.data));
+            }
+        }
+        assert!(
+            seen.iter()
+                .map(|(_, data)| &data[..])
+                .eq([b"0", b"1", b"2", b"3", b"4"])
+        );
+        let (c, mut of_c) = open(&address).await;
+        assert_eq!(seen[0].0, first_epoch(&mut of_c).await, "a new instance");
+        c.close().await;
+    }
+    a.close().await;
+    b.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_deleted_before_a_slow_reader_came_to_it_is_announced() {
+    let name = topic("trim");
+    let address = format!("kafka://{}?topic={name}&partitions=1", brokers());
+    // Reads ahead as little as can be.
+    let slow = format!("{address}&kafka.queued.min.messages=1");
+    let (a, _keep) = open(&address).await;
+    let (b, mut events) = open(&slow).await;
+    // More events than the queue has room for, so that the reader waits.
+    for _ in 0..100 {
+        publish(&a, "x").await;
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    for _ in 0..200 {
+        publish(&a, "x").await;
+    }
+    let mut upto = TopicPartitionList::new();
+    upto.add_partition_offset(&name, 0, Offset::Offset(290))
+        .unwrap();
+    admin()
+        .delete_records(&upto, &AdminOptions::new())
+        .await
+        .unwrap();
+    let (mut seen, mut gaps) = (Vec::new(), Vec::new());
+    while seen.last() != Some(&300) {
+        match timeout(Duration::from_secs(20), events.recv())
+            .await
+            .unwrap()
+        {
+            Some(Event::Published(all)) => {
+                seen.extend(all.iter().map(|one| one.position.unwrap().offset));
+            }
+            Some(Event::Gap { scope, cause }) => gaps.push((seen.len(), scope, cause)),
+            _ => {}
+        }
+    }
+    let Some((at, Scope::Lane(0), GapCause::Trimmed)) = gaps.pop() else {
+        panic!("{gaps:?}")
+    };
+    assert!(gaps.is_empty(), "{gaps:?}");
+    let all: Vec<u128> = (1..=at as u128).chain(291..=300).collect();
+    assert_eq!(seen, all);
+    a.close().await;
+    b.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_setting_that_is_refused_is_named_without_its_value() {
+    let address = "kafka://127.0.0.1:1?kafka.sasl.pasword=hunter2";
+    let error = DRIVER.open(&address.parse().unwrap()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config, "{error}");
+    let said = format!("{error} {error:?}");
+    assert!(
+        said.contains("sasl.pasword") && !said.contains("hunter2"),
+        "{said}"
+    );
 }

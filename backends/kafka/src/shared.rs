@@ -1,0 +1,122 @@
+//! What the parts of an instance share: where it reads, and how it is doing.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use hubplane_backplane::{Event, EventSender};
+use rdkafka::{
+    config::FromClientConfigAndContext, consumer::BaseConsumer, error::KafkaError,
+    producer::FutureProducer,
+};
+
+use crate::{
+    config::Config,
+    context::{Context, Trouble},
+    identity::Identity,
+};
+
+/// Whether a thread that waits for room may go on is looked at this often.
+const PAUSE: Duration = Duration::from_millis(2);
+
+/// A client that reads.
+pub(crate) type Consumer = BaseConsumer<Context>;
+/// The client that publishes.
+pub(crate) type Producer = FutureProducer<Context>;
+/// An offset of each partition.
+pub(crate) type Offsets = BTreeMap<i32, i64>;
+
+/// How far the reading has come.
+#[derive(Debug, Default)]
+pub(crate) struct Places {
+    /// The next offset of each partition.
+    pub(crate) next: Offsets,
+    /// Below these the log holds nothing more to read: where it ends in records that are for nobody, such as the
+    /// marks of a transaction, `next` stays behind the end.
+    pub(crate) empty: Offsets,
+    /// The partitions that have given a sign of life since the last assignment.
+    pub(crate) heard: BTreeSet<i32>,
+}
+
+/// One instance's state.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) config: Config,
+    pub(crate) trouble: Arc<Trouble>,
+    pub(crate) identity: Arc<Identity>,
+    pub(crate) partitions: AtomicU32,
+    pub(crate) epoch: AtomicU64,
+    places: Mutex<Places>,
+    pub(crate) down: AtomicBool,
+    /// An offset was outside its partition's log: the reading thread waits for the ends.
+    pub(crate) lost: AtomicBool,
+    pub(crate) closed: AtomicBool,
+    /// The reading thread waits for the hub.
+    pub(crate) held: AtomicBool,
+}
+
+impl Shared {
+    pub(crate) fn new(config: Config) -> Self {
+        Self {
+            identity: Arc::new(Identity::new(&config.topic)),
+            config,
+            trouble: Arc::default(),
+            partitions: AtomicU32::new(0),
+            epoch: AtomicU64::new(0),
+            places: Mutex::default(),
+            down: AtomicBool::new(false),
+            lost: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
+            held: AtomicBool::new(false),
+        }
+    }
+
+    pub(crate) fn places(&self) -> MutexGuard<'_, Places> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Relaxed)
+    }
+
+    /// Hands an event to the hub, waiting for room for as long as the instance is open. `false`: it is not.
+    pub(crate) fn send(&self, events: &EventSender, event: Event) -> bool {
+        let mut event = event;
+        while !self.is_closed() {
+            match events.try_send(event) {
+                Ok(()) => return true,
+                Err(tokio::sync::mpsc::error::TrySendError::Closed(_)) => return false,
+                Err(tokio::sync::mpsc::error::TrySendError::Full(back)) => event = back,
+            }
+            thread::sleep(PAUSE);
+        }
+        false
+    }
+
+    pub(crate) fn consumer(&self) -> Result<Consumer, KafkaError> {
+        Consumer::from_config_and_context(&self.config.consumer(), self.context(None))
+    }
+
+    /// A consumer that watches and reads nothing.
+    pub(crate) fn probe(&self) -> Result<Consumer, KafkaError> {
+        let identity = Some(Arc::clone(&self.identity));
+        Consumer::from_config_and_context(&self.config.probe(), self.context(identity))
+    }
+
+    pub(crate) fn producer(&self) -> Result<Producer, KafkaError> {
+        Producer::from_config_and_context(&self.config.producer(), self.context(None))
+    }
+
+    fn context(&self, identity: Option<Arc<Identity>>) -> Context {
+        Context {
+            trouble: Arc::clone(&self.trouble),
+            identity,
+        }
+    }
+}
