@@ -159,6 +159,8 @@ async fn planted_secrets_are_never_printed() {
         format!("kafka://u:{SECRET}@127.0.0.1:1?sasl=plain"),
         format!("kafka://u:{SECRET}@127.0.0.1:1"),
         format!("kafka://127.0.0.1:1?kafka.ssl.key.password={SECRET}&topic=a"),
+        // Misspelt, so that librdkafka refuses it and would name its value.
+        format!("kafka://127.0.0.1:1?kafka.sasl.pasword={SECRET}"),
         format!("amqp://u:{SECRET}@127.0.0.1:1"),
         format!("amqps://u:{SECRET}@127.0.0.1:1/%2f?x=1"),
         format!("memory:?password={SECRET}"),
