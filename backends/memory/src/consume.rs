@@ -13,8 +13,8 @@ const BATCH: usize = 256;
 /// How often a lane that moved is reported.
 const PROGRESS: Duration = Duration::from_secs(1);
 
-/// Carries the log to one instance, from `start`, until it is closed or its events are no longer taken. Waits for the instance as long as it takes; whoever falls behind the log's oldest
-/// message gets a gap.
+/// Carries the log to one instance, from `start`, until it is closed or its events are no longer taken. Waits for the
+/// instance as long as it takes; whoever falls behind the log's oldest message gets a gap.
 pub(crate) async fn pump(
     log: Arc<Log>,
     start: u64,
