@@ -11,10 +11,13 @@ mod space;
 
 use std::{
     future::Future,
+    panic::{AssertUnwindSafe, resume_unwind},
     pin::Pin,
     sync::{PoisonError, RwLock},
     time::Duration,
 };
+
+use futures_util::FutureExt;
 
 pub use harness::{Control, Harness, Refused, required};
 
@@ -35,9 +38,23 @@ pub struct Case {
 }
 
 impl Case {
-    /// Runs the case; it panics where the backend fails it, with what was expected.
+    /// Runs the case; it panics where the backend fails it, with what was expected. The broker runs again
+    /// afterwards in any case.
     pub async fn run(&self, harness: &dyn Harness) {
-        let done = tokio::time::timeout(LIMIT, (self.run)(harness)).await;
+        let running = AssertUnwindSafe((self.run)(harness)).catch_unwind();
+        let done = tokio::time::timeout(LIMIT, running).await;
+        let sound = matches!(done, Ok(Ok(())));
+        let control = if self.disturbs {
+            harness.control()
+        } else {
+            None
+        };
+        if let (false, Some(control)) = (sound, control) {
+            control.start().await;
+        }
+        if let Ok(Err(panic)) = done {
+            resume_unwind(panic);
+        }
         assert!(
             done.is_ok(),
             "the case {} was not over after {LIMIT:?}",
@@ -46,7 +63,7 @@ impl Case {
     }
 }
 
-/// The central list: from it come [`cases`] and `suite!`.
+/// The central list: from it come [`cases()`] and `suite!`.
 macro_rules! list {
     ($d:tt $($name:ident: $disturbs:literal),* $(,)?) => {
         /// All cases.
@@ -76,20 +93,25 @@ list! { $
     order_is_as_declared: false,
     a_batch_is_answered_item_by_item: false,
     interest_changes_lose_nothing: false,
+    repeated_interest_is_as_once: false,
+    a_slow_instance_loses_nothing_in_silence: false,
     hostile_names_and_payloads_arrive_exactly: false,
     limits_are_as_declared: false,
     spaces_never_hear_each_other: false,
     outside_messages_arrive_as_they_are: false,
     positions_are_as_declared: false,
+    progress_is_as_declared: false,
     history_is_as_declared: false,
     trimmed_history_is_said: false,
     close_ends_everything: false,
     close_works_while_blocked: false,
+    close_works_twice_at_once: false,
     an_absent_broker_is_said_in_time: false,
     wrong_addresses_are_refused: false,
     a_restart_is_survived: true,
     a_kill_is_survived: true,
     publishing_without_a_broker_is_answered: true,
+    interest_without_a_broker_is_kept: true,
 }
 
 /// Runs one case as a test, on a runtime of its own.

@@ -1,9 +1,13 @@
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
-use hubplane_backplane::{Channel, ErrorKind, Outgoing};
-use tokio::time::{Instant, timeout};
+use futures_util::future::join;
+use hubplane_backplane::{Backplane, Channel, ErrorKind, Outgoing};
+use tokio::time::{Instant as Clock, timeout};
 
-use crate::{Harness, space::Space};
+use crate::{
+    Harness,
+    space::{Instance, SOON, Space},
+};
 
 const LIMIT: Duration = Duration::from_secs(5);
 
@@ -11,35 +15,36 @@ pub(crate) async fn close_ends_everything(harness: &dyn Harness) {
     let space = Space::new(harness);
     let (a, b) = space.pair(&["c"]).await;
     let backplane = Arc::clone(&a.backplane);
-    let flying = tokio::spawn(async move {
-        loop {
-            let batch = (0..50).map(|n| Outgoing::new("c", n.to_string())).collect();
-            for answer in backplane.publish(batch).await {
-                match answer {
-                    Ok(_) => {}
-                    Err(error) => return error.kind(),
-                }
-            }
-        }
-    });
+    let flying = tokio::spawn(flying(backplane));
     tokio::time::sleep(Duration::from_millis(200)).await;
     let backplane = Arc::clone(&a.backplane);
     a.close().await;
-    let kind = timeout(LIMIT, flying)
+    let acknowledged = timeout(LIMIT, flying)
         .await
         .expect("publishes end with close")
-        .expect("no panic");
-    assert!(
-        matches!(
-            kind,
-            ErrorKind::Closed | ErrorKind::Unknown | ErrorKind::Unavailable
-        ),
-        "{kind:?}"
-    );
+        .expect("answers as allowed");
+    let all_heard = |it: &Instance| {
+        let heard: HashSet<_> = it.texts("c").into_iter().collect();
+        acknowledged.iter().all(|text| heard.contains(text))
+    };
+    b.until("what was acknowledged before the close", SOON, all_heard)
+        .await;
     assert!(
         timeout(LIMIT, backplane.close()).await.is_ok(),
         "a second close returns"
     );
+    is_closed(&*backplane).await;
+    // The other instance goes on.
+    b.publish("c", "still here").await.expect("published");
+    b.until("its own message", LIMIT, |it| {
+        it.texts("c").contains(&"still here".to_owned())
+    })
+    .await;
+    b.close().await;
+}
+
+/// Every call says so.
+async fn is_closed(backplane: &dyn Backplane) {
     let late = timeout(LIMIT, backplane.publish(vec![Outgoing::new("c", "late")]))
         .await
         .expect("an answer");
@@ -56,23 +61,56 @@ pub(crate) async fn close_ends_everything(harness: &dyn Harness) {
         ErrorKind::Closed,
         "subscribe after close"
     );
-    // The other instance goes on.
-    b.publish("c", "still here").await.expect("published");
-    b.until("its own message", LIMIT, |it| {
-        it.texts("c").contains(&"still here".to_owned())
-    })
-    .await;
-    b.close().await;
+    let late = timeout(LIMIT, backplane.unsubscribe(&[Channel::from("c")])).await;
+    // There is nothing left to remove, which is no error.
+    if let Err(error) = late.expect("an answer") {
+        assert_eq!(error.kind(), ErrorKind::Closed, "unsubscribe after close");
+    }
+    if let Some(history) = backplane.history() {
+        let late = timeout(LIMIT, history.read(&Channel::from("c"), None, 1)).await;
+        assert_eq!(
+            late.expect("an answer").expect_err("closed").kind(),
+            ErrorKind::Closed,
+            "history after close"
+        );
+    }
+}
+
+/// Publishes until there is an error, which `close` must be the reason of; what was acknowledged.
+async fn flying(backplane: Arc<dyn Backplane>) -> Vec<String> {
+    let mut acknowledged = Vec::new();
+    for number in 0.. {
+        let texts: Vec<_> = (0..20).map(|item| format!("{number}.{item}")).collect();
+        let batch = texts.iter().map(|text| Outgoing::new("c", text.clone()));
+        let mut ended = false;
+        for (text, answer) in texts.iter().zip(backplane.publish(batch.collect()).await) {
+            match answer.map_err(|error| error.kind()) {
+                Ok(_) => acknowledged.push(text.clone()),
+                Err(ErrorKind::Closed | ErrorKind::Unknown | ErrorKind::Unavailable) => {
+                    ended = true
+                }
+                Err(kind) => panic!("a publish in flight is answered {kind:?}"),
+            }
+        }
+        if ended {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    acknowledged
 }
 
 /// The hub has stopped reading: the backend must not wait for it when it is told to end.
 pub(crate) async fn close_works_while_blocked(harness: &dyn Harness) {
     let space = Space::new(harness);
-    let (blocked, events) = space.open_raw().await;
+    let (blocked, mut events) = space.open_raw().await;
     blocked.subscribe(&["c".into()]).await.expect("subscribed");
     let other = space.open().await;
-    let start = Instant::now();
-    while start.elapsed() < Duration::from_millis(1_500) {
+    let start = Clock::now();
+    // Either is enough to fill every queue on the way.
+    let mut left = 400;
+    while start.elapsed() < Duration::from_millis(1_500) && left > 0 {
+        left -= 1;
         let batch = (0..100)
             .map(|_| Outgoing::new("c", vec![b'x'; 512]))
             .collect();
@@ -82,6 +120,24 @@ pub(crate) async fn close_works_while_blocked(harness: &dyn Harness) {
         timeout(LIMIT, blocked.close()).await.is_ok(),
         "close takes at most 5 s, also while blocked"
     );
-    drop(events);
+    let drained = async { while events.recv().await.is_some() {} };
+    assert!(
+        timeout(LIMIT, drained).await.is_ok(),
+        "what was queued can be taken, and then the events end"
+    );
     other.close().await;
+}
+
+pub(crate) async fn close_works_twice_at_once(harness: &dyn Harness) {
+    let space = Space::new(harness);
+    let (a, b) = space.pair(&["c"]).await;
+    let both = join(a.backplane.close(), a.backplane.close());
+    assert!(
+        timeout(LIMIT, both).await.is_ok(),
+        "two calls of close at once take at most 5 s"
+    );
+    a.close().await;
+    b.publish("c", "x").await.expect("published");
+    b.hears("c", 1).await;
+    b.close().await;
 }

@@ -1,5 +1,5 @@
 use futures_util::future::join_all;
-use hubplane_backplane::{ErrorKind, Order, Origin, Outgoing};
+use hubplane_backplane::{ErrorKind, Event, Order, Origin, Outgoing};
 
 use crate::{Harness, space::Space};
 
@@ -43,6 +43,14 @@ pub(crate) async fn every_instance_hears_each_message_once(harness: &dyn Harness
                 "the metadata arrives with it"
             );
         }
+        let quiet = instance
+            .events()
+            .iter()
+            .all(|event| matches!(event, Event::Published(_) | Event::Progress(_)));
+        assert!(
+            quiet,
+            "{name} instance is told of a fault, and there was none"
+        );
     }
     a.close().await;
     b.close().await;

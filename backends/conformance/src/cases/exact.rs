@@ -8,6 +8,7 @@ use crate::{
 
 /// Names that mean something to some broker, and their neighbours that they must not reach.
 const NAMES: &[&str] = &[
+    "",
     "*",
     "**",
     "?",

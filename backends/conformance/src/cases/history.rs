@@ -1,63 +1,9 @@
-use hubplane_backplane::{Channel, ErrorKind, Event, History, Position};
+use hubplane_backplane::{Channel, ErrorKind, History, Position};
 
 use crate::{
     Harness,
     space::{Instance, SOON, Space},
 };
-
-pub(crate) async fn positions_are_as_declared(harness: &dyn Harness) {
-    let space = Space::new(harness);
-    let (a, b) = space.pair(&["c", "d"]).await;
-    let declared = space.capabilities.has_positions();
-    assert_eq!(a.backplane.lane("c").is_some(), declared, "lane");
-    let mut receipts = Vec::new();
-    for n in 0..20 {
-        for channel in ["c", "d"] {
-            receipts.push((
-                channel,
-                n,
-                a.publish(channel, n.to_string())
-                    .await
-                    .expect("published")
-                    .position(),
-            ));
-        }
-    }
-    for instance in [&a, &b] {
-        instance.hears("c", 20).await;
-        instance.hears("d", 20).await;
-        for &(channel, n, receipt) in &receipts {
-            let heard = &instance.heard(channel)[n];
-            assert_eq!(
-                (heard.position, receipt.is_some()),
-                (receipt, declared),
-                "position of {n} in {channel}"
-            );
-            let lane = heard.position.map(|position| position.lane);
-            assert_eq!(
-                lane,
-                instance.backplane.lane(channel),
-                "a position is of its channel's lane"
-            );
-        }
-        let c = instance.heard("c");
-        for pair in c.windows(2) {
-            if let (Some(before), Some(after)) = (pair[0].position, pair[1].position) {
-                assert_eq!(after.is_after(&before), Some(true), "positions grow");
-            }
-        }
-        let progress = instance
-            .events()
-            .iter()
-            .any(|event| matches!(event, Event::Progress(_)));
-        assert_eq!(
-            progress, declared,
-            "Progress is sent where there are positions"
-        );
-    }
-    a.close().await;
-    b.close().await;
-}
 
 fn history(instance: &Instance) -> &dyn History {
     instance

@@ -87,3 +87,28 @@ pub(crate) async fn interest_changes_lose_nothing(harness: &dyn Harness) {
     a.close().await;
     b.close().await;
 }
+
+/// Interest is a set: twice is once, and what is not there can be removed.
+pub(crate) async fn repeated_interest_is_as_once(harness: &dyn Harness) {
+    let space = Space::new(harness);
+    let (a, b) = space.pair(&["twice", "kept"]).await;
+    b.subscribe(&["twice", "twice"]).await;
+    a.publish("twice", "1").await.expect("published");
+    b.hears("twice", 1).await;
+    let unwanted = ["twice".into(), "never".into()];
+    b.backplane.unsubscribe(&unwanted).await.expect("removed");
+    for channel in ["twice", "never", "kept"] {
+        a.publish(channel, "2").await.expect("published");
+    }
+    b.hears("kept", 1).await;
+    let everything = space.capabilities.interest == Interest::Everything;
+    let more = usize::from(everything);
+    assert_eq!(
+        (b.heard("twice").len(), b.heard("never").len()),
+        (1 + more, more),
+        "removed once is removed, and what was never wanted is not sent where interest is routed"
+    );
+    a.hears("twice", 2).await;
+    a.close().await;
+    b.close().await;
+}

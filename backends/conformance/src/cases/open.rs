@@ -49,7 +49,25 @@ pub(crate) async fn wrong_addresses_are_refused(harness: &dyn Harness) {
         );
     }
     let space = Space::new(harness);
+    for (more, named) in [
+        ("no-such-key=1", true),
+        ("no-such-key=1&password=hunter2", false),
+    ] {
+        let (kind, error) = refusal(harness, more, &with(&space, more)).await;
+        assert_eq!(kind, ErrorKind::Config, "{more}: {error}");
+        assert!(
+            error.contains("no-such-key") || !named,
+            "the unknown key is named: {error}"
+        );
+        assert!(!error.contains("hunter2"), "the password is shown: {error}");
+    }
     let (a, b) = space.pair(&["c"]).await;
     a.close().await;
     b.close().await;
+}
+
+fn with(space: &Space<'_>, more: &str) -> String {
+    let address = space.harness.address(&space.name);
+    let sign = if address.contains('?') { '&' } else { '?' };
+    format!("{address}{sign}{more}")
 }

@@ -24,6 +24,7 @@ struct State {
 struct Space {
     log: Vec<Publication>,
     trimmed: usize,
+    joined: usize,
     members: Vec<Arc<Instance>>,
 }
 
@@ -37,6 +38,13 @@ pub(crate) fn position(offset: usize) -> Position {
     }
 }
 
+/// Who publishes, and who of the members does not hear it.
+#[derive(Clone, Copy)]
+pub(crate) struct Sender<'a> {
+    pub(crate) instance: &'a Arc<Instance>,
+    pub(crate) deaf: bool,
+}
+
 impl Broker {
     fn locked(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -45,26 +53,30 @@ impl Broker {
     pub(crate) fn set_up(&self, up: bool) {
         let members: Vec<_> = {
             let mut state = self.locked();
+            if state.down != up {
+                return;
+            }
             state.down = !up;
-            state
-                .spaces
-                .values()
-                .flat_map(|space| space.members.iter().cloned())
-                .collect()
+            let spaces = state.spaces.values();
+            spaces.flat_map(|space| space.members.clone()).collect()
         };
         for member in members {
             if up { member.up() } else { member.down() }
         }
     }
 
-    pub(crate) fn join(&self, space: &str, instance: &Arc<Instance>) {
+    /// Connects the instance that `make` gives for its number in the space and the log's end.
+    pub(crate) fn join(
+        &self,
+        space: &str,
+        make: impl FnOnce(usize, Position) -> Arc<Instance>,
+    ) -> Arc<Instance> {
         let mut state = self.locked();
-        state
-            .spaces
-            .entry(space.to_owned())
-            .or_default()
-            .members
-            .push(Arc::clone(instance));
+        let space = state.spaces.entry(space.to_owned()).or_default();
+        space.joined += 1;
+        let instance = make(space.joined, position(space.log.len()));
+        space.members.push(Arc::clone(&instance));
+        instance
     }
 
     pub(crate) fn leave(&self, space: &str, instance: &Arc<Instance>) {
@@ -80,7 +92,7 @@ impl Broker {
         &self,
         space: &str,
         outgoing: &Outgoing,
-        silent_for: Option<&Instance>,
+        sender: Option<Sender<'_>>,
     ) -> Option<Position> {
         let mut state = self.locked();
         if state.down {
@@ -98,15 +110,20 @@ impl Broker {
         };
         space.log.push(publication.clone());
         for member in &space.members {
-            if silent_for.is_none_or(|silent| !std::ptr::eq(silent, &raw const **member)) {
-                member.hear(publication.clone());
+            let own = sender.is_some_and(|sender| Arc::ptr_eq(sender.instance, member));
+            if !(own && sender.is_some_and(|sender| sender.deaf)) {
+                member.hear(publication.clone(), own);
             }
         }
         Some(position)
     }
 
-    pub(crate) fn outside(&self, space: &str, channel: &str, data: &[u8]) {
-        self.publish(space, &Outgoing::new(channel, data.to_vec()), None);
+    /// Calls with the log's end, while nothing is appended.
+    pub(crate) fn at_end(&self, space: &str, tell: impl FnOnce(Position)) {
+        let state = self.locked();
+        if let (false, Some(space)) = (state.down, state.spaces.get(space)) {
+            tell(position(space.log.len()));
+        }
     }
 
     pub(crate) fn trim(&self, space: &str) {
@@ -118,9 +135,8 @@ impl Broker {
     /// How much of a space's log is gone, and all of it.
     pub(crate) fn log(&self, space: &str) -> (usize, Vec<Publication>) {
         let state = self.locked();
-        state
-            .spaces
-            .get(space)
+        let space = state.spaces.get(space);
+        space
             .map(|space| (space.trimmed, space.log.clone()))
             .unwrap_or_default()
     }

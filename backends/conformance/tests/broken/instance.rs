@@ -1,300 +1,255 @@
-//! One instance, with its fault.
+//! What one instance hears and says, with its fault.
 
 use std::{
-    collections::HashSet,
+    collections::HashMap,
     fmt,
     sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
-use async_trait::async_trait;
 use hubplane_backplane::{
-    Backplane, Channel, ErrorKind, Event, EventSender, GapCause, History, Opened, Outgoing, Page,
-    Position, Publication, Receipt, Result, Scope, events,
+    Channel, Event, EventSender, GapCause, Position, Publication, Scope, events,
 };
+use tokio::time::sleep;
 
-use super::{
-    Fault, MAX_CHANNEL, MAX_PAYLOAD,
-    broker::{Broker, EPOCH, position},
-    error,
-};
+use super::Fault;
+
+/// Events that may wait; what comes on top is lost, and announced.
+const QUEUE: usize = 16_384;
+/// The message in which a faulty instance does its fault. Most such faults keep to messages with an id, as the case
+/// about delivery sends them, so that not every case sees them.
+const UNLUCKY: usize = 30;
+/// How long one out of two instances needs longer than the other to come back.
+const SLOW: Duration = Duration::from_millis(600);
 
 pub(crate) struct Instance {
-    broker: Arc<Broker>,
-    space: String,
     fault: Option<Fault>,
-    events: Mutex<Option<EventSender>>,
-    interest: Mutex<HashSet<Channel>>,
-    held: Mutex<Option<Publication>>,
-    heard: AtomicUsize,
-    up: AtomicBool,
-    late_gap: AtomicBool,
-    closed: AtomicBool,
+    /// Which one of its space it is.
+    number: usize,
+    state: Mutex<State>,
+    pub(crate) closed: AtomicBool,
+}
+
+struct State {
+    events: Option<EventSender>,
+    /// Wanted channels; how often is what only a fault asks for.
+    interest: HashMap<Channel, usize>,
+    heard: usize,
+    up: bool,
+    overflowed: bool,
+    late_gap: bool,
+    held: Option<Publication>,
+    last: Option<Publication>,
+    progress: Position,
 }
 
 impl fmt::Debug for Instance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Instance")
+        write!(f, "Instance({}, {:?})", self.number, self.fault)
     }
 }
 
-/// What the hub holds.
-#[derive(Debug)]
-struct Handle(Arc<Instance>);
+const GAP: Event = Event::Gap {
+    scope: Scope::All,
+    cause: GapCause::ConnectionLost,
+};
 
-pub(crate) fn open(broker: &Arc<Broker>, space: &str, fault: Option<Fault>) -> Opened {
-    let (sender, events) = events(100_000);
-    sender
-        .try_send(Event::Progress(position(broker.log(space).1.len())))
-        .expect("room");
-    let instance = Arc::new(Instance {
-        broker: Arc::clone(broker),
-        space: space.to_owned(),
-        fault,
-        events: Mutex::new(Some(sender)),
-        interest: Mutex::default(),
-        held: Mutex::default(),
-        heard: AtomicUsize::new(0),
-        up: AtomicBool::new(true),
-        late_gap: AtomicBool::new(false),
-        closed: AtomicBool::new(false),
-    });
-    broker.join(space, &instance);
-    Opened {
-        backplane: Arc::new(Handle(instance)),
-        events,
+impl State {
+    fn tell(&mut self, event: Event, hides_overflow: bool) {
+        let Some(events) = &self.events else {
+            return;
+        };
+        if self.overflowed && !hides_overflow && events.try_send(GAP).is_err() {
+            return;
+        }
+        self.overflowed = events.try_send(event).is_err();
     }
 }
 
 impl Instance {
-    fn has(&self, fault: Fault) -> bool {
+    pub(crate) fn new(
+        fault: Option<Fault>,
+        number: usize,
+        end: Position,
+    ) -> (Self, hubplane_backplane::Events) {
+        let (sender, events) = events(QUEUE);
+        sender.try_send(Event::Progress(end)).expect("room");
+        let state = State {
+            events: Some(sender),
+            interest: HashMap::new(),
+            heard: 0,
+            up: true,
+            overflowed: false,
+            late_gap: false,
+            held: None,
+            last: None,
+            progress: end,
+        };
+        let instance = Self {
+            fault,
+            number,
+            state: Mutex::new(state),
+            closed: AtomicBool::new(false),
+        };
+        (instance, events)
+    }
+
+    pub(crate) fn has(&self, fault: Fault) -> bool {
         self.fault == Some(fault)
     }
 
-    fn tell(&self, event: Event) {
-        if let Some(events) = &*self.events.lock().unwrap_or_else(PoisonError::into_inner) {
-            // A full queue is of no matter here: nothing reads it any more.
-            _ = events.try_send(event);
+    fn locked(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tell(&self, state: &mut State, event: Event) {
+        state.tell(event, self.has(Fault::HidesTheOverflow));
+    }
+
+    fn published(&self, state: &mut State, publication: Publication) {
+        self.tell(state, Event::Published(vec![publication]));
+    }
+
+    pub(crate) fn subscribe(&self, channels: &[Channel]) {
+        let mut state = self.locked();
+        for channel in channels {
+            *state.interest.entry(Arc::clone(channel)).or_default() += 1;
         }
     }
 
-    fn wants(&self, channel: &str) -> bool {
-        let interest = self.interest.lock().unwrap_or_else(PoisonError::into_inner);
-        let pattern = |known: &Channel| {
-            known
-                .strip_suffix('*')
-                .is_some_and(|start| channel.starts_with(start))
-        };
-        interest.contains(channel) || self.has(Fault::ReadsPatterns) && interest.iter().any(pattern)
+    pub(crate) fn unsubscribe(&self, channels: &[Channel]) {
+        let counts = self.has(Fault::CountsInterest);
+        let mut state = self.locked();
+        for channel in channels {
+            let Some(count) = state.interest.get_mut(channel) else {
+                continue;
+            };
+            *count -= 1;
+            if *count == 0 || !counts {
+                state.interest.remove(channel);
+            }
+        }
     }
 
-    pub(crate) fn hear(&self, mut publication: Publication) {
-        if !self.up.load(Ordering::SeqCst) || !self.wants(&publication.channel) {
+    pub(crate) fn is_up(&self) -> bool {
+        self.locked().up
+    }
+
+    pub(crate) fn has_room(&self) -> bool {
+        let state = self.locked();
+        let events = state.events.as_ref();
+        events.is_none_or(|events| events.capacity() == events.max_capacity())
+    }
+
+    pub(crate) fn end_events(&self) {
+        self.locked().events = None;
+    }
+
+    pub(crate) fn progress(&self, end: Position) {
+        let mut state = self.locked();
+        if state.up && state.progress != end && !self.has(Fault::KeepsProgressToItself) {
+            state.progress = end;
+            self.tell(&mut state, Event::Progress(end));
+        }
+    }
+
+    /// A message of the broker; `own` was published here.
+    pub(crate) fn hear(self: &Arc<Self>, mut publication: Publication, own: bool) {
+        let mut state = self.locked();
+        if !state.up || !self.wants(&state, &publication.channel) {
             return;
         }
-        let count = self.heard.fetch_add(1, Ordering::SeqCst);
+        state.heard += 1;
+        let unlucky = state.heard == UNLUCKY && publication.id.is_some();
         match self.fault {
-            Some(Fault::Drops) if count == 30 => return,
-            Some(Fault::Repeats) if count == 30 => {
-                self.tell(Event::Published(vec![publication.clone()]))
-            }
+            Some(Fault::Drops) if unlucky => return,
+            Some(Fault::CriesWolf) if unlucky => self.tell(&mut state, GAP),
+            Some(Fault::Repeats) if unlucky => self.published(&mut state, publication.clone()),
             Some(Fault::LosesMetadata) => publication.id = None,
             Some(Fault::HasNoPositions) => publication.position = None,
             Some(Fault::AltersPayloads) if publication.data.is_empty() => {
                 publication.data = "null".into()
             }
-            Some(Fault::Reorders) => {
-                let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-                if count == 30 {
-                    *held = Some(publication);
-                    return;
-                }
-                if let Some(earlier) = held.take() {
-                    return self.tell(Event::Published(vec![publication, earlier]));
-                }
+            Some(Fault::Reorders) if self.number == 2 && state.heard == UNLUCKY => {
+                state.held = Some(publication);
+                return;
+            }
+            Some(Fault::OrdersDifferently) if self.number == 2 => {
+                return self.hear_others_later(&mut state, publication, own);
             }
             _ => {}
         }
-        self.tell(Event::Published(vec![publication]));
-        if self.late_gap.swap(false, Ordering::SeqCst) {
-            self.tell(Event::Gap {
-                scope: Scope::All,
-                cause: GapCause::ConnectionLost,
-            });
+        if self.has(Fault::RepeatsOnReconnect) {
+            state.last = Some(publication.clone());
+        }
+        self.published(&mut state, publication);
+        if let Some(earlier) = state.held.take() {
+            self.published(&mut state, earlier);
+        }
+        if std::mem::take(&mut state.late_gap) {
+            self.tell(&mut state, GAP);
         }
     }
 
+    fn wants(&self, state: &State, channel: &str) -> bool {
+        let pattern = |known: &Channel| {
+            let start = known.strip_suffix('*');
+            start.is_some_and(|start| channel.starts_with(start))
+        };
+        state.interest.contains_key(channel)
+            || self.has(Fault::ReadsPatterns) && state.interest.keys().any(pattern)
+    }
+
+    /// Lets an own message overtake one of somebody else, which keeps each publisher's order.
+    fn hear_others_later(self: &Arc<Self>, state: &mut State, publication: Publication, own: bool) {
+        if own {
+            return self.published(state, publication);
+        }
+        if let Some(earlier) = state.held.replace(publication) {
+            return self.published(state, earlier);
+        }
+        let this = Arc::clone(self);
+        tokio::spawn(async move {
+            sleep(Duration::from_millis(20)).await;
+            let mut state = this.locked();
+            if let Some(held) = state.held.take() {
+                this.published(&mut state, held);
+            }
+        });
+    }
+
     pub(crate) fn down(&self) {
-        self.up.store(false, Ordering::SeqCst);
-        self.tell(Event::Down("stopped".to_owned()));
+        let mut state = self.locked();
+        state.up = false;
+        self.tell(&mut state, Event::Down("stopped".to_owned()));
     }
 
     /// Comes back some time after the broker: what others publish meanwhile is lost, and must be announced.
     pub(crate) fn up(self: Arc<Self>) {
         tokio::spawn(async move {
-            tokio::time::sleep(std::time::Duration::from_millis(if self.is_slow() {
-                600
-            } else {
-                20
-            }))
-            .await;
+            let slow = self.number.is_multiple_of(2);
+            sleep(if slow { SLOW } else { SLOW / 30 }).await;
+            let mut state = self.locked();
             match self.fault {
                 Some(Fault::HidesTheGap) => {}
-                Some(Fault::AnnouncesLate) => self.late_gap.store(true, Ordering::SeqCst),
-                _ => self.tell(Event::Gap {
-                    scope: Scope::All,
-                    cause: GapCause::ConnectionLost,
-                }),
+                Some(Fault::AnnouncesLate) => state.late_gap = true,
+                _ => self.tell(&mut state, GAP),
             }
             if self.has(Fault::ForgetsInterestOnReconnect) {
-                self.interest
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .clear();
+                state.interest.clear();
             }
-            self.up.store(true, Ordering::SeqCst);
-            self.tell(Event::Up);
+            state.up = true;
+            self.tell(&mut state, Event::Up);
+            if let Some(last) = state.last.take() {
+                self.published(&mut state, last);
+            }
         });
     }
 
-    /// Instances do not come back all at once.
-    fn is_slow(&self) -> bool {
-        (std::ptr::from_ref(self).addr() / 16).is_multiple_of(2)
-    }
-
-    fn open(&self) -> Result<()> {
-        if self.closed.load(Ordering::SeqCst) {
-            Err(error(ErrorKind::Closed))
-        } else {
-            Ok(())
-        }
-    }
-
-    fn publish(&self, outgoing: &Outgoing) -> Result<Receipt> {
-        self.open()?;
-        let large = outgoing.data.len() > MAX_PAYLOAD && !self.has(Fault::TakesTooLarge);
-        if large || outgoing.channel.len() > MAX_CHANNEL {
-            return Err(error(ErrorKind::Rejected));
-        }
-        let number = self.heard.load(Ordering::SeqCst);
-        if self.has(Fault::AcknowledgesBeforeStoring) && number % 100 == 99 {
-            self.heard.fetch_add(1, Ordering::SeqCst);
-            return Ok(Receipt::Accepted);
-        }
-        let silent = self.has(Fault::EchoesNothing).then_some(self);
-        match self.broker.publish(&self.space, outgoing, silent) {
-            Some(position) => Ok(Receipt::Stored(position)),
-            None if self.has(Fault::AcknowledgesWithoutBroker) => Ok(Receipt::Accepted),
-            None => Err(error(ErrorKind::Unavailable)),
-        }
-    }
-}
-
-#[async_trait]
-impl Backplane for Handle {
-    async fn publish(&self, batch: Vec<Outgoing>) -> Vec<Result<Receipt>> {
-        let answers: Vec<_> = batch
-            .iter()
-            .map(|outgoing| self.0.publish(outgoing))
-            .collect();
-        if self.0.has(Fault::FailsTheWholeBatch) && answers.iter().any(Result::is_err) {
-            return answers
-                .iter()
-                .map(|_| Err(error(ErrorKind::Rejected)))
-                .collect();
-        }
-        tokio::task::yield_now().await;
-        answers
-    }
-
-    async fn subscribe(&self, channels: &[Channel]) -> Result<()> {
-        self.0.open()?;
-        if channels.iter().any(|channel| channel.len() > MAX_CHANNEL) {
-            return Err(error(ErrorKind::Rejected));
-        }
-        self.0
-            .interest
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .extend(channels.iter().cloned());
-        Ok(())
-    }
-
-    async fn unsubscribe(&self, channels: &[Channel]) -> Result<()> {
-        self.0.open()?;
-        if !self.0.has(Fault::ForgetsRemovedInterest) {
-            let mut interest = self
-                .0
-                .interest
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            interest.retain(|known| !channels.contains(known));
-        }
-        Ok(())
-    }
-
-    fn lane(&self, _: &str) -> Option<u32> {
-        Some(0)
-    }
-
-    fn history(&self) -> Option<&dyn History> {
-        (!self.0.has(Fault::PromisesHistory)).then_some(self)
-    }
-
-    async fn close(&self) {
-        if !self.0.has(Fault::IgnoresClose) {
-            self.0.closed.store(true, Ordering::SeqCst);
-            self.0.broker.leave(&self.0.space, &self.0);
-            self.0
-                .events
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .take();
-        }
-    }
-}
-
-#[async_trait]
-impl History for Handle {
-    async fn read(&self, channel: &Channel, after: Option<Position>, limit: usize) -> Result<Page> {
-        self.0.open()?;
-        let (trimmed, log) = self.0.broker.log(&self.0.space);
-        let after = match after {
-            None => trimmed,
-            Some(after) => {
-                let offset = after.offset as usize;
-                let gone = offset < trimmed && !self.0.has(Fault::HidesTheTrim);
-                if after.epoch != EPOCH || offset > log.len() || gone {
-                    return Err(error(ErrorKind::PositionLost));
-                }
-                offset
-            }
-        };
-        let from = if self.0.has(Fault::ReadsInclusively) {
-            after.saturating_sub(1)
-        } else {
-            after
-        };
-        let mut rest = log[from..]
-            .iter()
-            .filter(|publication| publication.channel == *channel)
-            .cloned();
-        let publications: Vec<_> = rest.by_ref().take(limit).collect();
-        let more = rest.next().is_some();
-        let last = publications
-            .last()
-            .and_then(|publication| publication.position);
-        let upto = if more {
-            last
-        } else {
-            Some(position(log.len()))
-        };
-        Ok(Page {
-            publications,
-            upto,
-            more,
-        })
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::SeqCst)
     }
 }

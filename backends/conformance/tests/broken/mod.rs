@@ -1,6 +1,7 @@
 //! A backend on a small broker in this process, which can be stopped and killed; sound, or broken in one way.
 
 mod broker;
+mod handle;
 mod instance;
 
 use std::sync::Arc;
@@ -8,7 +9,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use hubplane_backplane::{
     Address, Capabilities, Delivery, Driver, Durability, Error, ErrorKind, Interest, OnRestart,
-    Opened, Order, Replay, Result,
+    Opened, Order, Outgoing, Replay, Result,
 };
 use hubplane_conformance::{Control, Harness, Refused};
 
@@ -20,25 +21,39 @@ pub(crate) enum Fault {
     Drops,
     Repeats,
     Reorders,
+    OrdersDifferently,
     LosesMetadata,
     EchoesNothing,
+    CriesWolf,
     FailsTheWholeBatch,
     ForgetsRemovedInterest,
+    CountsInterest,
     ReadsPatterns,
     AltersPayloads,
     TakesTooLarge,
     LeaksAcrossSpaces,
+    NamesOutsiders,
     HasNoPositions,
+    KeepsProgressToItself,
     ReadsInclusively,
     HidesTheTrim,
     PromisesHistory,
+    AcknowledgesBeforeStoring,
     IgnoresClose,
+    ClosesOnceReadOnly,
+    HangsInTheSecondClose,
+    HidesTheOverflow,
+    BlamesTheAddress,
     OpensAnything,
+    ShowsThePassword,
     HidesTheGap,
     AnnouncesLate,
-    AcknowledgesBeforeStoring,
+    PromisesDelivery,
+    RepeatsOnReconnect,
     ForgetsInterestOnReconnect,
+    ForgetsInterestWhileDown,
     AcknowledgesWithoutBroker,
+    StoresWhatItRefuses,
 }
 
 /// The driver and the harness of one mutant; a new broker for each.
@@ -51,6 +66,19 @@ pub(crate) struct Broken {
 pub(crate) struct BrokenDriver {
     fault: Option<Fault>,
     broker: Arc<Broker>,
+}
+
+impl BrokenDriver {
+    fn has(&self, fault: Fault) -> bool {
+        self.fault == Some(fault)
+    }
+
+    fn space<'a>(&self, name: &'a str) -> &'a str {
+        match self.has(Fault::LeaksAcrossSpaces) {
+            true => "one",
+            false => name,
+        }
+    }
 }
 
 impl Broken {
@@ -85,26 +113,33 @@ impl Driver for BrokenDriver {
             max_payload: MAX_PAYLOAD,
             max_channel: MAX_CHANNEL,
             interest: Interest::Routed,
-            on_restart: OnRestart::Announced,
+            on_restart: match self.fault {
+                Some(Fault::PromisesDelivery) => OnRestart::Delivered,
+                _ => OnRestart::Announced,
+            },
         }
     }
 
     async fn open(&self, address: &Address) -> Result<Opened> {
         let mut settings = address.settings("broken");
-        settings.password()?;
-        if self.fault != Some(Fault::OpensAnything) {
+        let password = settings.password()?;
+        let shown = password.filter(|_| self.has(Fault::ShowsThePassword));
+        if let Some(password) = shown {
+            return Err(Error::new(ErrorKind::Config, "broken", password.reveal()));
+        }
+        if !self.has(Fault::OpensAnything) {
             settings.finish()?;
         }
         let host = address.hosts().first().map_or("none", |host| &host.name);
         if host == "absent" {
-            return Err(error(ErrorKind::Unavailable));
+            let kind = match self.has(Fault::BlamesTheAddress) {
+                true => ErrorKind::Config,
+                false => ErrorKind::Unavailable,
+            };
+            return Err(error(kind));
         }
-        let space = if self.fault == Some(Fault::LeaksAcrossSpaces) {
-            "one"
-        } else {
-            host
-        };
-        Ok(instance::open(&self.broker, space, self.fault))
+        let space = self.space(host);
+        Ok(handle::open(&self.broker, space, self.fault))
     }
 }
 
@@ -136,10 +171,13 @@ impl Harness for Broken {
     }
 
     async fn publish_outside(&self, space: &str, channel: &str, data: &[u8]) {
-        self.driver.broker.outside(space, channel, data);
+        let mut outgoing = Outgoing::new(channel, data.to_vec());
+        outgoing.id = self.driver.has(Fault::NamesOutsiders).then(|| "x".into());
+        let space = self.driver.space(space);
+        self.driver.broker.publish(space, &outgoing, None);
     }
 
     async fn trim(&self, space: &str) {
-        self.driver.broker.trim(space);
+        self.driver.broker.trim(self.driver.space(space));
     }
 }

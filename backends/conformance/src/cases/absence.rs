@@ -1,0 +1,86 @@
+use std::time::Duration;
+
+use hubplane_backplane::{Channel, ErrorKind};
+use tokio::time::{sleep, timeout};
+
+use super::faults::{BACK, control, is_back};
+use crate::{
+    Harness,
+    space::{Instance, SETTLE, SOON, Space},
+};
+
+pub(crate) async fn publishing_without_a_broker_is_answered(harness: &dyn Harness) {
+    let Some(control) = control(harness) else {
+        return;
+    };
+    let space = Space::new(harness);
+    let (a, b) = space.pair(&["c"]).await;
+    a.publish("c", "before").await.expect("published");
+    b.hears("c", 1).await;
+    control.stop().await;
+    let mut surely_not = Vec::new();
+    for n in 0..4 {
+        let answer = a.publish("c", format!("meanwhile {n}")).await;
+        let error = answer.expect_err("there is no broker");
+        match error.kind() {
+            ErrorKind::Unavailable => surely_not.push(format!("meanwhile {n}")),
+            kind => assert_eq!(kind, ErrorKind::Unknown, "{error}"),
+        }
+    }
+    control.start().await;
+    for instance in [&a, &b] {
+        instance.until("it comes back", BACK, is_back).await;
+    }
+    a.publish("c", "after").await.expect("published");
+    b.until("the message after", SOON, |it| {
+        it.texts("c").contains(&"after".to_owned())
+    })
+    .await;
+    sleep(SETTLE).await;
+    for instance in [&a, &b] {
+        let heard = instance.texts("c");
+        assert!(
+            !heard.iter().any(|text| surely_not.contains(text)),
+            "called surely not stored, and yet heard: {heard:?}"
+        );
+    }
+    a.close().await;
+    b.close().await;
+}
+
+/// What the hub wants while the broker is away is wanted once it is back, and who ends meanwhile ends in time.
+pub(crate) async fn interest_without_a_broker_is_kept(harness: &dyn Harness) {
+    let Some(control) = control(harness) else {
+        return;
+    };
+    let space = Space::new(harness);
+    let (a, b) = space.pair(&["before"]).await;
+    let ending = space.open().await;
+    ending.subscribe(&["before"]).await;
+    control.stop().await;
+    // So that all have noticed.
+    let answer = a.publish("before", "meanwhile").await;
+    answer.expect_err("there is no broker");
+    let wanted = [Channel::from("meanwhile.1"), Channel::from("meanwhile.2")];
+    for channels in [&wanted[..], &wanted[..1]] {
+        let answer = timeout(Duration::from_secs(7), b.backplane.subscribe(channels));
+        let answer = answer.await.expect("subscribe answers within its limit");
+        // Whoever receives everything has nothing to ask the broker for.
+        if let Err(error) = answer {
+            assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+        }
+    }
+    ending.close().await;
+    control.start().await;
+    for instance in [&a, &b] {
+        instance.until("it comes back", BACK, is_back).await;
+    }
+    for channel in ["before", "meanwhile.1", "meanwhile.2"] {
+        a.publish(channel, "after").await.expect("published");
+        let hears = |it: &Instance| it.texts(channel).contains(&"after".to_owned());
+        b.until("a message of each channel after the return", SOON, hears)
+            .await;
+    }
+    a.close().await;
+    b.close().await;
+}

@@ -1,0 +1,122 @@
+use hubplane_backplane::{Event, Position};
+
+use crate::{
+    Harness,
+    space::{Instance, SOON, Space},
+};
+
+pub(crate) async fn positions_are_as_declared(harness: &dyn Harness) {
+    let space = Space::new(harness);
+    let (a, b) = space.pair(&["c", "d"]).await;
+    let declared = space.capabilities.has_positions();
+    assert_eq!(a.backplane.lane("c").is_some(), declared, "lane");
+    let mut receipts = Vec::new();
+    for n in 0..20 {
+        for channel in ["c", "d"] {
+            receipts.push((
+                channel,
+                n,
+                a.publish(channel, n.to_string())
+                    .await
+                    .expect("published")
+                    .position(),
+            ));
+        }
+    }
+    for instance in [&a, &b] {
+        instance.hears("c", 20).await;
+        instance.hears("d", 20).await;
+        for &(channel, n, receipt) in &receipts {
+            let heard = &instance.heard(channel)[n];
+            assert_eq!(
+                (heard.position, receipt.is_some()),
+                (receipt, declared),
+                "position of {n} in {channel}"
+            );
+            let lane = heard.position.map(|position| position.lane);
+            assert_eq!(
+                lane,
+                instance.backplane.lane(channel),
+                "a position is of its channel's lane"
+            );
+        }
+        let c = instance.heard("c");
+        for pair in c.windows(2) {
+            if let (Some(before), Some(after)) = (pair[0].position, pair[1].position) {
+                assert_eq!(after.is_after(&before), Some(true), "positions grow");
+            }
+        }
+    }
+    a.close().await;
+    b.close().await;
+}
+
+fn progress(instance: &Instance) -> Vec<Position> {
+    let events = instance.events().into_iter();
+    events
+        .filter_map(|event| match event {
+            Event::Progress(position) => Some(position),
+            _ => None,
+        })
+        .collect()
+}
+
+/// Also a lane in which nobody here is interested says how far it is: right after `open`, and soon after it moved.
+pub(crate) async fn progress_is_as_declared(harness: &dyn Harness) {
+    let space = Space::new(harness);
+    let (a, b) = (space.open().await, space.open().await);
+    a.subscribe(&["mine"]).await;
+    let mut last = None;
+    for n in 0..20 {
+        let receipt = a.publish("other", n.to_string()).await.expect("published");
+        last = receipt.position();
+    }
+    a.publish("mine", "x").await.expect("published");
+    a.until("its own message", SOON, |it| !it.heard("mine").is_empty())
+        .await;
+    match b.backplane.lane("other") {
+        Some(lane) => {
+            let last = last.expect("a receipt with a position, as there are lanes");
+            for instance in [&a, &b] {
+                let reaches = |it: &Instance| {
+                    let all = progress(it);
+                    all.iter()
+                        .any(|p| *p == last || p.is_after(&last) == Some(true))
+                };
+                instance
+                    .until("Progress up to the last position", SOON, reaches)
+                    .await;
+                opening(instance, lane, last);
+            }
+        }
+        None => {
+            for instance in [&a, &b] {
+                assert_eq!(
+                    progress(instance),
+                    [],
+                    "without positions there is no Progress"
+                );
+            }
+        }
+    }
+    a.close().await;
+    b.close().await;
+}
+
+/// The lane's first `Progress` comes before its first message, and from there it only grows.
+fn opening(instance: &Instance, lane: u32, last: Position) {
+    let all = progress(instance).into_iter();
+    let own: Vec<_> = all.filter(|position| position.lane == lane).collect();
+    assert_eq!(
+        last.is_after(&own[0]),
+        Some(true),
+        "the first Progress says where the lane was at open"
+    );
+    for pair in own.windows(2) {
+        assert_ne!(
+            pair[0].is_after(&pair[1]),
+            Some(true),
+            "Progress never goes back"
+        );
+    }
+}

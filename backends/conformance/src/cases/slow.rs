@@ -1,0 +1,99 @@
+use std::time::Duration;
+
+use hubplane_backplane::{Event, Outgoing};
+use tokio::time::{Instant, timeout};
+
+use crate::{
+    Harness,
+    space::{SOON, Space},
+};
+
+/// How long one hub reads nothing.
+const ASLEEP: Duration = Duration::from_millis(1_500);
+/// So long without an event, and the end is taken for lost.
+const QUIET: Duration = Duration::from_secs(2);
+/// What is published meanwhile at most.
+const MOST: u32 = 40_000;
+const BATCH: u32 = 100;
+
+/// A hub that does not read is not waited for, and finds afterwards each message, or a gap in its place.
+pub(crate) async fn a_slow_instance_loses_nothing_in_silence(harness: &dyn Harness) {
+    let space = Space::new(harness);
+    let (slow, mut events) = space.open_raw().await;
+    slow.subscribe(&["c".into()]).await.expect("subscribed");
+    let quick = space.open().await;
+    quick.subscribe(&["quick"]).await;
+    let (mut sent, start) = (0_u32, Instant::now());
+    while start.elapsed() < ASLEEP && sent < MOST {
+        let batch = (sent..sent + BATCH).map(|n| Outgoing::new("c", numbered(n)));
+        for answer in quick.publish_all(batch.collect()).await {
+            answer.expect("nobody waits for a slow instance");
+        }
+        sent += BATCH;
+    }
+    quick.publish("quick", "x").await.expect("published");
+    quick
+        .until("its own message, while the other sleeps", SOON, |it| {
+            !it.heard("quick").is_empty()
+        })
+        .await;
+    let (mut reading, end, awake) = (Reading::default(), sent, Instant::now());
+    while reading.next < end {
+        assert!(
+            awake.elapsed() < 3 * SOON,
+            "it never catches up: {} of {end}",
+            reading.next
+        );
+        match timeout(QUIET, events.recv()).await {
+            Ok(event) => reading.take(event.expect("the events go on")),
+            // A hole at the very end is told with what comes after it.
+            Err(_) => {
+                quick.publish("c", numbered(sent)).await.expect("published");
+                sent += 1;
+            }
+        }
+    }
+    let closed = timeout(Duration::from_secs(5), slow.close()).await;
+    assert!(closed.is_ok(), "close takes at most 5 s");
+    quick.close().await;
+}
+
+/// Large enough to fill queues soon.
+fn numbered(n: u32) -> Vec<u8> {
+    let mut text = format!("{n} ").into_bytes();
+    text.resize(1_024, b'x');
+    text
+}
+
+/// What the slow one has read.
+#[derive(Default)]
+struct Reading {
+    /// The number that comes next if nothing is lost.
+    next: u32,
+    gap: bool,
+}
+
+impl Reading {
+    fn take(&mut self, event: Event) {
+        let publications = match event {
+            Event::Gap { .. } => {
+                self.gap = true;
+                return;
+            }
+            Event::Published(publications) => publications,
+            Event::Progress(_) | Event::Down(_) | Event::Up => return,
+        };
+        for publication in publications.iter().filter(|p| &*p.channel == "c") {
+            let text = String::from_utf8_lossy(&publication.data);
+            let number = text.split(' ').next().and_then(|n| n.parse::<u32>().ok());
+            let number = number.expect("a number");
+            assert!(number >= self.next, "{number} comes again, or late");
+            assert!(
+                number == self.next || self.gap,
+                "{} to {number} are lost without a gap before {number}",
+                self.next
+            );
+            (self.next, self.gap) = (number + 1, false);
+        }
+    }
+}
