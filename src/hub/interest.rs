@@ -137,17 +137,18 @@ impl Interest {
                 // One name that this broker can't carry must not cost the others.
                 for channel in new {
                     let alone = std::slice::from_ref(channel);
-                    self.settle(shards, alone, backplane.subscribe(alone).await)
-                        .await;
+                    let answer = backplane.subscribe(alone).await;
+                    self.settle(backplane, shards, alone, answer).await;
                 }
             }
-            result => self.settle(shards, new, result).await,
+            result => self.settle(backplane, shards, new, result).await,
         }
     }
 
     /// Notes the broker's answer and passes it on to the shards that wait for it.
     async fn settle(
         &self,
+        backplane: &dyn Backplane,
         shards: &[mpsc::Sender<Mail>],
         channels: &[Channel],
         result: Result<(), Error>,
@@ -168,6 +169,12 @@ impl Interest {
                     wanted.channels.remove(channel);
                 }
             }
+        }
+        if let Err(error) = &result
+            && error.kind() != ErrorKind::Rejected
+        {
+            // The backend would subscribe on its return to what nobody here waits for any more.
+            _ = backplane.unsubscribe(channels).await;
         }
         for (shard, channels) in shards.iter().zip(tell) {
             if !channels.is_empty() {
@@ -221,3 +228,6 @@ impl Interest {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests;
