@@ -1,9 +1,12 @@
 //! Encoded messages, and how the hub gets them without knowing a client format.
 
-use std::{fmt, io};
+use std::{
+    fmt, io,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
 
 use bytes::Bytes;
-use hubplane_backplane::Publication;
+use hubplane_backplane::{GapCause, Publication};
 
 use super::command::{Ending, Push, Reply};
 
@@ -56,9 +59,17 @@ impl Encoded {
         &self.publication
     }
 
-    /// The frame in one encoding.
-    pub fn frame(&self, encoding: &dyn Encoding) -> &Frame {
-        self.frames[encoding.slot()]
-            .get_or_init(|| encoding.push(&Push::Message(&self.publication)))
+    /// The frame in one encoding. An encoding that panics on this message is told of, and its clients get a gap in the
+    /// message's place: the others of its batch must not be lost with it.
+    pub fn frame(&self, encoding: &dyn Encoding, panicked: impl FnOnce()) -> &Frame {
+        self.frames[encoding.slot()].get_or_init(|| {
+            let message = || encoding.push(&Push::Message(&self.publication));
+            catch_unwind(AssertUnwindSafe(message)).unwrap_or_else(|_| {
+                panicked();
+                let channel = &*self.publication.channel;
+                let cause = GapCause::Undecodable;
+                encoding.push(&Push::Gap { channel, cause })
+            })
+        })
     }
 }

@@ -240,7 +240,7 @@ impl Hub {
         self.counts.slow.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn count_panic(&self) {
+    pub(crate) fn count_panic(&self) {
         self.counts.panics.fetch_add(1, Ordering::Relaxed);
         tracing::error!("a panic was caught; the session or message that it was about is lost");
     }

@@ -5,7 +5,7 @@ use std::{task::Waker, time::Instant};
 use hubplane_backplane::Channel;
 
 use super::{
-    command::{Ending, Reply},
+    command::Ending,
     frame::{Encoding, Frame, Socket},
     outbox::{Flushed, Outbox, Scratch},
 };
@@ -69,16 +69,19 @@ impl Session {
         }
     }
 
-    /// Queues a frame, unless the session is ending.
-    pub(super) fn push(&mut self, frame: Frame) {
-        if self.ends_at.is_none() {
-            self.outbox.push(frame);
+    /// Queues a frame, unless the session is ending. A full outbox is written first, and who doesn't take enough of
+    /// it is cut off: `false`.
+    pub(super) fn push(&mut self, frame: Frame, limits: &Limits, scratch: &mut Scratch) -> bool {
+        if self.ends_at.is_some() {
+            return true;
         }
-    }
-
-    pub(super) fn reply(&mut self, reply: &Reply<'_>) {
-        let frame = self.admission.encoding.reply(reply);
-        self.push(frame);
+        if self.outbox.is_full(limits) && (!self.flush(scratch) || self.outbox.is_full(limits)) {
+            self.end(Ending::Slow, Instant::now() + limits.handshake_timeout / 2);
+            self.wake();
+            return false;
+        }
+        self.outbox.push(frame);
+        true
     }
 
     /// Queues the last frame in place of everything not yet written.
@@ -88,21 +91,6 @@ impl Session {
             self.outbox.push(self.admission.encoding.ending(ending));
             self.ends_at = Some(drop_at);
         }
-    }
-
-    /// The outbox is full: writes what the socket takes, and cuts the client off if that is not enough. `false`:
-    /// cut off.
-    pub(super) fn relieve(&mut self, limits: &Limits, scratch: &mut Scratch) -> bool {
-        if self.ends_at.is_some() {
-            return true;
-        }
-        let alive = self.flush(scratch);
-        if alive && !self.outbox.is_full(limits) {
-            return true;
-        }
-        self.end(Ending::Slow, Instant::now() + limits.handshake_timeout / 2);
-        self.wake();
-        false
     }
 
     /// Writes what the socket takes. `false`: the socket is broken.

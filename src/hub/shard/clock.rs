@@ -34,7 +34,7 @@ impl State {
         let session = &mut self.sessions[index as usize];
         session.end(ending, Instant::now() + hub.limits().handshake_timeout / 2);
         session.wake();
-        self.mark_dirty(index);
+        self.unwritten.mark(index, session);
     }
 
     /// Looks over all sessions.
@@ -56,10 +56,8 @@ impl State {
             } else {
                 session.awaiting_pong = true;
                 session.clock = now + limits.pong_timeout;
-                session.push(session.admission.encoding.ping());
-                if !std::mem::replace(&mut session.dirty, true) {
-                    self.dirty.push(index);
-                }
+                let ping = session.admission.encoding.ping();
+                self.unwritten.queue(hub, index, session, ping);
             }
         }
         for index in mute {

@@ -5,10 +5,11 @@ use std::time::Instant;
 use bytes::Bytes;
 use hubplane_backplane::{Channel, MessageId, Outgoing, Position};
 
-use super::{Shard, State, Waiting};
+use super::{Shard, State, Waiting, found};
 use crate::hub::{
     Hub, channel,
     command::{Command, ErrorCode, Ref, Reply},
+    frame::{Encoding, Frame},
     publisher::ReplyTo,
     session::Key,
 };
@@ -42,15 +43,14 @@ impl Shard {
             } => {
                 state.publish(&self.hub, key, reference, (channel, data, id));
             }
-            Command::Ping => state.reply(key, &Reply::Pong),
+            Command::Ping => state.reply(&self.hub, key, &Reply::Pong),
         }
     }
 
     /// A client's command could not be understood; the session goes on.
     pub fn refuse(&self, key: Key, reference: Option<&str>, message: &str) {
-        self.state
-            .borrow_mut()
-            .refuse(key, reference, ErrorCode::Malformed, message);
+        let mut state = self.state.borrow_mut();
+        state.refuse(&self.hub, key, reference, (ErrorCode::Malformed, message));
     }
 
     /// The client has answered a ping.
@@ -65,40 +65,41 @@ impl Shard {
 
     /// Queues a frame that only the socket loop can make: a pong.
     pub fn send(&self, key: Key, frame: Bytes) {
-        let mut state = self.state.borrow_mut();
-        let limits = self.hub.limits();
-        if let Some(session) = state.session(key)
-            && !session.outbox.is_full(limits)
-        {
-            session.push(frame);
-            state.mark_dirty(key.index);
-        }
+        self.state.borrow_mut().queue(&self.hub, key, |_| frame);
     }
 
     /// Ends a session with a last frame of the caller's making.
     pub fn end_with(&self, key: Key, frame: Bytes) {
         let mut state = self.state.borrow_mut();
-        if let Some(session) = state.session(key)
+        let State {
+            sessions,
+            unwritten,
+            ..
+        } = &mut *state;
+        if let Some(session) = found(sessions, key)
             && session.ends_at.is_none()
         {
             session.outbox.push(frame);
             session.ends_at = Some(Instant::now() + self.hub.limits().handshake_timeout / 2);
-            state.mark_dirty(key.index);
+            unwritten.mark(key.index, session);
         }
     }
 }
 
 impl State {
-    fn reply(&mut self, key: Key, reply: &Reply<'_>) {
-        let Some(session) = self.session(key) else {
-            return;
-        };
-        session.reply(reply);
-        self.mark_dirty(key.index);
+    pub(super) fn reply(&mut self, hub: &Hub, key: Key, reply: &Reply<'_>) {
+        self.queue(hub, key, |encoding| encoding.reply(reply));
     }
 
-    fn refuse(&mut self, key: Key, reference: Option<&str>, code: ErrorCode, message: &str) {
+    pub(super) fn refuse(
+        &mut self,
+        hub: &Hub,
+        key: Key,
+        reference: Option<&str>,
+        (code, message): (ErrorCode, &str),
+    ) {
         self.reply(
+            hub,
             key,
             &Reply::Error {
                 reference,
@@ -106,6 +107,27 @@ impl State {
                 message,
             },
         );
+    }
+
+    fn queue(&mut self, hub: &Hub, key: Key, frame: impl FnOnce(&dyn Encoding) -> Frame) {
+        if let Some(session) = found(&mut self.sessions, key) {
+            let frame = frame(session.admission.encoding);
+            self.unwritten.queue(hub, key.index, session, frame);
+        }
+    }
+
+    /// A channel that a client names; the answer to a bad name is queued.
+    fn is_good(&mut self, hub: &Hub, key: Key, reference: Option<&str>, channel: &str) -> bool {
+        let checked = channel::check(channel);
+        if let Err(bad) = checked {
+            self.refuse(
+                hub,
+                key,
+                reference,
+                (ErrorCode::BadChannel, &bad.to_string()),
+            );
+        }
+        checked.is_ok()
     }
 
     fn subscribe(
@@ -116,26 +138,26 @@ impl State {
         (reference, since): (Option<Ref>, Option<Position>),
     ) {
         let most = hub.limits().subscriptions;
+        if !self.is_good(hub, key, reference.as_deref(), &channel) {
+            return;
+        }
         let Some(session) = self.session(key) else {
             return;
         };
-        if let Err(bad) = channel::check(&channel) {
-            return self.refuse(
-                key,
-                reference.as_deref(),
-                ErrorCode::BadChannel,
-                &bad.to_string(),
-            );
-        }
         if session.channels.contains(&channel) {
             // Once is enough; the client learns where it stands.
             let reply = self.subscribed(hub, reference.as_deref(), &channel, since);
-            return self.reply(key, &reply);
+            return self.reply(hub, key, &reply);
         }
         if session.channels.len() >= most {
             let message =
                 format!("a session may subscribe to {most} channels; unsubscribe from one first");
-            return self.refuse(key, reference.as_deref(), ErrorCode::LimitReached, &message);
+            return self.refuse(
+                hub,
+                key,
+                reference.as_deref(),
+                (ErrorCode::LimitReached, &message),
+            );
         }
         // All holders of a channel share one name.
         let channel = self
@@ -172,7 +194,7 @@ impl State {
             topic.subscribers.push(key.index);
         }
         let reply = self.subscribed(hub, waiting.reference.as_deref(), channel, waiting.since);
-        self.reply(key, &reply);
+        self.reply(hub, key, &reply);
     }
 
     /// Nothing is read back here: a client is recovered only when it has missed nothing.
@@ -202,11 +224,11 @@ impl State {
         };
         let Some(at) = session.channels.iter().position(|known| known == channel) else {
             let message = "this session is not subscribed to that channel";
-            return self.refuse(key, reference, ErrorCode::NotSubscribed, message);
+            return self.refuse(hub, key, reference, (ErrorCode::NotSubscribed, message));
         };
         session.channels.swap_remove(at);
         self.leave(hub, key.index, channel);
-        self.reply(key, &Reply::Unsubscribed { reference, channel });
+        self.reply(hub, key, &Reply::Unsubscribed { reference, channel });
     }
 
     fn publish(
@@ -217,20 +239,20 @@ impl State {
         (channel, data, id): (Channel, Bytes, Option<MessageId>),
     ) {
         let shard = self.index;
+        if !self.is_good(hub, key, reference.as_deref(), &channel) {
+            return;
+        }
         let Some(session) = self.session(key) else {
             return;
         };
         if !session.admission.may_publish {
             let message =
                 "publishing needs the hub's key, sent as Authorization: Bearer … when connecting";
-            return self.refuse(key, reference.as_deref(), ErrorCode::Forbidden, message);
-        }
-        if let Err(bad) = channel::check(&channel) {
             return self.refuse(
+                hub,
                 key,
                 reference.as_deref(),
-                ErrorCode::BadChannel,
-                &bad.to_string(),
+                (ErrorCode::Forbidden, message),
             );
         }
         let mut outgoing = Outgoing::new(channel, data);
@@ -247,7 +269,12 @@ impl State {
         {
             session.publishing -= 1;
             let message = "too many publications wait for the broker; try again";
-            self.refuse(key, known.as_deref(), ErrorCode::Unavailable, message);
+            self.refuse(
+                hub,
+                key,
+                known.as_deref(),
+                (ErrorCode::Unavailable, message),
+            );
         }
     }
 }

@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use super::{State, Topic};
 use crate::hub::{
     Hub,
-    command::{Ending, ErrorCode, Push, Ref, Reply},
+    command::{Ending, Push, Ref, Reply},
     frame::{ENCODINGS, Encoded, Frame},
     publisher,
     session::Key,
@@ -87,7 +87,9 @@ impl State {
                     self.confirm(hub, channel, &result);
                 }
             }
-            Mail::Answered(answers) => answers.into_iter().for_each(|answer| self.answer(answer)),
+            Mail::Answered(answers) => answers
+                .into_iter()
+                .for_each(|answer| self.answer(hub, answer)),
             Mail::End(ending) => {
                 let all: Vec<_> = self
                     .sessions
@@ -104,7 +106,6 @@ impl State {
 
     /// The fast path: nothing is encoded, allocated, awaited or locked for a recipient.
     fn deliver(&mut self, hub: &Hub, batch: &[Encoded]) {
-        let limits = hub.limits();
         let mut deliveries = 0;
         for encoded in batch {
             let publication = encoded.publication();
@@ -117,13 +118,8 @@ impl State {
             deliveries += topic.subscribers.len();
             for &index in &topic.subscribers {
                 let session = &mut self.sessions[index as usize];
-                if session.outbox.is_full(limits) && !session.relieve(limits, &mut self.scratch) {
-                    hub.count_slow();
-                }
-                session.push(encoded.frame(session.admission.encoding).clone());
-                if !std::mem::replace(&mut session.dirty, true) {
-                    self.dirty.push(index);
-                }
+                let frame = encoded.frame(session.admission.encoding, || hub.count_panic());
+                self.unwritten.queue(hub, index, session, frame.clone());
             }
         }
         hub.count_deliveries(deliveries);
@@ -153,10 +149,7 @@ impl State {
                         cause,
                     })
                 });
-                session.push(frame.clone());
-                if !std::mem::replace(&mut session.dirty, true) {
-                    self.dirty.push(index);
-                }
+                self.unwritten.queue(hub, index, session, frame.clone());
             }
         }
     }
@@ -180,14 +173,9 @@ impl State {
                 Err(error) => {
                     if let Some(session) = self.session(waiting.key) {
                         session.channels.retain(|known| known != channel);
-                        let (code, message) = publisher::told(error);
-                        session.reply(&Reply::Error {
-                            reference,
-                            code,
-                            message: &message,
-                        });
-                        self.mark_dirty(waiting.key.index);
                     }
+                    let (code, message) = publisher::told(error);
+                    self.refuse(hub, waiting.key, reference, (code, &message));
                 }
             }
         }
@@ -197,30 +185,27 @@ impl State {
         }
     }
 
-    fn answer(&mut self, answer: PublishedMail) {
+    fn answer(&mut self, hub: &Hub, answer: PublishedMail) {
         let Some(session) = self.session(answer.key) else {
             return;
         };
-        let full = session.publishing;
         session.publishing -= 1;
+        // Its task may have stopped reading because of it.
+        session.wake();
         let reference = answer.reference.as_deref();
         match answer.result {
-            Ok(position) => session.reply(&Reply::Published {
-                reference,
-                position,
-            }),
-            Err(error) => {
-                let (code, message): (ErrorCode, String) = publisher::told(&error);
-                session.reply(&Reply::Error {
+            Ok(position) => self.reply(
+                hub,
+                answer.key,
+                &Reply::Published {
                     reference,
-                    code,
-                    message: &message,
-                });
+                    position,
+                },
+            ),
+            Err(error) => {
+                let (code, message) = publisher::told(&error);
+                self.refuse(hub, answer.key, reference, (code, &message));
             }
         }
-        if full > session.publishing {
-            session.wake();
-        }
-        self.mark_dirty(answer.key.index);
     }
 }

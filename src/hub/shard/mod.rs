@@ -26,6 +26,7 @@ pub(super) use self::mail::{Mail, PublishedMail};
 use super::{
     Hub,
     command::Ref,
+    frame::Frame,
     outbox::Scratch,
     session::{Admission, Key, Session},
 };
@@ -45,13 +46,35 @@ struct State {
     topics: HashMap<Channel, Topic>,
     /// The last position of each lane that this shard has been shown.
     heads: HashMap<u32, Position>,
+    unwritten: Unwritten,
+    next_serial: u32,
+    index: usize,
+    stopped: bool,
+}
+
+/// What is to be written before the shard rests.
+#[derive(Default)]
+struct Unwritten {
     /// Sessions with something to write.
     dirty: Vec<u32>,
     /// Joins frames for one write.
     scratch: Scratch,
-    next_serial: u32,
-    index: usize,
-    stopped: bool,
+}
+
+impl Unwritten {
+    /// The one way into an outbox.
+    fn queue(&mut self, hub: &Hub, index: u32, session: &mut Session, frame: Frame) {
+        if !session.push(frame, hub.limits(), &mut self.scratch) {
+            hub.count_slow();
+        }
+        self.mark(index, session);
+    }
+
+    fn mark(&mut self, index: u32, session: &mut Session) {
+        if !std::mem::replace(&mut session.dirty, true) {
+            self.dirty.push(index);
+        }
+    }
 }
 
 /// One channel on this shard.
@@ -100,8 +123,7 @@ impl Shard {
             sessions: Slab::new(),
             topics: HashMap::new(),
             heads: HashMap::new(),
-            dirty: Vec::new(),
-            scratch: Scratch::default(),
+            unwritten: Unwritten::default(),
             next_serial: 0,
             index: mailbox.index(),
             stopped: false,
@@ -191,25 +213,21 @@ impl Shard {
     }
 }
 
+/// The session, if the key is still good.
+fn found(sessions: &mut Slab<Box<Session>>, key: Key) -> Option<&mut Box<Session>> {
+    let session = sessions.get_mut(key.index as usize);
+    session.filter(|session| session.serial == key.serial)
+}
+
 impl State {
     /// The session, if the key is still good.
     fn session(&mut self, key: Key) -> Option<&mut Box<Session>> {
-        self.sessions
-            .get_mut(key.index as usize)
-            .filter(|session| session.serial == key.serial)
-    }
-
-    fn mark_dirty(&mut self, index: u32) {
-        if let Some(session) = self.sessions.get_mut(index as usize)
-            && !std::mem::replace(&mut session.dirty, true)
-        {
-            self.dirty.push(index);
-        }
+        found(&mut self.sessions, key)
     }
 
     /// Flushes each dirty session once, in one write where that is enough.
     fn flush_dirty(&mut self, hub: &Hub) {
-        let mut dirty = std::mem::take(&mut self.dirty);
+        let mut dirty = std::mem::take(&mut self.unwritten.dirty);
         for index in dirty.drain(..) {
             let Some(session) = self.sessions.get_mut(index as usize) else {
                 continue;
@@ -220,16 +238,17 @@ impl State {
                 self.flush_one(hub, index);
             }
         }
-        hub.counts()
-            .writes
-            .fetch_add(std::mem::take(&mut self.scratch.writes), Ordering::Relaxed);
+        hub.counts().writes.fetch_add(
+            std::mem::take(&mut self.unwritten.scratch.writes),
+            Ordering::Relaxed,
+        );
         // Keeps the room that it has grown to.
-        self.dirty = dirty;
+        self.unwritten.dirty = dirty;
     }
 
     fn flush_one(&mut self, hub: &Hub, index: u32) {
         let session = &mut self.sessions[index as usize];
-        if !session.flush(&mut self.scratch) {
+        if !session.flush(&mut self.unwritten.scratch) {
             self.remove_index(hub, index);
         }
     }

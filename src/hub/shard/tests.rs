@@ -164,19 +164,38 @@ async fn what_comes_together_leaves_in_one_write() {
 }
 
 #[tokio::test]
-async fn a_panic_costs_its_message_and_nothing_else() {
+async fn a_panic_costs_its_message_and_says_so() {
     let test = async {
         let (hub, shard) = shard(Limits::default()).await;
         let (_, sound) = listener(&shard, &SOUND);
         let (_, broken) = listener(&shard, &BROKEN);
-        publish(&hub, &["boom"]).await;
+        publish(&hub, &["before", "boom", "after"]).await;
         assert_eq!(hub.counts().panics.load(Relaxed), 1);
-        publish(&hub, &["after"]).await;
-        assert!(
-            sound.text().ends_with("after.") && broken.text() == "ok.after.",
-            "{}",
-            broken.text()
-        );
+        assert_eq!(sound.text(), "ok.before.boom.after.");
+        assert_eq!(broken.text(), "ok.before.gap.after.");
+    };
+    LocalSet::new().run_until(test).await;
+}
+
+/// Answers to what a client keeps asking count like messages.
+#[tokio::test]
+async fn who_asks_and_does_not_read_is_cut_off() {
+    let test = async {
+        let (hub, shard) = shard(Limits {
+            outbox_frames: 4,
+            ..Limits::default()
+        })
+        .await;
+        let (key, slow) = listener(&shard, &SOUND);
+        slow.0.full.set(true);
+        for _ in 0..10 {
+            shard.command(key, Command::Ping);
+            shard.flush_dirty();
+        }
+        assert_eq!(hub.counts().slow.load(Relaxed), 1);
+        slow.0.full.set(false);
+        shard.flush(key);
+        assert_eq!(slow.text(), "ok.Slow.");
     };
     LocalSet::new().run_until(test).await;
 }

@@ -68,6 +68,9 @@ struct Reading {
 /// However the task ends, also by a panic: the session ends with it.
 impl Drop for Reading {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.shard.hub().count_panic();
+        }
         self.shard.remove(self.key);
     }
 }
