@@ -1,5 +1,7 @@
 use serde::Serialize;
 
+use crate::{Error, ErrorKind, Result};
+
 /// What a backend promises: data, the same for every open address of a scheme, held against the real broker by
 /// the conformance suite. What is not declared is absent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -93,6 +95,22 @@ pub enum OnRestart {
 }
 
 impl Capabilities {
+    /// Whether a backend that promises this takes a payload of so many bytes for a channel; `Rejected` with the limit
+    /// if not.
+    pub fn check(&self, backend: &'static str, channel: &str, payload: usize) -> Result<()> {
+        let over = |what, length: usize, most| {
+            let message = format!("the {what} has {length} bytes; at most {most} are taken");
+            Err(Error::new(ErrorKind::Rejected, backend, message))
+        };
+        if payload > self.max_payload {
+            return over("payload", payload, self.max_payload);
+        }
+        if channel.len() > self.max_channel {
+            return over("channel name", channel.len(), self.max_channel);
+        }
+        Ok(())
+    }
+
     /// Whether publications carry positions.
     pub const fn has_positions(&self) -> bool {
         !matches!(self.replay, Replay::None)

@@ -64,20 +64,9 @@ impl Backplane for Instance {
 
     async fn subscribe(&self, channels: &[Channel]) -> Result<()> {
         self.open()?;
-        match channels
+        channels
             .iter()
-            .find(|channel| channel.len() > CAPABILITIES.max_channel)
-        {
-            Some(channel) => {
-                let most = CAPABILITIES.max_channel;
-                let message = format!(
-                    "the channel name has {} bytes; at most {most} are taken",
-                    channel.len()
-                );
-                Err(Error::new(ErrorKind::Rejected, NAME, message))
-            }
-            None => Ok(()),
-        }
+            .try_for_each(|channel| CAPABILITIES.check(NAME, channel, 0))
     }
 
     async fn unsubscribe(&self, _: &[Channel]) -> Result<()> {

@@ -129,19 +129,8 @@ fn end(mut client: Arc<Producer>) {
 
 /// What this backend does not hand to the broker at all.
 fn refusal(outgoing: &Outgoing) -> Option<Error> {
-    let (what, length, most) = if outgoing.data.len() > CAPABILITIES.max_payload {
-        ("payload", outgoing.data.len(), CAPABILITIES.max_payload)
-    } else if outgoing.channel.len() > CAPABILITIES.max_channel {
-        (
-            "channel name",
-            outgoing.channel.len(),
-            CAPABILITIES.max_channel,
-        )
-    } else {
-        return None;
-    };
-    let message = format!("the {what} has {length} bytes; at most {most} are taken");
-    Some(Error::new(ErrorKind::Rejected, NAME, message))
+    let payload = outgoing.data.len();
+    CAPABILITIES.check(NAME, &outgoing.channel, payload).err()
 }
 
 fn away() -> Error {

@@ -51,19 +51,8 @@ pub(crate) fn closed() -> Error {
 
 /// Why an item can't be taken, if so.
 fn rejection(outgoing: &Outgoing) -> Option<Error> {
-    let (what, length, most) = if outgoing.data.len() > CAPABILITIES.max_payload {
-        ("payload", outgoing.data.len(), CAPABILITIES.max_payload)
-    } else if outgoing.channel.len() > CAPABILITIES.max_channel {
-        (
-            "channel name",
-            outgoing.channel.len(),
-            CAPABILITIES.max_channel,
-        )
-    } else {
-        return None;
-    };
-    let message = format!("the {what} has {length} bytes; at most {most} are taken");
-    Some(Error::new(ErrorKind::Rejected, NAME, message))
+    let payload = outgoing.data.len();
+    CAPABILITIES.check(NAME, &outgoing.channel, payload).err()
 }
 
 #[async_trait]
@@ -91,13 +80,9 @@ impl Backplane for Connection {
         if *self.closed.borrow() {
             return Err(closed());
         }
-        match channels
+        channels
             .iter()
-            .find_map(|channel| rejection(&Outgoing::new(Arc::clone(channel), "")))
-        {
-            Some(rejection) => Err(rejection),
-            None => Ok(()),
-        }
+            .try_for_each(|channel| CAPABILITIES.check(NAME, channel, 0))
     }
 
     async fn unsubscribe(&self, _: &[Channel]) -> Result<()> {

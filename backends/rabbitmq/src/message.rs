@@ -40,13 +40,7 @@ pub(crate) fn routing_key(channel: &str) -> Result<ShortString> {
 
 /// The message, or why RabbitMQ can't carry it.
 pub(crate) fn prepare(outgoing: Outgoing) -> Result<Prepared> {
-    if outgoing.data.len() > CAPABILITIES.max_payload {
-        return Err(rejected(format!(
-            "the payload has {} bytes; at most {} are taken",
-            outgoing.data.len(),
-            CAPABILITIES.max_payload
-        )));
-    }
+    CAPABILITIES.check(NAME, &outgoing.channel, outgoing.data.len())?;
     let routing_key = routing_key(&outgoing.channel)?;
     let mut properties = BasicProperties::default().with_delivery_mode(UNSAVED);
     if let Some(id) = &outgoing.id {

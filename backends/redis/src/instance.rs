@@ -17,7 +17,7 @@ use tokio::{
 };
 
 use crate::{
-    MAX_CHANNEL, MAX_PAYLOAD, NAME,
+    CAPABILITIES, NAME,
     config::Config,
     connection::Link,
     consume::{Change, ChangeKind, Outlet, Subscriber, away},
@@ -98,23 +98,9 @@ impl Instance {
         }
     }
 
-    fn check_name(channel: &str) -> Result<()> {
-        match channel.len() > MAX_CHANNEL {
-            true => Err(rejected(format!(
-                "the channel's name is longer than {MAX_CHANNEL} bytes"
-            ))),
-            false => Ok(()),
-        }
-    }
-
     /// The bytes for Redis, or why it can't have them.
     fn item(&self, outgoing: &Outgoing) -> Result<Item> {
-        Self::check_name(&outgoing.channel)?;
-        if outgoing.data.len() > MAX_PAYLOAD {
-            return Err(rejected(format!(
-                "the payload is larger than {MAX_PAYLOAD} bytes"
-            )));
-        }
+        CAPABILITIES.check(NAME, &outgoing.channel, outgoing.data.len())?;
         let data = match self.config.envelope {
             true => wire::seal(outgoing),
             false => outgoing.data.clone(),
@@ -248,7 +234,7 @@ impl Backplane for Instance {
         }
         channels
             .iter()
-            .try_for_each(|name| Self::check_name(name))?;
+            .try_for_each(|name| CAPABILITIES.check(NAME, name, 0))?;
         let open = self.interest.lock().add(channels);
         match open.is_empty() {
             true => Ok(()),

@@ -94,8 +94,16 @@ use crate::{
 
 /// The backend's name in errors and logs.
 const NAME: &str = "redis";
-const MAX_PAYLOAD: usize = 1024 * 1024;
-const MAX_CHANNEL: usize = 1024;
+const CAPABILITIES: Capabilities = Capabilities {
+    order: Order::PerPublisher,
+    delivery: Delivery::AtMostOnce,
+    replay: Replay::None,
+    durability: Durability::Forwarded,
+    max_payload: 1024 * 1024,
+    max_channel: 1024,
+    interest: Interest::Routed,
+    on_restart: OnRestart::Announced,
+};
 /// Events between this backend and its hub, up to 256 messages, and about 256 KiB, each.
 const EVENTS: usize = 32;
 /// A second below what the contract allows for opening.
@@ -115,16 +123,7 @@ impl Driver for RedisDriver {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            order: Order::PerPublisher,
-            delivery: Delivery::AtMostOnce,
-            replay: Replay::None,
-            durability: Durability::Forwarded,
-            max_payload: MAX_PAYLOAD,
-            max_channel: MAX_CHANNEL,
-            interest: Interest::Routed,
-            on_restart: OnRestart::Announced,
-        }
+        CAPABILITIES
     }
 
     async fn open(&self, address: &Address) -> Result<Opened> {
