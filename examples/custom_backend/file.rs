@@ -104,6 +104,8 @@ impl Backplane for FileBackplane {
         None
     }
 
+    fn renew(&self) {}
+
     fn history(&self) -> Option<&dyn History> {
         None
     }

@@ -1,4 +1,4 @@
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 
@@ -69,6 +69,12 @@ pub trait Backplane: fmt::Debug + Send + Sync {
     /// called by the hub for every subscription. Changes only together with the epoch.
     fn lane(&self, channel: &str) -> Option<u32>;
 
+    /// Reads anew: the hub has proof that nothing arrives any more although the connection looks well (what it
+    /// published itself was acknowledged seconds ago and has not come back). The backend gives up what it reads
+    /// with, makes a new one and goes on after the last event that it gave out; where it can't, a `Gap` comes
+    /// first. Returns at once, and does nothing while it is under way already or after `close`.
+    fn renew(&self);
+
     /// Reading back; `None` where there is no replay, known from the start and the same for ever.
     fn history(&self) -> Option<&dyn History>;
 
@@ -79,24 +85,38 @@ pub trait Backplane: fmt::Debug + Send + Sync {
     async fn close(&self);
 }
 
-/// Reads a channel's past from the broker's log.
+/// Reads the past from the broker's log. May be called from several tasks at once, and cancelled; one call takes at
+/// most 5 s. A page may be shorter than asked for, even empty, with `more`: a long log is read in steps.
+///
+/// Errors: `PositionLost` where the log no longer reaches back to the position, or the position is of another epoch or
+/// ahead of the log's end; `Unavailable`; `Closed`.
 #[async_trait]
 pub trait History: Send + Sync {
     /// Up to `limit` publications of `channel` after `after` (exclusive), oldest first; without `after` from the
     /// oldest that is kept.
-    ///
-    /// May be called from several tasks at once, and cancelled. At most 5 s. Errors: `PositionLost` where the
-    /// log no longer reaches back to `after`, or `after` is of another epoch or ahead of the log's end;
-    /// `Unavailable`; `Closed`.
     async fn read(&self, channel: &Channel, after: Option<Position>, limit: usize) -> Result<Page>;
+
+    /// Up to `limit` publications of a whole lane, whatever their channel, oldest first. The hub fills its window
+    /// with it at the start, and looks for messages that its reading has passed over.
+    async fn scan(&self, lane: u32, from: Start, limit: usize) -> Result<Page>;
 }
 
-/// A stretch of a channel's past.
+/// Where a scan begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// After this position (exclusive).
+    After(Position),
+    /// With what was published so long ago; it may begin earlier, where the log can't tell so exactly, and begins
+    /// with the oldest where the log doesn't reach back so far.
+    Age(Duration),
+}
+
+/// A stretch of the past: of a channel, or of a lane.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page {
     /// Oldest first.
     pub publications: Vec<Publication>,
-    /// Everything of the channel up to here is in this page: what to give as `after` for the next.
+    /// Everything up to here is in this page: what to give as `after` for the next. `None` where the log is empty.
     pub upto: Option<Position>,
     /// Whether there is more now.
     pub more: bool,

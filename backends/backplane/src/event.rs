@@ -53,6 +53,10 @@ pub enum GapCause {
     QueueLost,
     /// The broker delivered bytes that can't be read as a message.
     Undecodable,
+    /// A publisher's numbers show that messages are missing, and the log has not got them either. The hub's own finding.
+    Missing,
+    /// What this instance publishes doesn't come back, so nothing else may have come either. The hub's own finding.
+    Deaf,
 }
 
 impl GapCause {
@@ -65,6 +69,8 @@ impl GapCause {
             Self::LogReplaced => "log_replaced",
             Self::QueueLost => "queue_lost",
             Self::Undecodable => "undecodable",
+            Self::Missing => "missing",
+            Self::Deaf => "deaf",
         }
     }
 }

@@ -21,7 +21,7 @@ pub mod wire;
 
 pub use address::{Address, Host};
 pub use capabilities::{Capabilities, Delivery, Durability, Interest, OnRestart, Order, Replay};
-pub use driver::{Backplane, Driver, History, Opened, Page};
+pub use driver::{Backplane, Driver, History, Opened, Page, Start};
 pub use error::{Error, ErrorKind, Result};
 pub use event::{Event, EventSender, Events, GapCause, Scope, events};
 pub use position::{ParsePositionError, Position};

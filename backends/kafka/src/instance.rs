@@ -80,6 +80,8 @@ impl Backplane for Instance {
         ))
     }
 
+    fn renew(&self) {}
+
     fn history(&self) -> Option<&dyn History> {
         None
     }

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use hubplane_backplane::{Channel, Error, ErrorKind, History, Page, Position, Result};
+use hubplane_backplane::{Channel, Error, ErrorKind, History, Page, Position, Result, Start};
 use tokio::{sync::watch, task};
 
 use crate::{NAME, connection::closed, log::Log};
@@ -23,6 +23,26 @@ fn lost(message: &str) -> Error {
 #[async_trait]
 impl History for Past {
     async fn read(&self, channel: &Channel, after: Option<Position>, limit: usize) -> Result<Page> {
+        self.look(Some(channel), after, limit).await
+    }
+
+    /// There is one lane, and no times in it: an age means all that is kept.
+    async fn scan(&self, _: u32, from: Start, limit: usize) -> Result<Page> {
+        let after = match from {
+            Start::After(position) => Some(position),
+            Start::Age(_) => None,
+        };
+        self.look(None, after, limit).await
+    }
+}
+
+impl Past {
+    async fn look(
+        &self,
+        channel: Option<&Channel>,
+        after: Option<Position>,
+        limit: usize,
+    ) -> Result<Page> {
         let mut offset = match after {
             Some(after) => self.log.offset(after).ok_or_else(|| {
                 lost("the position is of another log, or ahead of this one's end")
@@ -35,7 +55,7 @@ impl History for Past {
             if *self.closed.borrow() {
                 return Err(closed());
             }
-            let mut stretch = self.log.look(offset, Some(channel), LOOK);
+            let mut stretch = self.log.look(offset, channel, LOOK);
             if stretch.trimmed && begun {
                 return match publications.is_empty() {
                     true => Err(lost("the log no longer reaches back to the position")),

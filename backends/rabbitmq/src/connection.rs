@@ -141,6 +141,8 @@ impl Backplane for Rabbit {
         None
     }
 
+    fn renew(&self) {}
+
     fn history(&self) -> Option<&dyn History> {
         None
     }

@@ -261,6 +261,8 @@ impl Backplane for Instance {
         None
     }
 
+    fn renew(&self) {}
+
     fn history(&self) -> Option<&dyn History> {
         None
     }

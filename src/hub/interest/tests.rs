@@ -38,6 +38,8 @@ impl Backplane for Away {
         None
     }
 
+    fn renew(&self) {}
+
     fn history(&self) -> Option<&dyn History> {
         None
     }

@@ -9,6 +9,7 @@ use std::{
 use async_trait::async_trait;
 use hubplane_backplane::{
     Backplane, Channel, ErrorKind, History, Opened, Outgoing, Page, Position, Receipt, Result,
+    Start,
 };
 use tokio::time::{interval, sleep};
 
@@ -171,6 +172,8 @@ impl Backplane for Handle {
         Some(0)
     }
 
+    fn renew(&self) {}
+
     fn history(&self) -> Option<&dyn History> {
         (!self.has(Fault::PromisesHistory)).then_some(self)
     }
@@ -193,6 +196,25 @@ impl Backplane for Handle {
 #[async_trait]
 impl History for Handle {
     async fn read(&self, channel: &Channel, after: Option<Position>, limit: usize) -> Result<Page> {
+        self.look(Some(channel), after, limit)
+    }
+
+    async fn scan(&self, _: u32, from: Start, limit: usize) -> Result<Page> {
+        let after = match from {
+            Start::After(position) => Some(position),
+            Start::Age(_) => None,
+        };
+        self.look(None, after, limit)
+    }
+}
+
+impl Handle {
+    fn look(
+        &self,
+        channel: Option<&Channel>,
+        after: Option<Position>,
+        limit: usize,
+    ) -> Result<Page> {
         self.open()?;
         let (trimmed, log) = self.0.broker.log(&self.0.space);
         let after = match after {
@@ -210,7 +232,9 @@ impl History for Handle {
             true => after.saturating_sub(1),
             false => after,
         };
-        let mut rest = log[from..].iter().filter(|it| it.channel == *channel);
+        let mut rest = log[from..]
+            .iter()
+            .filter(|it| channel.is_none_or(|channel| it.channel == *channel));
         let publications: Vec<_> = rest.by_ref().take(limit).cloned().collect();
         let more = rest.next().is_some();
         let last = publications.last().and_then(|last| last.position);
