@@ -180,6 +180,14 @@ impl Config {
         ])
     }
 
+    /// For reading back: a consumer that is given a new place for each read. What it has asked the broker for before must
+    /// be answered first, so nothing may be waited for; nor may it keep much that nobody will take.
+    pub(crate) fn replay(&self) -> ClientConfig {
+        let mut config = self.consumer();
+        config.set("fetch.wait.max.ms", "5");
+        config
+    }
+
     /// For watching: a consumer that reads nothing, but whose debug log is read.
     pub(crate) fn probe(&self) -> ClientConfig {
         let mut config = self.consumer();
@@ -197,6 +205,7 @@ impl Config {
         let common = [
             ("bootstrap.servers", self.brokers.as_str()),
             ("client.id", "hubplane"),
+            // How long an unacknowledged write may wait (TCP_USER_TIMEOUT) can't be set through librdkafka.
             ("socket.keepalive.enable", "true"),
             ("socket.nagle.disable", "true"),
             ("socket.connection.setup.timeout.ms", "3000"),
@@ -295,6 +304,8 @@ mod tests {
                     &kafka.fetch.wait.max.ms=10&kafka.debug=cgrp";
         let config = Config::read(&text.parse().unwrap()).unwrap();
         assert_eq!(config.consumer().get("fetch.wait.max.ms"), Some("10"));
+        assert_eq!(config.replay().get("fetch.wait.max.ms"), Some("5"));
+        assert_eq!(config.client().get("socket.keepalive.enable"), Some("true"));
         assert_eq!(config.probe().get("debug"), Some("cgrp,topic"));
         assert_eq!(config.client().get("client.rack"), Some("r1"));
         assert_eq!(config.client().get("bootstrap.servers"), Some("a:9092,b:1"));

@@ -22,6 +22,7 @@ use rdkafka::{
 use crate::{
     identity, record,
     shared::{Consumer, Offsets, Shared},
+    topic,
 };
 
 /// Records of one event, and their bytes: what waits for the hub is bounded by both.
@@ -85,6 +86,11 @@ pub(crate) fn run(shared: &Shared, live: Consumer, orders: &Receiver<Order>, eve
             Err(TryRecvError::Disconnected) => return,
             Err(TryRecvError::Empty) => {}
         }
+        if shared.renew.load(Ordering::Relaxed) {
+            tracing::warn!("nothing arrives any more; reading with a new consumer");
+            reader.renew();
+            shared.renew.store(false, Ordering::Relaxed);
+        }
         if !reader.read() {
             return;
         }
@@ -140,6 +146,13 @@ impl Reader<'_> {
             }
             Order::Found(ranges) => self.find_again(&ranges),
         }
+    }
+
+    /// All that was given out is in `places`, so nothing is lost or repeated. Where the log ends in holes is still known.
+    fn renew(&mut self) {
+        self.recreate();
+        let ends = mem::take(&mut self.ends);
+        self.assign(ends);
     }
 
     fn recreate(&mut self) {
@@ -227,14 +240,7 @@ impl Reader<'_> {
         if code == Some(RDKafkaErrorCode::AutoOffsetReset) {
             self.shared.lost.store(true, Ordering::Relaxed);
         }
-        let unreadable = matches!(
-            code,
-            Some(
-                RDKafkaErrorCode::BadMessage
-                    | RDKafkaErrorCode::BadCompression
-                    | RDKafkaErrorCode::InvalidMessage
-            )
-        );
+        let unreadable = topic::is_unreadable(code);
         match unreadable {
             true => tracing::warn!(%error, "records can't be read"),
             false => tracing::debug!(%error, "reading"),

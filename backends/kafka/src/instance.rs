@@ -12,7 +12,7 @@ use hubplane_backplane::{
 };
 use tokio::{task::spawn_blocking, time::timeout};
 
-use crate::{CAPABILITIES, NAME, partition, publish::Publisher, shared::Shared};
+use crate::{CAPABILITIES, NAME, history::Past, partition, publish::Publisher, shared::Shared};
 
 /// How long the threads' end is waited for.
 const CLOSE: Duration = Duration::from_secs(4);
@@ -20,6 +20,7 @@ const CLOSE: Duration = Duration::from_secs(4);
 /// See [`Backplane`].
 #[derive(Debug)]
 pub(crate) struct Instance {
+    past: Past,
     shared: Arc<Shared>,
     publisher: Arc<Publisher>,
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -32,6 +33,7 @@ impl Instance {
         threads: Vec<JoinHandle<()>>,
     ) -> Self {
         Self {
+            past: Past::new(Arc::clone(&shared)),
             shared,
             publisher: Arc::new(publisher),
             threads: Mutex::new(threads),
@@ -80,20 +82,24 @@ impl Backplane for Instance {
         ))
     }
 
-    fn renew(&self) {}
+    /// The reading thread does it, and says when it is done by taking the flag down.
+    fn renew(&self) {
+        self.shared.renew.store(true, Ordering::Relaxed);
+    }
 
     fn history(&self) -> Option<&dyn History> {
-        None
+        Some(&self.past)
     }
 
     async fn close(&self) {
         self.shared.closed.store(true, Ordering::Relaxed);
         let threads =
             std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
-        let publisher = Arc::clone(&self.publisher);
+        let (publisher, shared) = (Arc::clone(&self.publisher), Arc::clone(&self.shared));
         // Everything of librdkafka's end blocks.
         let ended = spawn_blocking(move || {
             publisher.close();
+            shared.replay.close();
             for thread in threads {
                 if thread.join().is_err() {
                     tracing::error!("a thread of the kafka backend has panicked");

@@ -51,11 +51,13 @@ mod config;
 mod connection;
 mod consume;
 mod context;
+mod history;
 mod identity;
 mod instance;
 mod partition;
 mod publish;
 mod record;
+mod replay;
 mod shared;
 mod topic;
 mod watch;
@@ -79,7 +81,7 @@ pub struct KafkaDriver;
 const CAPABILITIES: Capabilities = Capabilities {
     order: Order::PerChannel,
     delivery: Delivery::AtLeastOnce,
-    replay: Replay::PositionsOnly("the topic's retention"),
+    replay: Replay::Bounded("the topic's retention"),
     durability: Durability::Logged,
     // A broker's default takes 1,048,588 bytes with key, headers and framing.
     max_payload: 1_000_000,

@@ -20,6 +20,7 @@ use crate::{
     config::Config,
     context::{Context, Trouble},
     identity::Identity,
+    replay::Slot,
 };
 
 /// Whether a thread that waits for room may go on is looked at this often.
@@ -59,6 +60,9 @@ pub(crate) struct Shared {
     pub(crate) closed: AtomicBool,
     /// The reading thread waits for the hub.
     pub(crate) held: AtomicBool,
+    /// The hub wants the reading thread to read with a new consumer.
+    pub(crate) renew: AtomicBool,
+    pub(crate) replay: Slot,
 }
 
 impl Shared {
@@ -74,6 +78,8 @@ impl Shared {
             lost: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             held: AtomicBool::new(false),
+            renew: AtomicBool::new(false),
+            replay: Slot::default(),
         }
     }
 
@@ -101,6 +107,15 @@ impl Shared {
 
     pub(crate) fn consumer(&self) -> Result<Consumer, KafkaError> {
         Consumer::from_config_and_context(&self.config.consumer(), self.context(None))
+    }
+
+    /// A consumer that reads back. Its troubles are its own: it is not listened to all the time.
+    pub(crate) fn replay_consumer(&self) -> Result<Consumer, KafkaError> {
+        let context = Context {
+            trouble: Arc::default(),
+            identity: None,
+        };
+        Consumer::from_config_and_context(&self.config.replay(), context)
     }
 
     /// A consumer that watches and reads nothing.

@@ -62,8 +62,8 @@ pub(crate) fn find(probe: &Consumer, topic: &str, wait: Duration) -> Result<Foun
     }
 }
 
-/// The next offset of each of these partitions, or with [`Offset::Beginning`] the first that is kept, by one question to
-/// each leader. A partition without an answer is left out.
+/// The next offset of each of these partitions, or with [`Offset::Beginning`] the first that is kept, or with a time in
+/// milliseconds the first that is not older, by one question to each leader. A partition without an answer is left out.
 pub(crate) fn offsets(
     probe: &Consumer,
     topic: &str,
@@ -85,6 +85,18 @@ pub(crate) fn offsets(
             _ => None,
         })
         .collect())
+}
+
+/// Whether an error of a consumer says that there are records which it can't read, and passes over.
+pub(crate) const fn is_unreadable(code: Option<RDKafkaErrorCode>) -> bool {
+    matches!(
+        code,
+        Some(
+            RDKafkaErrorCode::BadMessage
+                | RDKafkaErrorCode::BadCompression
+                | RDKafkaErrorCode::InvalidMessage
+        )
+    )
 }
 
 /// Waits for the broker, creates the topic where that is wanted, and tells its number of partitions.

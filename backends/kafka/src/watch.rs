@@ -70,6 +70,7 @@ pub(crate) fn run(
     while !shared.is_closed() {
         watcher.pause();
         watcher.look();
+        shared.replay.tend();
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hubplane_backplane::{Driver, ErrorKind, Event, Events, Outgoing};
+use hubplane_backplane::{Driver, ErrorKind, Event, Events, History, Outgoing, Position};
 use hubplane_conformance::{Control, required};
 use hubplane_kafka::DRIVER;
 use rdkafka::{
@@ -63,6 +63,16 @@ fn commit_a_transaction(brokers: &str, topic: &str) {
         .unwrap();
 }
 
+/// Reading back too has got over the restart.
+async fn reads_on(history: &dyn History, after: Option<Position>) {
+    let asked = Instant::now();
+    let page = history.read(&"c".into(), after, 10).await.unwrap();
+    assert!(asked.elapsed() < Duration::from_secs(5));
+    let texts: Vec<_> = page.publications.iter().map(|one| &one.data[..]).collect();
+    assert_eq!(texts, [&b"of a transaction"[..], b"after"]);
+    assert!(!page.more);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_frozen_broker_and_a_restart_behind_a_transaction_are_survived() {
     let brokers = required("HUBPLANE_TEST_KAFKA");
@@ -77,6 +87,10 @@ async fn a_frozen_broker_and_a_restart_behind_a_transaction_are_survived() {
         .as_ref()
         .unwrap();
     until(&mut events, &mut seen, is("before")).await;
+    // Its consumer has to get over all that follows.
+    let history = backplane.history().unwrap();
+    let before = history.read(&"c".into(), None, 10).await.unwrap();
+    assert_eq!(before.publications.len(), 1);
 
     signal("-STOP");
     let frozen = Instant::now();
@@ -95,6 +109,8 @@ async fn a_frozen_broker_and_a_restart_behind_a_transaction_are_survived() {
         .remove(0);
     assert_eq!(refused.unwrap_err().kind(), ErrorKind::Unavailable);
     assert!(frozen.elapsed() < Duration::from_millis(4_000));
+    let away = history.read(&"c".into(), None, 10).await;
+    assert_eq!(away.unwrap_err().kind(), ErrorKind::Unavailable);
     tokio::time::sleep(Duration::from_secs(6)).await;
     signal("-CONT");
     let thawed = Instant::now();
@@ -137,6 +153,7 @@ async fn a_frozen_broker_and_a_restart_behind_a_transaction_are_survived() {
         .unwrap();
     until(&mut events, &mut seen, is("after")).await;
 
+    reads_on(history, before.upto).await;
     let once: BTreeSet<_> = seen.iter().map(String::as_str).collect();
     assert_eq!(once.len(), seen.len(), "{seen:?}");
     assert!(!once.contains("lost"), "what was refused was never sent");

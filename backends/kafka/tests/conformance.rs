@@ -7,11 +7,13 @@ use hubplane_backplane::Driver;
 use hubplane_conformance::{Control, Harness, Refused, required};
 use hubplane_kafka::DRIVER;
 use rdkafka::{
-    ClientConfig,
+    ClientConfig, Offset, TopicPartitionList,
+    admin::{AdminClient, AdminOptions},
     producer::{FutureProducer, FutureRecord},
 };
 
 const ADDRESS: &str = "HUBPLANE_TEST_KAFKA";
+const PARTITIONS: i32 = 4;
 
 #[derive(Debug)]
 struct Kafka;
@@ -23,7 +25,10 @@ impl Harness for Kafka {
     }
 
     fn address(&self, space: &str) -> String {
-        format!("{}?topic=hp-{space}&partitions=4", required(ADDRESS))
+        format!(
+            "{}?topic=hp-{space}&partitions={PARTITIONS}",
+            required(ADDRESS)
+        )
     }
 
     fn control(&self) -> Option<Control> {
@@ -73,8 +78,21 @@ impl Harness for Kafka {
             .expect("published");
     }
 
-    async fn trim(&self, _: &str) {
-        unreachable!("no history is declared")
+    async fn trim(&self, space: &str) {
+        let brokers = required(ADDRESS);
+        let admin: AdminClient<_> = ClientConfig::new()
+            .set("bootstrap.servers", brokers.trim_start_matches("kafka://"))
+            .create()
+            .expect("an admin client");
+        let mut upto = TopicPartitionList::new();
+        for partition in 0..PARTITIONS {
+            upto.add_partition_offset(&format!("hp-{space}"), partition, Offset::End)
+                .expect("an offset");
+        }
+        let done = admin.delete_records(&upto, &AdminOptions::new()).await;
+        for part in done.expect("deleted").elements() {
+            part.error().expect("deleted");
+        }
     }
 }
 
