@@ -1,0 +1,315 @@
+//! The brokers: where they are, and what breaks them.
+
+use std::path::{Path, PathBuf};
+
+use tokio::process::Command;
+
+use crate::Result;
+
+/// A backend of the hub.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Memory,
+    Redis,
+    RedisStreams,
+    Kafka,
+    Rabbitmq,
+    AmqpStreams,
+}
+
+impl Kind {
+    const ALL: [Self; 6] = [
+        Self::Memory,
+        Self::Redis,
+        Self::RedisStreams,
+        Self::Kafka,
+        Self::Rabbitmq,
+        Self::AmqpStreams,
+    ];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Redis => "redis",
+            Self::RedisStreams => "redis+streams",
+            Self::Kafka => "kafka",
+            Self::Rabbitmq => "rabbitmq",
+            Self::AmqpStreams => "amqp+streams",
+        }
+    }
+
+    fn scheme(self) -> &'static str {
+        if self == Self::Rabbitmq {
+            "amqp"
+        } else {
+            self.name()
+        }
+    }
+
+    /// The broker's own script and the name in the tests' variables.
+    fn broker(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Redis | Self::RedisStreams => "redis",
+            Self::Kafka => "kafka",
+            Self::Rabbitmq | Self::AmqpStreams => "rabbitmq",
+        }
+    }
+
+    /// Keeps what was published, so that nothing at all may be lost while the log is whole.
+    pub(crate) fn is_log(self) -> bool {
+        matches!(
+            self,
+            Self::Memory | Self::RedisStreams | Self::Kafka | Self::AmqpStreams
+        )
+    }
+
+    pub(crate) fn has_broker(self) -> bool {
+        self != Self::Memory
+    }
+
+    /// Messages a second that the workload publishes.
+    pub(crate) fn rate(self) -> u32 {
+        match self {
+            Self::Kafka => 500,
+            Self::Rabbitmq | Self::AmqpStreams => 1000,
+            Self::Memory | Self::Redis | Self::RedisStreams => 2000,
+        }
+    }
+
+    /// What the address calls the thing that keeps two runs on one broker apart.
+    fn space(self) -> Option<&'static str> {
+        match self {
+            Self::Memory => None,
+            Self::Redis | Self::RedisStreams => Some("prefix"),
+            Self::Kafka => Some("topic"),
+            Self::Rabbitmq | Self::AmqpStreams => Some("exchange"),
+        }
+    }
+}
+
+/// A broker, and the script that controls it.
+#[derive(Debug)]
+pub(crate) struct Backend {
+    kind: Kind,
+    address: String,
+    /// The script and the broker's directory, where it may be broken.
+    control: Option<(PathBuf, PathBuf)>,
+    /// Started by this program, and ended by it.
+    own: bool,
+}
+
+impl Backend {
+    /// By name, with a broker of its own unless the environment names one; or by address.
+    pub(crate) async fn open(what: &str, logs: &Path) -> Result<Self> {
+        if let Some(kind) = Kind::ALL.into_iter().find(|kind| kind.name() == what) {
+            return Self::named(kind, logs).await;
+        }
+        let scheme = what.split(':').next().unwrap_or_default();
+        let scheme = match scheme {
+            "rediss" => "redis",
+            "amqps" => "amqp",
+            other => other,
+        };
+        let Some(kind) = Kind::ALL.into_iter().find(|kind| kind.scheme() == scheme) else {
+            return Err(format!("{what}: neither a backend's name nor an address").into());
+        };
+        Ok(Self {
+            kind,
+            address: what.to_owned(),
+            control: control_of(kind),
+            own: false,
+        })
+    }
+
+    async fn named(kind: Kind, logs: &Path) -> Result<Self> {
+        if !kind.has_broker() {
+            return Ok(Self {
+                kind,
+                address: "memory:".to_owned(),
+                control: None,
+                own: false,
+            });
+        }
+        let variable = format!("HUBPLANE_TEST_{}", kind.broker().to_uppercase());
+        if let Ok(address) = std::env::var(variable) {
+            let rest = address.split_once(':').map_or("", |(_, rest)| rest);
+            return Ok(Self {
+                kind,
+                address: format!("{}:{rest}", kind.scheme()),
+                control: control_of(kind),
+                own: false,
+            });
+        }
+        let script = script(kind);
+        let directory = logs.join("brokers").join(kind.broker());
+        run(&script, &["start".as_ref(), directory.as_os_str()]).await?;
+        let port = first_port(&directory)?;
+        let login = if kind.broker() == "rabbitmq" {
+            "guest:guest@"
+        } else {
+            ""
+        };
+        Ok(Self {
+            kind,
+            address: format!("{}://{login}127.0.0.1:{port}", kind.scheme()),
+            control: Some((script, directory)),
+            own: true,
+        })
+    }
+
+    pub(crate) fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    pub(crate) fn name(&self) -> &'static str {
+        self.kind.name()
+    }
+
+    /// The broker's host and port.
+    pub(crate) fn authority(&self) -> &str {
+        let rest = self.address.split_once("://").map_or("", |(_, rest)| rest);
+        let rest = rest.split(['/', '?']).next().unwrap_or_default();
+        rest.rsplit('@').next().unwrap_or_default()
+    }
+
+    /// The address for hubs that hear only each other.
+    pub(crate) fn address(&self, space: &str) -> String {
+        self.address_at(self.authority(), space)
+    }
+
+    /// The same by another host and port, such as a proxy's.
+    pub(crate) fn address_at(&self, authority: &str, space: &str) -> String {
+        let address = self.address.replacen(self.authority(), authority, 1);
+        let Some(key) = self.kind.space() else {
+            return address;
+        };
+        let sign = if address.contains('?') { '&' } else { '?' };
+        // A prefix is put before the name as it is.
+        let end = if key == "prefix" { ":" } else { "" };
+        format!("{address}{sign}{key}={space}{end}")
+    }
+
+    pub(crate) fn can_break(&self) -> bool {
+        self.control.is_some()
+    }
+
+    /// The directory of the broker's data.
+    pub(crate) fn directory(&self) -> Result<&Path> {
+        let (_, directory) = self
+            .control
+            .as_ref()
+            .ok_or("no control script of this broker")?;
+        Ok(directory)
+    }
+
+    /// `start`, `stop`, `kill`, `freeze`, `thaw`, `save`, `restore`.
+    pub(crate) async fn control(&self, verb: &str) -> Result<()> {
+        self.control_in(verb, self.directory()?).await
+    }
+
+    /// The same for a broker of this kind in another directory.
+    pub(crate) async fn control_in(&self, verb: &str, directory: &Path) -> Result<()> {
+        let (script, _) = self
+            .control
+            .as_ref()
+            .ok_or("no control script of this broker")?;
+        run(script, &[verb.as_ref(), directory.as_os_str()])
+            .await
+            .map(drop)
+    }
+
+    /// Further verbs of the script, such as Kafka's tools: what they print.
+    pub(crate) async fn script(&self, arguments: &[&str]) -> Result<String> {
+        let arguments: Vec<_> = arguments.iter().map(AsRef::as_ref).collect();
+        run(&script(self.kind), &arguments).await
+    }
+
+    /// The broker's process.
+    pub(crate) fn pid(&self) -> Result<u32> {
+        let text = std::fs::read_to_string(self.directory()?.join("pid"))?;
+        Ok(text.split(' ').next().unwrap_or_default().trim().parse()?)
+    }
+
+    pub(crate) async fn version(&self) -> String {
+        self.ask_version()
+            .await
+            .unwrap_or_else(|_| "unknown".to_owned())
+    }
+
+    async fn ask_version(&self) -> Result<String> {
+        match self.kind {
+            Kind::Memory => Ok("embedded".to_owned()),
+            Kind::Redis | Kind::RedisStreams => {
+                let output = Command::new("redis-server")
+                    .arg("--version")
+                    .output()
+                    .await?;
+                let text = String::from_utf8_lossy(&output.stdout);
+                let version = text.split(' ').find_map(|word| word.strip_prefix("v="));
+                Ok(format!("Redis {}", version.ok_or("no version")?))
+            }
+            Kind::Kafka => {
+                let command = std::fs::read_to_string(format!("/proc/{}/cmdline", self.pid()?))?;
+                let at = command.find("/kafka-").ok_or("no version")?;
+                let rest = &command[at + "/kafka-".len()..];
+                Ok(format!(
+                    "Kafka {}",
+                    rest.split('/').next().unwrap_or_default()
+                ))
+            }
+            Kind::Rabbitmq | Kind::AmqpStreams => {
+                let directory = self.directory()?.to_string_lossy().into_owned();
+                let text = self.script(&["ctl", &directory, "version"]).await?;
+                Ok(format!("RabbitMQ {}", text.trim()))
+            }
+        }
+    }
+
+    /// Ends the broker if this program started it.
+    pub(crate) async fn end(&self) -> Result<()> {
+        if self.own {
+            self.control("kill").await?;
+        }
+        Ok(())
+    }
+}
+
+fn script(kind: Kind) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../brokers/{}.sh", kind.broker()))
+}
+
+/// From the variable that tests/brokers/up prints: `SCRIPT {} DIRECTORY`.
+fn control_of(kind: Kind) -> Option<(PathBuf, PathBuf)> {
+    let variable = format!("HUBPLANE_TEST_{}_CONTROL", kind.broker().to_uppercase());
+    let text = std::env::var(variable).ok()?;
+    let (script, directory) = text.split_once(" {} ")?;
+    Some((script.into(), directory.into()))
+}
+
+fn first_port(directory: &Path) -> Result<u16> {
+    let text = std::fs::read_to_string(directory.join("ports"))?;
+    Ok(text.split_whitespace().next().ok_or("no port")?.parse()?)
+}
+
+async fn run(program: &Path, arguments: &[&std::ffi::OsStr]) -> Result<String> {
+    let output = Command::new(program).args(arguments).output().await?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        return Err(format!("{} {arguments:?}: {said}", program.display()).into());
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Sends a signal by name.
+pub(crate) async fn signal(pid: u32, name: &str) -> Result<()> {
+    let status = Command::new("kill")
+        .args([format!("-{name}"), pid.to_string()])
+        .status()
+        .await?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err(format!("kill -{name} {pid} failed").into())
+    }
+}

@@ -1,0 +1,180 @@
+//! One run: every drill that was asked for, on every backend that was asked for.
+
+use std::{collections::BTreeMap, fs, future::Future, path::PathBuf, pin::Pin, time::Instant};
+
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::{
+    Result,
+    backend::{Backend, Kind},
+    checker::Verdict,
+    drills, load,
+    options::Options,
+    report,
+};
+
+/// What a drill gets: one backend, the hub's program, and how hard to try.
+#[derive(Debug)]
+pub(crate) struct Bench {
+    pub(crate) backend: Backend,
+    pub(crate) hubplane: PathBuf,
+    pub(crate) seed: u64,
+    pub(crate) short: bool,
+    /// What the command line asks for, instead of the backend's own rate.
+    pub(crate) rate: Option<u32>,
+    pub(crate) minutes: u64,
+    /// A directory of this drill alone.
+    pub(crate) directory: PathBuf,
+    /// Further environment of the hubs.
+    pub(crate) environment: Vec<(String, String)>,
+}
+
+/// What a drill found.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Cell {
+    pub(crate) drill: String,
+    pub(crate) backend: String,
+    pub(crate) seconds: f64,
+    /// The checker's count, where the drill has clients that are checked.
+    pub(crate) verdict: Option<Verdict>,
+    /// Numbers of this drill alone.
+    pub(crate) figures: BTreeMap<String, Value>,
+    /// The gates that did not hold; empty is green.
+    pub(crate) failures: Vec<String>,
+    /// What a reader should know, such as what was left out here and why.
+    pub(crate) notes: Vec<String>,
+}
+
+impl Cell {
+    /// A gate: what must hold, in words, and whether it does.
+    pub(crate) fn gate(&mut self, holds: bool, what: impl Into<String>) {
+        if !holds {
+            self.failures.push(what.into());
+        }
+    }
+
+    pub(crate) fn figure(&mut self, name: &str, value: impl Into<Value>) {
+        self.figures.insert(name.to_owned(), value.into());
+    }
+
+    pub(crate) fn note(&mut self, note: impl Into<String>) {
+        self.notes.push(note.into());
+    }
+}
+
+pub(crate) type Running<'a> = Pin<Box<dyn Future<Output = Result<Cell>> + 'a>>;
+
+/// A drill by name.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Drill {
+    pub(crate) name: &'static str,
+    pub(crate) what: &'static str,
+    /// Part of the short round.
+    pub(crate) short: bool,
+    pub(crate) fits: fn(Kind) -> bool,
+    pub(crate) run: for<'a> fn(&'a Bench) -> Running<'a>,
+}
+
+/// Runs what the options ask for; true when every gate held.
+pub(crate) async fn run(options: Options) -> Result<bool> {
+    let seed = match options.seed {
+        Some(seed) => seed,
+        None => u64::from(getrandom::u32()?),
+    };
+    let chosen = choose(&options)?;
+    let hubplane = match &options.hubplane {
+        Some(path) => path.clone(),
+        None => std::env::current_exe()?.with_file_name("hubplane"),
+    };
+    if !hubplane.is_file() {
+        return Err(format!(
+            "{}: build it: cargo build -p hubplane --features full",
+            hubplane.display()
+        )
+        .into());
+    }
+    let logs = match &options.logs {
+        Some(path) => path.clone(),
+        None => std::env::temp_dir().join(format!("hubplane-drills-{}", std::process::id())),
+    };
+    fs::create_dir_all(&logs)?;
+    println!(
+        "seed {seed}, hub {}, logs {}",
+        hubplane.display(),
+        logs.display()
+    );
+    let mut cells = Vec::new();
+    let mut versions = BTreeMap::new();
+    for name in &options.backplane {
+        let backend = Backend::open(name, &logs).await?;
+        versions.insert(backend.name().to_owned(), backend.version().await);
+        let mut bench = Bench {
+            backend,
+            hubplane: hubplane.clone(),
+            seed,
+            short: options.short,
+            rate: options.rate,
+            minutes: options.minutes,
+            directory: logs.clone(),
+            environment: Vec::new(),
+        };
+        if options.sabotage {
+            cells.extend(drills::sabotage::all(&mut bench, &logs).await?);
+        }
+        for drill in chosen
+            .iter()
+            .filter(|drill| (drill.fits)(bench.backend.kind()))
+        {
+            bench.directory = logs.join(format!("{}-{}", bench.backend.name(), drill.name));
+            fs::create_dir_all(&bench.directory)?;
+            cells.push(one(drill, &bench).await);
+            report::row(cells.last().expect("invariant: one was pushed"));
+        }
+        bench.backend.end().await?;
+    }
+    report::table(&cells, &versions, seed);
+    if let Some(path) = &options.json {
+        report::json(path, &cells, &versions, seed)?;
+    }
+    Ok(cells.iter().all(|cell| cell.failures.is_empty()))
+}
+
+async fn one(drill: &Drill, bench: &Bench) -> Cell {
+    println!(
+        "== {} on {}: {}",
+        drill.name,
+        bench.backend.name(),
+        drill.what
+    );
+    let start = Instant::now();
+    let mut cell = match (drill.run)(bench).await {
+        Ok(cell) => cell,
+        Err(error) => Cell {
+            failures: vec![format!("the drill itself failed: {error}")],
+            ..Cell::default()
+        },
+    };
+    drill.name.clone_into(&mut cell.drill);
+    bench.backend.name().clone_into(&mut cell.backend);
+    cell.seconds = start.elapsed().as_secs_f64();
+    cell
+}
+
+fn choose(options: &Options) -> Result<Vec<&'static Drill>> {
+    let every = || drills::DRILLS.iter().chain(load::DRILLS);
+    if options.drill.is_empty() {
+        return Ok(every()
+            .filter(|drill| options.all || (drill.short && options.short))
+            .collect());
+    }
+    let mut chosen = Vec::new();
+    for name in &options.drill {
+        let Some(drill) = every().find(|drill| drill.name.eq_ignore_ascii_case(name)) else {
+            let known: Vec<_> = every().map(|drill| drill.name).collect();
+            return Err(format!("no drill {name}; there are {}", known.join(" ")).into());
+        };
+        chosen.push(drill);
+    }
+    Ok(chosen)
+}

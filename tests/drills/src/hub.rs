@@ -1,0 +1,195 @@
+//! One `hubplane serve`.
+
+use std::{
+    fs::{self, File},
+    net::SocketAddr,
+    path::PathBuf,
+    process::{ExitStatus, Stdio},
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::{Child, Command},
+    time::{sleep, timeout},
+};
+
+use crate::{Result, backend::signal, http};
+
+/// How a hub is started, and started again.
+#[derive(Debug, Clone)]
+pub(crate) struct Plan {
+    pub(crate) program: PathBuf,
+    /// Put before the program: `taskset`, `prlimit`, `faketime` with their arguments.
+    pub(crate) wrapper: Vec<String>,
+    pub(crate) address: String,
+    pub(crate) node: String,
+    /// More options of `serve`.
+    pub(crate) options: Vec<String>,
+    pub(crate) environment: Vec<(String, String)>,
+    pub(crate) log: PathBuf,
+}
+
+/// A hub's process; killed when dropped.
+#[derive(Debug)]
+pub(crate) struct Hub {
+    plan: Plan,
+    process: Child,
+    address: SocketAddr,
+}
+
+impl Hub {
+    pub(crate) async fn start(plan: Plan) -> Result<Self> {
+        Self::start_at(plan, "127.0.0.1:0".parse()?).await
+    }
+
+    async fn start_at(plan: Plan, listen: SocketAddr) -> Result<Self> {
+        let mut words = plan.wrapper.clone();
+        words.push(plan.program.to_string_lossy().into_owned());
+        let log = File::options().append(true).create(true).open(&plan.log)?;
+        let mut process = Command::new(&words[0])
+            .args(&words[1..])
+            .args([
+                "serve",
+                "--listen",
+                &listen.to_string(),
+                "--backplane",
+                &plan.address,
+            ])
+            .args(["--node", &plan.node, "--log", "warn"])
+            .args(&plan.options)
+            .envs(plan.environment.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .kill_on_drop(true)
+            .spawn()?;
+        let out = process.stdout.take().ok_or("no standard output")?;
+        let mut line = String::new();
+        timeout(
+            Duration::from_secs(60),
+            BufReader::new(out).read_line(&mut line),
+        )
+        .await??;
+        let Some(address) = line.trim().strip_prefix("listening on http://") else {
+            let status = timeout(Duration::from_secs(20), process.wait()).await??;
+            return Err(format!(
+                "{} did not start ({status}), see {}",
+                plan.node,
+                plan.log.display()
+            )
+            .into());
+        };
+        Ok(Self {
+            address: address.parse()?,
+            plan,
+            process,
+        })
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub(crate) fn node(&self) -> &str {
+        &self.plan.node
+    }
+
+    pub(crate) fn pid(&self) -> Result<u32> {
+        Ok(self.process.id().ok_or("the hub has ended")?)
+    }
+
+    /// SIGKILL, or another signal by name.
+    pub(crate) async fn signal(&self, name: &str) -> Result<()> {
+        signal(self.pid()?, name).await
+    }
+
+    pub(crate) async fn kill(&mut self) -> Result<()> {
+        Ok(self.process.kill().await?)
+    }
+
+    pub(crate) async fn wait(&mut self, limit: Duration) -> Result<ExitStatus> {
+        Ok(timeout(limit, self.process.wait()).await??)
+    }
+
+    /// After its end: the same again, at the same address.
+    pub(crate) async fn again(&mut self) -> Result<()> {
+        *self = Self::start_at(self.plan.clone(), self.address).await?;
+        Ok(())
+    }
+
+    /// `/ready`: 200, or the reason against it.
+    pub(crate) async fn ready(&self) -> Result<std::result::Result<(), String>> {
+        let (status, body) = http::get(self.address, "/ready").await?;
+        Ok(if status == 200 { Ok(()) } else { Err(body) })
+    }
+
+    /// How long until `/ready` says what is wanted.
+    pub(crate) async fn until_ready(&self, wanted: bool, limit: Duration) -> Result<Duration> {
+        let start = Instant::now();
+        loop {
+            let is = matches!(self.ready().await, Ok(Ok(())));
+            if is == wanted {
+                return Ok(start.elapsed());
+            }
+            if start.elapsed() > limit {
+                return Err(format!("{}: ready={is} still after {limit:?}", self.plan.node).into());
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// A series of `/metrics`, summed over its labels.
+    pub(crate) async fn metric(&self, name: &str) -> Result<f64> {
+        let (_, text) = http::get(self.address, "/metrics").await?;
+        let values = text.lines().filter_map(|line| {
+            let rest = line.strip_prefix(name)?;
+            let value = match rest.strip_prefix('{') {
+                Some(labels) => labels.split_once('}')?.1,
+                None => rest.strip_prefix(' ')?,
+            };
+            value.trim().parse::<f64>().ok()
+        });
+        Ok(values.sum())
+    }
+
+    /// `GET /v1/backplane`.
+    pub(crate) async fn backplane(&self) -> Result<Value> {
+        let (_, text) = http::get(self.address, "/v1/backplane").await?;
+        Ok(serde_json::from_str(&text)?)
+    }
+
+    /// User and system time so far.
+    pub(crate) fn cpu(&self) -> Result<Duration> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid()?))?;
+        let fields: Vec<_> = stat
+            .rsplit(')')
+            .next()
+            .unwrap_or_default()
+            .split_whitespace()
+            .collect();
+        let ticks = fields[11].parse::<u64>()? + fields[12].parse::<u64>()?;
+        Ok(Duration::from_millis(ticks * 10))
+    }
+
+    /// Resident memory in bytes.
+    pub(crate) fn resident(&self) -> Result<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid()?))?;
+        let row = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .ok_or("no VmRSS")?;
+        Ok(row.trim().trim_end_matches(" kB").parse::<u64>()? * 1024)
+    }
+
+    /// Open file descriptors.
+    pub(crate) fn files(&self) -> Result<usize> {
+        Ok(fs::read_dir(format!("/proc/{}/fd", self.pid()?))?.count())
+    }
+
+    /// What it has written to its log.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(&self.plan.log).unwrap_or_default()
+    }
+}

@@ -1,0 +1,1 @@
+//! A TCP proxy between hub and broker that fails on demand.
