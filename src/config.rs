@@ -58,6 +58,24 @@ pub struct Limits {
     /// How long this instance keeps its interest in a channel that nobody here is subscribed to any more.
     #[serde(deserialize_with = "duration")]
     pub interest_linger: Duration,
+    /// Bytes of recent messages that are kept in memory for clients that come back; log backends only.
+    pub window_bytes: usize,
+    /// How long recent messages are kept for them.
+    #[serde(deserialize_with = "duration")]
+    pub window_age: Duration,
+    /// Messages that one subscription may be given of what it missed; with more it is told that it is not recovered.
+    pub recovery_messages: usize,
+    /// Bytes of their data.
+    pub recovery_bytes: usize,
+    /// How long a message id is remembered at least.
+    #[serde(deserialize_with = "duration")]
+    pub id_memory: Duration,
+    /// Between two beacons.
+    #[serde(deserialize_with = "duration")]
+    pub beacon_interval: Duration,
+    /// After so long without the return of its own beacons an instance is deaf.
+    #[serde(deserialize_with = "duration")]
+    pub deaf_after: Duration,
 }
 
 impl Default for Limits {
@@ -84,6 +102,13 @@ impl Default for Limits {
             pong_timeout: Duration::from_secs(10),
             write_timeout: Duration::from_secs(10),
             interest_linger: Duration::from_secs(2),
+            window_bytes: 64 * 1024 * 1024,
+            window_age: Duration::from_secs(300),
+            recovery_messages: 1_000,
+            recovery_bytes: 1024 * 1024,
+            id_memory: Duration::from_secs(300),
+            beacon_interval: Duration::from_secs(1),
+            deaf_after: Duration::from_secs(3),
         }
     }
 }

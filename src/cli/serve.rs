@@ -1,6 +1,6 @@
 //! `hubplane serve`.
 
-use std::{fs, io::IsTerminal, net::SocketAddr, path::PathBuf, sync::Arc, thread};
+use std::{fs, io::IsTerminal, net::SocketAddr, path::PathBuf, sync::Arc, thread, time::Duration};
 
 use tokio::{
     net::TcpListener,
@@ -16,6 +16,9 @@ use crate::{
     hub::{Hub, Setup},
     server::Server,
 };
+
+/// How long the start waits for this instance to hear itself through the broker.
+const FIRST_BEACON: Duration = Duration::from_secs(15);
 
 /// One instance of the hub.
 #[derive(Debug, clap::Args)]
@@ -112,6 +115,11 @@ impl Serve {
         };
         let (hub, mailboxes) = Hub::start(opened, setup);
         let access = Arc::new(Access { key, origins });
+        if !hub.heard(FIRST_BEACON).await {
+            tracing::warn!(
+                "what this instance publishes has not come back yet; /ready says no until it does"
+            );
+        }
         let server = Server::start(hub, mailboxes, listener, &access).map_err(Failure::failed)?;
         print(format_args!("listening on http://{address}"))?;
         ended().await.map_err(Failure::failed)?;

@@ -15,7 +15,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::shard::Mail;
+use super::{log::Log, numbers::Run, shard::Mail};
 
 /// Channels of one call to the backplane.
 const BATCH: usize = 1_000;
@@ -45,6 +45,8 @@ struct Want {
     /// The broker has confirmed it.
     active: bool,
     idle_since: Option<Instant>,
+    /// The hub's own: never given back.
+    kept: bool,
 }
 
 impl Interest {
@@ -77,6 +79,18 @@ impl Interest {
         false
     }
 
+    /// The hub itself wants a channel, for ever.
+    pub(super) fn keep(&self, channel: &Channel) {
+        if self.routed {
+            let mut wanted = self.lock();
+            let want = wanted.channels.entry(Channel::clone(channel)).or_default();
+            want.kept = true;
+            wanted.new.push(Channel::clone(channel));
+            drop(wanted);
+            self.changed.notify_one();
+        }
+    }
+
     /// A shard wants a channel no more.
     pub(super) fn remove(&self, shard: usize, channel: &Channel) {
         if !self.routed {
@@ -87,7 +101,7 @@ impl Interest {
             return;
         };
         want.shards.retain(|&known| known != shard);
-        if want.shards.is_empty() {
+        if want.shards.is_empty() && !want.kept {
             let now = Instant::now();
             want.idle_since = Some(now);
             wanted.idle.push_back((now, Channel::clone(channel)));
@@ -97,14 +111,26 @@ impl Interest {
     }
 
     /// Tells the backplane of changes, a batch at a time, for as long as the hub lives.
-    pub(super) async fn run(&self, backplane: &dyn Backplane, shards: &[mpsc::Sender<Mail>]) {
+    pub(super) async fn run(
+        &self,
+        backplane: &dyn Backplane,
+        shards: &[mpsc::Sender<Mail>],
+        log: &Log,
+        beacon_now: &Notify,
+    ) {
         loop {
             let (new, more) = self.take_new();
             if more {
                 self.changed.notify_one();
             }
             if !new.is_empty() {
+                // What was heard of them is of the time before they were given back.
+                for channel in &new {
+                    let run = Run::Channel(Channel::clone(channel));
+                    log.ledger().forget(&run);
+                }
                 self.subscribe(backplane, shards, &new).await;
+                beacon_now.notify_one();
             }
             let (idle, next) = self.take_idle();
             if !idle.is_empty()
@@ -155,6 +181,7 @@ impl Interest {
     ) {
         let result = result.map_err(Arc::new);
         let mut tell: Vec<Vec<Channel>> = vec![Vec::new(); shards.len()];
+        let mut dropped = Vec::new();
         {
             let mut wanted = self.lock();
             for channel in channels {
@@ -165,8 +192,12 @@ impl Interest {
                 for &shard in &want.shards {
                     tell[shard].push(Channel::clone(channel));
                 }
-                if result.is_err() {
+                if want.kept {
+                    // The backend subscribes to it on its return.
+                    want.active = true;
+                } else if result.is_err() {
                     wanted.channels.remove(channel);
+                    dropped.push(Channel::clone(channel));
                 }
             }
         }
@@ -174,7 +205,7 @@ impl Interest {
             && error.kind() != ErrorKind::Rejected
         {
             // The backend would subscribe on its return to what nobody here waits for any more.
-            _ = backplane.unsubscribe(channels).await;
+            _ = backplane.unsubscribe(&dropped).await;
         }
         for (shard, channels) in shards.iter().zip(tell) {
             if !channels.is_empty() {

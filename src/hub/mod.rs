@@ -4,54 +4,89 @@
 //! `publisher` to the backplane, from where it comes back like everybody else's. Nothing here knows a client
 //! format, an HTTP library or a broker.
 
+mod beacon;
 pub mod channel;
 pub mod command;
+mod counts;
+mod epochs;
 pub mod frame;
+mod ids;
 mod interest;
+mod ledger;
+mod log;
+mod numbers;
 mod outbox;
 mod publisher;
 mod pump;
+mod recovery;
+mod sabotage;
 mod session;
 mod shard;
+mod window;
 
-use std::sync::{
-    Arc, Mutex, PoisonError,
-    atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicI64, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 use hubplane_backplane::{
-    Backplane, Capabilities, Driver, Error, ErrorKind, Opened, Outgoing, Receipt, Result,
+    Backplane, Capabilities, Channel, Driver, Error, ErrorKind, GapCause, Opened, Outgoing,
+    Position, Publication, Receipt, Result, Scope,
 };
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{Notify, mpsc, oneshot},
     task::JoinSet,
+    time::sleep,
 };
 
 use self::{
+    beacon::Canary,
     command::Ending,
     interest::Interest,
+    log::Log,
+    numbers::Run,
     publisher::{Publisher, ReplyTo},
+    pump::Pump,
     shard::Mail,
 };
 pub use self::{
+    counts::{Counts, Histogram, LOOP_BUCKETS},
     publisher::Overloaded,
     pump::Health,
+    recovery::Stretch,
     session::{Admission, Key},
     shard::{Mailbox, Pulse, Shard},
 };
 use crate::config::Limits;
+
+/// What the channels that belong to the hub itself begin with.
+const RESERVED: &str = "$hubplane/";
+/// Channels whose past may wait to be read from the broker.
+const READS: usize = 1_024;
 
 /// This instance's handle. Its tasks live on the runtime that started it, apart from the shards' threads.
 #[derive(Debug)]
 pub struct Hub {
     node: String,
     driver: &'static str,
+    /// This process among all that publish: random, new at each start.
+    origin: u128,
+    started: Instant,
     limits: Limits,
     capabilities: Capabilities,
     backplane: Arc<dyn Backplane>,
     interest: Interest,
     publisher: Publisher,
+    log: Log,
+    canary: Mutex<Canary>,
+    /// A beacon is wanted before its time.
+    beacon_now: Notify,
     pulse: pump::Pulse,
+    /// Subscriptions whose past is to be read from the broker.
+    reads: mpsc::Sender<recovery::Wanted>,
     shards: Vec<mpsc::Sender<Mail>>,
     sessions: Vec<AtomicI64>,
     counts: Counts,
@@ -72,21 +107,6 @@ pub struct Setup {
     pub shards: usize,
 }
 
-/// What has happened since the start.
-#[derive(Debug, Default)]
-pub struct Counts {
-    /// Messages queued to sessions.
-    pub deliveries: AtomicU64,
-    /// Writes to sockets, for deliveries and everything else.
-    pub writes: AtomicU64,
-    /// Gaps that the backplane announced.
-    pub gaps: AtomicU64,
-    /// Sessions cut off because they did not read fast enough.
-    pub slow: AtomicU64,
-    /// Panics caught.
-    pub panics: AtomicU64,
-}
-
 impl Hub {
     /// Starts a hub's tasks on the current runtime; each mailbox is for one [`Shard`], on a thread of its own.
     pub fn start(opened: Opened, setup: Setup) -> (Arc<Self>, Vec<Mailbox>) {
@@ -98,32 +118,68 @@ impl Hub {
         } = setup;
         let capabilities = driver.capabilities();
         let (senders, mailboxes): (Vec<_>, Vec<_>) = (0..shards).map(Mailbox::new).unzip();
-        let (publisher, line) = Publisher::new(&limits);
+        let origin = random();
+        let (publisher, line) = Publisher::new(&limits, origin);
+        let (reads, wanted) = mpsc::channel(READS);
         let routed = capabilities.interest == hubplane_backplane::Interest::Routed;
         let hub = Arc::new(Self {
             node,
             driver: driver.schemes()[0],
+            origin,
+            started: Instant::now(),
             interest: Interest::new(routed, limits.interest_linger),
+            log: Log::new(&limits),
             limits,
             capabilities,
             backplane: opened.backplane,
             publisher,
+            canary: Mutex::default(),
+            beacon_now: Notify::new(),
             pulse: pump::Pulse::new(),
+            reads,
             sessions: senders.iter().map(|_| AtomicI64::new(0)).collect(),
             shards: senders,
             counts: Counts::default(),
             stopping: AtomicBool::new(false),
             tasks: Mutex::default(),
         });
+        if !capabilities.has_positions() {
+            // A log's lanes are watched once the backend has named them.
+            let run = hub.run_of(&beacon::CHANNEL.into());
+            hub.canary().watch(run, Instant::now());
+        }
+        hub.interest.keep(&beacon::CHANNEL.into());
         let mut tasks = hub.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         let of = Arc::clone(&hub);
-        tasks.spawn(async move { pump::run(opened.events, &of).await });
+        tasks.spawn(async move { Pump::new(&of).run(opened.events).await });
         let of = Arc::clone(&hub);
-        tasks.spawn(async move { line.run(&*of.backplane, &of.shards).await });
+        tasks.spawn(async move { line.run(&of).await });
         let of = Arc::clone(&hub);
-        tasks.spawn(async move { of.interest.run(&*of.backplane, &of.shards).await });
+        tasks.spawn(async move {
+            let (interest, backplane, shards) = (&of.interest, &*of.backplane, &of.shards);
+            interest
+                .run(backplane, shards, &of.log, &of.beacon_now)
+                .await;
+        });
+        let of = Arc::clone(&hub);
+        tasks.spawn(async move { pump::watch(&of).await });
+        let of = Arc::clone(&hub);
+        tasks.spawn(recovery::run(of, wanted));
         drop(tasks);
         (hub, mailboxes)
+    }
+
+    /// Waits until this instance hears everything, so that it may say that it is ready: the window is filled, and its
+    /// first beacon has come back. At most `most`; whether it does.
+    pub async fn heard(&self, most: Duration) -> bool {
+        let end = Instant::now() + most;
+        while self.pulse.health() != Health::Up {
+            if Instant::now() >= end {
+                return false;
+            }
+            sleep(Duration::from_millis(5)).await;
+        }
+        true
     }
 
     /// The instance's name.
@@ -152,6 +208,11 @@ impl Hub {
             true => Health::Down("this instance is stopping".to_owned()),
             false => self.pulse.health(),
         }
+    }
+
+    /// Bytes and messages of the window.
+    pub fn window_size(&self) -> (usize, usize) {
+        self.log.window().size()
     }
 
     /// What has happened since the start.
@@ -191,22 +252,21 @@ impl Hub {
         Ok(answers.await.unwrap_or_else(closed))
     }
 
+    /// How many messages wait for the broker's answer.
+    pub fn publishing(&self) -> usize {
+        self.publisher.waiting()
+    }
+
     /// Tells every session to end, so that its client goes to another instance.
     pub async fn end_sessions(&self) {
         self.stopping.store(true, Ordering::Relaxed);
-        for shard in &self.shards {
-            // A shard that is gone has no sessions.
-            _ = shard.send(Mail::End(Ending::Restart)).await;
-        }
+        self.post(|| Mail::End(Ending::Restart)).await;
     }
 
     /// Leaves the broker and stops the shards. The hub is of no use afterwards.
     pub async fn close(&self) {
         self.backplane.close().await;
-        for shard in &self.shards {
-            // A shard that is gone needs no telling.
-            _ = shard.send(Mail::Stop).await;
-        }
+        self.post(|| Mail::Stop).await;
         // The tasks hold the hub; without this it would never be freed.
         self.tasks
             .lock()
@@ -224,6 +284,46 @@ impl Hub {
 
     const fn publisher(&self) -> &Publisher {
         &self.publisher
+    }
+
+    fn canary(&self) -> MutexGuard<'_, Canary> {
+        self.canary.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn run_of(&self, channel: &Channel) -> Run {
+        let routed = self.capabilities.interest == hubplane_backplane::Interest::Routed;
+        Run::of(&*self.backplane, routed, channel)
+    }
+
+    /// A lane's window begins anew after a position of the backend's; that position as clients know it.
+    fn begin(&self, position: Position) -> Position {
+        let turned = self.log.epochs().turn(position);
+        self.log.window().begin(turned);
+        turned
+    }
+
+    /// A message on a channel of the hub's own.
+    fn reserved(&self, publication: &Publication) {
+        tracing::debug!(channel = %publication.channel, "a message on a reserved channel that nobody here reads");
+    }
+
+    /// Tells the subscriptions concerned that they may have missed something.
+    async fn announce(&self, scope: Scope, cause: GapCause) {
+        tracing::warn!(%cause, ?scope, "messages may have been missed; telling the subscriptions concerned");
+        self.counts.count_gap(cause);
+        if sabotage::swallows_gaps() {
+            return;
+        }
+        let scope = Arc::new(scope);
+        self.post(|| Mail::Gap(Arc::clone(&scope), cause)).await;
+    }
+
+    /// One mail for every shard.
+    async fn post(&self, mail: impl Fn() -> Mail) {
+        for shard in &self.shards {
+            // A shard that is gone has no sessions.
+            _ = shard.send(mail()).await;
+        }
     }
 
     fn count_session(&self, shard: usize, change: i64) {
@@ -244,4 +344,9 @@ impl Hub {
         self.counts.panics.fetch_add(1, Ordering::Relaxed);
         tracing::error!("a panic was caught; the session or message that it was about is lost");
     }
+}
+
+fn random() -> u128 {
+    let half = || u128::from(getrandom::u64().unwrap_or_default());
+    (half() << 64) | half()
 }

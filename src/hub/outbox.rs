@@ -32,6 +32,8 @@ pub(super) struct Outbox {
     written: usize,
     /// Bytes that wait.
     bytes: usize,
+    /// Frames and bytes beyond the limits, for what a client that came back is given; gone once all is written.
+    extra: (u32, u32),
 }
 
 /// How a flush ended.
@@ -52,7 +54,21 @@ impl Outbox {
             frames: VecDeque::new(),
             written: 0,
             bytes: 0,
+            extra: (0, 0),
         }
+    }
+
+    /// Adds a frame beyond the limits.
+    pub(super) fn push_extra(&mut self, frame: Frame) {
+        let bytes = u32::try_from(frame.len()).unwrap_or(u32::MAX);
+        self.extra.0 = self.extra.0.saturating_add(1);
+        self.extra.1 = self.extra.1.saturating_add(bytes);
+        self.push(frame);
+    }
+
+    /// Whether everything is written.
+    pub(super) fn is_empty(&self) -> bool {
+        self.frames.is_empty()
     }
 
     /// Adds a frame.
@@ -68,7 +84,9 @@ impl Outbox {
 
     /// Whether a limit is reached.
     pub(super) fn is_full(&self, limits: &Limits) -> bool {
-        self.frames.len() >= limits.outbox_frames || self.bytes >= limits.outbox_bytes
+        let (frames, bytes) = self.extra;
+        self.frames.len() >= limits.outbox_frames + frames as usize
+            || self.bytes >= limits.outbox_bytes + bytes as usize
     }
 
     /// Drops all frames of which no byte is written yet.
@@ -101,6 +119,7 @@ impl Outbox {
             }
         }
         self.frames.shrink_to(KEEP_FRAMES);
+        self.extra = (0, 0);
         Flushed::Empty
     }
 

@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use warp::{Filter, Rejection, Reply, filters::BoxedFilter, reply::Response};
 
 use super::{
-    api,
+    api, history,
     problem::Problem,
     threads::{Newcomer, Shards},
     upgrade,
@@ -89,6 +89,16 @@ fn paths(context: Context) -> BoxedFilter<(Response,)> {
         .and(warp::get())
         .and(with.clone())
         .map(|context: Context| api::backplane(&context.hub));
+    let history = warp::path!("v1" / "channels" / String / "history")
+        .and(warp::get())
+        .and(with.clone())
+        .and(warp::header::headers_cloned())
+        .and(warp::query::<history::Query>())
+        .then(
+            |channel: String, context: Context, headers, query| async move {
+                history::read(&context, &headers, &channel, query).await
+            },
+        );
     let live = warp::path!("live").and(warp::get()).map(api::live);
     let metrics = warp::path!("metrics")
         .and(warp::get())
@@ -103,6 +113,8 @@ fn paths(context: Context) -> BoxedFilter<(Response,)> {
         .or(publish)
         .unify()
         .or(backplane)
+        .unify()
+        .or(history)
         .unify()
         .or(live)
         .unify()
@@ -159,7 +171,7 @@ async fn refusal(rejection: Rejection) -> Result<Response, Infallible> {
     } else if rejection.find::<warp::reject::InvalidQuery>().is_some() {
         Problem::new(StatusCode::BAD_REQUEST, "the query can't be read")
     } else {
-        let detail = "there is /ws, /v1/publish, /v1/backplane, /live, /ready and /metrics";
+        let detail = "there is /ws, /v1/publish, /v1/channels/{channel}/history, /v1/backplane, /live, /ready and /metrics";
         Problem::new(StatusCode::NOT_FOUND, detail)
     };
     Ok(problem.into_response())

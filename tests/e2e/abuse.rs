@@ -222,7 +222,8 @@ async fn news(hub: &Hub, reader: &mut Client, count: usize) {
 
 #[tokio::test]
 async fn who_reads_too_slowly_is_cut_off_and_nobody_else_waits() {
-    let limits = "[limits]\nwrite_timeout = \"40s\"\nhandshake_timeout = \"40s\"\n";
+    let limits =
+        "[limits]\nwrite_timeout = \"40s\"\nhandshake_timeout = \"40s\"\nwindow_bytes = 1000000\n";
     let hub = Hub::configured(&format!(
         "backplane = \"memory:?max-messages=10\"\n{limits}"
     ));

@@ -60,6 +60,18 @@ pub enum GapCause {
 }
 
 impl GapCause {
+    /// All causes.
+    pub const ALL: [Self; 8] = [
+        Self::ConnectionLost,
+        Self::Overflow,
+        Self::Trimmed,
+        Self::LogReplaced,
+        Self::QueueLost,
+        Self::Undecodable,
+        Self::Missing,
+        Self::Deaf,
+    ];
+
     /// The cause as clients read it.
     pub const fn as_str(self) -> &'static str {
         match self {

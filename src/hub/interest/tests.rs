@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use hubplane_backplane::{History, Outgoing, Receipt};
 
 use super::*;
+use crate::config::Limits;
 
 /// A broker that is away, and what it was asked.
 #[derive(Debug, Default)]
@@ -54,8 +55,10 @@ async fn what_could_not_be_subscribed_is_given_back() {
     let (shard, mut mails) = mpsc::channel(8);
     assert!(!interest.add(0, &"a".into()), "not there yet");
     let shards = [shard];
+    let log = Log::new(&Limits::default());
+    let beacon_now = Notify::new();
     tokio::select! {
-        () = interest.run(&away, &shards) => {}
+        () = interest.run(&away, &shards, &log, &beacon_now) => {}
         mail = mails.recv() => assert!(matches!(mail, Some(Mail::Interest(_, Err(_)))), "the shard is told"),
     }
     assert_eq!(*away.0.lock().unwrap(), ["subscribe a", "unsubscribe a"]);

@@ -146,7 +146,13 @@ impl State {
         };
         if session.channels.contains(&channel) {
             // Once is enough; the client learns where it stands.
-            let reply = self.subscribed(hub, reference.as_deref(), &channel, since);
+            let position = self.head(hub, &channel);
+            let reply = Reply::Subscribed {
+                reference: reference.as_deref(),
+                channel: &channel,
+                position,
+                recovered: since.is_some() && since == position,
+            };
             return self.reply(hub, key, &reply);
         }
         if session.channels.len() >= most {
@@ -176,45 +182,12 @@ impl State {
             key,
             reference,
             since,
+            reading: false,
         };
         if topic.ready {
-            self.attach(hub, &channel, &waiting);
+            self.admit(hub, &channel, waiting);
         } else {
             topic.waiting.push(waiting);
-        }
-    }
-
-    /// The channel's messages reach this session from here on.
-    pub(super) fn attach(&mut self, hub: &Hub, channel: &Channel, waiting: &Waiting) {
-        let key = waiting.key;
-        if self.session(key).is_none() {
-            return;
-        }
-        if let Some(topic) = self.topics.get_mut(channel) {
-            topic.subscribers.push(key.index);
-        }
-        let reply = self.subscribed(hub, waiting.reference.as_deref(), channel, waiting.since);
-        self.reply(hub, key, &reply);
-    }
-
-    /// Nothing is read back here: a client is recovered only when it has missed nothing.
-    fn subscribed<'a>(
-        &self,
-        hub: &Hub,
-        reference: Option<&'a str>,
-        channel: &'a str,
-        since: Option<Position>,
-    ) -> Reply<'a> {
-        let position = hub
-            .backplane()
-            .lane(channel)
-            .and_then(|lane| self.heads.get(&lane).copied());
-        let recovered = since.is_some() && since == position;
-        Reply::Subscribed {
-            reference,
-            channel,
-            position,
-            recovered,
         }
     }
 

@@ -12,6 +12,7 @@ use crate::hub::{
     frame::{ENCODINGS, Encoded, Frame},
     publisher,
     session::Key,
+    window::Entry,
 };
 
 /// Mails that may wait for a shard; who has more waits.
@@ -28,12 +29,23 @@ pub(in crate::hub) enum Mail {
     Gap(Arc<Scope>, GapCause),
     /// The broker has confirmed the interest in these channels, or refused it.
     Interest(Vec<Channel>, std::result::Result<(), Arc<Error>>),
+    /// A subscription's past, read from the broker.
+    Past(Past),
     /// The broker's answers to sessions' publications.
     Answered(Vec<PublishedMail>),
     /// Every session is to end.
     End(Ending),
     /// The shard is to stop.
     Stop,
+}
+
+/// What was read of a channel's past for one subscription.
+#[derive(Debug)]
+pub(in crate::hub) struct Past {
+    pub(in crate::hub) channel: Channel,
+    pub(in crate::hub) key: Key,
+    /// The messages, and up to where; `None` where that is not possible.
+    pub(in crate::hub) found: Option<(Vec<Entry>, Position)>,
 }
 
 /// The broker's answer to one session's publication.
@@ -87,6 +99,7 @@ impl State {
                     self.confirm(hub, channel, &result);
                 }
             }
+            Mail::Past(past) => self.past(hub, past),
             Mail::Answered(answers) => answers
                 .into_iter()
                 .for_each(|answer| self.answer(hub, answer)),
@@ -167,10 +180,10 @@ impl State {
         topic.ready = result.is_ok();
         let waiting = std::mem::take(&mut topic.waiting);
         for waiting in waiting {
-            let reference = waiting.reference.as_deref();
             match result {
-                Ok(()) => self.attach(hub, channel, &waiting),
+                Ok(()) => self.admit(hub, channel, waiting),
                 Err(error) => {
+                    let reference = waiting.reference.as_deref();
                     if let Some(session) = self.session(waiting.key) {
                         session.channels.retain(|known| known != channel);
                     }

@@ -6,6 +6,7 @@
 mod clock;
 mod commands;
 mod mail;
+mod recover;
 
 use std::{
     cell::RefCell,
@@ -15,6 +16,7 @@ use std::{
     rc::Rc,
     sync::{Arc, atomic::Ordering},
     task::Waker,
+    time::Instant,
 };
 
 use hubplane_backplane::{Channel, Position};
@@ -22,7 +24,7 @@ use slab::Slab;
 use tokio::time::{MissedTickBehavior, interval};
 
 pub use self::mail::Mailbox;
-pub(super) use self::mail::{Mail, PublishedMail};
+pub(super) use self::mail::{Mail, Past, PublishedMail};
 use super::{
     Hub,
     command::Ref,
@@ -46,6 +48,8 @@ struct State {
     topics: HashMap<Channel, Topic>,
     /// The last position of each lane that this shard has been shown.
     heads: HashMap<u32, Position>,
+    /// Subscriptions from positions that this shard has not been shown yet: until when they wait.
+    ahead: Vec<(Instant, Channel, Key)>,
     unwritten: Unwritten,
     next_serial: u32,
     index: usize,
@@ -91,6 +95,8 @@ struct Waiting {
     key: Key,
     reference: Option<Ref>,
     since: Option<Position>,
+    /// Its past is being read from the broker.
+    reading: bool,
 }
 
 impl Topic {
@@ -123,6 +129,7 @@ impl Shard {
             sessions: Slab::new(),
             topics: HashMap::new(),
             heads: HashMap::new(),
+            ahead: Vec::new(),
             unwritten: Unwritten::default(),
             next_serial: 0,
             index: mailbox.index(),
@@ -153,6 +160,7 @@ impl Shard {
             for mail in mails.drain(..) {
                 self.guarded(|state, hub| state.take(hub, mail));
             }
+            self.guarded(State::catch_up);
             self.guarded(State::flush_dirty);
             if !open || self.state.borrow().stopped {
                 return;
@@ -243,13 +251,25 @@ impl State {
             Ordering::Relaxed,
         );
         // Keeps the room that it has grown to.
+        dirty.append(&mut self.unwritten.dirty);
         self.unwritten.dirty = dirty;
     }
 
     fn flush_one(&mut self, hub: &Hub, index: u32) {
-        let session = &mut self.sessions[index as usize];
-        if !session.flush(&mut self.unwritten.scratch) {
-            self.remove_index(hub, index);
+        loop {
+            let session = &mut self.sessions[index as usize];
+            if !session.flush(&mut self.unwritten.scratch) {
+                return self.remove_index(hub, index);
+            }
+            // What a client missed of its next channel is queued once that of the last has left.
+            if !session.outbox.is_empty() {
+                return;
+            }
+            let Some(channel) = session.recovering.pop() else {
+                return;
+            };
+            let serial = session.serial;
+            self.retry(hub, &channel, Key { index, serial });
         }
     }
 

@@ -1,0 +1,277 @@
+//! Beacons: once a second each instance publishes a small message in every lane. It carries the last number, so that
+//! a lost tail is seen; it stands for numbers that were given up; and its return tells its sender that it hears.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use hubplane_backplane::{Backplane, Channel, Origin};
+use serde::{Deserialize, Serialize};
+
+use super::{epochs::Generation, ledger::Word, numbers::Run};
+
+/// Where beacons are published; in lanes other than the first that this falls into, with a number behind it.
+pub(super) const CHANNEL: &str = "$hubplane/beacon";
+/// Names tried for a lane that none has fallen into yet.
+const TRIES: u32 = 1_000_000;
+/// Beacons of one run whose return is watched.
+const WATCHED: usize = 16;
+
+/// What a beacon says, as JSON.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Beacon {
+    /// Its origin and number, also where the broker carries no metadata.
+    of: String,
+    /// It stands for all numbers from here to its own.
+    from: u64,
+    /// How long its sender has been running, in milliseconds.
+    up: u64,
+    /// The lane's generation, once there was more than one.
+    #[serde(default, skip_serializing_if = "Generation::is_first")]
+    pub(super) generation: Generation,
+    /// The last numbers of channels that count for themselves.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) tails: Vec<(Channel, u64)>,
+}
+
+impl Beacon {
+    pub(super) fn new(origin: Origin, from: u64, up: Duration) -> Self {
+        Self {
+            of: origin.to_string(),
+            from,
+            up: up.as_millis() as u64,
+            generation: Generation::default(),
+            tails: Vec::new(),
+        }
+    }
+
+    pub(super) fn encode(&self) -> Bytes {
+        serde_json::to_vec(self)
+            .expect("invariant: numbers and text are always JSON")
+            .into()
+    }
+
+    /// `None` where the bytes are no beacon.
+    pub(super) fn decode(data: &[u8]) -> Option<(Self, Origin)> {
+        let beacon: Self = serde_json::from_slice(data).ok()?;
+        let origin = beacon.of.parse().ok()?;
+        Some((beacon, origin))
+    }
+
+    /// What the ledger needs of it.
+    pub(super) const fn word(&self) -> Word {
+        Word {
+            from: self.from,
+            up: Duration::from_millis(self.up),
+        }
+    }
+}
+
+/// Whether a channel is the beacons'.
+pub(super) fn is_beacon(channel: &str) -> bool {
+    channel.starts_with(CHANNEL)
+}
+
+/// A channel for a run's beacons.
+pub(super) fn channel(backplane: &dyn Backplane, run: &Run) -> Channel {
+    let Run::Lane(lane) = run else {
+        return CHANNEL.into();
+    };
+    let fits = |name: &String| backplane.lane(name).is_none_or(|falls| falls == *lane);
+    let mut names =
+        std::iter::once(CHANNEL.to_owned()).chain((1..TRIES).map(|n| format!("{CHANNEL}/{n}")));
+    names.find(fits).unwrap_or_default().into()
+}
+
+/// Watches for the return of this instance's own beacons.
+#[derive(Debug, Default)]
+pub(super) struct Canary {
+    runs: HashMap<Run, Out>,
+}
+
+#[derive(Debug)]
+struct Out {
+    /// Sent and not yet returned, oldest first.
+    beacons: VecDeque<Sent>,
+    /// One has returned since the start.
+    heard: bool,
+    /// When one returned last, or when watching began.
+    last: Instant,
+    /// When anything of the run arrived last.
+    arrived: Instant,
+    /// When the backend was last asked to read anew.
+    renewed: Option<Instant>,
+    /// Its subscriptions were told.
+    told: bool,
+}
+
+#[derive(Debug)]
+struct Sent {
+    number: u64,
+    at: Instant,
+    /// The broker has it.
+    acknowledged: bool,
+}
+
+/// What the canary has found.
+#[derive(Debug, Default)]
+pub(super) struct Findings {
+    /// Why this instance doesn't hear everything, for people.
+    pub(super) trouble: Option<String>,
+    /// Runs that have just gone deaf.
+    pub(super) deaf: Vec<Run>,
+    /// The broker has what doesn't come back: the backend must read anew.
+    pub(super) renew: bool,
+}
+
+impl Canary {
+    /// This run's beacons are to return, from now on if they were not before; and it has just moved.
+    pub(super) fn watch(&mut self, run: Run, now: Instant) {
+        let fresh = || Out {
+            beacons: VecDeque::new(),
+            heard: false,
+            last: now,
+            arrived: now,
+            renewed: None,
+            told: false,
+        };
+        self.runs.entry(run).or_insert_with(fresh).arrived = now;
+    }
+
+    /// Something of these runs has arrived.
+    pub(super) fn arrived(&mut self, runs: impl Iterator<Item = Run>, now: Instant) {
+        for run in runs {
+            if let Some(out) = self.runs.get_mut(&run) {
+                out.arrived = now;
+            }
+        }
+    }
+
+    /// The runs that need beacons.
+    pub(super) fn runs(&self) -> Vec<Run> {
+        self.runs.keys().cloned().collect()
+    }
+
+    /// A beacon is on its way.
+    pub(super) fn sent(&mut self, run: &Run, number: u64, now: Instant) {
+        if let Some(out) = self.runs.get_mut(run)
+            && out.beacons.len() < WATCHED
+        {
+            out.beacons.push_back(Sent {
+                number,
+                at: now,
+                acknowledged: false,
+            });
+        }
+    }
+
+    /// The broker has it.
+    pub(super) fn acknowledged(&mut self, run: &Run, number: u64) {
+        let beacons = self.runs.get_mut(run).map(|out| &mut out.beacons);
+        for sent in beacons.into_iter().flatten() {
+            if sent.number == number {
+                sent.acknowledged = true;
+            }
+        }
+    }
+
+    /// It came back; how long it took.
+    pub(super) fn returned(&mut self, run: &Run, number: u64, now: Instant) -> Option<Duration> {
+        let out = self.runs.get_mut(run)?;
+        out.heard = true;
+        out.told = false;
+        out.last = now;
+        let mut took = None;
+        while let Some(sent) = out.beacons.front()
+            && sent.number <= number
+        {
+            took = (sent.number == number).then(|| now.saturating_duration_since(sent.at));
+            out.beacons.pop_front();
+        }
+        took
+    }
+
+    /// Whether every run's beacons return; a run of which none has for `most` is deaf.
+    pub(super) fn look(&mut self, now: Instant, most: Duration) -> Findings {
+        let mut findings = Findings::default();
+        for (run, out) in &mut self.runs {
+            let place = match run {
+                Run::Lane(lane) => format!("lane {lane}"),
+                Run::Channel(_) => "the broker".to_owned(),
+            };
+            let since = |at: Instant| now.saturating_duration_since(at);
+            if since(out.last) < most {
+                if !out.heard {
+                    findings.trouble = Some(format!("nothing has come back from {place} yet"));
+                }
+                continue;
+            }
+            findings.trouble = Some(format!(
+                "what this instance publishes has not come back from {place} for {:.1} s",
+                since(out.last).as_secs_f32()
+            ));
+            if out.heard && !std::mem::replace(&mut out.told, true) {
+                findings.deaf.push(run.clone());
+            }
+            // One that is behind with much to read hears: it must not begin again.
+            let silent = since(out.arrived) >= most;
+            let overdue = |sent: &Sent| sent.acknowledged && since(sent.at) >= most / 2;
+            let rested = out.renewed.is_none_or(|at| since(at) >= 2 * most);
+            if silent && rested && out.beacons.iter().any(overdue) {
+                out.renewed = Some(now);
+                findings.renew = true;
+            }
+        }
+        findings
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MOST: Duration = Duration::from_secs(3);
+
+    #[test]
+    fn a_beacon_goes_there_and_back() {
+        let origin = Origin { id: 7, number: 9 };
+        let beacon = Beacon::new(origin, 4, Duration::from_secs(1));
+        let (back, of) = Beacon::decode(&beacon.encode()).unwrap();
+        assert_eq!((of, back.word().from), (origin, 4));
+        assert!(Beacon::decode(b"{}").is_none() && Beacon::decode(b"\xff").is_none());
+    }
+
+    #[test]
+    fn an_instance_is_well_only_once_a_beacon_has_returned() {
+        let (mut canary, now) = (Canary::default(), Instant::now());
+        canary.watch(Run::Lane(0), now);
+        assert!(canary.look(now, MOST).trouble.is_some());
+        canary.sent(&Run::Lane(0), 1, now);
+        let later = now + Duration::from_millis(5);
+        let took = canary.returned(&Run::Lane(0), 1, later);
+        assert_eq!(took, Some(Duration::from_millis(5)));
+        assert_eq!(canary.look(later, MOST).trouble, None);
+    }
+
+    #[test]
+    fn who_hears_nothing_is_deaf_once_and_reads_anew_only_what_the_broker_has() {
+        let (mut canary, now) = (Canary::default(), Instant::now());
+        let run = Run::Lane(0);
+        canary.watch(run.clone(), now);
+        canary.sent(&run, 1, now);
+        canary.returned(&run, 1, now);
+        canary.sent(&run, 2, now);
+        let late = now + MOST;
+        let findings = canary.look(late, MOST);
+        assert!(findings.trouble.is_some() && !findings.renew);
+        assert_eq!(findings.deaf, std::slice::from_ref(&run));
+        canary.acknowledged(&run, 2);
+        let findings = canary.look(late, MOST);
+        assert!(findings.renew && findings.deaf.is_empty());
+        assert!(!canary.look(late, MOST).renew, "not again at once");
+        canary.returned(&run, 3, late);
+        assert_eq!(canary.look(late, MOST).trouble, None);
+    }
+}

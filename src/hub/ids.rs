@@ -1,0 +1,118 @@
+//! Which message ids were here already: a publish that was tried again, through whichever instance, reaches each
+//! client once. Pure; the time comes in.
+
+use std::{
+    collections::{HashMap, hash_map::RandomState},
+    hash::BuildHasher,
+    time::{Duration, Instant},
+};
+
+use hubplane_backplane::{Position, Publication};
+
+/// Ids of one generation; with more, the older generation is forgotten before its time.
+const MOST: usize = 500_000;
+
+/// The ids of the last minutes, in two generations, by a 128-bit hash of channel and id.
+#[derive(Debug)]
+pub(super) struct Ids {
+    keep: Duration,
+    hashers: (RandomState, RandomState),
+    young: HashMap<u128, Option<Position>>,
+    old: HashMap<u128, Option<Position>>,
+    turned: Instant,
+}
+
+impl Ids {
+    /// Remembers each for `keep` at least.
+    pub(super) fn new(keep: Duration, now: Instant) -> Self {
+        Self {
+            keep,
+            hashers: (RandomState::new(), RandomState::new()),
+            young: HashMap::new(),
+            old: HashMap::new(),
+            turned: now,
+        }
+    }
+
+    /// Whether a publication with this id was here before this one; takes note of it. One without an id is always new.
+    pub(super) fn is_repeated(&mut self, publication: &Publication, now: Instant) -> bool {
+        let Some(id) = &publication.id else {
+            return false;
+        };
+        if now.saturating_duration_since(self.turned) >= self.keep || self.young.len() >= MOST {
+            self.old = std::mem::take(&mut self.young);
+            self.turned = now;
+        }
+        let key = self.key(&publication.channel, id);
+        if self.old.contains_key(&key) || self.young.contains_key(&key) {
+            return true;
+        }
+        self.young.insert(key, publication.position);
+        false
+    }
+
+    /// Whether a publication that is read back repeats an earlier one.
+    pub(super) fn repeats_earlier(&self, publication: &Publication) -> bool {
+        let Some(id) = &publication.id else {
+            return false;
+        };
+        let key = self.key(&publication.channel, id);
+        let first = self.old.get(&key).or_else(|| self.young.get(&key));
+        match (first, publication.position) {
+            (Some(Some(first)), Some(this)) => this.is_after(first) == Some(true),
+            _ => false,
+        }
+    }
+
+    fn key(&self, channel: &str, id: &str) -> u128 {
+        let pair = (channel, id);
+        let high = self.hashers.0.hash_one(pair);
+        (u128::from(high) << 64) | u128::from(self.hashers.1.hash_one(pair))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(channel: &str, id: Option<&str>, offset: u128) -> Publication {
+        Publication {
+            channel: channel.into(),
+            data: "x".into(),
+            position: Some(Position {
+                epoch: 1,
+                lane: 0,
+                offset,
+            }),
+            id: id.map(Into::into),
+            origin: None,
+            tags: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn an_id_is_new_once_in_each_channel() {
+        let now = Instant::now();
+        let mut ids = Ids::new(Duration::from_secs(300), now);
+        let (first, second) = (message("c", Some("i"), 1), message("c", Some("i"), 2));
+        assert!(!ids.is_repeated(&first, now));
+        assert!(ids.is_repeated(&second, now));
+        assert!(!ids.is_repeated(&message("d", Some("i"), 3), now));
+        assert!(!ids.is_repeated(&message("c", None, 4), now));
+        assert!(!ids.is_repeated(&message("c", None, 5), now));
+        assert!(!ids.repeats_earlier(&first) && ids.repeats_earlier(&second));
+    }
+
+    #[test]
+    fn an_id_is_kept_for_its_time_and_not_for_ever() {
+        let now = Instant::now();
+        let keep = Duration::from_secs(300);
+        let mut ids = Ids::new(keep, now);
+        let message = |id| message("c", Some(id), 1);
+        ids.is_repeated(&message("i"), now);
+        ids.is_repeated(&message("j"), now + keep);
+        assert!(ids.is_repeated(&message("i"), now + keep));
+        ids.is_repeated(&message("k"), now + 2 * keep);
+        assert!(!ids.is_repeated(&message("i"), now + 2 * keep));
+    }
+}

@@ -1,0 +1,172 @@
+//! Numbers, the sender's side: each hub process is an origin and counts what it publishes, so that receivers see a
+//! hole that the broker doesn't tell of.
+
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
+
+use hubplane_backplane::{Backplane, Channel, Origin};
+
+use super::sabotage;
+
+/// How long a channel's count is kept where each channel has its own; after that it begins at 1 again.
+const KEEP: Duration = Duration::from_secs(600);
+/// As [`KEEP`], once there are more than [`MANY`].
+const KEEP_MANY: Duration = Duration::from_secs(60);
+/// Channels with a count of their own before the quiet ones are forgotten sooner.
+const MANY: usize = 100_000;
+
+/// What one count runs through: what an instance receives whole, if it receives any of it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Run {
+    /// A lane of the log, or all that a broker without a log carries.
+    Lane(u32),
+    /// One channel, where the broker routes by interest.
+    Channel(Channel),
+}
+
+impl Run {
+    /// The run that a channel's messages are counted in.
+    pub(super) fn of(backplane: &dyn Backplane, routed: bool, channel: &Channel) -> Self {
+        match routed {
+            true => Self::Channel(Channel::clone(channel)),
+            false => Self::Lane(backplane.lane(channel).unwrap_or_default()),
+        }
+    }
+}
+
+/// The counts of this process.
+#[derive(Debug)]
+pub(super) struct Numbers {
+    origin: u128,
+    counts: HashMap<Run, Count>,
+}
+
+#[derive(Debug)]
+struct Count {
+    /// The last number given out.
+    last: u64,
+    /// The first number that nothing stands for at the broker, as far as is known: its publication was given up.
+    open: Option<u64>,
+    used: Instant,
+}
+
+impl Numbers {
+    pub(super) fn new(origin: u128) -> Self {
+        Self {
+            origin,
+            counts: HashMap::new(),
+        }
+    }
+
+    /// The next number of a run.
+    pub(super) fn next(&mut self, run: &Run, now: Instant) -> Origin {
+        let fresh = || Count {
+            last: 0,
+            open: None,
+            used: now,
+        };
+        let count = match self.counts.get_mut(run) {
+            Some(count) => count,
+            None => self.counts.entry(run.clone()).or_insert_with(fresh),
+        };
+        count.last += 1;
+        if sabotage::restarts_numbers() {
+            count.last = 1;
+        }
+        count.used = now;
+        Origin {
+            id: self.origin,
+            number: count.last,
+        }
+    }
+
+    /// Nothing may stand for this number at the broker: a beacon must, before anything else of its lane. A channel that
+    /// counts for itself carries no beacons; there the hole is seen, and announced.
+    pub(super) fn give_up(&mut self, run: &Run, number: u64) {
+        if let (Run::Lane(_), Some(count)) = (run, self.counts.get_mut(run)) {
+            count.open = Some(count.open.map_or(number, |open| open.min(number)));
+        }
+    }
+
+    /// From which number on a beacon must stand for all, if so.
+    pub(super) fn open(&self, run: &Run) -> Option<u64> {
+        self.counts.get(run)?.open
+    }
+
+    /// A beacon stands for the open numbers.
+    pub(super) fn close(&mut self, run: &Run) {
+        if let Some(count) = self.counts.get_mut(run) {
+            count.open = None;
+        }
+    }
+
+    /// The last numbers of the channels that had a message between `ago` and a second before, at most `most`.
+    pub(super) fn tails(&self, now: Instant, ago: Duration, most: usize) -> Vec<(Channel, u64)> {
+        let recent = self.counts.iter().filter_map(|(run, count)| match run {
+            Run::Channel(channel) if !channel.starts_with('$') => {
+                let age = now.saturating_duration_since(count.used);
+                (age >= Duration::from_secs(1) && age <= ago)
+                    .then(|| (Channel::clone(channel), count.last))
+            }
+            _ => None,
+        });
+        recent.take(most).collect()
+    }
+
+    /// Forgets the channels that have been quiet for long.
+    pub(super) fn sweep(&mut self, now: Instant) {
+        let keep = match self.counts.len() > MANY {
+            true => KEEP_MANY,
+            false => KEEP,
+        };
+        self.counts.retain(|run, count| {
+            matches!(run, Run::Lane(_)) || now.saturating_duration_since(count.used) < keep
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_run_counts_for_itself_from_one() {
+        let mut numbers = Numbers::new(7);
+        let now = Instant::now();
+        let (a, b) = (Run::Lane(0), Run::Channel("c".into()));
+        let taken: Vec<_> = [&a, &b, &a]
+            .iter()
+            .map(|run| numbers.next(run, now).number)
+            .collect();
+        assert_eq!(taken, [1, 1, 2]);
+    }
+
+    #[test]
+    fn the_smallest_open_number_is_kept_until_a_beacon_stands_for_it() {
+        let mut numbers = Numbers::new(7);
+        let run = Run::Lane(0);
+        for _ in 0..3 {
+            numbers.next(&run, Instant::now());
+        }
+        numbers.give_up(&run, 3);
+        numbers.give_up(&run, 2);
+        assert_eq!(numbers.open(&run), Some(2));
+        numbers.close(&run);
+        assert_eq!(numbers.open(&run), None);
+    }
+
+    #[test]
+    fn quiet_channels_are_forgotten_and_lanes_are_not() {
+        let mut numbers = Numbers::new(7);
+        let now = Instant::now();
+        let (lane, channel) = (Run::Lane(0), Run::Channel("c".into()));
+        numbers.next(&lane, now);
+        numbers.next(&channel, now);
+        numbers.sweep(now + KEEP);
+        let later = now + KEEP;
+        assert_eq!(numbers.next(&lane, later).number, 2);
+        assert_eq!(numbers.next(&channel, later).number, 1);
+    }
+}

@@ -1,0 +1,128 @@
+use hubplane_backplane::ErrorKind;
+
+use tokio::sync::oneshot;
+
+use super::*;
+
+const LANE: Run = Run::Lane(0);
+const SOON: Duration = Duration::from_secs(5);
+
+fn error(kind: ErrorKind) -> Result<Receipt> {
+    Err(Error::new(kind, "test", "as told"))
+}
+
+/// A round with one job for each of the messages, which end after so many seconds.
+fn round(numbers: &mut Numbers, run: &Run, seconds: &[u64]) -> Round {
+    let mut round = Round::new(SOON);
+    for (n, seconds) in seconds.iter().enumerate() {
+        let owner = (round.job(ReplyTo::Caller(oneshot::channel().0), 1, 0), 0);
+        let place = Place {
+            run: run.clone(),
+            beacons: "$hubplane/beacon".into(),
+            owner,
+            deadline: Instant::now() + Duration::from_secs(*seconds),
+        };
+        round.add(numbers, place, Outgoing::new("c", n.to_string()));
+    }
+    round
+}
+
+/// Number, and whether it is a beacon and from where.
+fn batch(round: &Round) -> Vec<(u64, Option<u64>)> {
+    let told = |outgoing: &Outgoing| {
+        let beacon = Beacon::decode(&outgoing.data);
+        let number = outgoing.origin.unwrap().number;
+        (number, beacon.map(|(beacon, _)| beacon.word().from))
+    };
+    round.batch().iter().map(told).collect()
+}
+
+fn answer(
+    round: &mut Round,
+    numbers: &mut Numbers,
+    answers: Vec<Result<Receipt>>,
+) -> Vec<Option<ErrorKind>> {
+    let done = round.answers(answers, numbers, |_, _| {});
+    let kind = |answered: Answered| answered.answers.into_iter().next().unwrap().err();
+    done.into_iter()
+        .map(|answered| kind(answered).map(|error| error.kind()))
+        .collect()
+}
+
+#[test]
+fn what_fails_is_tried_again_with_its_number_and_all_behind_it() {
+    let mut numbers = Numbers::new(1);
+    let mut round = round(&mut numbers, &LANE, &[5, 5, 5]);
+    let answers = vec![
+        Ok(Receipt::Accepted),
+        error(ErrorKind::Unknown),
+        error(ErrorKind::Unavailable),
+    ];
+    assert_eq!(answer(&mut round, &mut numbers, answers), [None]);
+    assert_eq!(batch(&round), [(2, None), (3, None)]);
+    let answers = vec![Ok(Receipt::Accepted), Ok(Receipt::Accepted)];
+    assert_eq!(answer(&mut round, &mut numbers, answers), [None, None]);
+    assert!(batch(&round).is_empty());
+}
+
+#[test]
+fn what_was_overtaken_is_answered_and_not_tried_again() {
+    let mut numbers = Numbers::new(1);
+    let mut round = round(&mut numbers, &LANE, &[5, 5]);
+    let answers = vec![error(ErrorKind::Unknown), Ok(Receipt::Accepted)];
+    assert_eq!(
+        answer(&mut round, &mut numbers, answers),
+        [Some(ErrorKind::Unknown), None]
+    );
+    assert!(batch(&round).is_empty());
+    assert_eq!(numbers.open(&LANE), Some(1));
+}
+
+#[test]
+fn a_beacon_takes_the_place_of_what_is_out_of_time() {
+    let mut numbers = Numbers::new(1);
+    let mut round = round(&mut numbers, &LANE, &[1, 9]);
+    let now = Instant::now() + Duration::from_secs(2);
+    assert_eq!(round.expire(now, &mut numbers).len(), 1);
+    assert_eq!(batch(&round), [(1, Some(1)), (2, None)]);
+    // And nothing does once nobody waits behind it: the next round's first message is a beacon.
+    assert_eq!(
+        round
+            .expire(now + Duration::from_secs(9), &mut numbers)
+            .len(),
+        1
+    );
+    assert!(batch(&round).is_empty());
+    let next = self::round(&mut numbers, &LANE, &[5]);
+    assert_eq!(batch(&next), [(3, Some(1)), (4, None)]);
+}
+
+#[test]
+fn a_channel_that_counts_for_itself_gets_no_beacons() {
+    let mut numbers = Numbers::new(1);
+    let run = Run::Channel("c".into());
+    let mut round = round(&mut numbers, &run, &[1, 9]);
+    round.expire(Instant::now() + Duration::from_secs(2), &mut numbers);
+    assert_eq!(batch(&round), [(2, None)]);
+}
+
+#[test]
+fn a_broker_that_answers_less_than_it_was_given_has_answered_unknown() {
+    let mut numbers = Numbers::new(1);
+    let mut round = round(&mut numbers, &LANE, &[5, 5]);
+    assert_eq!(answer(&mut round, &mut numbers, Vec::new()), []);
+    assert_eq!(batch(&round), [(1, None), (2, None)]);
+    assert_eq!(round.retried, 2);
+}
+
+#[test]
+fn a_rejected_one_is_answered_at_once() {
+    let mut numbers = Numbers::new(1);
+    let mut round = round(&mut numbers, &LANE, &[5]);
+    let answers = vec![error(ErrorKind::Rejected)];
+    assert_eq!(
+        answer(&mut round, &mut numbers, answers),
+        [Some(ErrorKind::Rejected)]
+    );
+    assert_eq!(numbers.open(&LANE), Some(1));
+}

@@ -1,0 +1,297 @@
+//! From the backplane to the shards, in one task: every message is checked against what was here before, kept in the
+//! window, and posted to the shards, one mail for each batch.
+//!
+//! A hole is looked for in the broker's log before anything behind it is passed on; what is not found is announced.
+
+mod fill;
+mod health;
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
+};
+
+use hubplane_backplane::{Channel, Event, Events, GapCause, Origin, Position, Publication, Scope};
+use tokio::time::{MissedTickBehavior, interval};
+
+pub use self::health::Health;
+pub(super) use self::health::{Pulse, watch};
+use super::{
+    Hub, RESERVED,
+    beacon::{self, Beacon},
+    frame::Encoded,
+    ledger::Verdict,
+    numbers::Run,
+    sabotage,
+    shard::Mail,
+};
+
+/// How often old messages and silent origins are forgotten.
+const SWEEP: Duration = Duration::from_secs(1);
+
+/// The task's own state.
+pub(super) struct Pump<'a> {
+    hub: &'a Hub,
+    /// How far each lane was read, as the backend counts.
+    lanes: HashMap<u32, Position>,
+    /// What is to be posted next.
+    fresh: Vec<Publication>,
+    /// The runs that something of the present batch was in.
+    touched: Vec<Run>,
+}
+
+/// Numbers that did not come, and where they would have been.
+#[derive(Clone, Copy, Debug)]
+struct Missing {
+    origin: u128,
+    from: u64,
+    to: u64,
+    after: Option<Position>,
+    upto: Option<Position>,
+}
+
+impl<'a> Pump<'a> {
+    pub(super) fn new(hub: &'a Hub) -> Self {
+        Self {
+            hub,
+            lanes: HashMap::new(),
+            fresh: Vec::new(),
+            touched: Vec::new(),
+        }
+    }
+
+    /// Passes events on until the backend is closed. A shard that is behind makes the pump, and so the broker, wait.
+    pub(super) async fn run(mut self, mut events: Events) {
+        let pulse = &self.hub.pulse;
+        let mut sweep = interval(SWEEP);
+        sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let event = tokio::select! {
+                biased;
+                event = events.recv() => event,
+                _ = sweep.tick() => {
+                    let now = Instant::now();
+                    self.hub.log.window().trim(now);
+                    self.hub.log.ledger().sweep(now);
+                    continue;
+                }
+            };
+            match event {
+                None => break,
+                Some(Event::Published(publications)) => self.take(publications).await,
+                Some(Event::Progress(position)) => self.progress(position).await,
+                Some(Event::Gap { scope, cause }) => {
+                    self.lose(&scope);
+                    self.hub.announce(scope, cause).await;
+                }
+                Some(Event::Down(reason)) => {
+                    tracing::warn!(%reason, "the broker is away; reconnecting");
+                    pulse.set(Health::Down(reason));
+                }
+                Some(Event::Up) => {
+                    tracing::info!("the broker is back");
+                    pulse.set(Health::Up);
+                }
+            }
+        }
+        pulse.set(Health::Down("the backplane is closed".to_owned()));
+    }
+
+    async fn take(&mut self, publications: Vec<Publication>) {
+        let now = Instant::now();
+        for publication in publications {
+            self.look(publication, now).await;
+        }
+        self.hub.canary().arrived(self.touched.drain(..), now);
+        self.post().await;
+    }
+
+    /// One message, as the backend gives it out.
+    async fn look(&mut self, publication: Publication, now: Instant) {
+        let run = self.hub.run_of(&publication.channel);
+        if self.touched.last() != Some(&run) {
+            self.touched.push(run.clone());
+        }
+        let after = match publication.position {
+            Some(position) => self.arrive(position).await,
+            None => None,
+        };
+        let beacon = match beacon::is_beacon(&publication.channel) {
+            true => Beacon::decode(&publication.data),
+            false => None,
+        };
+        let word = beacon.as_ref().map(|(beacon, _)| beacon.word());
+        let verdict = publication.origin.map_or(Verdict::Next, |origin| {
+            self.hub.log.ledger().check(&run, origin, word, now)
+        });
+        let stale = match (publication.position, after) {
+            (Some(position), Some(after)) => position.is_after(&after) == Some(false),
+            _ => false,
+        };
+        match verdict {
+            Verdict::Repeated => {
+                self.hub.counts.repeated.fetch_add(1, Ordering::Relaxed);
+                return;
+            }
+            _ if stale => self.rolled_back(&run).await,
+            Verdict::Next => {}
+            Verdict::Missing { from, to } => {
+                let origin = publication.origin.map_or(0, |origin| origin.id);
+                let missing = Missing {
+                    origin,
+                    from,
+                    to,
+                    after,
+                    upto: publication.position,
+                };
+                self.mend(&run, missing, now).await;
+            }
+        }
+        match beacon {
+            Some((beacon, origin)) => self.hear(&run, beacon, origin, publication.position).await,
+            None => self.accept(publication, now),
+        }
+    }
+
+    /// A message that nobody here has had. Those on reserved channels are the hub's own affair.
+    fn accept(&mut self, mut publication: Publication, now: Instant) {
+        if publication.channel.starts_with(RESERVED) {
+            self.hub.reserved(&publication);
+            return;
+        }
+        publication.position = publication
+            .position
+            .map(|position| self.hub.log.epochs().turn(position));
+        if self.hub.log.ids().is_repeated(&publication, now) {
+            self.hub.counts.repeated.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        if publication.id.is_none() {
+            // What a hub published without an id of the publisher's is named by its number.
+            publication.id = publication.origin.map(|origin| origin.to_string().into());
+        }
+        self.fresh.push(publication);
+    }
+
+    /// Notes how far a lane has come, and tells how far it was.
+    async fn arrive(&mut self, position: Position) -> Option<Position> {
+        let before = self.lanes.insert(position.lane, position);
+        match before {
+            Some(before) if before.epoch == position.epoch => Some(before),
+            _ => {
+                // Another log; this message is the first of it here.
+                self.post().await;
+                let offset = position.offset.saturating_sub(1);
+                let start = Position { offset, ..position };
+                self.hub.begin(start);
+                None
+            }
+        }
+    }
+
+    async fn progress(&mut self, position: Position) {
+        let before = self.lanes.insert(position.lane, position);
+        let turned = match before {
+            Some(before) if before.epoch == position.epoch => {
+                let turned = self.hub.log.epochs().turn(position);
+                self.hub.log.window().advance(turned);
+                turned
+            }
+            Some(_) => self.hub.begin(position),
+            None => {
+                self.fill(position).await;
+                self.hub.log.epochs().turn(position)
+            }
+        };
+        let run = Run::Lane(position.lane);
+        let now = Instant::now();
+        self.hub.canary().watch(run, now);
+        if before.is_none() {
+            self.hub.beacon_now.notify_one();
+        }
+        self.hub.post(|| Mail::Progress(turned)).await;
+    }
+
+    /// A beacon: another instance's word on a lane, or this one's own come back.
+    async fn hear(
+        &mut self,
+        run: &Run,
+        beacon: Beacon,
+        origin: Origin,
+        position: Option<Position>,
+    ) {
+        let hub = self.hub;
+        if origin.id == hub.origin {
+            let took = hub.canary().returned(run, origin.number, Instant::now());
+            if let Some(took) = took {
+                hub.counts.loops.record(took);
+            }
+        } else if let (Run::Lane(lane), Some(position)) = (run, position) {
+            let news = hub.log.epochs().adopt(*lane, beacon.generation);
+            if news {
+                self.post().await;
+                hub.begin(position);
+                hub.announce(Scope::Lane(*lane), GapCause::LogReplaced)
+                    .await;
+            }
+        }
+        let short = |(channel, last): &(Channel, u64)| {
+            let run = Run::Channel(Channel::clone(channel));
+            hub.log.ledger().is_short(&run, origin.id, *last)
+        };
+        let short: Vec<_> = beacon.tails.iter().filter(|tail| short(tail)).collect();
+        if !short.is_empty() {
+            let channels = short.iter().map(|(channel, _)| Channel::clone(channel));
+            let scope = Scope::Channels(channels.collect());
+            self.post().await;
+            hub.announce(scope, GapCause::Missing).await;
+        }
+    }
+
+    /// Passes on what has gathered, to the window first: a shard reads there up to what it has been shown.
+    async fn post(&mut self) {
+        if self.fresh.is_empty() {
+            return;
+        }
+        let fresh = sabotage::spoil(std::mem::take(&mut self.fresh));
+        let batch: Vec<_> = fresh.into_iter().map(Encoded::new).collect();
+        let batch = Arc::new(batch);
+        self.hub.log.window().push(&batch, Instant::now());
+        self.hub.post(|| Mail::Published(Arc::clone(&batch))).await;
+    }
+
+    /// The backend has announced a loss: the numbers need not tell it again, and the window has a hole.
+    fn lose(&mut self, scope: &Scope) {
+        self.hub.log.ledger().loosen(scope, Instant::now());
+        for position in self.lanes.values() {
+            if matches!(scope, Scope::All) || *scope == Scope::Lane(position.lane) {
+                self.hub.begin(*position);
+            }
+        }
+    }
+
+    /// A place that was passed already holds something new: the log was cut behind it, and nobody said so.
+    async fn rolled_back(&mut self, run: &Run) {
+        let Run::Lane(lane) = *run else { return };
+        self.replace(lane, None).await;
+    }
+
+    /// Begins a new generation of a lane, and tells its subscriptions that they may have missed something.
+    async fn replace(&mut self, lane: u32, missing: Option<Origin>) {
+        self.post().await;
+        self.hub.log.epochs().begin(lane, missing);
+        if let Some(position) = self.lanes.get(&lane) {
+            let offset = position.offset.saturating_sub(1);
+            self.hub.begin(Position {
+                offset,
+                ..*position
+            });
+        }
+        let cause = match missing {
+            Some(_) => GapCause::Missing,
+            None => GapCause::LogReplaced,
+        };
+        self.hub.announce(Scope::Lane(lane), cause).await;
+    }
+}

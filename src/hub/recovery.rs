@@ -1,0 +1,182 @@
+//! What the window no longer has: read from the broker's log, for subscriptions and for those who ask for a history.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use hubplane_backplane::{Channel, Error, ErrorKind, Position, Publication, Result};
+use tokio::{sync::mpsc, task::JoinSet, time::timeout};
+
+use super::{
+    Hub, RESERVED,
+    frame::Encoded,
+    session::Key,
+    shard::{Mail, Past},
+    window::{Cap, Entry, Found},
+};
+
+/// Reads of the broker's log at once.
+const AT_ONCE: usize = 8;
+/// Messages of one read.
+const PAGE: usize = 1_000;
+/// How long a channel's past may take.
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// A subscription whose past the window doesn't have.
+#[derive(Debug)]
+pub(super) struct Wanted {
+    pub(super) shard: usize,
+    pub(super) key: Key,
+    pub(super) channel: Channel,
+    pub(super) after: Position,
+}
+
+/// A stretch of a channel's past, with positions as clients know them.
+#[derive(Clone, Debug)]
+pub struct Stretch {
+    /// Oldest first.
+    pub publications: Vec<Publication>,
+    /// Everything up to here is in it: what to give as `after` for the next.
+    pub upto: Option<Position>,
+    /// Whether there is more now.
+    pub more: bool,
+}
+
+/// Reads pasts, a few at a time, for as long as the hub lives.
+pub(super) async fn run(hub: Arc<Hub>, mut queue: mpsc::Receiver<Wanted>) {
+    let mut under_way = JoinSet::new();
+    while let Some(wanted) = queue.recv().await {
+        while under_way.len() >= AT_ONCE {
+            under_way.join_next().await;
+        }
+        let hub = Arc::clone(&hub);
+        under_way.spawn(async move {
+            let found = hub.missed(&wanted).await;
+            let past = Past {
+                channel: wanted.channel,
+                key: wanted.key,
+                found,
+            };
+            // A shard that is gone has no sessions.
+            _ = hub.shards[wanted.shard].send(Mail::Past(past)).await;
+        });
+    }
+}
+
+impl Hub {
+    /// All that a subscription has missed, up to the log's present end; `None` where that is too much or not there.
+    async fn missed(&self, wanted: &Wanted) -> Option<(Vec<Entry>, Position)> {
+        let most = self.limits.recovery_messages;
+        let read = self.read_log(&wanted.channel, Some(wanted.after), most);
+        let stretch = match timeout(LIMIT, read).await {
+            Ok(Ok(stretch)) => stretch,
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "a subscription can't be given what it missed");
+                return None;
+            }
+            Err(_) => return None,
+        };
+        let bytes = stretch.publications.iter().map(|it| it.data.len());
+        if stretch.more || bytes.sum::<usize>() > self.limits.recovery_bytes {
+            return None;
+        }
+        let batch: Vec<_> = stretch.publications.into_iter().map(Encoded::new).collect();
+        let batch = Arc::new(batch);
+        let entries = (0..batch.len() as u32).map(|index| Entry::new(Arc::clone(&batch), index));
+        Some((entries.collect(), stretch.upto?))
+    }
+
+    /// Up to `limit` of a channel's messages after a position, or from the oldest that the broker keeps.
+    ///
+    /// # Errors
+    /// `Rejected` on a backend without a history, `PositionLost`, `Unavailable`, `Closed`.
+    pub async fn past(
+        &self,
+        channel: &Channel,
+        after: Option<Position>,
+        limit: usize,
+    ) -> Result<Stretch> {
+        if let Some(after) = after {
+            let cap = Cap {
+                messages: limit,
+                bytes: usize::MAX,
+            };
+            let in_lane = self.backplane.lane(channel) == Some(after.lane);
+            let window = self.log.window();
+            match window.read(channel, after, None, cap) {
+                Found::All(entries) if in_lane => {
+                    let publications: Vec<_> = entries
+                        .iter()
+                        .map(|entry| entry.encoded().publication().clone())
+                        .collect();
+                    let upto = window.head(after.lane).or(Some(after));
+                    return Ok(Stretch {
+                        publications,
+                        upto,
+                        more: false,
+                    });
+                }
+                _ => {}
+            }
+        }
+        let late = |_| Error::new(ErrorKind::Unavailable, "hub", "the log is read too slowly");
+        timeout(LIMIT, self.read_log(channel, after, limit))
+            .await
+            .map_err(late)?
+    }
+
+    async fn read_log(
+        &self,
+        channel: &Channel,
+        after: Option<Position>,
+        limit: usize,
+    ) -> Result<Stretch> {
+        let Some(history) = self.backplane.history() else {
+            let message = "this backend keeps no history; `hubplane backends` shows which do";
+            return Err(Error::new(ErrorKind::Rejected, "hub", message));
+        };
+        let lost = |what| Err(Error::new(ErrorKind::PositionLost, "hub", what));
+        if channel.starts_with(RESERVED) {
+            return lost("there is no such channel");
+        }
+        if let Some(after) = after
+            && self.backplane.lane(channel) != Some(after.lane)
+        {
+            return lost("the position is of another channel's lane");
+        }
+        let mut stretch = Stretch {
+            publications: Vec::new(),
+            upto: after,
+            more: true,
+        };
+        let mut at = after.map(|after| self.log.epochs().turn(after));
+        while stretch.more && stretch.publications.len() < limit {
+            self.counts.history_reads.fetch_add(1, Ordering::Relaxed);
+            let most = (limit - stretch.publications.len()).min(PAGE);
+            let page = history.read(channel, at, most).await?;
+            at = page.upto.or(at);
+            stretch.more = page.more;
+            let publications = page.publications.into_iter();
+            stretch
+                .publications
+                .extend(publications.filter_map(|it| self.known(it)));
+        }
+        stretch.upto = at.map(|at| self.log.epochs().turn(at));
+        Ok(stretch)
+    }
+
+    /// A message read back, as clients know it; `None` for one that repeats an earlier one.
+    fn known(&self, mut publication: Publication) -> Option<Publication> {
+        publication.position = publication
+            .position
+            .map(|position| self.log.epochs().turn(position));
+        if self.log.ids().repeats_earlier(&publication) {
+            return None;
+        }
+        if publication.id.is_none() {
+            publication.id = publication.origin.map(|origin| origin.to_string().into());
+        }
+        Some(publication)
+    }
+}

@@ -1,0 +1,77 @@
+//! Faults on purpose, to prove that the drills' checker sees them: only with the cargo feature `sabotage`, and then the
+//! one that the environment names: `HUBPLANE_SABOTAGE=drop`. Without the feature all of this is compiled away.
+
+use std::{
+    env,
+    sync::{
+        LazyLock, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use hubplane_backplane::Publication;
+
+/// One message in so many is spoilt.
+const ONE_IN: u64 = 1_000;
+
+static NAMED: LazyLock<String> =
+    LazyLock::new(|| env::var("HUBPLANE_SABOTAGE").unwrap_or_default());
+static COUNT: AtomicU64 = AtomicU64::new(0);
+/// The message that its successor in the channel is to overtake.
+static HELD: Mutex<Option<Publication>> = Mutex::new(None);
+
+fn is(fault: &str) -> bool {
+    cfg!(feature = "sabotage") && *NAMED == fault
+}
+
+fn due() -> bool {
+    COUNT.fetch_add(1, Ordering::Relaxed) % ONE_IN == ONE_IN - 1
+}
+
+/// `drop`, `repeat`, `swap`: on what is about to reach the sessions.
+pub(super) fn spoil(fresh: Vec<Publication>) -> Vec<Publication> {
+    if !cfg!(feature = "sabotage") || !matches!(&**NAMED, "drop" | "repeat" | "swap") {
+        return fresh;
+    }
+    let mut spoilt = Vec::with_capacity(fresh.len());
+    for publication in fresh {
+        let mut held = HELD.lock().unwrap_or_else(PoisonError::into_inner);
+        let overtaken = held.take_if(|held| held.channel == publication.channel);
+        match &**NAMED {
+            _ if overtaken.is_some() => {
+                spoilt.push(publication);
+                spoilt.extend(overtaken);
+            }
+            "swap" if held.is_none() && due() => *held = Some(publication),
+            "drop" if due() => {}
+            "repeat" if due() => {
+                // With an id of its own, or a client would know it.
+                let mut again = publication.clone();
+                again.id = Some("again".into());
+                spoilt.extend([publication, again]);
+            }
+            _ => spoilt.push(publication),
+        }
+    }
+    spoilt
+}
+
+/// `swallow_gap`: gaps are told to nobody.
+pub(super) fn swallows_gaps() -> bool {
+    is("swallow_gap")
+}
+
+/// `reuse_epoch`: all logs look like one.
+pub(super) fn reuses_epochs() -> bool {
+    is("reuse_epoch")
+}
+
+/// `early_ack`: publishers are answered before the broker has.
+pub(super) fn acknowledges_early() -> bool {
+    is("early_ack")
+}
+
+/// `restart_numbers`: the numbers begin at 1 again, now and then.
+pub(super) fn restarts_numbers() -> bool {
+    is("restart_numbers") && due()
+}

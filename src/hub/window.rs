@@ -1,0 +1,377 @@
+//! The recent part of the log in memory, indexed by channel: a client that comes back, to whichever instance, gets
+//! what it missed from here, and the broker is not asked. Bounded by bytes and by age.
+//!
+//! Positions here are those that clients are given.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use hubplane_backplane::{Channel, Position, Publication};
+
+use super::frame::{Encoded, Frame};
+
+/// What an entry costs besides its message: its records here, and the heads of its frames.
+const OVERHEAD: usize = 480;
+
+/// One message of a window.
+#[derive(Clone, Debug)]
+pub(super) struct Entry {
+    batch: Arc<Vec<Encoded>>,
+    index: u32,
+}
+
+impl Entry {
+    /// One message of a batch.
+    pub(super) const fn new(batch: Arc<Vec<Encoded>>, index: u32) -> Self {
+        Self { batch, index }
+    }
+
+    /// The message with its frames.
+    pub(super) fn encoded(&self) -> &Encoded {
+        &self.batch[self.index as usize]
+    }
+
+    /// Where it is.
+    pub(super) fn position(&self) -> Position {
+        let position = self.encoded().publication().position;
+        position.expect("invariant: only messages with a position are kept")
+    }
+
+    /// Bytes: the message, and once more for its frame.
+    fn weight(&self) -> usize {
+        weight(self.encoded().publication())
+    }
+}
+
+/// What a message costs here.
+fn weight(publication: &Publication) -> usize {
+    OVERHEAD + publication.channel.len() + 2 * publication.data.len()
+}
+
+/// What the window knows of a stretch of a channel.
+#[derive(Debug)]
+pub(super) enum Found {
+    /// All of it, oldest first.
+    All(Vec<Entry>),
+    /// More than was asked for.
+    TooMany,
+    /// It begins before the window does.
+    Older,
+    /// It is of another log.
+    Lost,
+}
+
+/// How much one read may give.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Cap {
+    /// Messages.
+    pub(super) messages: usize,
+    /// Bytes of their data.
+    pub(super) bytes: usize,
+}
+
+/// The window.
+#[derive(Debug)]
+pub(super) struct Window {
+    most_bytes: usize,
+    most_age: Duration,
+    bytes: usize,
+    lanes: HashMap<u32, Lane>,
+    channels: HashMap<Channel, VecDeque<Entry>>,
+    /// The channels of all entries, oldest first.
+    order: VecDeque<(Instant, Channel)>,
+}
+
+/// A lane's stretch: everything after `start` and up to `head` is here.
+#[derive(Clone, Copy, Debug)]
+struct Lane {
+    epoch: u64,
+    start: u128,
+    head: u128,
+}
+
+impl Window {
+    pub(super) fn new(most_bytes: usize, most_age: Duration) -> Self {
+        Self {
+            most_bytes,
+            most_age,
+            bytes: 0,
+            lanes: HashMap::new(),
+            channels: HashMap::new(),
+            order: VecDeque::new(),
+        }
+    }
+
+    /// Bytes and messages that are kept.
+    pub(super) fn size(&self) -> (usize, usize) {
+        (self.bytes, self.order.len())
+    }
+
+    /// A lane begins anew after this position: what was kept of it is gone.
+    pub(super) fn begin(&mut self, position: Position) {
+        let Position {
+            epoch,
+            lane,
+            offset,
+        } = position;
+        let fresh = Lane {
+            epoch,
+            start: offset,
+            head: offset,
+        };
+        if self.lanes.insert(lane, fresh).is_some() {
+            self.drop_lane(lane);
+        }
+    }
+
+    fn drop_lane(&mut self, lane: u32) {
+        let mut bytes = 0;
+        let mut gone: HashMap<Channel, usize> = HashMap::new();
+        // All messages of a channel are in one lane.
+        self.channels.retain(|channel, entries| {
+            let concerned = entries
+                .front()
+                .is_some_and(|entry| entry.position().lane == lane);
+            if concerned {
+                bytes += entries.iter().map(Entry::weight).sum::<usize>();
+                gone.insert(Channel::clone(channel), entries.len());
+            }
+            !concerned
+        });
+        self.bytes -= bytes;
+        self.order
+            .retain(|(_, channel)| !gone.contains_key(channel));
+    }
+
+    /// Takes in the batch's messages that have a position, in their order. A lane that was not begun is not kept.
+    pub(super) fn push(&mut self, batch: &Arc<Vec<Encoded>>, now: Instant) {
+        for (index, encoded) in batch.iter().enumerate() {
+            let publication = encoded.publication();
+            let Some(position) = publication.position else {
+                continue;
+            };
+            let lane = self.lanes.get_mut(&position.lane);
+            let Some(lane) = lane.filter(|lane| lane.epoch == position.epoch) else {
+                continue;
+            };
+            lane.head = lane.head.max(position.offset);
+            let entry = Entry::new(Arc::clone(batch), index as u32);
+            self.bytes += entry.weight();
+            let channel = match self.channels.get_key_value(&publication.channel) {
+                Some((known, _)) => Channel::clone(known),
+                None => Channel::clone(&publication.channel),
+            };
+            self.order.push_back((now, Channel::clone(&channel)));
+            self.channels.entry(channel).or_default().push_back(entry);
+        }
+        self.trim(now);
+    }
+
+    /// A lane has come this far, with nothing more for anybody.
+    pub(super) fn advance(&mut self, position: Position) {
+        if let Some(lane) = self.lanes.get_mut(&position.lane)
+            && lane.epoch == position.epoch
+        {
+            lane.head = lane.head.max(position.offset);
+        }
+    }
+
+    /// Drops what is over the limits.
+    pub(super) fn trim(&mut self, now: Instant) {
+        while let Some((at, _)) = self.order.front() {
+            let old = now.saturating_duration_since(*at) > self.most_age;
+            if !old && self.bytes <= self.most_bytes {
+                return;
+            }
+            let Some((_, channel)) = self.order.pop_front() else {
+                return;
+            };
+            let Some(entries) = self.channels.get_mut(&channel) else {
+                continue;
+            };
+            if let Some(entry) = entries.pop_front() {
+                self.bytes -= entry.weight();
+                let position = entry.position();
+                if let Some(lane) = self.lanes.get_mut(&position.lane) {
+                    lane.start = lane.start.max(position.offset);
+                }
+            }
+            if entries.is_empty() {
+                self.channels.remove(&channel);
+            }
+        }
+    }
+
+    /// How far a lane has come.
+    pub(super) fn head(&self, lane: u32) -> Option<Position> {
+        let of = self.lanes.get(&lane)?;
+        Some(Position {
+            epoch: of.epoch,
+            lane,
+            offset: of.head,
+        })
+    }
+
+    /// What a channel had after `after` and up to `upto`.
+    pub(super) fn read(
+        &self,
+        channel: &str,
+        after: Position,
+        upto: Option<Position>,
+        cap: Cap,
+    ) -> Found {
+        let Some(lane) = self.lanes.get(&after.lane) else {
+            return Found::Lost;
+        };
+        let upto = upto.map_or(lane.head, |upto| upto.offset);
+        if after.epoch != lane.epoch || after.offset > upto {
+            return Found::Lost;
+        }
+        if after.offset < lane.start {
+            return Found::Older;
+        }
+        let Some(entries) = self.channels.get(channel) else {
+            return Found::All(Vec::new());
+        };
+        let begin = entries.partition_point(|entry| entry.position().offset <= after.offset);
+        let end = entries.partition_point(|entry| entry.position().offset <= upto);
+        if end.saturating_sub(begin) > cap.messages {
+            return Found::TooMany;
+        }
+        let found: Vec<_> = entries.range(begin..end.max(begin)).cloned().collect();
+        let bytes = found
+            .iter()
+            .map(|entry| entry.encoded().publication().data.len());
+        match bytes.sum::<usize>() > cap.bytes {
+            true => Found::TooMany,
+            false => Found::All(found),
+        }
+    }
+}
+
+impl Entry {
+    /// The message's frame in one encoding.
+    pub(super) fn frame(
+        &self,
+        encoding: &dyn super::frame::Encoding,
+        panicked: impl FnOnce(),
+    ) -> Frame {
+        self.encoded().frame(encoding, panicked).clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CAP: Cap = Cap {
+        messages: 1_000,
+        bytes: 1 << 20,
+    };
+
+    const fn position(offset: u128) -> Position {
+        Position {
+            epoch: 1,
+            lane: 0,
+            offset,
+        }
+    }
+
+    fn message(channel: &str, offset: u128) -> Encoded {
+        Encoded::new(Publication {
+            channel: channel.into(),
+            data: vec![0; 100].into(),
+            position: Some(position(offset)),
+            id: None,
+            origin: None,
+            tags: Vec::new(),
+        })
+    }
+
+    fn filled(most_bytes: usize) -> Window {
+        let mut window = Window::new(most_bytes, Duration::from_secs(300));
+        window.begin(position(10));
+        for offset in 11..=20 {
+            let channel = if offset % 2 == 0 { "even" } else { "odd" };
+            window.push(&Arc::new(vec![message(channel, offset)]), Instant::now());
+        }
+        window
+    }
+
+    fn offsets(found: Found) -> Vec<u128> {
+        let Found::All(entries) = found else {
+            panic!("{found:?}");
+        };
+        entries
+            .iter()
+            .map(|entry| entry.position().offset)
+            .collect()
+    }
+
+    #[test]
+    fn a_channel_is_read_between_two_positions() {
+        let window = filled(usize::MAX);
+        let read = |after, upto| window.read("even", position(after), Some(position(upto)), CAP);
+        assert_eq!(offsets(read(10, 20)), [12, 14, 16, 18, 20]);
+        assert_eq!(offsets(read(12, 17)), [14, 16]);
+        assert_eq!(offsets(read(20, 20)), [0; 0]);
+        assert_eq!(
+            offsets(window.read("none", position(10), None, CAP)),
+            [0; 0]
+        );
+    }
+
+    #[test]
+    fn what_is_not_all_here_is_said() {
+        let mut window = filled(usize::MAX);
+        let read = |window: &Window, after| window.read("even", after, None, CAP);
+        assert!(matches!(read(&window, position(9)), Found::Older));
+        assert!(matches!(read(&window, position(21)), Found::Lost));
+        let other = Position {
+            epoch: 2,
+            ..position(15)
+        };
+        assert!(matches!(read(&window, other), Found::Lost));
+        let two = Cap { messages: 2, ..CAP };
+        assert!(matches!(
+            window.read("even", position(10), None, two),
+            Found::TooMany
+        ));
+        let small = Cap { bytes: 250, ..CAP };
+        assert!(matches!(
+            window.read("even", position(10), None, small),
+            Found::TooMany
+        ));
+        window.begin(position(20));
+        assert!(matches!(read(&window, position(15)), Found::Older));
+        assert_eq!(window.size(), (0, 0));
+    }
+
+    #[test]
+    fn it_is_bounded_by_bytes_and_by_age() {
+        let three = 3 * (OVERHEAD + 4 + 200);
+        let mut window = filled(three);
+        assert!(window.size().0 <= three);
+        assert!(matches!(
+            window.read("even", position(11), None, CAP),
+            Found::Older
+        ));
+        assert_eq!(
+            offsets(window.read("even", position(17), None, CAP)),
+            [18, 20]
+        );
+        window.trim(Instant::now() + Duration::from_secs(301));
+        assert_eq!(window.size(), (0, 0));
+        assert!(matches!(
+            window.read("even", position(19), None, CAP),
+            Found::Older
+        ));
+        assert_eq!(
+            offsets(window.read("even", position(20), None, CAP)),
+            [0; 0]
+        );
+    }
+}
