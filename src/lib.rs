@@ -7,6 +7,7 @@
 pub mod auth;
 pub mod backends;
 pub mod cli;
+pub mod client;
 pub mod config;
 pub mod hub;
 pub mod metrics;

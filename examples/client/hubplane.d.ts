@@ -113,5 +113,19 @@ export class Hubplane extends EventTarget {
     listener: (event: CustomEvent<StateChange>) => void,
     options?: boolean | AddEventListenerOptions,
   ): void;
-  removeEventListener(type: "state", listener: (event: CustomEvent<StateChange>) => void, options?: boolean): void;
+  addEventListener(
+    type: string,
+    listener: EventListenerOrEventListenerObject | null,
+    options?: boolean | AddEventListenerOptions,
+  ): void;
+  removeEventListener(
+    type: "state",
+    listener: (event: CustomEvent<StateChange>) => void,
+    options?: boolean | EventListenerOptions,
+  ): void;
+  removeEventListener(
+    type: string,
+    listener: EventListenerOrEventListenerObject | null,
+    options?: boolean | EventListenerOptions,
+  ): void;
 }

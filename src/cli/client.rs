@@ -6,7 +6,6 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures_util::{SinkExt, StreamExt};
 use http::{HeaderValue, Method, Request, Uri, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hubplane_backplane::Outgoing;
@@ -14,12 +13,13 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::{net::TcpStream, time::timeout};
-use tokio_tungstenite::{
-    connect_async, tungstenite::Message, tungstenite::client::IntoClientRequest,
-};
 
-use super::{Failure, HubArgs, print, runtime};
-use crate::{backends, config::Limits};
+use super::{Failure, HubArgs, note, print, runtime};
+use crate::{
+    backends,
+    client::{Client, Error, Event, Options},
+    config::Limits,
+};
 
 /// Most of an answer that is read.
 const ANSWER_BYTES: usize = 1024 * 1024;
@@ -52,6 +52,9 @@ pub(super) struct Sub {
     /// End after this many messages
     #[arg(long, value_name = "N")]
     count: Option<usize>,
+    /// Begin after this position of the channel, with what was missed since
+    #[arg(long, value_name = "POSITION")]
+    since: Option<String>,
 }
 
 impl Pub {
@@ -185,69 +188,55 @@ fn bearer(hub: &HubArgs) -> Result<Option<HeaderValue>, Failure> {
 
 impl Sub {
     pub(super) fn run(self) -> Result<(), Failure> {
+        if self.since.is_some() && self.channels.len() > 1 {
+            return Err(Failure::wrong("--since is of one channel: name one"));
+        }
         runtime()?.block_on(self.listen())
     }
 
     async fn listen(self) -> Result<(), Failure> {
         let base = self.hub.url.trim_end_matches('/');
-        let Some(rest) = base.strip_prefix("http://") else {
-            return Err(Failure::wrong(format!(
-                "--url {base}: give http://host:port"
-            )));
-        };
-        let mut request = format!("ws://{rest}/ws")
-            .into_client_request()
-            .map_err(Failure::wrong)?;
-        let headers = request.headers_mut();
-        headers.insert(
-            header::SEC_WEBSOCKET_PROTOCOL,
-            HeaderValue::from_static("hubplane.v1.json"),
-        );
+        let mut options = Options::new([base]);
         if let Some(bearer) = bearer(&self.hub)? {
-            headers.insert(header::AUTHORIZATION, bearer);
+            options.headers.insert(header::AUTHORIZATION, bearer);
         }
-        let (mut socket, _) = connect_async(request).await.map_err(|error| {
-            Failure::failed(format!(
-                "no hub at {base}: {error}; `hubplane serve` starts one, --url names another"
-            ))
-        })?;
-        for (index, channel) in self.channels.iter().enumerate() {
-            let subscribe = json!({ "type": "subscribe", "ref": index, "channel": channel });
-            socket
-                .send(Message::text(subscribe.to_string()))
+        let (client, mut events) = Client::connect(options)
+            .await
+            .map_err(|error| match error {
+                Error::Options(reason) => Failure::wrong(format!("--url {reason}")),
+                error => Failure::failed(format!(
+                    "no hub at {base}: {error}; `hubplane serve` starts one, --url names another"
+                )),
+            })?;
+        for channel in &self.channels {
+            client
+                .subscribe(channel, self.since.as_deref())
                 .await
                 .map_err(Failure::failed)?;
         }
         let mut left = self.count.unwrap_or(usize::MAX);
         while left > 0 {
-            let message = match socket.next().await {
-                Some(Ok(Message::Text(text))) => text,
-                Some(Ok(Message::Close(frame))) => {
-                    let reason = frame
-                        .map_or_else(|| "no reason given".to_owned(), |frame| frame.to_string());
+            match events.next().await {
+                Some(Event::Message(message)) => {
+                    left -= 1;
+                    print(serde_json::to_string(&message).map_err(Failure::failed)?)?;
+                }
+                Some(Event::Gap { channel, cause }) => {
+                    print(json!({ "type": "gap", "channel": channel, "cause": cause }))?;
+                }
+                Some(Event::Refused { message, .. }) => return Err(Failure::wrong(message)),
+                Some(Event::Down { reason }) => note(format!("{reason}; connecting again")),
+                Some(Event::Up) => note("connected again"),
+                Some(Event::Ended { reason }) => {
                     return Err(Failure::failed(format!(
                         "the hub ended the connection: {reason}"
                     )));
                 }
-                Some(Ok(_)) => continue,
-                Some(Err(error)) => {
-                    return Err(Failure::failed(format!("the connection broke: {error}")));
-                }
-                None => return Err(Failure::failed("the hub ended the connection")),
-            };
-            let parsed: Value = serde_json::from_str(&message).map_err(Failure::failed)?;
-            match parsed["type"].as_str() {
-                Some("message") => left -= 1,
-                Some("error") => {
-                    return Err(Failure::wrong(
-                        parsed["message"].as_str().unwrap_or(&message),
-                    ));
-                }
-                Some("gap") => {}
-                _ => continue,
+                Some(_) => {}
+                None => return Err(Failure::failed("the connection is gone")),
             }
-            print(message)?;
         }
+        client.close().await;
         Ok(())
     }
 }

@@ -118,6 +118,12 @@ fn print(line: impl fmt::Display) -> Result<(), Failure> {
         .map_err(Failure::failed)
 }
 
+/// Says something beside the output.
+fn note(line: impl fmt::Display) {
+    // Nobody has to read it.
+    _ = writeln!(io::stderr(), "hubplane: {line}");
+}
+
 /// The runtime of the backend and of everything that is not a shard.
 fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     tokio::runtime::Builder::new_multi_thread()

@@ -21,7 +21,9 @@ subscription.unsubscribe();
 
 hub.publish('jobs.42', { cancel: true }, { id: 'req-7', timeout: 1_000 })
   .then(({ position }: Published) => console.log(position))
-  .catch((error) => error instanceof HubplaneError && hub.publish('jobs.42', { cancel: true }, { id: error.id }));
+  .catch((error) => {
+    if (error instanceof HubplaneError) void hub.publish('jobs.42', { cancel: true }, { id: error.id });
+  });
 
 // @ts-expect-error the state is the client's own
 hub.state = 'open';

@@ -1,0 +1,223 @@
+//! What a client is subscribed to, and up to where it has heard. No sockets here.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+
+use serde_json::json;
+
+use super::{Event, NOT_RECOVERED, event::Message};
+
+#[derive(Debug, Default)]
+struct Subscription {
+    /// Of the subscribe that waits for its answer, or was answered.
+    reference: u64,
+    position: Option<Box<str>>,
+    /// It has a past: what can't be recovered may have been missed.
+    expects: bool,
+    /// Answered on this connection.
+    live: bool,
+    recent: Recent,
+}
+
+/// The last ids, to drop repetitions.
+#[derive(Debug, Default)]
+struct Recent {
+    set: HashSet<Arc<str>>,
+    order: VecDeque<Arc<str>>,
+}
+
+impl Recent {
+    /// `false`: it was there already.
+    fn insert(&mut self, id: &str, most: usize) -> bool {
+        let id = Arc::<str>::from(id);
+        if !self.set.insert(Arc::clone(&id)) {
+            return false;
+        }
+        self.order.push_back(id);
+        if self.order.len() > most
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.set.remove(&oldest);
+        }
+        true
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Subscriptions {
+    by_channel: HashMap<Box<str>, Subscription>,
+    remember: usize,
+}
+
+impl Subscriptions {
+    pub(super) fn new(remember: usize) -> Self {
+        Self {
+            by_channel: HashMap::new(),
+            remember,
+        }
+    }
+
+    /// `false`: it is there already.
+    pub(super) fn insert(&mut self, channel: &str, since: Option<Box<str>>) -> bool {
+        if self.by_channel.contains_key(channel) {
+            return false;
+        }
+        let subscription = Subscription {
+            expects: since.is_some(),
+            position: since,
+            ..Subscription::default()
+        };
+        self.by_channel.insert(channel.into(), subscription);
+        true
+    }
+
+    pub(super) fn remove(&mut self, channel: &str) -> bool {
+        self.by_channel.remove(channel).is_some()
+    }
+
+    pub(super) fn channels(&self) -> Vec<Box<str>> {
+        self.by_channel.keys().cloned().collect()
+    }
+
+    /// The connection has ended.
+    pub(super) fn down(&mut self) {
+        for subscription in self.by_channel.values_mut() {
+            subscription.live = false;
+        }
+    }
+
+    /// The subscribe to send.
+    pub(super) fn ask(&mut self, channel: &str, reference: u64) -> Option<String> {
+        let subscription = self.by_channel.get_mut(channel)?;
+        subscription.reference = reference;
+        let mut ask = json!({ "type": "subscribe", "ref": reference, "channel": channel });
+        if let Some(since) = &subscription.position {
+            ask["since"] = (**since).into();
+        }
+        Some(ask.to_string())
+    }
+
+    pub(super) fn message(&mut self, message: Message) -> Option<Event> {
+        let subscription = self.by_channel.get_mut(&message.channel)?;
+        if !subscription.live {
+            return None;
+        }
+        if message.position.is_some() {
+            subscription.position.clone_from(&message.position);
+        }
+        let new = message
+            .id
+            .as_deref()
+            .is_none_or(|id| subscription.recent.insert(id, self.remember));
+        new.then_some(Event::Message(message))
+    }
+
+    pub(super) fn gap(&self, channel: Box<str>, cause: Box<str>) -> Option<Event> {
+        let live = self.by_channel.get(&channel)?.live;
+        live.then_some(Event::Gap { channel, cause })
+    }
+
+    pub(super) fn subscribed(
+        &mut self,
+        reference: u64,
+        channel: Box<str>,
+        position: Option<Box<str>>,
+        recovered: bool,
+    ) -> Vec<Event> {
+        let Some(subscription) = self.by_channel.get_mut(&channel) else {
+            return Vec::new();
+        };
+        if subscription.reference != reference {
+            return Vec::new();
+        }
+        let mut events = Vec::new();
+        if subscription.expects && !recovered {
+            events.push(Event::Gap {
+                channel: channel.clone(),
+                cause: NOT_RECOVERED.into(),
+            });
+        }
+        subscription.live = true;
+        subscription.expects = true;
+        if position.is_some() || !recovered {
+            subscription.position.clone_from(&position);
+        }
+        events.push(Event::Subscribed {
+            channel,
+            position,
+            recovered,
+        });
+        events
+    }
+
+    /// Whose subscribe it was.
+    pub(super) fn asked(&self, reference: u64) -> Option<Box<str>> {
+        self.by_channel
+            .iter()
+            .find(|(_, subscription)| subscription.reference == reference)
+            .map(|(channel, _)| channel.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(n: u32) -> Message {
+        let text = format!(r#"{{"channel":"c","data":{n},"position":"e-0-{n}","id":"i{n}"}}"#);
+        let text = text.replacen('{', r#"{"type":"message","#, 1);
+        serde_json::from_str(&text).unwrap()
+    }
+
+    fn causes(events: &[Event]) -> Vec<&str> {
+        let cause = |event: &'_ Event| matches!(event, Event::Gap { .. });
+        events
+            .iter()
+            .map(|event| if cause(event) { "gap" } else { "subscribed" })
+            .collect()
+    }
+
+    #[test]
+    fn it_goes_on_where_it_was_and_drops_repetitions() {
+        let mut all = Subscriptions::new(2);
+        assert!(all.insert("c", None) && !all.insert("c", None));
+        assert!(!all.ask("c", 1).unwrap().contains("since"));
+        assert!(all.message(message(1)).is_none(), "not answered yet");
+        assert_eq!(
+            causes(&all.subscribed(1, "c".into(), None, false)),
+            ["subscribed"]
+        );
+        assert!(all.message(message(1)).is_some());
+        assert!(all.message(message(1)).is_none());
+        all.down();
+        assert!(all.message(message(2)).is_none());
+        assert!(all.ask("c", 2).unwrap().contains(r#""since":"e-0-1""#));
+        assert!(
+            all.subscribed(1, "c".into(), None, false).is_empty(),
+            "an older answer"
+        );
+        let back = all.subscribed(2, "c".into(), Some("e-0-1".into()), true);
+        assert_eq!(causes(&back), ["subscribed"]);
+        assert!(all.message(message(1)).is_none());
+        assert!(all.message(message(2)).is_some() && all.message(message(3)).is_some());
+        assert!(all.message(message(1)).is_some(), "no longer remembered");
+    }
+
+    #[test]
+    fn what_was_not_recovered_is_a_gap_also_without_positions() {
+        let mut all = Subscriptions::new(2);
+        all.insert("c", None);
+        all.insert("d", Some("e-0-1".into()));
+        all.ask("c", 1);
+        all.ask("d", 2);
+        all.subscribed(1, "c".into(), None, false);
+        let answer = all.subscribed(2, "d".into(), Some("f-0-1".into()), false);
+        assert_eq!(causes(&answer), ["gap", "subscribed"]);
+        all.down();
+        all.ask("c", 3);
+        assert!(all.ask("d", 4).unwrap().contains("f-0-1"));
+        let answer = all.subscribed(3, "c".into(), None, false);
+        assert_eq!(causes(&answer), ["gap", "subscribed"]);
+        assert_eq!(all.asked(4).as_deref(), Some("d"));
+    }
+}

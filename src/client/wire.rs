@@ -1,0 +1,57 @@
+//! The frames that a client reads.
+
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+
+/// Room for the fields' names and a `ref` in a publish.
+const FIELDS: usize = 100;
+
+/// Any frame of the hub, flat: few fields, all optional but the type.
+#[derive(Debug, Deserialize)]
+pub(super) struct Incoming {
+    #[serde(rename = "type")]
+    pub(super) kind: Box<str>,
+    #[serde(default, rename = "ref")]
+    pub(super) reference: Option<u64>,
+    #[serde(default)]
+    pub(super) channel: Option<Box<str>>,
+    #[serde(default, deserialize_with = "present")]
+    pub(super) data: Option<Box<RawValue>>,
+    #[serde(default)]
+    pub(super) position: Option<Box<str>>,
+    #[serde(default)]
+    pub(super) id: Option<Box<str>>,
+    #[serde(default)]
+    pub(super) recovered: bool,
+    #[serde(default)]
+    pub(super) cause: Option<Box<str>>,
+    #[serde(default)]
+    pub(super) code: Option<Box<str>>,
+    #[serde(default)]
+    pub(super) message: Option<Box<str>>,
+}
+
+/// `null` is data, too.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Box<RawValue>>, D::Error> {
+    Box::<RawValue>::deserialize(deserializer).map(Some)
+}
+
+/// What a publish has on the wire, at most, where its texts need no escapes.
+pub(super) fn publish_bytes(channel: &str, data: &str, id: &str) -> usize {
+    FIELDS + channel.len() + data.len() + id.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn data_stays_as_it_was_sent_and_null_is_data() {
+        let read = |text: &str| serde_json::from_str::<Incoming>(text).unwrap();
+        let message = read(r#"{"type":"message","channel":"c","data":{"b": 1.0,"a":2},"id":"x"}"#);
+        assert_eq!(message.data.unwrap().get(), r#"{"b": 1.0,"a":2}"#);
+        let message = read(r#"{"type":"message","channel":"c","data":null,"position":null}"#);
+        assert_eq!(message.data.unwrap().get(), "null");
+        assert!(read(r#"{"type":"pong"}"#).data.is_none());
+    }
+}
