@@ -52,6 +52,7 @@ fn commit_a_transaction(brokers: &str, topic: &str) {
     let producer: BaseProducer = ClientConfig::new()
         .set("bootstrap.servers", brokers)
         .set("transactional.id", topic)
+        .set("partitioner", "murmur2_random")
         .create()
         .unwrap();
     producer.init_transactions(Duration::from_secs(20)).unwrap();

@@ -284,33 +284,3 @@ async fn reading_anew_neither_loses_nor_repeats() {
     a.close().await;
     a.renew();
 }
-
-/// Prints what reading back costs: `cargo test -p hubplane-kafka --test history -- --ignored --nocapture`.
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "a measurement"]
-async fn what_a_read_costs() {
-    let (_, a, mut events) = open("cost").await;
-    let reader = tokio::spawn(async move { while events.recv().await.is_some() {} });
-    publish(&a, "c", 100_000).await;
-    let history = a.history().unwrap();
-    let (channel, all) = (Channel::from("c"), 100_000);
-    let end = history.read(&channel, None, all).await.unwrap();
-    let end = end.upto.unwrap();
-    for back in [0, 1, 1_000, 10_000] {
-        let after = Some(Position {
-            offset: end.offset - back as u128,
-            ..end
-        });
-        let mut took = Vec::new();
-        for _ in 0..50 {
-            let start = Instant::now();
-            let page = history.read(&channel, after, all).await.unwrap();
-            took.push(start.elapsed().as_micros());
-            assert_eq!(page.publications.len(), back);
-        }
-        took.sort_unstable();
-        println!("{back} back: p50 {} µs, p99 {} µs", took[25], took[49]);
-    }
-    a.close().await;
-    reader.await.unwrap();
-}

@@ -133,6 +133,9 @@ async fn a_topic_created_anew_is_announced_with_a_new_epoch() {
         .position()
         .unwrap();
     assert_eq!(next(&mut events).await.unwrap(), b"old");
+    let history = a.history().unwrap();
+    let page = history.read(&"c".into(), None, 10).await.unwrap();
+    assert_eq!((page.publications.len(), page.upto), (1, Some(before)));
     admin()
         .delete_topics(&[&name], &AdminOptions::new())
         .await
@@ -154,6 +157,10 @@ async fn a_topic_created_anew_is_announced_with_a_new_epoch() {
         .position()
         .unwrap();
     assert_ne!(before.epoch, after.epoch);
+    let lost = history.read(&"c".into(), Some(before), 10).await;
+    assert_eq!(lost.unwrap_err().kind(), ErrorKind::PositionLost);
+    let page = history.read(&"c".into(), None, 10).await.unwrap();
+    assert_eq!((page.publications.len(), page.upto), (2, Some(after)));
     a.close().await;
 }
 
