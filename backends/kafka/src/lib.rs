@@ -41,23 +41,24 @@
 //! one 2,488 µs, and nothing after the position 1,372 µs, in a debug build, with the broker and other work on the same
 //! two cores: `cargo run -p hubplane-kafka --example read_back`.
 //!
-//! The epoch is made of the topic's id and its number of partitions, so it is the same
-//! on every instance, and another one for a topic that was deleted and created again. A broker without topic ids
-//! (before 2.8) leaves only the names of cluster and topic to make it of.
+//! The epoch is made of the topic's id and its number of partitions, so it is the same on every instance, and another
+//! one for a topic that was deleted and created again. A broker without topic ids (before 2.8) leaves only the names
+//! of cluster and topic to make it of.
 //!
 //! # Reconnection
 //! By librdkafka, for ever, with TCP keepalive in the kernel's times; TCP_USER_TIMEOUT can't be reached through
-//! librdkafka, so a line that swallows everything is found out by the unanswered question below. An instance reads on at its own last offset, so nothing inside the retention is missed. A
-//! second connection asks each second which log there is and how far it goes: no answer is `Down`; `Up` is said when
-//! every partition has shown a sign of life. A partition that stays behind is assigned anew, then the consumer made
-//! anew, as it also is when the hub says that nothing arrives any more; it goes on after the last record given out. What
-//! can't be read any more is a `Gap`: `Trimmed` where the log's start has moved past this instance,
-//! `Undecodable` where a batch is damaged, `LogReplaced`, with a new epoch, where the topic was created again (it is
-//! then read from its start), is shorter than what was read (it is read on from its end), or has got more partitions.
-//! A log that was rolled back and has grown past this instance's place again can't be told from a healthy one here.
-//! A topic that is deleted while an instance runs is `Down`; it is created again by whoever deleted it, not by the
-//! instance. Reading back makes a new consumer where the one it has gives no answer for 1.2 s; while the broker is
-//! away it is `Unavailable` at once, and a position of a log that was replaced is `PositionLost`.
+//! librdkafka, so a line that swallows everything is found out by the unanswered question below. An instance reads on
+//! at its own last offset, so nothing inside the retention is missed. A second connection asks each second which log
+//! there is and how far it goes: no answer is `Down`; `Up` is said when every partition has shown a sign of life. A
+//! partition that stays behind is assigned anew, then the consumer made anew, as it also is when the hub says that
+//! nothing arrives any more; it goes on after the last record given out. What can't be read any more is a `Gap`:
+//! `Trimmed` where the log's start has moved past this instance, `Undecodable` where a batch is damaged,
+//! `LogReplaced`, with a new epoch, where the topic was created again (it is then read from its start), is shorter
+//! than what was read (it is read on from its end), or has got more partitions. A log that was rolled back and has
+//! grown past this instance's place again can't be told from a healthy one here. A topic that is deleted while an
+//! instance runs is `Down`; it is created again by whoever deleted it, not by the instance. Reading back makes a new
+//! consumer where the one it has gives no answer for 1.2 s; while the broker is away it is `Unavailable` at once, and
+//! a position of a log that was replaced is `PositionLost`.
 //!
 //! # What it creates
 //! The topic, if it is missing and `create` allows it; it stays. No consumer group and no committed offsets.
