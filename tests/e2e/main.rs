@@ -10,3 +10,4 @@ mod command_line;
 mod demo;
 mod hub;
 mod protocol;
+mod recovery_client;
