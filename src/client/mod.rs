@@ -29,6 +29,8 @@ mod event;
 mod options;
 mod publishes;
 mod subscriptions;
+#[cfg(test)]
+mod tests;
 mod wire;
 
 use std::time::Duration;
