@@ -36,7 +36,8 @@ const MOST_LINES: usize = 400;
 fn features_are_chosen_in_one_file() {
     let mut wrong = Vec::new();
     for file in sources("") {
-        if file.name != "src/backends.rs" {
+        // Faults on purpose are no choice of a backend.
+        if !["src/backends.rs", "src/hub/sabotage.rs"].contains(&&*file.name) {
             file.find(&mut wrong, |line| {
                 line.contains("cfg") && line.contains("feature =")
             });

@@ -2,9 +2,11 @@
 
 use std::{fs, io::IsTerminal, net::SocketAddr, path::PathBuf, sync::Arc, thread, time::Duration};
 
+use hubplane_backplane::{Driver, ErrorKind, Opened};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
+    time::{Instant, sleep},
 };
 use tracing_subscriber::EnvFilter;
 
@@ -12,11 +14,13 @@ use super::{Failure, print, runtime};
 use crate::{
     auth::{Access, Key},
     backends,
-    config::File,
+    config::{File, parse_duration},
     hub::{Hub, Setup},
     server::Server,
 };
 
+/// Between two tries to reach the broker at the start.
+const RETRY: Duration = Duration::from_millis(500);
 /// How long the start waits for this instance to hear itself through the broker.
 const FIRST_BEACON: Duration = Duration::from_secs(15);
 
@@ -30,6 +34,9 @@ pub(super) struct Serve {
     /// [default: memory:]
     #[arg(long, env = "HUBPLANE_BACKPLANE", value_name = "ADDRESS")]
     backplane: Option<String>,
+    /// Wait so long for a broker that can't be reached at the start, such as 30s; without, end at once
+    #[arg(long, env = "HUBPLANE_WAIT", value_name = "DURATION", value_parser = duration)]
+    wait: Option<Duration>,
     /// This instance's name [default: the host's name and the port]
     #[arg(long, env = "HUBPLANE_NODE", value_name = "NAME")]
     node: Option<String>,
@@ -100,7 +107,8 @@ impl Serve {
         if origins.iter().any(|origin| origin == "*") {
             tracing::warn!("pages of every origin may connect (--origin '*')");
         }
-        let (driver, opened) = backends::open(&backplane).await?;
+        let wait = self.wait.unwrap_or_default();
+        let (driver, opened) = reached(&backplane, wait).await?;
         let node = self
             .node
             .or(file.node)
@@ -126,6 +134,24 @@ impl Serve {
         tracing::info!("stopping");
         server.stop().await;
         Ok(())
+    }
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    parse_duration(text).ok_or_else(|| "write 250ms, 25s or 5m".to_owned())
+}
+
+/// Opens the backplane, as often as it takes while its broker can't be reached.
+async fn reached(address: &str, wait: Duration) -> Result<(&'static dyn Driver, Opened), Failure> {
+    let end = Instant::now() + wait;
+    loop {
+        match backends::open(address).await {
+            Err(error) if error.kind() == ErrorKind::Unavailable && Instant::now() < end => {
+                tracing::warn!(%error, "the broker can't be reached; trying again");
+                sleep(RETRY).await;
+            }
+            opened => return Ok(opened?),
+        }
     }
 }
 

@@ -196,6 +196,9 @@ impl Canary {
     /// Whether every run's beacons return; a run of which none has for `most` is deaf.
     pub(super) fn look(&mut self, now: Instant, most: Duration) -> Findings {
         let mut findings = Findings::default();
+        if self.runs.is_empty() {
+            findings.trouble = Some("the backend has named no lane yet".to_owned());
+        }
         for (run, out) in &mut self.runs {
             let place = match run {
                 Run::Lane(lane) => format!("lane {lane}"),

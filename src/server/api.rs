@@ -52,7 +52,8 @@ pub(super) async fn publish<B: Buf>(
     let done = async {
         admitted(context, headers)?;
         let body = read(body, context.hub.limits()).await?;
-        let (messages, single) = requested(&body, context.hub.limits())?;
+        let (mut messages, single) = requested(&body, context.hub.limits())?;
+        name(&mut messages, headers)?;
         let results = context
             .hub
             .publish(messages)
@@ -101,6 +102,30 @@ fn admitted(context: &Context, headers: &HeaderMap) -> Result<(), Problem> {
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             "bodies are taken uncompressed",
         ));
+    }
+    Ok(())
+}
+
+/// Names the messages that have no id of their own after the request: a request that is tried again, here or at another
+/// instance, then reaches each client once (draft-ietf-httpapi-idempotency-key-header).
+fn name(messages: &mut [Outgoing], headers: &HeaderMap) -> Result<(), Problem> {
+    let Some(key) = headers.get("idempotency-key") else {
+        return Ok(());
+    };
+    // The draft has it quoted; most clients don't.
+    let key = key.to_str().unwrap_or_default().trim_matches('"');
+    let longest = native::MAX_ID - 6;
+    if !native::id_is_good(key) || key.len() > longest {
+        return Err(malformed(format!(
+            "Idempotency-Key is 1 to {longest} bytes of printable ASCII without spaces"
+        )));
+    }
+    let single = messages.len() == 1;
+    for (index, message) in messages.iter_mut().enumerate() {
+        message.id.get_or_insert_with(|| match single {
+            true => key.into(),
+            false => format!("{key}.{index}").into(),
+        });
     }
     Ok(())
 }

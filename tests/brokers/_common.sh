@@ -32,6 +32,27 @@ end() { # DIR SIGNAL [NAME]: ends the remembered process and returns when it is 
   die "$1: process $pid does not end"
 }
 
+# What happens to real brokers: a machine that stands still, and a disk that is as it was a while ago.
+freeze() { kill -STOP "$(ours "$1")"; } # DIR
+thaw() { kill -CONT "$(ours "$1")"; }   # DIR
+
+save() { # DIR NAME…: keeps a copy of what is called so in the broker's directory, which must be stopped
+  local dir=$1
+  shift
+  ! ours "$dir" >/dev/null || die "$dir: stop it first"
+  rm -rf "$dir/saved"
+  mkdir "$dir/saved"
+  (cd "$dir" && cp -a "$@" saved/)
+}
+
+restore() { # DIR NAME…: as it was when it was saved; the copy stays
+  local dir=$1
+  shift
+  ! ours "$dir" >/dev/null || die "$dir: kill it first"
+  [ -d "$dir/saved" ] || die "$dir: nothing was saved"
+  (cd "$dir" && rm -rf "$@" && cp -a saved/. .)
+}
+
 listens() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 
 # Ports lie below 32768, where the kernel takes the near ends of outgoing connections from: a broker that is down

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# One real Apache Kafka (KRaft, broker and controller in one process) on loopback: kafka.sh start|stop|kill DIR
+# One real Apache Kafka (KRaft, broker and controller in one process) on loopback: kafka.sh start|stop|kill|freeze|thaw|save|restore DIR
+#   save keeps a copy of the data of a stopped broker, restore brings it back
 #   kafka.sh run CLASS ARGS…   one of Kafka's own tools, e.g. org.apache.kafka.tools.TopicCommand
 #   kafka.sh fetch             only fetches the jars, by mvn, into ${HUBPLANE_CACHE:-~/.cache/hubplane}
 # Three listeners for clients: plain; SASL SCRAM-SHA-256 (app/secret); TLS with SASL PLAIN (app/secret). Topics are
@@ -105,14 +106,16 @@ start() {
 }
 
 case ${1:-} in
-start | stop | kill)
-  [ $# = 2 ] || { sed -n 2,6p "$0" >&2; exit 2; }
+start | stop | kill | freeze | thaw | save | restore)
+  [ $# = 2 ] || { sed -n 2,7p "$0" >&2; exit 2; }
   mkdir -p "$2"
   DIR=$(cd "$2" && pwd)
   case $1 in
   start) start ;;
   stop) end "$DIR" TERM ;;
   kill) end "$DIR" KILL ;;
+  freeze | thaw) "$1" "$DIR" ;;
+  save | restore) "$1" "$DIR" data ;;
   esac
   ;;
 run)
@@ -121,5 +124,5 @@ run)
   tool "$@"
   ;;
 fetch) fetch ;;
-*) sed -n 2,6p "$0" >&2; exit 2 ;;
+*) sed -n 2,7p "$0" >&2; exit 2 ;;
 esac

@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# One real RabbitMQ on loopback: rabbitmq.sh start|stop|kill DIR
+# One real RabbitMQ on loopback: rabbitmq.sh start|stop|kill|freeze|thaw|save|restore DIR
+#   save keeps a copy of the data of a stopped broker, restore brings it back
 #   rabbitmq.sh ctl DIR ARGS…   rabbitmqctl of that broker
 # User guest/guest, a plain and a TLS port. The node has an epmd of its own, so it meets no other Erlang on the machine.
 # A restart keeps ports and data; start returns once the broker answers. Log: DIR/out.log and DIR/log
 . "$(dirname "${BASH_SOURCE[0]}")/_common.sh"
 BIN=${RABBITMQ_BIN:-/usr/lib/rabbitmq/bin}
-[ $# -ge 2 ] || { sed -n 2,5p "$0" >&2; exit 2; }
+[ $# -ge 2 ] || { sed -n 2,6p "$0" >&2; exit 2; }
 VERB=$1
 mkdir -p "$2"
 DIR=$(cd "$2" && pwd)
@@ -66,6 +67,8 @@ case $VERB in
 start) start ;;
 stop) finish TERM ;;
 kill) finish KILL ;;
+freeze | thaw) "$VERB" "$DIR" ;;
+save | restore) "$VERB" "$DIR" data ;;
 ctl) exec "$BIN/rabbitmqctl" "$@" ;;
-*) sed -n 2,5p "$0" >&2; exit 2 ;;
+*) sed -n 2,6p "$0" >&2; exit 2 ;;
 esac

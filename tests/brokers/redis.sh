@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# One real Redis on loopback: redis.sh start|stop|kill DIR
+# One real Redis on loopback: redis.sh start|stop|kill|freeze|thaw|save|restore DIR
 # The name of DIR says what it is: `redis` a server with a plain and a TLS port and the ACL user app/secret,
 # `redis-sentinel` a Sentinel that watches the `redis` beside it as `mymaster`, `redis-cluster` three masters.
+# `save` keeps a copy of the data of a stopped `redis`, `restore` brings it back.
 # A restart keeps ports and data; start returns once Redis answers. Log: DIR/redis.log
 . "$(dirname "${BASH_SOURCE[0]}")/_common.sh"
-[ $# = 2 ] || { sed -n 2,6p "$0" >&2; exit 2; }
+[ $# = 2 ] || { sed -n 2,7p "$0" >&2; exit 2; }
 mkdir -p "$2"
 DIR=$(cd "$2" && pwd)
 KIND=$(basename "$DIR")
@@ -78,6 +79,10 @@ case "$1 $KIND" in
 "stop redis" | "stop redis-sentinel") end "$DIR" TERM ;;
 "kill redis" | "kill redis-sentinel") end "$DIR" KILL ;;
 "stop redis-cluster") for i in 0 1 2; do end "$DIR/$i" TERM; done ;;
+"freeze redis") freeze "$DIR" ;;
+"thaw redis") thaw "$DIR" ;;
+"save redis") save "$DIR" appendonlydir ;;
+"restore redis") restore "$DIR" appendonlydir ;;
 "kill redis-cluster") for i in 0 1 2; do end "$DIR/$i" KILL; done ;;
-*) sed -n 2,6p "$0" >&2; exit 2 ;;
+*) sed -n 2,7p "$0" >&2; exit 2 ;;
 esac

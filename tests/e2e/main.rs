@@ -10,4 +10,5 @@ mod command_line;
 mod demo;
 mod hub;
 mod protocol;
+mod recovery;
 mod recovery_client;

@@ -40,6 +40,8 @@ pub(crate) struct Cell {
     pub(crate) verdict: Option<Verdict>,
     /// Numbers of this drill alone.
     pub(crate) figures: BTreeMap<String, Value>,
+    /// Why it was not run here; then nothing is claimed.
+    pub(crate) left_out: Option<String>,
     /// The gates that did not hold; empty is green.
     pub(crate) failures: Vec<String>,
     /// What a reader should know, such as what was left out here and why.
@@ -56,6 +58,14 @@ impl Cell {
 
     pub(crate) fn figure(&mut self, name: &str, value: impl Into<Value>) {
         self.figures.insert(name.to_owned(), value.into());
+    }
+
+    /// A drill that can't be run here.
+    pub(crate) fn left_out(why: impl Into<String>) -> Self {
+        Self {
+            left_out: Some(why.into()),
+            ..Self::default()
+        }
     }
 
     pub(crate) fn note(&mut self, note: impl Into<String>) {

@@ -29,6 +29,9 @@ const HEAD: [&str; 16] = [
 pub(crate) fn row(cell: &Cell) {
     let figures = serde_json::to_string(&cell.figures).unwrap_or_default();
     println!("   {}: {figures}", line(cell).join(" | "));
+    if let Some(why) = &cell.left_out {
+        println!("   not run: {why}");
+    }
     for note in &cell.notes {
         println!("   note: {note}");
     }
@@ -86,12 +89,7 @@ fn line(cell: &Cell) -> Vec<String> {
         verdict.map_or("–".to_owned(), |v| format!("{:.1}", v.unavailable_s)),
         number(|v| v.faults),
         format!("{:.0}", cell.seconds),
-        if cell.failures.is_empty() {
-            "ok"
-        } else {
-            "RED"
-        }
-        .to_owned(),
+        result(cell).to_owned(),
     ]
 }
 
@@ -107,4 +105,12 @@ pub(crate) fn json(
         path,
         serde_json::to_string_pretty(&document)? + "\n",
     )?)
+}
+
+fn result(cell: &Cell) -> &'static str {
+    match (&cell.left_out, cell.failures.is_empty()) {
+        (_, false) => "RED",
+        (Some(_), true) => "not run",
+        (None, true) => "ok",
+    }
 }

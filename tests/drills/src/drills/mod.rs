@@ -1,8 +1,82 @@
 //! Fault drills, one file each.
 
+mod d01;
+mod d06;
+mod d07;
+mod d09;
+mod d11;
 pub(crate) mod sabotage;
 
-use crate::bench::Drill;
+use crate::{
+    backend::Kind,
+    bench::{Cell, Drill},
+    checker::Verdict,
+};
 
 /// The fault drills, in the order in which they run.
-pub(crate) const DRILLS: &[Drill] = &[];
+pub(crate) const DRILLS: &[Drill] = &[d01::DRILL, d06::DRILL, d07::DRILL, d09::DRILL, d11::DRILL];
+
+/// What a drill demands beyond what all demand.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Demands {
+    /// On a log, nothing is lost at all.
+    pub(crate) lossless: bool,
+    /// What carries no number may be lost in silence: the log was changed behind everybody's back.
+    pub(crate) native_may_be_lost: bool,
+    /// Faults that must have happened.
+    pub(crate) faults: u64,
+}
+
+/// The gates that hold in every drill, and this drill's.
+pub(crate) fn judge(cell: &mut Cell, kind: Kind, verdict: Verdict, demands: Demands) {
+    let v = &verdict;
+    cell.gate(
+        v.accepted > 100,
+        format!("only {} accepted: nothing was tried", v.accepted),
+    );
+    cell.gate(
+        v.delivered > 100,
+        format!("only {} delivered: nothing was tried", v.delivered),
+    );
+    cell.gate(
+        v.faults >= demands.faults,
+        format!("{} faults of {}", v.faults, demands.faults),
+    );
+    cell.gate(
+        v.lost_silent == 0,
+        format!("{} lost in silence", v.lost_silent),
+    );
+    let native = v.lost_silent_native == 0 || demands.native_may_be_lost;
+    cell.gate(
+        native,
+        format!(
+            "{} lost in silence, published straight to the broker",
+            v.lost_silent_native
+        ),
+    );
+    cell.gate(v.repeated == 0, format!("{} repeated", v.repeated));
+    cell.gate(v.reordered == 0, format!("{} reordered", v.reordered));
+    cell.gate(v.phantom == 0, format!("{} phantoms", v.phantom));
+    cell.gate(
+        v.dishonest == 0,
+        format!("{} dishonest answers", v.dishonest),
+    );
+    if demands.lossless && kind.is_log() {
+        cell.gate(
+            v.announced == 0,
+            format!("{} announced as lost, on a log that is whole", v.announced),
+        );
+    }
+    cell.gate(
+        v.heal_ms.max <= 10_000,
+        format!("healed after {} ms", v.heal_ms.max),
+    );
+    cell.gate(
+        v.unhealed == 0,
+        format!("{} hubs not healed within 10 s", v.unhealed),
+    );
+    if !cell.failures.is_empty() {
+        cell.notes.extend(verdict.examples.iter().cloned());
+    }
+    cell.verdict = Some(verdict);
+}

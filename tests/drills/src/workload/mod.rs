@@ -1,1 +1,390 @@
-//! The workload.
+//! The workload: three hubs, clients that stay and clients that come again, publishers by HTTP and straight to the
+//! broker, and everything written down.
+
+mod balancer;
+mod client;
+mod journal;
+pub(crate) mod native;
+mod payload;
+mod publisher;
+pub(crate) mod random;
+pub(crate) mod resp;
+pub(crate) mod wire;
+
+use std::{
+    fs,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    sync::watch,
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+
+pub(crate) use balancer::Balancer;
+pub(crate) use client::Habit;
+pub(crate) use journal::{Clock, Journal};
+pub(crate) use payload::{Payload, fnv};
+
+use crate::{
+    Result,
+    bench::Bench,
+    checker::{self, Phase, Verdict, What},
+    hub::{Hub, Plan},
+};
+
+/// Beacons, noticing and announcing a lost tail, after everything is whole and quiet.
+const SETTLE: Duration = Duration::from_secs(6);
+const READY: Duration = Duration::from_secs(30);
+
+/// How much of everything.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    pub(crate) hubs: usize,
+    pub(crate) clients: usize,
+    pub(crate) channels: usize,
+    /// Messages a second of all publishers together.
+    pub(crate) rate: u32,
+    pub(crate) bytes: usize,
+    /// Of a hundred clients, those that come and go.
+    pub(crate) restless: usize,
+    /// A publisher straight to the broker.
+    pub(crate) native: bool,
+    /// More options of `hubplane serve`.
+    pub(crate) options: Vec<String>,
+    /// Clients with habits of their own, beside the others, on the channel `hot`.
+    pub(crate) odd: Vec<Habit>,
+    /// Messages a second and bytes of one more publisher on the channel `hot`.
+    pub(crate) hot: Option<(u32, usize)>,
+    /// The broker's address for each hub, instead of the backend's.
+    pub(crate) addresses: Vec<String>,
+    /// Put before each hub's program.
+    pub(crate) wrappers: Vec<Vec<String>>,
+}
+
+impl Settings {
+    pub(crate) fn of(bench: &Bench) -> Self {
+        let kind = bench.backend.kind();
+        Self {
+            hubs: if kind.has_broker() { 3 } else { 1 },
+            clients: 200,
+            channels: 50,
+            rate: bench.rate.unwrap_or(kind.rate()),
+            bytes: 256,
+            restless: 10,
+            native: kind.has_broker(),
+            options: Vec::new(),
+            odd: Vec::new(),
+            hot: None,
+            addresses: Vec::new(),
+            wrappers: Vec::new(),
+        }
+    }
+}
+
+/// What the run is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stage {
+    Running,
+    /// Publishers end; clients stay where they are.
+    Settling,
+    Ended,
+}
+
+/// What every task of a run shares.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) clock: Clock,
+    pub(crate) balancer: Balancer,
+    pub(crate) stage: watch::Receiver<Stage>,
+    /// Of one channel subscription after another, as they are answered.
+    pub(crate) subscribed: AtomicU32,
+    pub(crate) rate: AtomicU32,
+    /// Slow clients read at full speed from now on.
+    pub(crate) hurry: AtomicBool,
+    pub(crate) channels: usize,
+    pub(crate) bytes: usize,
+    pub(crate) seed: u64,
+}
+
+impl Shared {
+    pub(crate) fn channel(&self, number: u64) -> String {
+        format!("c{}", number % self.channels as u64)
+    }
+}
+
+/// A run.
+#[derive(Debug)]
+pub(crate) struct Workload {
+    pub(crate) hubs: Vec<Hub>,
+    /// What keeps this run apart on the broker.
+    pub(crate) space: String,
+    pub(crate) directory: PathBuf,
+    pub(crate) shared: Arc<Shared>,
+    stage: watch::Sender<Stage>,
+    faults: Journal,
+    clients: JoinSet<Result<()>>,
+    publishers: JoinSet<Result<()>>,
+}
+
+impl Workload {
+    /// Hubs that are ready, clients that are subscribed, publishers that publish.
+    pub(crate) async fn start(bench: &Bench, settings: &Settings) -> Result<Self> {
+        let space = format!("drill{:08x}", getrandom::u32()?);
+        let directory = bench.directory.join(&space);
+        fs::create_dir_all(&directory)?;
+        let hubs = start_hubs(bench, settings, &space).await?;
+        let (stage, watching) = watch::channel(Stage::Running);
+        let shared = Arc::new(Shared {
+            clock: Clock::start(),
+            balancer: Balancer::new(
+                hubs.iter()
+                    .map(|hub| (hub.node().to_owned(), hub.address()))
+                    .collect(),
+            ),
+            stage: watching,
+            subscribed: AtomicU32::new(0),
+            rate: AtomicU32::new(settings.rate),
+            hurry: AtomicBool::new(false),
+            channels: settings.channels,
+            bytes: settings.bytes,
+            seed: bench.seed,
+        });
+        let mut workload = Self {
+            hubs,
+            space,
+            faults: Journal::create(&directory.join("faults.jsonl"), shared.clock)?,
+            directory,
+            shared,
+            stage,
+            clients: JoinSet::new(),
+            publishers: JoinSet::new(),
+        };
+        workload.start_clients(settings).await?;
+        workload.start_publishers(bench, settings)?;
+        workload.fit(settings).await;
+        Ok(workload)
+    }
+
+    async fn start_clients(&mut self, settings: &Settings) -> Result<()> {
+        let habits = (0..settings.clients).map(|number| {
+            if number % 100 < settings.restless {
+                Habit::Restless
+            } else {
+                Habit::Steady
+            }
+        });
+        let mut wanted = 0;
+        for (number, habit) in habits.chain(settings.odd.iter().copied()).enumerate() {
+            let first = number as u64;
+            let channels = if number < settings.clients {
+                vec![
+                    self.shared.channel(first),
+                    self.shared.channel(first * 7 + 13),
+                ]
+            } else {
+                vec!["hot".to_owned()]
+            };
+            let channels = if channels.len() == 2 && channels[0] == channels[1] {
+                channels[..1].to_vec()
+            } else {
+                channels
+            };
+            wanted += channels.len();
+            let path = self.directory.join(format!("client-{number:04}.jsonl"));
+            let journal = Journal::create(&path, self.shared.clock)?;
+            let client =
+                client::Client::new(number, habit, channels, Arc::clone(&self.shared), journal);
+            self.clients.spawn(client.run());
+            if number % 20 == 19 {
+                sleep(Duration::from_millis(50)).await;
+            }
+        }
+        let start = Instant::now();
+        while (self.shared.subscribed.load(Ordering::Relaxed) as usize) < wanted {
+            if start.elapsed() > READY {
+                let count = self.shared.subscribed.load(Ordering::Relaxed);
+                return Err(
+                    format!("only {count} of {wanted} subscriptions after {READY:?}").into(),
+                );
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+        Ok(())
+    }
+
+    fn start_publishers(&mut self, bench: &Bench, settings: &Settings) -> Result<()> {
+        // As many as hubs, twice; a tenth of the rate goes straight to the broker.
+        let count = settings.hubs * 2;
+        for number in 0..count {
+            let name = format!("h{number}");
+            let share = 1.0 / count as f64 * if settings.native { 0.9 } else { 1.0 };
+            let publisher = publisher::Publisher::new(
+                number,
+                &name,
+                share,
+                Arc::clone(&self.shared),
+                self.journal(&name)?,
+            );
+            self.publishers.spawn(publisher.run());
+        }
+        if let Some((rate, bytes)) = settings.hot {
+            let journal = self.journal("hot")?;
+            let publisher =
+                publisher::Publisher::new(0, "hot", 0.0, Arc::clone(&self.shared), journal)
+                    .hot(rate, bytes);
+            self.publishers.spawn(publisher.run());
+        }
+        if settings.native {
+            let journal = self.journal("native")?;
+            let target =
+                native::Target::new(bench.backend.kind(), bench.backend.authority(), &self.space);
+            self.publishers.spawn(native::run(
+                "n",
+                target,
+                0.1,
+                Arc::clone(&self.shared),
+                journal,
+            ));
+        }
+        Ok(())
+    }
+
+    fn journal(&self, name: &str) -> Result<Journal> {
+        Journal::create(
+            &self.directory.join(format!("publisher-{name}.jsonl")),
+            self.shared.clock,
+        )
+    }
+
+    /// Halves the rate while the machine can't: the count matters, not the rate.
+    async fn fit(&self, settings: &Settings) {
+        let mut rate = settings.rate;
+        for _ in 0..3 {
+            sleep(Duration::from_secs(1)).await;
+            let before = cpu_times();
+            sleep(Duration::from_secs(1)).await;
+            let after = cpu_times();
+            let (idle, all) = (
+                after.0.saturating_sub(before.0),
+                after.1.saturating_sub(before.1).max(1),
+            );
+            if idle * 100 / all >= 15 || rate <= 100 {
+                break;
+            }
+            rate /= 2;
+            self.shared.rate.store(rate, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn rate(&self) -> u32 {
+        self.shared.rate.load(Ordering::Relaxed)
+    }
+
+    /// Writes down that something is broken, being mended, or whole.
+    pub(crate) fn fault(&mut self, what: &str, phase: Phase) -> Result<()> {
+        self.faults.write(&What::Fault {
+            what: what.to_owned(),
+            phase,
+        })?;
+        self.faults.flush()
+    }
+
+    /// Microseconds since the run's start.
+    pub(crate) fn now(&self) -> u64 {
+        self.shared.clock.now()
+    }
+
+    /// Another publisher straight to a broker, until it has published so many.
+    pub(crate) async fn publish_native(
+        &self,
+        name: &str,
+        target: native::Target,
+        count: u64,
+    ) -> Result<()> {
+        native::some(name, target, count, &self.shared, self.journal(name)?).await
+    }
+
+    pub(crate) fn target(&self, bench: &Bench, authority: &str) -> native::Target {
+        native::Target::new(bench.backend.kind(), authority, &self.space)
+    }
+
+    /// Ends the publishers, waits until all is quiet, ends the clients, and counts.
+    pub(crate) async fn finish(&mut self) -> Result<Verdict> {
+        self.settle().await?;
+        self.end().await
+    }
+
+    /// Ends the publishers and waits until everything that is still to be said can have been said.
+    pub(crate) async fn settle(&mut self) -> Result<()> {
+        self.stage.send_replace(Stage::Settling);
+        while let Some(ended) =
+            timeout(Duration::from_secs(30), self.publishers.join_next()).await?
+        {
+            ended??;
+        }
+        for hub in &self.hubs {
+            // A hub that is not ready is the checker's affair: its clients have heard something or not.
+            _ = hub.until_ready(true, READY).await;
+        }
+        sleep(SETTLE).await;
+        Ok(())
+    }
+
+    async fn end(&mut self) -> Result<Verdict> {
+        self.stage.send_replace(Stage::Ended);
+        while let Some(ended) = timeout(Duration::from_secs(30), self.clients.join_next()).await? {
+            ended??;
+        }
+        self.faults.flush()?;
+        let directory = self.directory.clone();
+        tokio::task::spawn_blocking(move || checker::check(&directory)).await?
+    }
+}
+
+/// Starts hubs that share a space on the broker.
+pub(crate) async fn start_hubs(
+    bench: &Bench,
+    settings: &Settings,
+    space: &str,
+) -> Result<Vec<Hub>> {
+    let mut hubs: Vec<Hub> = Vec::new();
+    for number in 0..settings.hubs {
+        let address = settings.addresses.get(number).cloned();
+        let plan = Plan {
+            program: bench.hubplane.clone(),
+            wrapper: settings.wrappers.get(number).cloned().unwrap_or_default(),
+            address: address.unwrap_or_else(|| bench.backend.address(space)),
+            node: format!("hub-{number}"),
+            options: settings.options.clone(),
+            environment: bench.environment.clone(),
+            log: bench.directory.join(format!("hub-{number}.log")),
+        };
+        hubs.push(Hub::start(plan).await?);
+    }
+    for hub in &hubs {
+        hub.until_ready(true, READY).await?;
+    }
+    Ok(hubs)
+}
+
+/// Idle and all ticks of the machine.
+fn cpu_times() -> (u64, u64) {
+    let text = fs::read_to_string("/proc/stat").unwrap_or_default();
+    let first = text.lines().next().unwrap_or_default();
+    let ticks: Vec<u64> = first
+        .split_whitespace()
+        .skip(1)
+        .filter_map(|word| word.parse().ok())
+        .collect();
+    (
+        ticks.get(3).copied().unwrap_or(0),
+        ticks.iter().take(8).sum(),
+    )
+}

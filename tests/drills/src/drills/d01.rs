@@ -1,0 +1,69 @@
+//! D1: the broker is killed, again and again, and started at once.
+
+use tokio::time::sleep;
+
+use super::{Demands, judge};
+use crate::{
+    Result,
+    backend::Kind,
+    bench::{Bench, Cell, Drill, Running},
+    checker::Phase,
+    workload::{Settings, Workload, random::Random},
+};
+
+pub(crate) const DRILL: Drill = Drill {
+    name: "D1",
+    what: "the broker is killed with SIGKILL and started at once",
+    short: true,
+    fits: Kind::has_broker,
+    run,
+};
+
+fn run(bench: &Bench) -> Running<'_> {
+    Box::pin(kills(bench))
+}
+
+async fn kills(bench: &Bench) -> Result<Cell> {
+    if !bench.backend.can_break() {
+        return Ok(Cell::left_out("no script controls this broker"));
+    }
+    let kills = if bench.short { 3 } else { 20 };
+    let mut cell = Cell::default();
+    let mut workload = Workload::start(bench, &Settings::of(bench)).await?;
+    let mut random = Random::new(bench.seed, 1);
+    for _ in 0..kills {
+        sleep(random.between(3000, 10_000)).await;
+        kill(bench, &mut workload).await?;
+    }
+    sleep(random.between(5000, 10_000)).await;
+    cell.figure("rate", workload.rate());
+    let verdict = workload.finish().await?;
+    if !bench.backend.kind().is_log() {
+        cell.figure(
+            "announced_of_expected",
+            verdict.announced as f64 / verdict.expected.max(1) as f64,
+        );
+    }
+    let demands = Demands {
+        lossless: true,
+        native_may_be_lost: false,
+        faults: kills,
+    };
+    judge(&mut cell, bench.backend.kind(), verdict, demands);
+    Ok(cell)
+}
+
+/// One kill, and the proof that it was one.
+pub(crate) async fn kill(bench: &Bench, workload: &mut Workload) -> Result<()> {
+    let before = bench.backend.pid()?;
+    bench.backend.control("kill").await?;
+    // Only now is it surely dead: what is accepted from here on is accepted by nobody.
+    workload.fault("broker", Phase::Begin)?;
+    workload.fault("broker", Phase::Mend)?;
+    bench.backend.control("start").await?;
+    workload.fault("broker", Phase::End)?;
+    if bench.backend.pid()? == before {
+        return Err("the broker was not killed".into());
+    }
+    Ok(())
+}

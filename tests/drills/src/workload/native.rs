@@ -1,0 +1,242 @@
+//! A publisher that has never heard of hubplane: it writes to the broker as any program would.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use lapin::{BasicProperties, Connection, ConnectionProperties, options::*};
+use rdkafka::{
+    ClientConfig,
+    producer::{FutureProducer, FutureRecord, Producer as _},
+};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+
+use super::{Journal, Payload, Shared, Stage, fnv, random::Random, resp::Resp};
+use crate::{Result, backend::Kind, checker::What};
+
+const LIMIT: Duration = Duration::from_secs(5);
+
+/// Where to.
+#[derive(Debug, Clone)]
+pub(crate) struct Target {
+    kind: Kind,
+    authority: String,
+    space: String,
+}
+
+impl Target {
+    pub(crate) fn new(kind: Kind, authority: &str, space: &str) -> Self {
+        Self {
+            kind,
+            authority: authority.to_owned(),
+            space: space.to_owned(),
+        }
+    }
+
+    async fn connect(&self) -> Result<Link> {
+        let opening = async {
+            Ok(match self.kind {
+                Kind::Memory => return Err("an embedded backend has no broker".into()),
+                Kind::Redis | Kind::RedisStreams => {
+                    Link::Redis(Resp::connect(&self.authority).await?)
+                }
+                Kind::Kafka => Link::Kafka(Box::new(self.producer()?)),
+                Kind::Rabbitmq | Kind::AmqpStreams => {
+                    let address = format!("amqp://guest:guest@{}", self.authority);
+                    let connection =
+                        Connection::connect(&address, ConnectionProperties::default()).await?;
+                    let channel = connection.create_channel().await?;
+                    channel
+                        .confirm_select(ConfirmSelectOptions::default())
+                        .await?;
+                    Link::Amqp(Box::new((connection, channel)))
+                }
+            })
+        };
+        timeout(LIMIT, opening).await?
+    }
+
+    fn producer(&self) -> Result<FutureProducer> {
+        Ok(ClientConfig::new()
+            .set("bootstrap.servers", &self.authority)
+            .set("enable.idempotence", "true")
+            .set("partitioner", "murmur2")
+            .set("linger.ms", "0")
+            .set("message.timeout.ms", "4500")
+            .set("reconnect.backoff.max.ms", "500")
+            .create()?)
+    }
+}
+
+enum Link {
+    Redis(Resp),
+    Kafka(Box<FutureProducer>),
+    Amqp(Box<(Connection, lapin::Channel)>),
+}
+
+impl Link {
+    /// Returns when the broker has acknowledged.
+    async fn publish(&mut self, target: &Target, channel: &str, data: &str) -> Result<()> {
+        match self {
+            Self::Redis(link) if target.kind == Kind::RedisStreams => {
+                let key = stream_key(&target.space, channel);
+                link.ask(&["XADD", &key, "*", "c", channel, "d", data])
+                    .await
+                    .map(drop)
+            }
+            Self::Redis(link) => {
+                let name = format!("{}:{channel}", target.space);
+                link.ask(&["PUBLISH", &name, data]).await.map(drop)
+            }
+            Self::Kafka(producer) => {
+                let record = FutureRecord::to(&target.space).key(channel).payload(data);
+                producer
+                    .send(record, LIMIT)
+                    .await
+                    .map_err(|(error, _)| error)?;
+                Ok(())
+            }
+            Self::Amqp(link) => {
+                let options = BasicPublishOptions::default();
+                let properties = BasicProperties::default();
+                let confirm = link.1.basic_publish(
+                    target.space.as_str().into(),
+                    channel.into(),
+                    options,
+                    data.as_bytes(),
+                    properties,
+                );
+                if confirm.await?.await?.is_ack() {
+                    Ok(())
+                } else {
+                    Err("not confirmed".into())
+                }
+            }
+        }
+    }
+
+    fn end(&self) {
+        if let Self::Kafka(producer) = self {
+            producer.purge(rdkafka::producer::PurgeConfig::default().queue().inflight());
+        }
+    }
+}
+
+/// The stream that a channel lives in.
+fn stream_key(space: &str, _channel: &str) -> String {
+    format!("{space}:stream")
+}
+
+struct Writer {
+    name: String,
+    seq: u64,
+    target: Target,
+    link: Option<Link>,
+    journal: Journal,
+    bytes: usize,
+}
+
+impl Writer {
+    async fn publish(&mut self, channel: &str) -> Result<bool> {
+        if self.link.is_none() {
+            // Nothing has been published that could be lost or not.
+            self.link = self.target.connect().await.ok();
+        }
+        let Some(link) = &mut self.link else {
+            sleep(Duration::from_millis(100)).await;
+            return Ok(false);
+        };
+        self.seq += 1;
+        let (publisher, seq) = (self.name.clone(), self.seq);
+        let data = Payload::write(&self.name, self.seq, self.bytes);
+        let hash = fnv(data.as_bytes());
+        let channel_name = channel.to_owned();
+        self.journal.write(&What::Publish {
+            channel: channel_name,
+            publisher: publisher.clone(),
+            seq,
+            hash,
+            native: true,
+        })?;
+        let done = timeout(LIMIT, link.publish(&self.target, channel, &data)).await;
+        let accepted = matches!(done, Ok(Ok(())));
+        if accepted {
+            self.journal.write(&What::Ack {
+                publisher,
+                seq,
+                tries: 1,
+            })?;
+        } else {
+            self.journal.write(&What::Unknown { publisher, seq })?;
+            link.end();
+            self.link = None;
+        }
+        Ok(accepted)
+    }
+}
+
+/// Publishes its share of the rate until the run settles.
+pub(crate) async fn run(
+    name: &str,
+    target: Target,
+    share: f64,
+    shared: Arc<Shared>,
+    journal: Journal,
+) -> Result<()> {
+    let mut writer = Writer {
+        name: name.to_owned(),
+        seq: 0,
+        target,
+        link: None,
+        journal,
+        bytes: shared.bytes,
+    };
+    let mut random = Random::new(shared.seed, fnv(name.as_bytes()));
+    let mut tick = interval(Duration::from_millis(10));
+    tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    let mut due = 0.0;
+    while *shared.stage.borrow() == Stage::Running {
+        tick.tick().await;
+        due += f64::from(shared.rate.load(Ordering::Relaxed)) * share * 0.01;
+        while due >= 1.0 && *shared.stage.borrow() == Stage::Running {
+            due -= 1.0;
+            let channel = shared.channel(random.next());
+            if !writer.publish(&channel).await? {
+                due = 0.0;
+            }
+        }
+    }
+    writer.journal.flush()
+}
+
+/// Publishes so many, as fast as they are acknowledged.
+pub(crate) async fn some(
+    name: &str,
+    target: Target,
+    count: u64,
+    shared: &Shared,
+    journal: Journal,
+) -> Result<()> {
+    let mut writer = Writer {
+        name: name.to_owned(),
+        seq: 0,
+        target,
+        link: None,
+        journal,
+        bytes: shared.bytes,
+    };
+    let (mut done, mut failed) = (0, 0);
+    while done < count {
+        let channel = shared.channel(done);
+        if writer.publish(&channel).await? {
+            done += 1;
+        } else {
+            failed += 1;
+            if failed > 100 {
+                return Err(format!("{name}: the broker takes nothing").into());
+            }
+        }
+    }
+    writer.journal.flush()
+}
