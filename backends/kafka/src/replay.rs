@@ -139,7 +139,10 @@ pub(crate) fn read(
             Err(error) if error.kind() == ErrorKind::Unavailable => {
                 // Its end can take a while.
                 thread::spawn(move || drop(warm));
-                if tries == TRIES || is_over(shared, until, gone) {
+                if shared.is_closed() {
+                    return Err(closed());
+                }
+                if tries == TRIES || is_over(until, gone) {
                     return Err(error);
                 }
                 tracing::debug!(%error, "reading back with a new consumer");
@@ -155,8 +158,8 @@ pub(crate) fn read(
     }
 }
 
-fn is_over(shared: &Shared, until: Instant, gone: &AtomicBool) -> bool {
-    shared.is_closed() || gone.load(Ordering::Relaxed) || Instant::now() + STEP >= until
+fn is_over(until: Instant, gone: &AtomicBool) -> bool {
+    gone.load(Ordering::Relaxed) || Instant::now() + STEP >= until
 }
 
 /// One try of one read.

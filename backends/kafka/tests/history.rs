@@ -259,6 +259,33 @@ async fn many_at_once_all_get_their_page() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn closing_ends_the_reads_that_wait() {
+    let (_, a, mut events) = open("close").await;
+    publish(&a, "c", 1_000).await;
+    take(&mut events, 1_000).await;
+    let reads = (0..500).map(|_| {
+        let a = Arc::clone(&a);
+        tokio::spawn(async move { a.history().unwrap().read(&"c".into(), None, 999).await })
+    });
+    let reads: Vec<_> = reads.collect();
+    sleep(Duration::from_millis(100)).await;
+    let start = Instant::now();
+    a.close().await;
+    let mut closed = 0;
+    for read in reads {
+        match read.await.unwrap() {
+            Ok(page) => assert_eq!(page.publications.len(), 999),
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::Closed, "{error}");
+                closed += 1;
+            }
+        }
+    }
+    assert!(start.elapsed() < Duration::from_secs(5));
+    assert!(closed > 0, "they were quicker than the close");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn reading_anew_neither_loses_nor_repeats() {
     let (_, a, mut events) = open("renew").await;
     let publisher = Arc::clone(&a);
