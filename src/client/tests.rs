@@ -35,6 +35,7 @@ impl Hub {
         let accepted = timeout(SOON, self.0.accept());
         let (stream, _) = accepted.await.expect("it connects").unwrap();
         // With the subprotocol that the client asks for, as it refuses an answer without.
+        #[expect(clippy::result_large_err, reason = "the library's type")]
         let with = |_: &tungstenite::handshake::server::Request,
                     mut answer: tungstenite::handshake::server::Response| {
             let name = http::HeaderValue::from_static("hubplane.v1.json");
