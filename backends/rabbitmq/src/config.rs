@@ -1,6 +1,6 @@
 use std::{sync::Arc, time::Duration};
 
-use hubplane_backplane::{Address, Error, ErrorKind, Result, Secret};
+use hubplane_backplane::{Address, Error, ErrorKind, Result, Secret, Settings};
 use rustls::ClientConfig;
 
 use crate::{NAME, tls};
@@ -20,6 +20,35 @@ pub(crate) struct Config {
     pub(crate) expires: Duration,
     /// How much of it the broker keeps.
     pub(crate) max_bytes: u64,
+    /// For `amqp+streams://` alone.
+    pub(crate) retention: Option<Retention>,
+}
+
+/// What the stream keeps, besides `max_bytes`.
+#[derive(Debug)]
+pub(crate) struct Retention {
+    pub(crate) max_age: Duration,
+    pub(crate) segment_bytes: u64,
+}
+
+impl Retention {
+    fn read(settings: &mut Settings<'_>) -> Result<Self> {
+        let max_age = settings.duration("max-age")?;
+        let max_age = max_age.unwrap_or(Duration::from_secs(24 * 3600));
+        let segment_bytes = settings.parsed("segment-bytes")?;
+        let segment_bytes = segment_bytes.unwrap_or(64 * 1024 * 1024);
+        let wrong = |message: &str| Err(Error::new(ErrorKind::Config, NAME, message));
+        if !(1..=365 * 24 * 3600).contains(&max_age.as_secs()) || max_age.subsec_nanos() > 0 {
+            return wrong("max-age must be whole seconds, from 1s to 365d");
+        }
+        if !(1_000..=3_000_000_000).contains(&segment_bytes) {
+            return wrong("segment-bytes must be from 1000 to 3000000000");
+        }
+        Ok(Self {
+            max_age,
+            segment_bytes,
+        })
+    }
 }
 
 /// Room for `hubplane.` in front and a random part and `.lost` behind, within the 255 bytes of a name.
@@ -33,8 +62,12 @@ impl Config {
         let mut settings = address.settings(NAME);
         let wrong = |message: &str| Err(Error::new(ErrorKind::Config, NAME, message));
         let exchange = settings.text("exchange")?.unwrap_or("hubplane").to_owned();
-        let expires = settings.duration("expires")?;
-        let max_bytes = settings.parsed("max-bytes")?.unwrap_or(64 * 1024 * 1024);
+        let streams = address.scheme().ends_with("+streams");
+        let (retention, expires, most) = match streams {
+            true => (Some(Retention::read(&mut settings)?), None, 1 << 30),
+            false => (None, settings.duration("expires")?, 64 << 20),
+        };
+        let max_bytes = settings.parsed("max-bytes")?.unwrap_or(most);
         let (ca, cert, key) = (
             settings.text("ca")?,
             settings.text("cert")?,
@@ -55,7 +88,7 @@ impl Config {
         if !(1..=i64::MAX as u64).contains(&max_bytes) {
             return wrong("max-bytes must be at least 1");
         }
-        let encrypted = address.scheme() == "amqps";
+        let encrypted = address.scheme().starts_with("amqps");
         if !encrypted && (ca.is_some() || cert.is_some() || key.is_some()) {
             return wrong("ca, cert and key are for amqps:// addresses; amqp:// is not encrypted");
         }
@@ -79,6 +112,7 @@ impl Config {
             exchange,
             expires,
             max_bytes,
+            retention,
         })
     }
 

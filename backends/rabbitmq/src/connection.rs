@@ -6,10 +6,13 @@ use std::{
 };
 
 use async_trait::async_trait;
+use futures_util::{FutureExt, future::BoxFuture};
 use hubplane_backplane::{
-    Backplane, Channel, Error, ErrorKind, History, Opened, Outgoing, Receipt, Result, events,
+    Backplane, Channel, Error, ErrorKind, EventSender, History, Opened, Outgoing, Receipt, Result,
+    events,
 };
 use tokio::{
+    select,
     sync::{Notify, watch},
     task::JoinHandle,
     time::timeout,
@@ -21,13 +24,20 @@ use crate::{
     consume::Receiver,
     message::routing_key,
     publish::{Publisher, Writer},
+    streams::{
+        history::Past,
+        reader::{LANE, Reader},
+        renamed,
+    },
 };
 
 /// Batches of at most 100 messages.
 const EVENTS: usize = 64;
 /// The contract allows 15 s.
 const OPEN: Duration = Duration::from_secs(14);
-const CLOSE: Duration = Duration::from_millis(4_800);
+const CLOSE: Duration = Duration::from_millis(3_700);
+/// How long `Up` waits for the side that publishes.
+const PUBLISHING: Duration = Duration::from_secs(2);
 
 /// What both tasks know.
 #[derive(Debug)]
@@ -37,6 +47,8 @@ pub(crate) struct Shared {
     pub(crate) exchange_lost: Notify,
     /// The broker was reached again, so the publishing side need not wait out its delay.
     pub(crate) reached: Notify,
+    /// The hub wants another reading connection.
+    pub(crate) renew: Notify,
     /// Whether there is a connection that publishes.
     pub(crate) publishing: watch::Sender<bool>,
     stop: watch::Receiver<bool>,
@@ -46,6 +58,17 @@ impl Shared {
     /// Returns once the backend is closed, or dropped.
     pub(crate) async fn stopped(&self) {
         let _ = self.stop.clone().wait_for(|stopped| *stopped).await;
+    }
+
+    /// After a restart the hub is told `Up` when it can also publish; but it doesn't wait for that long.
+    pub(crate) async fn publishing_too(&self) {
+        self.reached.notify_one();
+        let mut publishing = self.publishing.subscribe();
+        let back = timeout(PUBLISHING, publishing.wait_for(|publishing| *publishing));
+        select! {
+            _ = back => {}
+            () = self.stopped() => {}
+        }
     }
 
     pub(crate) fn is_stopped(&self) -> bool {
@@ -79,27 +102,26 @@ pub(crate) async fn open(config: Config) -> Result<Opened> {
         config,
         exchange_lost: Notify::new(),
         reached: Notify::new(),
+        renew: Notify::new(),
         publishing: watch::Sender::new(true),
         stop: stopped,
     });
     let (sender, events) = events(EVENTS);
     let start = async {
-        let (receiver, reading) = Receiver::open(&shared, sender).await?;
+        let (receive, past) = read(&shared, sender).await?;
         let (publisher, writer, link) = Writer::open(&shared).await?;
-        Ok((receiver, reading, publisher, writer, link))
+        Ok((receive, past, publisher, writer, link))
     };
     let Ok(started) = timeout(OPEN, start).await else {
         let message = format!("RabbitMQ at {shown} did not answer within 14 s");
         return Err(Error::new(ErrorKind::Unavailable, NAME, message));
     };
-    let (receiver, reading, publisher, writer, link) = started?;
-    let tasks = [
-        tokio::spawn(receiver.run(reading)),
-        tokio::spawn(writer.run(link)),
-    ];
+    let (receive, past, publisher, writer, link) = started?;
+    let tasks = [tokio::spawn(receive), tokio::spawn(writer.run(link))];
     let backplane = Rabbit {
         shared,
         publisher,
+        past,
         stop,
         tasks: Mutex::new(Some(tasks)),
     };
@@ -109,11 +131,27 @@ pub(crate) async fn open(config: Config) -> Result<Opened> {
     })
 }
 
+/// Begins to read: the task's future, and the log's past.
+async fn read(
+    shared: &Arc<Shared>,
+    events: EventSender,
+) -> Result<(BoxFuture<'static, ()>, Option<Past>)> {
+    if shared.config.retention.is_none() {
+        let (receiver, reading) = Receiver::open(shared, events).await?;
+        return Ok((receiver.run(reading).boxed(), None));
+    }
+    let (reader, following, known) = Reader::open(shared, events).await?;
+    let past = Past::new(Arc::clone(shared), known);
+    Ok((reader.run(following).boxed(), Some(past)))
+}
+
 /// An open instance.
 #[derive(Debug)]
 struct Rabbit {
     shared: Arc<Shared>,
     publisher: Publisher,
+    /// With streams.
+    past: Option<Past>,
     stop: watch::Sender<bool>,
     tasks: Mutex<Option<[JoinHandle<()>; 2]>>,
 }
@@ -121,16 +159,25 @@ struct Rabbit {
 #[async_trait]
 impl Backplane for Rabbit {
     async fn publish(&self, batch: Vec<Outgoing>) -> Vec<Result<Receipt>> {
-        self.publisher.publish(batch).await
+        let answers = self.publisher.publish(batch).await;
+        if self.past.is_none() {
+            return answers;
+        }
+        let answers = answers.into_iter();
+        answers.map(|answer| answer.map_err(renamed)).collect()
     }
 
     async fn subscribe(&self, channels: &[Channel]) -> Result<()> {
         if self.shared.is_stopped() {
             return Err(Error::new(ErrorKind::Closed, NAME, "the backend is closed"));
         }
-        channels
+        let checked = channels
             .iter()
-            .try_for_each(|channel| routing_key(channel).map(drop))
+            .try_for_each(|channel| routing_key(channel).map(drop));
+        match self.past {
+            Some(_) => checked.map_err(renamed),
+            None => checked,
+        }
     }
 
     async fn unsubscribe(&self, _channels: &[Channel]) -> Result<()> {
@@ -138,17 +185,22 @@ impl Backplane for Rabbit {
     }
 
     fn lane(&self, _channel: &str) -> Option<u32> {
-        None
+        self.past.as_ref().map(|_| LANE)
     }
 
-    fn renew(&self) {}
+    fn renew(&self) {
+        self.shared.renew.notify_one();
+    }
 
     fn history(&self) -> Option<&dyn History> {
-        None
+        self.past.as_ref().map(|past| past as &dyn History)
     }
 
     async fn close(&self) {
         self.stop.send_replace(true);
+        if let Some(past) = &self.past {
+            past.close();
+        }
         let tasks = {
             let mut tasks = self
                 .tasks

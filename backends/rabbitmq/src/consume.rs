@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use futures_util::FutureExt;
 use hubplane_backplane::{Event, EventSender, GapCause, Result, Scope};
 use tokio::{
     select,
@@ -18,8 +19,6 @@ use crate::{
 
 /// For one attempt to connect and find the queue.
 const ATTEMPT: Duration = Duration::from_secs(12);
-/// How long `Up` waits for the side that publishes.
-const PUBLISHING: Duration = Duration::from_secs(2);
 /// For deleting queues.
 const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -84,6 +83,8 @@ impl Receiver {
                 Some(next) => reading = next,
                 None => return,
             }
+            // Asked for while it was under way.
+            let _ = self.shared.renew.notified().now_or_never();
             tracing::info!(gap = ?self.gap, "RabbitMQ's messages arrive again");
             if let Some(cause) = self.gap.take()
                 && !self
@@ -95,21 +96,10 @@ impl Receiver {
             {
                 return;
             }
-            self.publishing_too().await;
+            self.shared.publishing_too().await;
             if !self.say(Event::Up).await {
                 return;
             }
-        }
-    }
-
-    /// After a restart the hub is told `Up` when it can also publish; but it doesn't wait for that long.
-    async fn publishing_too(&self) {
-        self.shared.reached.notify_one();
-        let mut publishing = self.shared.publishing.subscribe();
-        let back = timeout(PUBLISHING, publishing.wait_for(|publishing| *publishing));
-        select! {
-            _ = back => {}
-            () = self.shared.stopped() => {}
         }
     }
 

@@ -1,4 +1,6 @@
-//! The RabbitMQ backend: one fanout exchange for all channels, one queue for each instance, over AMQP 0-9-1.
+//! The RabbitMQ backends. This page is about the first, `amqp:`; the second, with positions and history, is [`streams`].
+//!
+//! The first: one fanout exchange for all channels, one queue for each instance, over AMQP 0-9-1.
 //!
 //! A message is what an AMQP program expects: exchange `hubplane`, routing key = channel, body = data, metadata in
 //! headers. Any program may publish the same way; headers are optional:
@@ -60,6 +62,8 @@
 //! If the network alone fails, the broker may take the old connection for alive until its heartbeat says otherwise,
 //! up to 30 s, and lets nobody else read the queue.
 //!
+//! `renew` gives the queue up for a new one, with a `Gap` (`QueueLost`).
+//!
 //! Deleting the exchange under running instances is noticed by those that publish: their queues are made anew, with
 //! a `Gap`.
 //!
@@ -79,6 +83,7 @@ mod place;
 mod publish;
 mod reading;
 mod seen;
+pub mod streams;
 mod ticket;
 mod tls;
 
@@ -87,6 +92,8 @@ use hubplane_backplane::{
     Address, Capabilities, Delivery, Driver, Durability, Interest, OnRestart, Opened, Order,
     Replay, Result,
 };
+
+pub use streams::STREAMS_DRIVER;
 
 /// The name in errors.
 const NAME: &str = "amqp";

@@ -24,7 +24,7 @@ const GOODBYE: Duration = Duration::from_secs(1);
 /// AMQP's reply codes, as far as they are told apart here.
 pub(crate) const ACCESS_REFUSED: ReplyCode = 403;
 pub(crate) const NOT_FOUND: ReplyCode = 404;
-const PRECONDITION_FAILED: ReplyCode = 406;
+pub(crate) const PRECONDITION_FAILED: ReplyCode = 406;
 const NOT_ALLOWED: ReplyCode = 530;
 
 /// A connection. Dropping it cuts its socket: lapin alone would keep a thread on a broker that is frozen or that

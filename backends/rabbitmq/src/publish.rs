@@ -350,7 +350,11 @@ fn write(
         } = message;
         let (exchange, options) = (
             shared.config.exchange.as_str().into(),
-            BasicPublishOptions::default(),
+            BasicPublishOptions {
+                // A stream that is gone must not look like one that has the message.
+                mandatory: shared.config.retention.is_some(),
+                ..BasicPublishOptions::default()
+            },
         );
         let written = channel.basic_publish(exchange, routing_key, options, &data, properties);
         let confirm = match written.await {
@@ -368,7 +372,12 @@ fn write(
 
 fn confirmed(sent: Sent, confirm: lapin::Result<Confirmation>) -> Option<lapin::Error> {
     match confirm {
-        Ok(Confirmation::Ack(_)) => {
+        Ok(Confirmation::Ack(Some(_))) => {
+            let message = "the stream is gone; it is being made anew";
+            sent.settle(Err(Error::new(ErrorKind::Unavailable, NAME, message)));
+            None
+        }
+        Ok(Confirmation::Ack(None)) => {
             sent.settle(Ok(Receipt::Accepted));
             None
         }

@@ -202,6 +202,10 @@ impl Receiver {
                     format!("the exchange {:?} was deleted", shared.config.exchange),
                     GapCause::QueueLost,
                 )),
+                () = shared.renew.notified() => Err(End::Unusable(
+                    "the hub asked for another connection".to_owned(),
+                    GapCause::QueueLost,
+                )),
                 answer = answer(&mut question) => self.learn(answer, &reading, &mut progress).await,
                 permit = events.reserve(), if waiting => match (permit, self.gap.take()) {
                     (Err(_), _) => return End::Stopped(reading.link),

@@ -1,0 +1,238 @@
+//! Reading back, over a connection of its own that is made when it is first needed.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use async_trait::async_trait;
+use hubplane_backplane::{Channel, Error, ErrorKind, History, Page, Position, Result, Start};
+use tokio::{
+    sync::{Semaphore, watch},
+    time::{Instant, timeout_at},
+};
+
+use super::{
+    STREAMS, log,
+    log::{Cursor, From},
+    reader::{Known, LANE},
+    renamed,
+};
+use crate::{
+    connection::Shared,
+    link::{Link, explain},
+    message::received,
+};
+
+/// The contract gives a call 5 s.
+const ANSWER: Duration = Duration::from_millis(4_800);
+/// Of it, after this a page ends with what it has.
+const READ: Duration = Duration::from_secs(3);
+/// A page ends after so much was looked at.
+const LOOKED_AT: u64 = 50_000;
+const BYTES: usize = 16 * 1024 * 1024;
+/// Reads at once; each holds what the broker sends ahead.
+const AT_ONCE: usize = 4;
+
+/// See [`History`].
+#[derive(Debug)]
+pub(crate) struct Past {
+    shared: Arc<Shared>,
+    known: watch::Receiver<Known>,
+    link: Mutex<Option<Arc<Link>>>,
+    turn: Semaphore,
+}
+
+/// What a call asks for.
+struct Wanted<'a> {
+    channel: Option<&'a Channel>,
+    from: Option<Start>,
+    limit: usize,
+    until: Instant,
+}
+
+fn lost(message: &str) -> Error {
+    Error::new(ErrorKind::PositionLost, STREAMS, message)
+}
+
+#[async_trait]
+impl History for Past {
+    async fn read(&self, channel: &Channel, after: Option<Position>, limit: usize) -> Result<Page> {
+        self.look(Some(channel), after.map(Start::After), limit)
+            .await
+    }
+
+    async fn scan(&self, lane: u32, from: Start, limit: usize) -> Result<Page> {
+        if lane != LANE {
+            return Err(lost("there is no such lane"));
+        }
+        self.look(None, Some(from), limit).await
+    }
+}
+
+impl Past {
+    pub(crate) fn new(shared: Arc<Shared>, known: watch::Receiver<Known>) -> Self {
+        Self {
+            shared,
+            known,
+            link: Mutex::new(None),
+            turn: Semaphore::new(AT_ONCE),
+        }
+    }
+
+    /// Cuts the connection.
+    pub(crate) fn close(&self) {
+        self.turn.close();
+        *self.locked() = None;
+    }
+
+    fn locked(&self) -> MutexGuard<'_, Option<Arc<Link>>> {
+        self.link.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn look(
+        &self,
+        channel: Option<&Channel>,
+        from: Option<Start>,
+        limit: usize,
+    ) -> Result<Page> {
+        let start = Instant::now();
+        let looked = timeout_at(start + ANSWER, async {
+            let _turn = self.turn.acquire().await.map_err(|ended| {
+                Error::new(ErrorKind::Closed, STREAMS, "the backend is closed").with_source(ended)
+            })?;
+            if !self.known.borrow().up {
+                let away = "RabbitMQ is away";
+                return Err(Error::new(ErrorKind::Unavailable, STREAMS, away));
+            }
+            let link = self.link().await?;
+            let wanted = Wanted {
+                channel,
+                from,
+                limit,
+                until: start + READ,
+            };
+            let page = self.page(&link, wanted).await;
+            if let Err(error) = &page
+                && error.kind() != ErrorKind::PositionLost
+            {
+                *self.locked() = None;
+            }
+            page
+        });
+        match looked.await {
+            Ok(page) => page.map_err(renamed),
+            Err(_) => {
+                *self.locked() = None;
+                let slow = "RabbitMQ answers too slowly";
+                Err(Error::new(ErrorKind::Unavailable, STREAMS, slow))
+            }
+        }
+    }
+
+    async fn link(&self) -> Result<Arc<Link>> {
+        let open = self.locked().clone();
+        if let Some(link) = open {
+            return Ok(link);
+        }
+        let new = Arc::new(Link::dial(&self.shared.config, "history").await?);
+        if !self.shared.is_stopped() {
+            *self.locked() = Some(Arc::clone(&new));
+        }
+        Ok(new)
+    }
+
+    /// Where to begin, and where the log ends.
+    async fn bounds(&self, link: &Link, from: Option<Start>) -> Result<(From, Known)> {
+        let mut known = *self.known.borrow();
+        let position = match from {
+            None => return Ok((From::First, known)),
+            Some(Start::Age(age)) => {
+                let now = SystemTime::now().duration_since(UNIX_EPOCH);
+                let then = now.unwrap_or_default().saturating_sub(age);
+                return Ok((From::Time(then.as_secs()), known));
+            }
+            Some(Start::After(position)) => position,
+        };
+        if position.epoch != known.epoch || position.lane != LANE {
+            return Err(lost("the position is of another log"));
+        }
+        let offset = u64::try_from(position.offset).unwrap_or(u64::MAX);
+        if offset >= known.next {
+            // This instance's reading may be behind the one that gave the position.
+            known.next = log::end(link, &self.shared.config).await?;
+            if offset > known.next {
+                return Err(lost("the position is ahead of the log's end"));
+            }
+        }
+        Ok((From::Offset(offset + 1), known))
+    }
+
+    async fn page(&self, link: &Link, wanted: Wanted<'_>) -> Result<Page> {
+        let Wanted {
+            channel,
+            from,
+            limit,
+            until,
+        } = wanted;
+        let config = &self.shared.config;
+        let failed = |error| explain(config, "reading back", error);
+        let (from, known) = self.bounds(link, from).await?;
+        let mut page = Page {
+            publications: Vec::new(),
+            upto: None,
+            more: false,
+        };
+        let mut expected = None;
+        if let From::Offset(next) = from {
+            expected = Some(next);
+            page.upto = next.checked_sub(1).map(|offset| known.position(offset));
+            if next >= known.next {
+                return Ok(page);
+            }
+        }
+        let mut cursor = Cursor::open(link, config, from).await.map_err(failed)?;
+        let (mut looked_at, mut bytes) = (0, 0);
+        page.more = loop {
+            if page.publications.len() >= limit || looked_at >= LOOKED_AT || bytes >= BYTES {
+                break true;
+            }
+            let (offset, delivery) = match timeout_at(until, cursor.next()).await {
+                Ok(Some(Ok(found))) => found,
+                Ok(Some(Err(error))) => return Err(failed(error)),
+                Ok(None) => return Err(lost("the stream was deleted")),
+                // From an age, there may be nothing so young.
+                Err(_) => break looked_at > 0 || expected.is_some(),
+            };
+            if expected.take().is_some_and(|expected| offset > expected)
+                && self.trimmed(link, &page).await?
+            {
+                return Err(lost("the log no longer reaches back to the position"));
+            }
+            if offset >= known.next {
+                break false;
+            }
+            looked_at += 1;
+            page.upto = Some(known.position(offset));
+            let wanted = channel.is_none_or(|channel| **channel == *delivery.routing_key.as_str());
+            if wanted && !log::is_marker(&delivery, config) {
+                let mut publication = received(delivery);
+                publication.position = page.upto;
+                bytes += publication.data.len();
+                page.publications.push(publication);
+            }
+            if offset + 1 >= known.next {
+                break false;
+            }
+        };
+        cursor.close().await;
+        Ok(page)
+    }
+
+    /// Whether the oldest that is kept lies behind where the page was to begin.
+    async fn trimmed(&self, link: &Link, page: &Page) -> Result<bool> {
+        let first = log::first(link, &self.shared.config).await?;
+        let after = page.upto.map(|position| position.offset);
+        Ok(after.is_some_and(|after| u128::from(first) > after + 1))
+    }
+}

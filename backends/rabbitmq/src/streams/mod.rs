@@ -1,0 +1,115 @@
+//! The second RabbitMQ backend: the same exchange, but one **stream** that all instances read, so that messages have
+//! positions and can be read back. RabbitMQ 3.9 or later, over AMQP 0-9-1; the stream plugin isn't needed.
+//!
+//! Outside programs publish as to the first backend: to the exchange, routing key = channel. Instances of both backends
+//! on one exchange hear each other.
+//!
+//! # Address
+//! `amqp+streams://…` and `amqps+streams://…`, otherwise as in [the crate's documentation](crate#address), with these
+//! keys instead of `expires` and `max-bytes`:
+//!
+//! | key | default | what |
+//! |---|---|---|
+//! | `max-age` | `24h` | how long the stream keeps messages; 1s to 365d |
+//! | `max-bytes` | 1073741824 | how much it keeps |
+//! | `segment-bytes` | 67108864 | the size of its files; it forgets by whole files, and never the newest |
+//!
+//! All instances must give the same; a stream that exists with other settings is an error at the start.
+//!
+//! # Delivery
+//! At least once, and after a lost connection each message once: an instance goes on behind the last one that it gave to
+//! its hub. The broker confirms a message once it is in the stream (`Receipt::Accepted`; the confirm tells no place, the
+//! delivery does). A message that the exchange can route nowhere, because the stream is gone, is `Unavailable`. The broker
+//! sends at most 400 messages ahead. A reader that retention has overtaken is told a `Gap` (`Trimmed`).
+//!
+//! Confirmed messages survive the broker's death (on one node: that of its process; it doesn't wait for the disk).
+//!
+//! # Order
+//! One order for all: all channels are in one stream, lane 0.
+//!
+//! # History
+//! What the stream holds. A read goes through the stream from its position on and looks at each message, whatever its
+//! channel: at most 50,000 messages, 16 MiB or 3 s, then the page is short. At most four reads are made at once, over one
+//! connection that is made at the first. It ends where this instance's own reading is. `Start::Age` begins with the chunk
+//! that was being written then.
+//!
+//! # Reconnection
+//! As with the first backend; there is no `Gap`, unless the log is another one (`LogReplaced`): the stream was deleted, or
+//! its end was lost. Then positions begin a new epoch, at the new log's end. `renew` makes the reading connection anew, and
+//! goes on behind the last message.
+//!
+//! AMQP doesn't tell where a stream ends. So each time that it connects, and for a history read whose position this instance
+//! has not reached yet, an instance puts a **marker** into the stream, a message of 8 bytes straight to the queue, and reads
+//! its offset. Markers are not delivered.
+//!
+//! No TCP_USER_TIMEOUT is set on the sockets: the question a second and the heartbeat do its work.
+//!
+//! # What it creates
+//! - the durable fanout exchange, as the first backend;
+//! - the stream `hubplane.EXCHANGE.stream`, bound to it, which stays;
+//! - the queue `hubplane.EXCHANGE.stream.epoch`, which stays. It holds one message, the epoch: a random number that is
+//!   replaced when the stream is created, or when its end lies before what an instance has already read;
+//! - for a moment, while these are created, the exclusive queue `hubplane.EXCHANGE.stream.lock`: a lock.
+//!
+//! The user needs configure, write and read for these names, and write for the default exchange (`amq.default`).
+
+pub(crate) mod history;
+mod log;
+pub(crate) mod reader;
+
+use async_trait::async_trait;
+use hubplane_backplane::{
+    Address, Capabilities, Delivery, Driver, Durability, Error, Interest, OnRestart, Opened, Order,
+    Replay, Result,
+};
+
+use crate::{config::Config, connection};
+
+/// The name in errors.
+pub(crate) const STREAMS: &str = "amqp+streams";
+
+/// The `amqp+streams:` and `amqps+streams:` backend.
+pub static STREAMS_DRIVER: StreamsDriver = StreamsDriver;
+
+/// Opens `amqp+streams://` and `amqps+streams://` addresses; use it by [`STREAMS_DRIVER`].
+#[derive(Debug)]
+pub struct StreamsDriver;
+
+const CAPABILITIES: Capabilities = Capabilities {
+    order: Order::PerChannel,
+    delivery: Delivery::AtLeastOnce,
+    replay: Replay::Bounded("max-age and max-bytes, by whole segments"),
+    durability: Durability::Logged,
+    on_restart: OnRestart::Delivered,
+    ..crate::CAPABILITIES
+};
+
+const _: () = assert!(matches!(CAPABILITIES.interest, Interest::Everything));
+
+#[async_trait]
+impl Driver for StreamsDriver {
+    fn schemes(&self) -> &'static [&'static str] {
+        &[STREAMS, "amqps+streams"]
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        CAPABILITIES
+    }
+
+    async fn open(&self, address: &Address) -> Result<Opened> {
+        let config = Config::read(address).map_err(renamed)?;
+        connection::open(config).await.map_err(renamed)
+    }
+}
+
+/// The same error in this backend's name.
+pub(crate) fn renamed(error: Error) -> Error {
+    if error.backend() == STREAMS {
+        return error;
+    }
+    let mut message = error.message().to_owned();
+    if let Some(source) = std::error::Error::source(&error) {
+        message = format!("{message} ({source})");
+    }
+    Error::new(error.kind(), STREAMS, message)
+}

@@ -1,0 +1,306 @@
+//! The side that receives: one task that follows the stream.
+
+use std::{sync::Arc, time::Duration};
+
+use futures_util::FutureExt;
+use hubplane_backplane::{Event, EventSender, GapCause, Position, Publication, Result, Scope};
+use lapin::message::Delivery;
+use tokio::{
+    select,
+    sync::watch,
+    time::{Instant, sleep, sleep_until, timeout},
+};
+
+use super::log::{self, Cursor, From};
+use crate::{
+    connection::{Backoff, Shared},
+    link::{Link, explain},
+    message::received,
+    reading::SILENCE,
+};
+
+const ATTEMPT: Duration = Duration::from_secs(12);
+const BATCH: usize = 100;
+const ASK_EVERY: Duration = Duration::from_secs(1);
+
+/// The only lane.
+pub(crate) const LANE: u32 = 0;
+
+/// What is known of the log.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Known {
+    pub(crate) epoch: u64,
+    /// The offset that comes next.
+    pub(crate) next: u64,
+    pub(crate) up: bool,
+}
+
+impl Known {
+    pub(crate) fn position(self, offset: u64) -> Position {
+        Position {
+            epoch: self.epoch,
+            lane: LANE,
+            offset: offset.into(),
+        }
+    }
+}
+
+/// A connection that reads.
+#[derive(Debug)]
+pub(crate) struct Following {
+    link: Link,
+    cursor: Cursor,
+}
+
+/// What the reading task owns.
+#[derive(Debug)]
+pub(crate) struct Reader {
+    shared: Arc<Shared>,
+    events: EventSender,
+    known: watch::Sender<Known>,
+    told: u64,
+}
+
+enum End {
+    Stopped,
+    Broken(String),
+}
+
+fn broken(why: &dyn ToString) -> End {
+    End::Broken(why.to_string())
+}
+
+impl Reader {
+    /// Finds the end and follows the stream from there.
+    pub(crate) async fn open(
+        shared: &Arc<Shared>,
+        events: EventSender,
+    ) -> Result<(Self, Following, watch::Receiver<Known>)> {
+        let config = &shared.config;
+        let link = Link::dial(config, "consume").await?;
+        let epoch = log::ensure(&link, config, None).await?;
+        let next = log::end(&link, config).await? + 1;
+        let following = follow(link, shared, next).await?;
+        let known = Known {
+            epoch,
+            next,
+            up: true,
+        };
+        // The queue of events is empty: this one has room.
+        let _ = events.send(Event::Progress(known.position(next - 1))).await;
+        let (known, seen) = watch::channel(known);
+        let this = Self {
+            shared: Arc::clone(shared),
+            events,
+            known,
+            told: next,
+        };
+        Ok((this, following, seen))
+    }
+
+    /// Reads until the backend is closed.
+    pub(crate) async fn run(mut self, mut following: Following) {
+        let shared = Arc::clone(&self.shared);
+        loop {
+            let end = self.serve(&mut following).await;
+            self.known.send_modify(|known| known.up = false);
+            let why = match end {
+                End::Stopped => return following.link.close().await,
+                End::Broken(why) => why,
+            };
+            drop(following);
+            tracing::warn!(why, "RabbitMQ's messages no longer arrive");
+            if !self.say(Event::Down(why)).await {
+                return;
+            }
+            let Some((next, replaced)) = self.reconnect().await else {
+                return;
+            };
+            following = next;
+            // Asked for while it was under way.
+            let _ = shared.renew.notified().now_or_never();
+            if replaced && !self.say_replaced().await {
+                return;
+            }
+            shared.publishing_too().await;
+            self.known.send_modify(|known| known.up = true);
+            tracing::info!("RabbitMQ's messages arrive again");
+            if !self.say(Event::Up).await {
+                return;
+            }
+        }
+    }
+
+    async fn say_replaced(&mut self) -> bool {
+        let known = *self.known.borrow();
+        self.told = known.next;
+        let gap = Event::Gap {
+            scope: Scope::Lane(LANE),
+            cause: GapCause::LogReplaced,
+        };
+        let at = Event::Progress(known.position(known.next - 1));
+        self.say(gap).await && self.say(at).await
+    }
+
+    /// Tells the hub; `false` where the backend was closed meanwhile.
+    async fn say(&self, event: Event) -> bool {
+        select! {
+            sent = self.events.send(event) => sent.is_ok(),
+            () = self.shared.stopped() => false,
+        }
+    }
+
+    async fn reconnect(&mut self) -> Option<(Following, bool)> {
+        let shared = Arc::clone(&self.shared);
+        let (mut backoff, mut replaced) = (Backoff::default(), false);
+        loop {
+            let attempt = select! {
+                () = shared.stopped() => return None,
+                attempt = timeout(ATTEMPT, self.attempt(&shared, &mut replaced)) => attempt,
+            };
+            match attempt {
+                Ok(Ok(following)) => return Some((following, replaced)),
+                Ok(Err(error)) => tracing::debug!(%error, "not connected yet"),
+                Err(_) => tracing::debug!("not connected yet: no answer"),
+            }
+            select! {
+                () = shared.stopped() => return None,
+                () = sleep(backoff.next()) => {}
+            }
+        }
+    }
+
+    /// Goes on where the reading ended, or at the end of another log. May be cancelled: `replaced` keeps what was found.
+    async fn attempt(&mut self, shared: &Shared, replaced: &mut bool) -> Result<Following> {
+        let config = &shared.config;
+        let link = Link::dial(config, "consume").await?;
+        let known = *self.known.borrow();
+        let mut epoch = log::ensure(&link, config, None).await?;
+        let end = log::end(&link, config).await?;
+        if epoch == known.epoch && end < known.next {
+            // Somebody else has made the stream anew, or its end was lost.
+            epoch = log::ensure(&link, config, Some(epoch)).await?;
+        }
+        if epoch != known.epoch {
+            *replaced = true;
+            self.known.send_modify(|known| {
+                known.epoch = epoch;
+                known.next = end + 1;
+            });
+        }
+        let next = self.known.borrow().next;
+        follow(link, shared, next).await
+    }
+
+    async fn serve(&mut self, following: &mut Following) -> End {
+        let shared = Arc::clone(&self.shared);
+        let mut ask_due = Instant::now() + ASK_EVERY;
+        loop {
+            let step = select! {
+                biased;
+                () = shared.stopped() => return End::Stopped,
+                () = shared.renew.notified() => Err(broken(&"the hub asked for another connection")),
+                () = shared.exchange_lost.notified() => Err(broken(&"the exchange was deleted")),
+                () = sleep_until(ask_due) => {
+                    ask_due = Instant::now() + ASK_EVERY;
+                    self.ask(following).await
+                }
+                first = following.cursor.next() => match first {
+                    Some(Ok(first)) => self.take(first, following).await,
+                    Some(Err(error)) => Err(broken(&error)),
+                    None => Err(broken(&"RabbitMQ ended the consumer: the stream was deleted")),
+                },
+            };
+            if let Err(end) = step {
+                return end;
+            }
+        }
+    }
+
+    /// Once a second: whether the broker answers, and how far the lane is.
+    async fn ask(&mut self, following: &Following) -> Result<(), End> {
+        match timeout(
+            SILENCE,
+            log::ask(&following.cursor.channel, &self.shared.config),
+        )
+        .await
+        {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return Err(broken(&error)),
+            Err(_) => return Err(broken(&"RabbitMQ does not answer")),
+        }
+        let known = *self.known.borrow();
+        if self.told < known.next {
+            self.told = known.next;
+            return self
+                .give(Event::Progress(known.position(known.next - 1)))
+                .await;
+        }
+        Ok(())
+    }
+
+    async fn give(&self, event: Event) -> Result<(), End> {
+        match self.say(event).await {
+            true => Ok(()),
+            false => Err(End::Stopped),
+        }
+    }
+
+    /// Takes what is there.
+    async fn take(&mut self, first: (u64, Delivery), following: &mut Following) -> Result<(), End> {
+        let mut batch: Vec<Publication> = Vec::new();
+        let mut known = *self.known.borrow();
+        let mut next = Some(first);
+        let mut end = None;
+        while let Some((offset, delivery)) = next.take() {
+            if offset > known.next {
+                self.flush(&mut batch, known).await?;
+                self.hole(known.next, following).await?;
+            }
+            if offset >= known.next {
+                known.next = offset + 1;
+                if !log::is_marker(&delivery, &self.shared.config) {
+                    let mut publication = received(delivery);
+                    publication.position = Some(known.position(offset));
+                    batch.push(publication);
+                }
+            }
+            if batch.len() < BATCH {
+                match following.cursor.next().now_or_never() {
+                    Some(Some(Ok(more))) => next = Some(more),
+                    Some(Some(Err(error))) => end = Some(broken(&error)),
+                    Some(None) => end = Some(broken(&"RabbitMQ ended the consumer")),
+                    None => {}
+                }
+            }
+        }
+        self.flush(&mut batch, known).await?;
+        end.map_or(Ok(()), Err)
+    }
+
+    /// Only what was given out counts as read: a reading that ends here begins there again.
+    async fn flush(&self, batch: &mut Vec<Publication>, known: Known) -> Result<(), End> {
+        if !batch.is_empty() {
+            self.give(Event::Published(std::mem::take(batch))).await?;
+        }
+        self.known.send_modify(|now| now.next = known.next);
+        Ok(())
+    }
+
+    /// Offsets that nobody delivers are the broker's own entries, or retention has taken them.
+    async fn hole(&self, next: u64, following: &Following) -> Result<(), End> {
+        let first = log::first(&following.link, &self.shared.config).await;
+        if first.map_err(|error| broken(&error))? <= next {
+            return Ok(());
+        }
+        let (scope, cause) = (Scope::Lane(LANE), GapCause::Trimmed);
+        self.give(Event::Gap { scope, cause }).await
+    }
+}
+
+async fn follow(link: Link, shared: &Shared, next: u64) -> Result<Following> {
+    let config = &shared.config;
+    let cursor = Cursor::open(&link, config, From::Offset(next)).await;
+    let cursor = cursor.map_err(|error| explain(config, "consuming", error))?;
+    Ok(Following { link, cursor })
+}
