@@ -14,6 +14,8 @@ mod ids;
 mod interest;
 mod ledger;
 mod log;
+#[cfg(test)]
+mod model;
 mod numbers;
 mod outbox;
 mod publisher;

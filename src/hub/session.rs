@@ -38,7 +38,7 @@ pub(super) struct Session {
     /// Subscribed, or waiting for the broker to confirm.
     pub(super) channels: Vec<Channel>,
     /// Subscribed channels whose past waits for the outbox to empty.
-    pub(super) recovering: Vec<Channel>,
+    pub(super) recovering: Option<Box<Vec<Channel>>>,
     /// Publications that wait for the broker.
     pub(super) publishing: usize,
     /// In the shard's list of sessions to flush.
@@ -61,7 +61,7 @@ impl Session {
             admission,
             outbox: Outbox::new(),
             channels: Vec::new(),
-            recovering: Vec::new(),
+            recovering: None,
             publishing: 0,
             dirty: false,
             blocked_since: None,

@@ -265,7 +265,8 @@ impl State {
             if !session.outbox.is_empty() {
                 return;
             }
-            let Some(channel) = session.recovering.pop() else {
+            let Some(channel) = session.recovering.as_mut().and_then(|them| them.pop()) else {
+                session.recovering = None;
                 return;
             };
             let serial = session.serial;

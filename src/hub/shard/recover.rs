@@ -42,7 +42,8 @@ impl State {
             return;
         };
         if session.outbox.bytes() > hub.limits().outbox_bytes / 2 {
-            session.recovering.push(Channel::clone(channel));
+            let recovering = session.recovering.get_or_insert_default();
+            recovering.push(Channel::clone(channel));
             return self.wait(channel, waiting);
         }
         if since.epoch == head.epoch && since.lane == head.lane && since.offset > head.offset {
