@@ -198,6 +198,15 @@ async fn read_epoch(channel: &Channel, token: &str) -> lapin::Result<Option<u64>
     channel
         .basic_nack(message.delivery.delivery_tag, back)
         .await?;
+    // The lock is given up on another channel, which could overtake: only an answer of the queue's own shows that the
+    // token lies in it again.
+    let passive = QueueDeclareOptions {
+        passive: true,
+        ..QueueDeclareOptions::default()
+    };
+    channel
+        .queue_declare(token.into(), passive, FieldTable::default())
+        .await?;
     Ok(epoch)
 }
 
