@@ -37,8 +37,6 @@ pub(super) struct Session {
     pub(super) outbox: Outbox,
     /// Subscribed, or waiting for the broker to confirm.
     pub(super) channels: Vec<Channel>,
-    /// Subscribed channels whose past waits for the outbox to empty.
-    pub(super) recovering: Option<Box<Vec<Channel>>>,
     /// Publications that wait for the broker.
     pub(super) publishing: usize,
     /// In the shard's list of sessions to flush.
@@ -61,7 +59,6 @@ impl Session {
             admission,
             outbox: Outbox::new(),
             channels: Vec::new(),
-            recovering: None,
             publishing: 0,
             dirty: false,
             blocked_since: None,

@@ -50,6 +50,8 @@ struct State {
     heads: HashMap<u32, Position>,
     /// Subscriptions from positions that this shard has not been shown yet: until when they wait.
     ahead: Vec<(Instant, Channel, Key)>,
+    /// Sessions' channels whose past waits for the outbox to empty.
+    recovering: HashMap<u32, Vec<Channel>>,
     unwritten: Unwritten,
     next_serial: u32,
     index: usize,
@@ -130,6 +132,7 @@ impl Shard {
             topics: HashMap::new(),
             heads: HashMap::new(),
             ahead: Vec::new(),
+            recovering: HashMap::new(),
             unwritten: Unwritten::default(),
             next_serial: 0,
             index: mailbox.index(),
@@ -265,17 +268,17 @@ impl State {
             if !session.outbox.is_empty() {
                 return;
             }
-            let Some(channel) = session.recovering.as_mut().and_then(|them| them.pop()) else {
-                session.recovering = None;
+            let serial = session.serial;
+            let Some(channel) = self.next_recovering(index) else {
                 return;
             };
-            let serial = session.serial;
             self.retry(hub, &channel, Key { index, serial });
         }
     }
 
     fn remove_index(&mut self, hub: &Hub, index: u32) {
         let session = self.sessions.remove(index as usize);
+        self.recovering.remove(&index);
         for channel in &session.channels {
             self.leave(hub, index, channel);
         }

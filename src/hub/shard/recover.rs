@@ -42,8 +42,8 @@ impl State {
             return;
         };
         if session.outbox.bytes() > hub.limits().outbox_bytes / 2 {
-            let recovering = session.recovering.get_or_insert_default();
-            recovering.push(Channel::clone(channel));
+            let waits = self.recovering.entry(waiting.key.index).or_default();
+            waits.push(Channel::clone(channel));
             return self.wait(channel, waiting);
         }
         if since.epoch == head.epoch && since.lane == head.lane && since.offset > head.offset {
@@ -106,6 +106,19 @@ impl State {
         if let Some(waiting) = self.waiting(channel, key) {
             self.admit(hub, channel, waiting);
         }
+    }
+
+    /// The next of a session's channels whose past waited for the outbox to empty.
+    pub(super) fn next_recovering(&mut self, index: u32) -> Option<Channel> {
+        if self.recovering.is_empty() {
+            return None;
+        }
+        let waits = self.recovering.get_mut(&index)?;
+        let channel = waits.pop();
+        if channel.is_none() {
+            self.recovering.remove(&index);
+        }
+        channel
     }
 
     /// Looks at the subscriptions that waited for this shard to come as far as their clients.
