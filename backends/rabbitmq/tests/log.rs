@@ -1,5 +1,7 @@
 //! The stream's own tests: reading anew, another log, other settings, the broker's death, TLS.
 
+#![allow(clippy::unwrap_used)]
+
 mod broker;
 
 use std::time::Duration;
