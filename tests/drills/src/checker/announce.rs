@@ -6,6 +6,8 @@ use super::index::{Index, Published};
 const AFTER_FAULT: u64 = 13_000_000;
 /// After a later message of the same publisher has come, 3 s by the promise.
 const AFTER_LATER: u64 = 3_500_000;
+/// A client that gets what is older than this does not keep up.
+pub(super) const BEHIND: u64 = 2_000_000;
 
 /// A `gap`, or a `subscribed` that does not continue.
 #[derive(Debug, Clone, Copy)]
@@ -13,6 +15,8 @@ pub(super) struct Announcement {
     pub(super) t: u64,
     /// It claims a loss: a client that gave no position was only told that nothing is known.
     pub(super) claims: bool,
+    /// The client read what was sent long before: it could not be told earlier.
+    pub(super) behind: bool,
     pub(super) used: bool,
 }
 
@@ -49,11 +53,15 @@ impl Course {
             .announcements
             .iter_mut()
             .find(|one| one.t >= lost.sent)?;
-        if first.t > deadline {
+        if first.t > deadline && !first.behind {
             return None;
         }
         first.used = true;
-        Some(first.t.saturating_sub(base))
+        Some(if first.behind {
+            0
+        } else {
+            first.t.saturating_sub(base)
+        })
     }
 
     /// When the client was subscribed again, if it was not all the time around then.

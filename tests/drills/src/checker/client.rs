@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     Checker, Log, What,
-    announce::{Announcement, Course},
+    announce::{Announcement, BEHIND, Course},
     index::State,
 };
 
@@ -18,11 +18,24 @@ struct Following {
     first: Option<u64>,
     /// Subscribed on the connection that is open.
     open: bool,
+    /// What came last was old.
+    behind: bool,
     /// Counts `recovered: false`: the client begins anew.
     session: u32,
     got: HashMap<(u32, u64), Got>,
     /// By publisher: what came in this session, by number.
     order: HashMap<u32, BTreeMap<u64, u64>>,
+}
+
+impl Following {
+    fn announce(&mut self, t: u64, claims: bool) {
+        self.course.announcements.push(Announcement {
+            t,
+            claims,
+            behind: self.behind,
+            used: false,
+        });
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -114,11 +127,7 @@ impl Checker {
             }
             What::Gap { channel, .. } => {
                 let following = reader.channels.entry(channel).or_default();
-                following.course.announcements.push(Announcement {
-                    t,
-                    claims: true,
-                    used: false,
-                });
+                following.announce(t, true);
             }
             What::Closed { .. } => {
                 reader.closed = Some(t);
@@ -152,11 +161,7 @@ impl Checker {
             self.verdict.resumes += 1;
             self.verdict.recovered += u64::from(recovered);
             if !recovered {
-                following.course.announcements.push(Announcement {
-                    t,
-                    claims: since,
-                    used: false,
-                });
+                following.announce(t, since);
                 following.session += 1;
                 following.order.clear();
             }
@@ -191,6 +196,7 @@ impl Checker {
         }
         self.heal.delivered(reader.hub, known.sent, t);
         let following = reader.channels.entry(channel).or_default();
+        following.behind = t.saturating_sub(known.sent) > BEHIND;
         let got = Got {
             t,
             session: following.session,

@@ -464,3 +464,17 @@ fn holes_between_acknowledgements_are_unavailability() {
     let verdict = judge_with(&log("publisher-p", lines), Vec::new(), Vec::new());
     assert!((verdict.unavailable_s - 2.999).abs() < 0.001);
 }
+
+#[test]
+fn a_client_that_does_not_keep_up_is_told_when_it_gets_there() {
+    let slow = |first| {
+        judge(vec![
+            (first, message(1)),
+            (30 * S, closed()),
+            (30 * S, connected()),
+            (30 * S, subscribed(false, true)),
+        ])
+    };
+    assert_eq!(slow(29 * S).announced, 2);
+    assert_eq!(slow(at(1)).lost_silent, 2);
+}

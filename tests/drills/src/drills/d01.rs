@@ -1,5 +1,7 @@
 //! D1: the broker is killed, again and again, and started at once.
 
+use std::time::Duration;
+
 use tokio::time::sleep;
 
 use super::{Demands, judge};
@@ -55,10 +57,16 @@ async fn kills(bench: &Bench) -> Result<Cell> {
 
 /// One kill, and the proof that it was one.
 pub(crate) async fn kill(bench: &Bench, workload: &mut Workload) -> Result<()> {
+    kill_for(bench, workload, Duration::ZERO).await
+}
+
+/// The same, and started only after a while.
+pub(crate) async fn kill_for(bench: &Bench, workload: &mut Workload, dead: Duration) -> Result<()> {
     let before = bench.backend.pid()?;
     bench.backend.control("kill").await?;
     // Only now is it surely dead: what is accepted from here on is accepted by nobody.
     workload.fault("broker", Phase::Begin)?;
+    sleep(dead).await;
     workload.fault("broker", Phase::Mend)?;
     bench.backend.control("start").await?;
     workload.fault("broker", Phase::End)?;

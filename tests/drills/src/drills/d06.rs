@@ -63,6 +63,14 @@ async fn amnesia(bench: &Bench) -> Result<Cell> {
     Ok(cell)
 }
 
+/// Whatever makes this broker forget.
+pub(crate) async fn forget(bench: &Bench, workload: &mut Workload, cell: &mut Cell) -> Result<()> {
+    if bench.backend.kind() == Kind::Redis {
+        return super::d01::kill_for(bench, workload, std::time::Duration::from_secs(2)).await;
+    }
+    rollback(bench, workload, cell).await
+}
+
 /// Stop, copy, start; 500 more; kill; the copy back; grown past the old end where nobody sees it; start.
 async fn rollback(bench: &Bench, workload: &mut Workload, cell: &mut Cell) -> Result<()> {
     let backend = &bench.backend;

@@ -8,12 +8,12 @@ use super::{Demands, judge};
 use crate::{
     Result,
     bench::{Bench, Cell, Drill, Running},
-    checker::{self, Spread},
+    checker::{self, Log, Spread, What},
     workload::{Habit, Settings, Workload},
 };
 
 const SLOW: usize = 20;
-const DEAF: u64 = 30;
+const DEAF: u64 = 18;
 /// Of the hot channel: enough to fill what kernel and hub keep for a client within seconds.
 const HOT: (u32, usize) = (40, 16_000);
 const MIB: u64 = 1 << 20;
@@ -41,37 +41,32 @@ async fn slow(bench: &Bench) -> Result<Cell> {
     let before = resident(&workload)?;
     let mut peak = before;
     let start = Instant::now();
-    let mut cut = 0.0;
-    while start.elapsed() < Duration::from_secs(40) {
+    while start.elapsed() < Duration::from_secs(DEAF) {
         sleep(Duration::from_millis(500)).await;
         peak = peak.max(resident(&workload)?);
-        cut = 0.0;
-        for hub in &workload.hubs {
-            cut += hub.metric("hubplane_slow_sessions_total").await?;
-        }
-        if cut >= (SLOW + 1) as f64 {
-            break;
-        }
     }
-    let seconds = start.elapsed().as_secs_f64();
+    let mut counted = 0.0;
+    for hub in &workload.hubs {
+        counted += hub.metric("hubplane_slow_sessions_total").await?;
+    }
     cell.figure("rate", workload.rate());
-    cell.figure("cut", cut);
-    cell.figure("cut_after_s", seconds);
-    cell.gate(
-        cut >= (SLOW + 1) as f64,
-        format!(
-            "{cut} of {} slow clients were cut off in {seconds:.0} s",
-            SLOW + 1
-        ),
-    );
+    cell.figure("hubplane_slow_sessions_total", counted);
     let end = workload.now();
     workload.shared.hurry.store(true, Ordering::Relaxed);
     // The deaf one wakes up, and everybody reads what there is: the calm to compare with.
-    sleep(Duration::from_secs(12)).await;
+    sleep(Duration::from_secs(7)).await;
     let calm = workload.now();
-    sleep(Duration::from_secs(8)).await;
+    sleep(Duration::from_secs(6)).await;
     let last = workload.now();
     let verdict = workload.finish().await?;
+    let (cut, codes) = cut_off(&workload, settings.clients)?;
+    cell.figure("cut", cut);
+    cell.figure("codes", codes);
+    let all = settings.odd.len();
+    cell.gate(
+        cut == all,
+        format!("{cut} of {all} slow clients were cut off within {DEAF} s"),
+    );
     let others = |name: &str| name < format!("client-{:04}", settings.clients).as_str();
     let during = Spread::of(checker::latencies(&workload.directory, others, begin, end)?).p99;
     let after = Spread::of(checker::latencies(&workload.directory, others, calm, last)?).p99;
@@ -84,23 +79,39 @@ async fn slow(bench: &Bench) -> Result<Cell> {
     );
     let grown = peak.saturating_sub(before) / MIB;
     cell.figure("hubs_grew_mib", grown);
-    // 1 MiB a slow client, and the windows, which hold what is recent on each hub.
-    let most = SLOW as u64 + 1 + 72 * workload.hubs.len() as u64;
+    // 1 MiB a slow client; the windows, which hold what is recent on each hub; and what allocators keep of the bursts.
+    let most = SLOW as u64 + 1 + 100 * workload.hubs.len() as u64;
     cell.gate(
         grown <= most,
         format!("the hubs grew by {grown} MiB, more than {most}"),
     );
+    // What a slow client missed may be more than one recovery carries; then it is told.
     judge(
         &mut cell,
         bench.backend.kind(),
         verdict,
         Demands {
-            lossless: true,
+            lossless: false,
             native_may_be_lost: false,
             faults: 0,
         },
     );
     Ok(cell)
+}
+
+/// How many of the slow clients were cut off, and by which codes.
+fn cut_off(workload: &Workload, first: usize) -> Result<(usize, Vec<u16>)> {
+    let (mut cut, mut codes) = (0, Vec::new());
+    for number in first..first + SLOW + 1 {
+        let log = Log::read(&workload.directory.join(format!("client-{number:04}.jsonl")))?;
+        let closed = log.records.iter().find_map(|record| match record.what {
+            What::Closed { code } => Some(code),
+            _ => None,
+        });
+        cut += usize::from(closed.is_some());
+        codes.extend(closed.filter(|code| !codes.contains(code)));
+    }
+    Ok((cut, codes))
 }
 
 fn resident(workload: &Workload) -> Result<u64> {

@@ -1,10 +1,18 @@
 //! Fault drills, one file each.
 
 mod d01;
+mod d02;
 mod d06;
 mod d07;
+mod d08;
 mod d09;
+mod d10;
 mod d11;
+mod d14;
+mod d15;
+mod d16;
+mod d17;
+mod d18;
 pub(crate) mod sabotage;
 
 use crate::{
@@ -14,7 +22,21 @@ use crate::{
 };
 
 /// The fault drills, in the order in which they run.
-pub(crate) const DRILLS: &[Drill] = &[d01::DRILL, d06::DRILL, d07::DRILL, d09::DRILL, d11::DRILL];
+pub(crate) const DRILLS: &[Drill] = &[
+    d01::DRILL,
+    d02::DRILL,
+    d06::DRILL,
+    d07::DRILL,
+    d08::DRILL,
+    d09::DRILL,
+    d10::DRILL,
+    d11::DRILL,
+    d14::DRILL,
+    d15::DRILL,
+    d16::DRILL,
+    d17::DRILL,
+    d18::DRILL,
+];
 
 /// What a drill demands beyond what all demand.
 #[derive(Debug, Clone, Copy)]

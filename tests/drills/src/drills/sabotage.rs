@@ -1,12 +1,125 @@
-//! Hubs that were built wrong on purpose: the checker must flag each.
+//! Hubs that were built wrong on purpose, by `--features sabotage`: the checker must flag each.
 
-use std::path::Path;
+use std::{fs, path::Path, time::Duration};
 
+use tokio::time::sleep;
+
+use super::{Demands, d01, d06, judge};
 use crate::{
     Result,
     bench::{Bench, Cell},
+    checker::Verdict,
+    report,
+    workload::{Settings, Workload},
 };
 
-pub(crate) async fn all(_bench: &mut Bench, _logs: &Path) -> Result<Vec<Cell>> {
-    Ok(Vec::new())
+/// What is broken while it runs, so that the sabotage can show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum With {
+    Nothing,
+    Kill,
+    Rollback,
+}
+
+/// Its name for the hub, the fault, and what the checker must count.
+const ALL: [(&str, With, &str); 7] = [
+    ("drop", With::Nothing, "lost in silence"),
+    ("repeat", With::Nothing, "repeated"),
+    ("swap", With::Nothing, "reordered"),
+    ("swallow_gap", With::Rollback, "lost in silence"),
+    ("reuse_epoch", With::Rollback, "lost in silence"),
+    ("early_ack", With::Kill, "dishonest or lost"),
+    ("restart_numbers", With::Nothing, "false gaps, or lost"),
+];
+
+pub(crate) async fn all(bench: &mut Bench, logs: &Path) -> Result<Vec<Cell>> {
+    let mut cells = Vec::new();
+    // Without sabotage nothing is flagged, or a flag would mean nothing.
+    for (name, with, wanted) in [("none", With::Nothing, ""), ("none", With::Rollback, "")]
+        .into_iter()
+        .chain(ALL)
+    {
+        bench.environment = vec![("HUBPLANE_SABOTAGE".to_owned(), name.to_owned())];
+        bench.directory = logs.join(format!("{}-sabotage-{name}", bench.backend.name()));
+        fs::create_dir_all(&bench.directory)?;
+        let mut cell = Cell {
+            drill: format!("sabotage {name}"),
+            backend: bench.backend.name().to_owned(),
+            ..Cell::default()
+        };
+        let broken = with != With::Nothing && !bench.backend.can_break();
+        if broken {
+            cell.left_out = Some("no script controls this broker".to_owned());
+        } else {
+            let start = std::time::Instant::now();
+            match one(bench, with).await {
+                Ok(found) => flag(&mut cell, name, wanted, found),
+                Err(error) => cell
+                    .failures
+                    .push(format!("the drill itself failed: {error}")),
+            }
+            cell.seconds = start.elapsed().as_secs_f64();
+        }
+        report::row(&cell);
+        cells.push(cell);
+    }
+    bench.environment.clear();
+    Ok(cells)
+}
+
+async fn one(bench: &Bench, with: With) -> Result<(Verdict, Vec<String>)> {
+    let mut settings = Settings::of(bench);
+    settings.clients = 100;
+    let mut workload = Workload::start(bench, &settings).await?;
+    let mut cell = Cell::default();
+    sleep(Duration::from_secs(5)).await;
+    match with {
+        With::Nothing => sleep(Duration::from_secs(5)).await,
+        With::Kill => {
+            for _ in 0..2 {
+                d01::kill_for(bench, &mut workload, Duration::from_secs(2)).await?;
+                sleep(Duration::from_secs(6)).await;
+            }
+        }
+        With::Rollback => {
+            d06::forget(bench, &mut workload, &mut cell).await?;
+            sleep(Duration::from_secs(10)).await;
+        }
+    }
+    let verdict = workload.finish().await?;
+    let demands = Demands {
+        lossless: with != With::Rollback,
+        native_may_be_lost: true,
+        faults: 0,
+    };
+    judge(&mut cell, bench.backend.kind(), verdict.clone(), demands);
+    Ok((verdict, cell.failures))
+}
+
+fn flag(cell: &mut Cell, name: &str, wanted: &str, (verdict, flagged): (Verdict, Vec<String>)) {
+    let v = &verdict;
+    let seen = match name {
+        "none" => flagged.is_empty(),
+        "drop" | "swallow_gap" | "reuse_epoch" => v.lost_silent > 0,
+        "repeat" => v.repeated > 0,
+        "swap" => v.reordered > 0,
+        "early_ack" => {
+            v.dishonest > 0
+                || v.lost_silent > 0
+                || flagged
+                    .iter()
+                    .any(|words| words.contains("announced as lost"))
+        }
+        // With no fault at all, every announcement is false.
+        _ => v.gaps > 0 || v.lost_silent > 0,
+    };
+    cell.figure("flags", flagged.clone());
+    cell.figure("gaps", v.gaps);
+    if name == "none" {
+        cell.gate(seen, format!("flagged without sabotage: {flagged:?}"));
+        cell.notes.extend(v.examples.iter().cloned());
+    } else {
+        cell.gate(seen, format!("not flagged: {wanted} was to be counted"));
+    }
+    cell.verdict = Some(verdict);
 }

@@ -46,7 +46,7 @@ struct Push<'a> {
     #[serde(borrow, default)]
     position: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
-    id: Cow<'a, str>,
+    id: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
     cause: Cow<'a, str>,
     #[serde(default)]
@@ -169,9 +169,10 @@ impl Client {
             Habit::Restless => Instant::now() + self.random.between(3000, 10_000),
             _ => Instant::now() + Duration::from_secs(1_000_000),
         };
-        if let Habit::Deaf(seconds) = self.habit {
-            sleep(Duration::from_secs(seconds)).await;
-        }
+        let mut deaf = match self.habit {
+            Habit::Deaf(seconds) => Some(Duration::from_secs(seconds)),
+            _ => None,
+        };
         let mut stage = self.shared.stage.clone();
         loop {
             let message = tokio::select! {
@@ -186,7 +187,12 @@ impl Client {
             };
             match message {
                 Some(Ok(Message::Text(text))) => {
-                    if let Some(at) = self.push(&text)? {
+                    let again = self.push(&text)?;
+                    // It has the answer to its subscribe, and now it looks away.
+                    if let Some(deaf) = deaf.take() {
+                        sleep(deaf).await;
+                    }
+                    if let Some(at) = again {
                         sleep(Duration::from_millis(200)).await;
                         if self.subscribe(&mut socket, at).await.is_err() {
                             return Ok(Over::Closed(1006));
@@ -270,7 +276,7 @@ impl Client {
                 publisher: payload.publisher.to_owned(),
                 seq: payload.seq,
                 hash: fnv(data.as_bytes()),
-                id: push.id.to_string(),
+                id: push.id.as_deref().unwrap_or_default().to_owned(),
             },
             Err(_) => What::Foreign {
                 channel: push.channel.to_string(),
