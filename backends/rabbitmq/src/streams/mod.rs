@@ -35,7 +35,8 @@
 //!
 //! # Reconnection
 //! As with the first backend; there is no `Gap`, unless the log is another one (`LogReplaced`): the stream was deleted, or
-//! its end was lost. Then positions begin a new epoch, at the new log's end. `renew` makes the reading connection anew, and
+//! its end was lost; now and then also after the broker was killed, when its epoch is not found again. Then positions begin a
+//! new epoch, at the log's end. `renew` makes the reading connection anew, and
 //! goes on behind the last message.
 //!
 //! AMQP doesn't tell where a stream ends. So each time that it connects, and for a history read whose position this instance
@@ -59,8 +60,8 @@ pub(crate) mod reader;
 
 use async_trait::async_trait;
 use hubplane_backplane::{
-    Address, Capabilities, Delivery, Driver, Durability, Error, Interest, OnRestart, Opened, Order,
-    Replay, Result,
+    Address, Capabilities, Delivery, Driver, Durability, Error, Interest, Opened, Order, Replay,
+    Result,
 };
 
 use crate::{config::Config, connection};
@@ -80,7 +81,6 @@ const CAPABILITIES: Capabilities = Capabilities {
     delivery: Delivery::AtLeastOnce,
     replay: Replay::Bounded("max-age and max-bytes, by whole segments"),
     durability: Durability::Logged,
-    on_restart: OnRestart::Delivered,
     ..crate::CAPABILITIES
 };
 
