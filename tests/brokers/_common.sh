@@ -70,6 +70,8 @@ ports() { # DIR BASE COUNT: sets PORTS; chosen once, then kept in the directory
     printf '%s\n' "${PORTS[*]}" >"$1/ports"
   fi
   read -ra PORTS <"$1/ports"
+  # A directory from before more were needed.
+  [ "${#PORTS[@]}" -ge "$3" ] || { rm "$1/ports"; ports "$@"; }
 }
 
 wait_for() { # DIR LOG CHECK…: until CHECK succeeds; at once an error when the process ends before

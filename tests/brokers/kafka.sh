@@ -36,15 +36,18 @@ tool() {
 }
 
 configure() {
+  # Kafka tells its clients where to connect. Who puts a proxy in between listens at the last port, which the last but
+  # one says is this broker's.
+  local proxied=PROXIED://127.0.0.1:${PORTS[4]} advertised=PROXIED://127.0.0.1:${PORTS[5]}
   cat >"$DIR/server.properties" <<CONF
 process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:${PORTS[3]}
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAINTEXT
-listeners=PLAINTEXT://127.0.0.1:${PORTS[0]},SCRAM://127.0.0.1:${PORTS[1]},TLS://127.0.0.1:${PORTS[2]},CONTROLLER://127.0.0.1:${PORTS[3]}
-advertised.listeners=PLAINTEXT://127.0.0.1:${PORTS[0]},SCRAM://127.0.0.1:${PORTS[1]},TLS://localhost:${PORTS[2]}
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SCRAM:SASL_PLAINTEXT,TLS:SASL_SSL,CONTROLLER:PLAINTEXT
+listeners=PLAINTEXT://127.0.0.1:${PORTS[0]},SCRAM://127.0.0.1:${PORTS[1]},TLS://127.0.0.1:${PORTS[2]},$proxied,CONTROLLER://127.0.0.1:${PORTS[3]}
+advertised.listeners=PLAINTEXT://127.0.0.1:${PORTS[0]},SCRAM://127.0.0.1:${PORTS[1]},TLS://localhost:${PORTS[2]},$advertised
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SCRAM:SASL_PLAINTEXT,TLS:SASL_SSL,PROXIED:PLAINTEXT,CONTROLLER:PLAINTEXT
 listener.name.scram.sasl.enabled.mechanisms=SCRAM-SHA-256
 listener.name.scram.scram-sha-256.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
 listener.name.tls.sasl.enabled.mechanisms=PLAIN
@@ -93,7 +96,7 @@ start() {
   ours "$DIR" >/dev/null && return
   fetch
   certificates "$DIR"
-  ports "$DIR" 23000 4
+  ports "$DIR" 23000 6
   configure
   [ -e "$DIR/data/meta.properties" ] || format
   [ ! -e "$DIR/kafka.log" ] || mv "$DIR/kafka.log" "$DIR/kafka.log.1" # the line that says "started" must be this start's

@@ -1,10 +1,13 @@
 //! The brokers: where they are, and what breaks them.
 
-use std::path::{Path, PathBuf};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 use tokio::process::Command;
 
-use crate::Result;
+use crate::{Result, workload::valve::Valve};
 
 /// A backend of the hub.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -188,6 +191,33 @@ impl Backend {
         // A prefix is put before the name as it is.
         let end = if key == "prefix" { ":" } else { "" };
         format!("{address}{sign}{key}={space}{end}")
+    }
+
+    /// A valve in front of the broker, and the address by it. Kafka tells its clients where to connect, so it has a
+    /// listener that names a port of ours.
+    pub(crate) async fn valve(&self, space: &str, seed: u64) -> Result<(Valve, String)> {
+        let mut listen = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut target: SocketAddr = self.authority().parse()?;
+        if self.kind == Kind::Kafka {
+            let text = std::fs::read_to_string(self.directory()?.join("ports"))?;
+            let ports: Vec<u16> = text
+                .split_whitespace()
+                .filter_map(|word| word.parse().ok())
+                .collect();
+            let [.., inner, outer] = ports[..] else {
+                return Err("no ports".into());
+            };
+            if ports.len() < 6 {
+                return Err(
+                    "this Kafka has no listener for a proxy: start it by tests/brokers anew".into(),
+                );
+            }
+            target.set_port(inner);
+            listen.set_port(outer);
+        }
+        let valve = Valve::open(listen, target, seed).await?;
+        let address = self.address_at(&valve.address.to_string(), space);
+        Ok((valve, address))
     }
 
     pub(crate) fn can_break(&self) -> bool {

@@ -8,7 +8,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde_json::Value;
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::{Child, Command},
@@ -154,12 +153,6 @@ impl Hub {
         Ok(values.sum())
     }
 
-    /// `GET /v1/backplane`.
-    pub(crate) async fn backplane(&self) -> Result<Value> {
-        let (_, text) = http::get(self.address, "/v1/backplane").await?;
-        Ok(serde_json::from_str(&text)?)
-    }
-
     /// User and system time so far.
     pub(crate) fn cpu(&self) -> Result<Duration> {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid()?))?;
@@ -186,10 +179,5 @@ impl Hub {
     /// Open file descriptors.
     pub(crate) fn files(&self) -> Result<usize> {
         Ok(fs::read_dir(format!("/proc/{}/fd", self.pid()?))?.count())
-    }
-
-    /// What it has written to its log.
-    pub(crate) fn log(&self) -> String {
-        fs::read_to_string(&self.plan.log).unwrap_or_default()
     }
 }

@@ -271,6 +271,13 @@ impl Checker {
             }
             if let Some(after) = covered {
                 self.verdict.announced += 1;
+                let name = self.index.name(one.publisher).to_owned();
+                self.tell("announced", || {
+                    format!(
+                        "{} on {channel}: {name} {} sent {} accepted {}",
+                        reader.who, one.seq, one.sent, one.done
+                    )
+                });
                 self.detect.push(after);
             } else {
                 let kind = if one.native {

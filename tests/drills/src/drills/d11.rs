@@ -11,7 +11,7 @@ use tokio::{task::JoinSet, time::sleep};
 use crate::{
     Result,
     bench::{Bench, Cell, Drill, Running},
-    workload::{Settings, start_hubs, wire::Wire},
+    workload::{Settings, new_space, start_hubs, wire::Wire},
 };
 
 /// As many at once, each on a channel of its own.
@@ -45,7 +45,7 @@ struct Found {
 async fn race(bench: &Bench) -> Result<Cell> {
     let mut settings = Settings::of(bench);
     settings.hubs = settings.hubs.min(2);
-    let space = format!("drill{:08x}", getrandom::u32()?);
+    let space = new_space()?;
     let hubs = start_hubs(bench, &settings, &space).await?;
     let cycles = if bench.short { 125 } else { 1250 };
     let mut lanes = JoinSet::new();

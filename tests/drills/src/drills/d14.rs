@@ -11,7 +11,7 @@ use crate::{
     Result,
     bench::{Bench, Cell, Drill, Running},
     hub::{Hub, Plan},
-    workload::wire::Wire,
+    workload::{new_space, wire::Wire},
 };
 
 const FILES: usize = 200;
@@ -30,7 +30,7 @@ fn run(bench: &Bench) -> Running<'_> {
 
 async fn files(bench: &Bench) -> Result<Cell> {
     let mut cell = Cell::default();
-    let space = format!("drill{:08x}", getrandom::u32()?);
+    let space = new_space()?;
     let hub = Hub::start(Plan {
         program: bench.hubplane.clone(),
         wrapper: vec!["prlimit".to_owned(), format!("--nofile={FILES}")],

@@ -9,6 +9,7 @@ use crate::{
     backend::Kind,
     bench::{Bench, Cell, Drill, Running},
     hub::{Hub, Plan},
+    workload::new_space,
 };
 
 pub(crate) const DRILL: Drill = Drill {
@@ -25,7 +26,7 @@ fn run(bench: &Bench) -> Running<'_> {
 
 async fn starts(bench: &Bench) -> Result<Cell> {
     let mut cell = Cell::default();
-    let space = format!("drill{:08x}", getrandom::u32()?);
+    let space = new_space()?;
     let address = bench.backend.address(&space);
     let unknown = outcome(bench, "zmq://127.0.0.1:1").await?;
     cell.figure("unknown_scheme", unknown.clone());

@@ -9,7 +9,7 @@ use crate::{
     backend::Kind,
     bench::{Bench, Cell, Drill, Running},
     http::Http,
-    workload::{Settings, start_hubs, wire::Wire},
+    workload::{Settings, new_space, start_hubs, wire::Wire},
 };
 
 /// After the broker answers again.
@@ -33,7 +33,7 @@ async fn deaf(bench: &Bench) -> Result<Cell> {
     }
     let mut cell = Cell::default();
     let rounds = if bench.short { 5 } else { 50 };
-    let space = format!("drill{:08x}", getrandom::u32()?);
+    let space = new_space()?;
     let hubs = start_hubs(bench, &Settings::of(bench), &space).await?;
     let (mut late, mut slowest) = (0, Duration::ZERO);
     for round in 1..=rounds {

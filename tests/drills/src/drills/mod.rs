@@ -2,12 +2,16 @@
 
 mod d01;
 mod d02;
+mod d03;
+mod d04;
+mod d05;
 mod d06;
 mod d07;
 mod d08;
 mod d09;
 mod d10;
 mod d11;
+mod d12;
 mod d14;
 mod d15;
 mod d16;
@@ -25,12 +29,16 @@ use crate::{
 pub(crate) const DRILLS: &[Drill] = &[
     d01::DRILL,
     d02::DRILL,
+    d03::DRILL,
+    d04::DRILL,
+    d05::DRILL,
     d06::DRILL,
     d07::DRILL,
     d08::DRILL,
     d09::DRILL,
     d10::DRILL,
     d11::DRILL,
+    d12::DRILL,
     d14::DRILL,
     d15::DRILL,
     d16::DRILL,

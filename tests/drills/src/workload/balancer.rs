@@ -30,8 +30,4 @@ impl Balancer {
         let (name, address) = &self.hubs[number % self.hubs.len()];
         (name, *address)
     }
-
-    pub(crate) fn len(&self) -> usize {
-        self.hubs.len()
-    }
 }

@@ -9,6 +9,7 @@ mod payload;
 mod publisher;
 pub(crate) mod random;
 pub(crate) mod resp;
+pub(crate) mod valve;
 pub(crate) mod wire;
 
 use std::{
@@ -62,6 +63,8 @@ pub(crate) struct Settings {
     pub(crate) odd: Vec<Habit>,
     /// Messages a second and bytes of one more publisher on the channel `hot`.
     pub(crate) hot: Option<(u32, usize)>,
+    /// What keeps the run apart on the broker, where an address already says it.
+    pub(crate) space: Option<String>,
     /// The broker's address for each hub, instead of the backend's.
     pub(crate) addresses: Vec<String>,
     /// Put before each hub's program.
@@ -82,6 +85,7 @@ impl Settings {
             options: Vec::new(),
             odd: Vec::new(),
             hot: None,
+            space: None,
             addresses: Vec::new(),
             wrappers: Vec::new(),
         }
@@ -136,7 +140,10 @@ pub(crate) struct Workload {
 impl Workload {
     /// Hubs that are ready, clients that are subscribed, publishers that publish.
     pub(crate) async fn start(bench: &Bench, settings: &Settings) -> Result<Self> {
-        let space = format!("drill{:08x}", getrandom::u32()?);
+        let space = match &settings.space {
+            Some(space) => space.clone(),
+            None => new_space()?,
+        };
         let directory = bench.directory.join(&space);
         fs::create_dir_all(&directory)?;
         let hubs = start_hubs(bench, settings, &space).await?;
@@ -346,6 +353,11 @@ impl Workload {
         let directory = self.directory.clone();
         tokio::task::spawn_blocking(move || checker::check(&directory)).await?
     }
+}
+
+/// A name that no run has had.
+pub(crate) fn new_space() -> Result<String> {
+    Ok(format!("drill{:08x}", getrandom::u32()?))
 }
 
 /// Starts hubs that share a space on the broker.

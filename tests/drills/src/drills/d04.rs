@@ -1,0 +1,124 @@
+//! D4: the way to the broker comes and goes, for all hubs at once; then it is bad in other ways.
+
+use std::{sync::atomic::Ordering, time::Duration};
+
+use tokio::time::{Instant, sleep};
+
+use super::{Demands, judge};
+use crate::{
+    Result,
+    backend::Kind,
+    bench::{Bench, Cell, Drill, Running},
+    checker::Phase,
+    hub::Hub,
+    workload::{
+        Settings, Workload, new_space,
+        valve::{Settings as Set, Valve},
+    },
+};
+
+pub(crate) const DRILL: Drill = Drill {
+    name: "D4",
+    what: "the way to the broker flaps every 2 s; then resets, silence, single bytes, cut after 100 bytes",
+    short: false,
+    fits: Kind::has_broker,
+    run,
+};
+
+fn run(bench: &Bench) -> Running<'_> {
+    Box::pin(flap(bench))
+}
+
+async fn flap(bench: &Bench) -> Result<Cell> {
+    let mut cell = Cell::default();
+    let mut settings = Settings::of(bench);
+    let space = new_space()?;
+    let (valve, address) = bench.backend.valve(&space, bench.seed).await?;
+    settings.addresses = vec![address; settings.hubs];
+    settings.space = Some(space);
+    let mut workload = Workload::start(bench, &settings).await?;
+    let files: usize = workload
+        .hubs
+        .iter()
+        .map(Hub::files)
+        .sum::<Result<usize>>()?;
+    flaps(bench, &mut workload, &mut cell, &valve).await?;
+    let limits: [(&str, &std::sync::atomic::AtomicU64, u64); 2] = [
+        ("bytes", &valve.settings.slice, 1),
+        ("limit", &valve.settings.limit, 100),
+    ];
+    for (name, setting, value) in limits {
+        workload.fault(name, Phase::Begin)?;
+        setting.store(value, Ordering::SeqCst);
+        if name == "limit" {
+            valve.cut();
+        }
+        sleep(Duration::from_secs(4)).await;
+        setting.store(0, Ordering::SeqCst);
+        workload.fault(name, Phase::End)?;
+        sleep(Duration::from_secs(4)).await;
+    }
+    workload.fault("silence", Phase::Begin)?;
+    Set::set(&valve.settings.in_shut, true);
+    Set::set(&valve.settings.out_shut, true);
+    sleep(Duration::from_secs(5)).await;
+    Set::set(&valve.settings.in_shut, false);
+    Set::set(&valve.settings.out_shut, false);
+    workload.fault("silence", Phase::End)?;
+    sleep(Duration::from_secs(8)).await;
+    let after: usize = workload
+        .hubs
+        .iter()
+        .map(Hub::files)
+        .sum::<Result<usize>>()?;
+    cell.figure("files_before", files);
+    cell.figure("files_after", after);
+    // Clients come and go by themselves: a handful is no growth.
+    cell.gate(
+        after <= files + 30,
+        format!("{files} open files became {after}"),
+    );
+    cell.figure("rate", workload.rate());
+    let verdict = workload.finish().await?;
+    judge(
+        &mut cell,
+        bench.backend.kind(),
+        verdict,
+        Demands {
+            lossless: true,
+            native_may_be_lost: false,
+            faults: 5,
+        },
+    );
+    Ok(cell)
+}
+
+async fn flaps(
+    bench: &Bench,
+    workload: &mut Workload,
+    cell: &mut Cell,
+    valve: &Valve,
+) -> Result<()> {
+    let (mut down, mut attempts) = (Duration::ZERO, 0);
+    for _ in 0..if bench.short { 4 } else { 15 } {
+        let before = valve.settings.accepted.load(Ordering::SeqCst);
+        let start = Instant::now();
+        workload.fault("flap", Phase::Begin)?;
+        Set::set(&valve.settings.refuses, true);
+        valve.cut();
+        sleep(Duration::from_secs(2)).await;
+        down += start.elapsed();
+        attempts += valve.settings.accepted.load(Ordering::SeqCst) - before;
+        Set::set(&valve.settings.refuses, false);
+        workload.fault("flap", Phase::End)?;
+        sleep(Duration::from_secs(2)).await;
+    }
+    let rate = attempts as f64 / down.as_secs_f64() / workload.hubs.len() as f64;
+    cell.figure("attempts_a_second_and_hub", rate);
+    // Two or three connections a hub, and quick first tries after each cut.
+    cell.gate(
+        rate <= 12.0,
+        format!("{rate:.1} connections a second and hub to a broker that refuses"),
+    );
+    Ok(())
+}

@@ -1,0 +1,65 @@
+//! D5: a slow and uneven way to the broker is no fault: nothing is lost, and nothing is announced.
+
+use std::{sync::atomic::Ordering, time::Duration};
+
+use tokio::time::sleep;
+
+use super::{Demands, judge};
+use crate::{
+    Result,
+    backend::Kind,
+    bench::{Bench, Cell, Drill, Running},
+    checker::Phase,
+    workload::{Settings, Workload, new_space},
+};
+
+pub(crate) const DRILL: Drill = Drill {
+    name: "D5",
+    what: "everything between hubs and broker takes 100 to 300 ms each way",
+    short: false,
+    fits: Kind::has_broker,
+    run,
+};
+
+fn run(bench: &Bench) -> Running<'_> {
+    Box::pin(slow(bench))
+}
+
+async fn slow(bench: &Bench) -> Result<Cell> {
+    let mut cell = Cell::default();
+    let mut settings = Settings::of(bench);
+    // Pieces wait one behind the other, so that the order stays: few go through in a second.
+    settings.rate = settings.rate.min(200);
+    let space = new_space()?;
+    let (valve, address) = bench.backend.valve(&space, bench.seed).await?;
+    settings.addresses = vec![address; settings.hubs];
+    settings.space = Some(space);
+    let mut workload = Workload::start(bench, &settings).await?;
+    sleep(Duration::from_secs(3)).await;
+    workload.fault("slow", Phase::Begin)?;
+    valve.settings.jitter.store(200, Ordering::SeqCst);
+    valve.settings.delay.store(100, Ordering::SeqCst);
+    sleep(Duration::from_secs(if bench.short { 15 } else { 60 })).await;
+    valve.settings.delay.store(0, Ordering::SeqCst);
+    workload.fault("slow", Phase::End)?;
+    sleep(Duration::from_secs(5)).await;
+    cell.figure("rate", workload.rate());
+    let verdict = workload.finish().await?;
+    cell.figure("p99_ms", verdict.latency_ms.p99);
+    cell.gate(verdict.latency_ms.max >= 200, "nothing was slow");
+    cell.gate(
+        verdict.false_gaps == 0,
+        format!("{} false gaps", verdict.false_gaps),
+    );
+    judge(
+        &mut cell,
+        bench.backend.kind(),
+        verdict,
+        Demands {
+            lossless: true,
+            native_may_be_lost: false,
+            faults: 1,
+        },
+    );
+    Ok(cell)
+}
