@@ -62,7 +62,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .run()
         .await;
     // Browsers are told to connect to another instance, then the broker is left.
-    hub.end_sessions().await;
+    hub.end_sessions(std::time::Duration::ZERO).await;
     hub.close().await;
     Ok(())
 }

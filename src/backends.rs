@@ -11,6 +11,8 @@ pub static DRIVERS: &[&dyn Driver] = &[
     &hubplane_kafka::DRIVER,
     #[cfg(feature = "rabbitmq")]
     &hubplane_rabbitmq::DRIVER,
+    #[cfg(feature = "rabbitmq")]
+    &hubplane_rabbitmq::STREAMS_DRIVER,
 ];
 
 /// Every backend that there is: its feature and its schemes. Those that are not compiled in are named by it.
@@ -19,6 +21,7 @@ pub const KNOWN: &[(&str, &[&str])] = &[
     ("redis", &["redis", "rediss"]),
     ("kafka", &["kafka"]),
     ("rabbitmq", &["amqp", "amqps"]),
+    ("rabbitmq", &["amqp+streams", "amqps+streams"]),
 ];
 
 /// The driver for a scheme.

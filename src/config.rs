@@ -55,6 +55,9 @@ pub struct Limits {
     /// How long a client may leave what is written to it unread.
     #[serde(deserialize_with = "duration")]
     pub write_timeout: Duration,
+    /// How long what is written to a client may stay unacknowledged by its machine (`TCP_USER_TIMEOUT`).
+    #[serde(deserialize_with = "duration")]
+    pub user_timeout: Duration,
     /// How long this instance keeps its interest in a channel that nobody here is subscribed to any more.
     #[serde(deserialize_with = "duration")]
     pub interest_linger: Duration,
@@ -101,6 +104,7 @@ impl Default for Limits {
             ping_interval: Duration::from_secs(25),
             pong_timeout: Duration::from_secs(10),
             write_timeout: Duration::from_secs(10),
+            user_timeout: Duration::from_secs(10),
             interest_linger: Duration::from_secs(2),
             window_bytes: 64 * 1024 * 1024,
             window_age: Duration::from_secs(300),
@@ -131,6 +135,9 @@ pub struct File {
     pub origins: Option<Vec<String>>,
     /// As `--shards`.
     pub shards: Option<usize>,
+    /// As `--drain`.
+    #[serde(deserialize_with = "some_duration")]
+    pub drain: Option<Duration>,
     /// The limits.
     pub limits: Limits,
 }
@@ -148,6 +155,13 @@ fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::E
         de::Error::custom(format!("{text:?} is no duration; write 250ms, 25s or 5m"))
     })
 }
+
+fn some_duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    duration(deserializer).map(Some)
+}
+
+/// Over what time an instance that stops ends its sessions, where nothing else is said.
+pub const DRAIN: Duration = Duration::from_secs(25);
 
 /// `250ms`, `25s`, `5m`.
 pub fn parse_duration(text: &str) -> Option<Duration> {

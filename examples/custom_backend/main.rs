@@ -46,6 +46,6 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let server = Server::start(hub, mailboxes, listener, &Arc::new(Access::default()))?;
     println!("listening on http://{}", server.address());
     ctrl_c().await?;
-    server.stop().await;
+    server.stop(std::time::Duration::ZERO).await;
     Ok(())
 }

@@ -24,7 +24,7 @@ use tokio::{net::TcpListener, task::JoinHandle};
 use self::{front::Front, instance::Instance, jobs::Book};
 use super::{
     Failure, print, runtime,
-    serve::{ended, log_to_stderr},
+    serve::{Signals, log_to_stderr},
 };
 
 /// The log that the instances share where only `memory:` is asked for.
@@ -71,8 +71,9 @@ impl Demo {
         log_to_stderr(&self.log)?;
         runtime()?.block_on(async {
             let running = Running::start(&self).await?;
+            let mut signals = Signals::catch()?;
             print(announcement(running.address, stdout().is_terminal()))?;
-            ended().await.map_err(Failure::failed)?;
+            signals.next().await;
             running.stop().await;
             Ok(())
         })

@@ -5,7 +5,7 @@ use std::{fs, io::IsTerminal, net::SocketAddr, path::PathBuf, sync::Arc, thread,
 use hubplane_backplane::{Driver, ErrorKind, Opened};
 use tokio::{
     net::TcpListener,
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
     time::{Instant, sleep},
 };
 use tracing_subscriber::EnvFilter;
@@ -14,7 +14,7 @@ use super::{Failure, print, runtime};
 use crate::{
     auth::{Access, Key},
     backends,
-    config::{File, parse_duration},
+    config::{DRAIN, File, parse_duration},
     hub::{Hub, Setup},
     server::Server,
 };
@@ -34,6 +34,9 @@ pub(super) struct Serve {
     /// [default: memory:]
     #[arg(long, env = "HUBPLANE_BACKPLANE", value_name = "ADDRESS")]
     backplane: Option<String>,
+    /// On SIGTERM, end the clients' connections evenly over this time [default: 25s]
+    #[arg(long, env = "HUBPLANE_DRAIN", value_name = "DURATION", value_parser = duration)]
+    drain: Option<Duration>,
     /// Wait so long for a broker that can't be reached at the start, such as 30s; without, end at once
     #[arg(long, env = "HUBPLANE_WAIT", value_name = "DURATION", value_parser = duration)]
     wait: Option<Duration>,
@@ -107,6 +110,7 @@ impl Serve {
         if origins.iter().any(|origin| origin == "*") {
             tracing::warn!("pages of every origin may connect (--origin '*')");
         }
+        let drain = self.drain.or(file.drain).unwrap_or(DRAIN);
         let wait = self.wait.unwrap_or_default();
         let (driver, opened) = reached(&backplane, wait).await?;
         let node = self
@@ -129,11 +133,17 @@ impl Serve {
             );
         }
         let server = Server::start(hub, mailboxes, listener, &access).map_err(Failure::failed)?;
+        // Before anybody is told that there is something to end.
+        let mut signals = Signals::catch()?;
         print(format_args!("listening on http://{address}"))?;
-        ended().await.map_err(Failure::failed)?;
-        tracing::info!("stopping");
-        server.stop().await;
-        Ok(())
+        signals.next().await;
+        tracing::info!(?drain, "stopping; a second signal ends at once");
+        tokio::select! {
+            () = server.stop(drain) => Ok(()),
+            () = signals.next() => {
+                Err(Failure::failed("ended by a second signal, before all clients were told"))
+            }
+        }
     }
 }
 
@@ -195,12 +205,21 @@ pub(super) fn log_to_stderr(filter: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Waits for SIGINT or SIGTERM.
-pub(super) async fn ended() -> std::io::Result<()> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    tokio::select! {
-        _ = interrupt.recv() => Ok(()),
-        _ = terminate.recv() => Ok(()),
+/// SIGINT and SIGTERM, caught from here on.
+pub(super) struct Signals(Signal, Signal);
+
+impl Signals {
+    pub(super) fn catch() -> Result<Self, Failure> {
+        let caught = |kind| signal(kind).map_err(Failure::failed);
+        let interrupt = caught(SignalKind::interrupt())?;
+        Ok(Self(interrupt, caught(SignalKind::terminate())?))
+    }
+
+    /// Waits for the next one.
+    pub(super) async fn next(&mut self) {
+        tokio::select! {
+            _ = self.0.recv() => {}
+            _ = self.1.recv() => {}
+        }
     }
 }

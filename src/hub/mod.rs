@@ -46,7 +46,6 @@ use tokio::{
 
 use self::{
     beacon::Canary,
-    command::Ending,
     interest::Interest,
     log::Log,
     numbers::Run,
@@ -259,10 +258,11 @@ impl Hub {
         self.publisher.waiting()
     }
 
-    /// Tells every session to end, so that its client goes to another instance.
-    pub async fn end_sessions(&self) {
+    /// Tells every session to end, so that its client goes to another instance; spread evenly over `over`, so that the
+    /// others are not asked for all of them at once. Returns at once; `/ready` says no from now on.
+    pub async fn end_sessions(&self, over: Duration) {
         self.stopping.store(true, Ordering::Relaxed);
-        self.post(|| Mail::End(Ending::Restart)).await;
+        self.post(|| Mail::Drain(over)).await;
     }
 
     /// Leaves the broker and stops the shards. The hub is of no use afterwards.

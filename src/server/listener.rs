@@ -2,8 +2,9 @@
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
+use socket2::{SockRef, TcpKeepalive};
 use tokio::{
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
     task::JoinHandle,
     time::{Instant, sleep},
 };
@@ -11,13 +12,16 @@ use tokio::{
 use super::threads::{Newcomer, Shards};
 use crate::{
     auth::Access,
+    config::Limits,
     hub::{Hub, Mailbox},
 };
 
 /// Pause after the operating system refused a connection, such as when no file is left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// How long the end of the sessions is waited for.
-const DRAIN: Duration = Duration::from_secs(5);
+/// How long the sessions' closing handshakes are waited for once all were told to end.
+const CLOSING: Duration = Duration::from_secs(5);
+/// How often it is looked whether they are over.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// A hub with its shards' threads and its listener.
 #[derive(Debug)]
@@ -58,16 +62,35 @@ impl Server {
         &self.hub
     }
 
-    /// Accepts nothing more, tells every client to go elsewhere, waits some seconds for them, and leaves the broker.
-    pub async fn stop(self) {
+    /// Accepts nothing more, tells every client to go elsewhere, spread evenly over `drain`, waits until they are gone and
+    /// what they published is answered, and leaves the broker. Not longer than it takes.
+    pub async fn stop(self, drain: Duration) {
         self.accepting.abort();
-        self.hub.end_sessions().await;
-        let deadline = Instant::now() + DRAIN;
-        while self.hub.session_count() > 0 && Instant::now() < deadline {
-            sleep(Duration::from_millis(20)).await;
-        }
-        self.hub.close().await;
+        self.hub.end_sessions(drain).await;
+        let hub = &*self.hub;
+        until(|| hub.session_count() == 0, drain + CLOSING).await;
+        let answers = hub.limits().publish_timeout + Duration::from_secs(1);
+        until(|| hub.publishing() == 0, answers).await;
+        hub.close().await;
     }
+}
+
+/// Waits until something is so, at most for a time.
+async fn until(is_so: impl Fn() -> bool, most: Duration) {
+    let deadline = Instant::now() + most;
+    while !is_so() && Instant::now() < deadline {
+        sleep(LOOK).await;
+    }
+}
+
+/// Without these a client that is gone without a word is found only by its pings, and what is written to it waits.
+fn watch_peer(stream: &TcpStream, limits: &Limits) {
+    let socket = SockRef::from(stream);
+    let keepalive = TcpKeepalive::new().with_time(limits.ping_interval);
+    // A socket that takes no options works as well.
+    _ = stream.set_nodelay(true);
+    _ = socket.set_tcp_keepalive(&keepalive);
+    _ = socket.set_tcp_user_timeout(Some(limits.user_timeout));
 }
 
 async fn accept(listener: TcpListener, shards: Shards) {
@@ -86,7 +109,7 @@ async fn accept(listener: TcpListener, shards: Shards) {
             tracing::warn!(most, "the limit of connections is reached");
             continue;
         }
-        _ = stream.set_nodelay(true);
+        watch_peer(&stream, shards.hub().limits());
         let given = stream
             .into_std()
             .and_then(|stream| shards.give(Newcomer::Connection(stream, shards.counted())));

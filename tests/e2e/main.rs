@@ -8,6 +8,7 @@ mod client;
 mod cluster;
 mod command_line;
 mod demo;
+mod drain;
 mod hub;
 mod protocol;
 mod recovery;

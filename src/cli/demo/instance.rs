@@ -163,7 +163,7 @@ impl Instance {
         while worker.jobs() > 0 && Instant::now() < deadline {
             sleep(Duration::from_millis(10)).await;
         }
-        hub.end_sessions().await;
+        hub.end_sessions(Duration::ZERO).await;
         while hub.session_count() > 0 && Instant::now() < deadline {
             sleep(Duration::from_millis(10)).await;
         }

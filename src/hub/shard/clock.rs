@@ -15,7 +15,54 @@ use crate::{
 /// How often the sessions are looked over: how late a time limit may be noticed.
 pub(super) const TICK: Duration = Duration::from_millis(250);
 
+/// How the sessions of an instance that stops are ended: evenly over a time.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Drain {
+    since: Instant,
+    over: Duration,
+    /// Sessions at the beginning, and how many of them were told to end.
+    all: usize,
+    ended: usize,
+}
+
+impl Drain {
+    pub(super) fn new(over: Duration, all: usize) -> Self {
+        Self {
+            since: Instant::now(),
+            over,
+            all,
+            ended: 0,
+        }
+    }
+
+    /// How many are to be told to end now.
+    fn due(&mut self, now: Instant) -> usize {
+        let elapsed = now.saturating_duration_since(self.since);
+        if elapsed >= self.over {
+            return usize::MAX;
+        }
+        let share = elapsed.as_secs_f64() / self.over.as_secs_f64();
+        let due = (self.all as f64 * share).ceil() as usize;
+        let some = due.saturating_sub(self.ended);
+        self.ended = due;
+        some
+    }
+}
+
 impl State {
+    /// Tells those to end whose turn it is.
+    pub(super) fn drain_some(&mut self, hub: &Hub) {
+        let Some(drain) = &mut self.drain else {
+            return;
+        };
+        let due = drain.due(Instant::now());
+        let open = self.sessions.iter().filter(|(_, it)| it.ends_at.is_none());
+        let some: Vec<_> = open.take(due).map(|(index, _)| index as u32).collect();
+        for index in some {
+            self.end(hub, index, Ending::Restart);
+        }
+    }
+
     pub(super) fn open(&mut self, hub: &Hub, admission: Admission) -> Key {
         let serial = self.next_serial;
         self.next_serial = serial.wrapping_add(1);
@@ -66,6 +113,7 @@ impl State {
         for index in gone {
             self.remove_index(hub, index);
         }
+        self.drain_some(hub);
     }
 }
 
@@ -75,4 +123,21 @@ fn spread(limits: &Limits, serial: u32) -> Duration {
     limits
         .ping_interval
         .mul_f64(0.5 + f64::from(serial % 64) / 128.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sessions_end_evenly_and_all_in_the_end() {
+        let mut drain = Drain::new(Duration::from_secs(10), 100);
+        let start = drain.since;
+        let shares: Vec<_> = (1..=9)
+            .map(|second| drain.due(start + Duration::from_secs(second)))
+            .collect();
+        assert_eq!(shares, [10; 9]);
+        assert_eq!(drain.due(start + Duration::from_secs(10)), usize::MAX);
+        assert_eq!(Drain::new(Duration::ZERO, 5).due(start), usize::MAX);
+    }
 }

@@ -1,14 +1,14 @@
 //! What other threads have for a shard.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use hubplane_backplane::{Channel, Error, GapCause, Position, Result, Scope};
 use tokio::sync::mpsc;
 
-use super::{State, Topic};
+use super::{State, Topic, clock::Drain};
 use crate::hub::{
     Hub,
-    command::{Ending, Push, Ref, Reply},
+    command::{Push, Ref, Reply},
     frame::{ENCODINGS, Encoded, Frame},
     publisher,
     session::Key,
@@ -33,8 +33,8 @@ pub(in crate::hub) enum Mail {
     Past(Past),
     /// The broker's answers to sessions' publications.
     Answered(Vec<PublishedMail>),
-    /// Every session is to end.
-    End(Ending),
+    /// Every session is to end, spread over this time.
+    Drain(Duration),
     /// The shard is to stop.
     Stop,
 }
@@ -103,15 +103,9 @@ impl State {
             Mail::Answered(answers) => answers
                 .into_iter()
                 .for_each(|answer| self.answer(hub, answer)),
-            Mail::End(ending) => {
-                let all: Vec<_> = self
-                    .sessions
-                    .iter()
-                    .map(|(index, _)| index as u32)
-                    .collect();
-                for index in all {
-                    self.end(hub, index, ending);
-                }
+            Mail::Drain(over) => {
+                self.drain = Some(Drain::new(over, self.sessions.len()));
+                self.drain_some(hub);
             }
             Mail::Stop => self.stopped = true,
         }

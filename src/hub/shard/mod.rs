@@ -53,6 +53,8 @@ struct State {
     /// Sessions' channels whose past waits for the outbox to empty.
     recovering: HashMap<u32, Vec<Channel>>,
     unwritten: Unwritten,
+    /// This instance stops.
+    drain: Option<clock::Drain>,
     next_serial: u32,
     index: usize,
     stopped: bool,
@@ -134,6 +136,7 @@ impl Shard {
             ahead: Vec::new(),
             recovering: HashMap::new(),
             unwritten: Unwritten::default(),
+            drain: None,
             next_serial: 0,
             index: mailbox.index(),
             stopped: false,

@@ -1,0 +1,106 @@
+//! An instance that is told to stop lets its clients go one after another.
+
+use std::{
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use futures_util::future::join_all;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::{
+    client::{Client, Raw},
+    hub::Hub,
+};
+
+const CLIENTS: usize = 300;
+const DRAIN: Duration = Duration::from_secs(5);
+
+fn terminate(hub: &Hub) {
+    let status = Command::new("kill").arg(hub.pid().to_string()).status();
+    assert!(status.unwrap().success());
+}
+
+fn draining() -> Hub {
+    Hub::start(&["--backplane", "memory:", "--drain", "5s"])
+}
+
+/// One request on a connection that stays open.
+async fn ask(stream: &mut tokio::net::TcpStream, request: &str) -> String {
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut got = vec![0; 4_096];
+    let count = stream.read(&mut got).await.unwrap();
+    String::from_utf8_lossy(&got[..count]).into_owned()
+}
+
+#[tokio::test]
+async fn clients_are_let_go_evenly_and_requests_are_answered() {
+    let mut hub = draining();
+    let mut clients = Vec::new();
+    for _ in 0..CLIENTS {
+        clients.push(Raw::connect(hub.address, "?channel=c").await);
+    }
+    let mut kept = tokio::net::TcpStream::connect(hub.address).await.unwrap();
+    let ready = "GET /ready HTTP/1.1\r\nhost: x\r\n\r\n";
+    assert!(ask(&mut kept, ready).await.starts_with("HTTP/1.1 200"));
+    let start = Instant::now();
+    terminate(&hub);
+    let closes = clients.into_iter().map(|mut client| {
+        tokio::spawn(async move { (client.close_code().await, start.elapsed()) })
+    });
+    let closes: Vec<_> = closes.collect();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(ask(&mut kept, ready).await.starts_with("HTTP/1.1 503"));
+    let body = r#"{"channel":"c","data":1}"#;
+    let publish = format!(
+        "POST /v1/publish HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    assert!(ask(&mut kept, &publish).await.starts_with("HTTP/1.1 200"));
+    let refused = tokio::net::TcpStream::connect(hub.address).await;
+    assert!(refused.is_err(), "nothing more is accepted");
+    let mut times = Vec::new();
+    for close in join_all(closes).await {
+        let (code, at) = close.unwrap();
+        assert_eq!(code, 1012);
+        times.push(at);
+    }
+    times.sort();
+    let half = Duration::from_millis(500);
+    let within = |from: &Duration| {
+        times
+            .iter()
+            .filter(|at| *at >= from && **at < *from + half)
+            .count()
+    };
+    let most = times.iter().map(within).max().unwrap();
+    let share = most * 100 / CLIENTS;
+    println!(
+        "at most {share} % of {CLIENTS} closes in 500 ms, of {DRAIN:?}; the last after {:?}",
+        times[CLIENTS - 1]
+    );
+    assert!(share <= 20, "{share} %");
+    assert!(times[CLIENTS - 1] > DRAIN / 2);
+    assert_eq!(hub.ended(), Some(0));
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_at_once() {
+    let mut hub = draining();
+    let _client = Client::connect(hub.address, "?channel=c", &[]).await;
+    terminate(&hub);
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let start = Instant::now();
+    terminate(&hub);
+    assert_eq!(hub.ended(), Some(1));
+    assert!(start.elapsed() < Duration::from_secs(1));
+}
+
+#[tokio::test]
+async fn without_clients_nothing_is_waited_for() {
+    let mut hub = draining();
+    let start = Instant::now();
+    terminate(&hub);
+    assert_eq!(hub.ended(), Some(0));
+    assert!(start.elapsed() < DRAIN / 2);
+}
