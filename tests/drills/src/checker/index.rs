@@ -106,14 +106,14 @@ impl Index {
                 publisher,
                 seq,
                 tries,
-            } => self.close(t, publisher, *seq, State::Accepted, *tries),
-            What::Unknown { publisher, seq } => self.close(t, publisher, *seq, State::Unknown, 0),
-            What::Refused { publisher, seq } => self.close(t, publisher, *seq, State::Refused, 0),
+            } => self.close(t, (publisher, *seq), State::Accepted, *tries),
+            What::Unknown { publisher, seq } => self.close(t, (publisher, *seq), State::Unknown, 0),
+            What::Refused { publisher, seq } => self.close(t, (publisher, *seq), State::Refused, 0),
             _ => {}
         }
     }
 
-    fn close(&mut self, t: u64, publisher: &str, seq: u64, state: State, tries: u32) {
+    fn close(&mut self, t: u64, (publisher, seq): (&str, u64), state: State, tries: u32) {
         let key = self.number(publisher).map(|number| (number, seq));
         if let Some(one) = key.and_then(|key| self.published.get_mut(&key)) {
             (one.done, one.state, one.tries) = (t, state, tries);

@@ -9,6 +9,7 @@ mod payload;
 mod publisher;
 pub(crate) mod random;
 pub(crate) mod resp;
+mod start;
 pub(crate) mod valve;
 pub(crate) mod wire;
 
@@ -32,12 +33,13 @@ pub(crate) use balancer::Balancer;
 pub(crate) use client::Habit;
 pub(crate) use journal::{Clock, Journal};
 pub(crate) use payload::{Payload, fnv};
+pub(crate) use start::{new_space, start_hubs};
 
 use crate::{
     Result,
     bench::Bench,
     checker::{self, Phase, Verdict, What},
-    hub::{Hub, Plan},
+    hub::Hub,
 };
 
 /// Beacons, noticing and announcing a lost tail, after everything is whole and quiet.
@@ -275,9 +277,9 @@ impl Workload {
         let mut rate = settings.rate;
         for _ in 0..3 {
             sleep(Duration::from_secs(1)).await;
-            let before = cpu_times();
+            let before = start::cpu_times();
             sleep(Duration::from_secs(1)).await;
-            let after = cpu_times();
+            let after = start::cpu_times();
             let (idle, all) = (
                 after.0.saturating_sub(before.0),
                 after.1.saturating_sub(before.1).max(1),
@@ -353,50 +355,4 @@ impl Workload {
         let directory = self.directory.clone();
         tokio::task::spawn_blocking(move || checker::check(&directory)).await?
     }
-}
-
-/// A name that no run has had.
-pub(crate) fn new_space() -> Result<String> {
-    Ok(format!("drill{:08x}", getrandom::u32()?))
-}
-
-/// Starts hubs that share a space on the broker.
-pub(crate) async fn start_hubs(
-    bench: &Bench,
-    settings: &Settings,
-    space: &str,
-) -> Result<Vec<Hub>> {
-    let mut hubs: Vec<Hub> = Vec::new();
-    for number in 0..settings.hubs {
-        let address = settings.addresses.get(number).cloned();
-        let plan = Plan {
-            program: bench.hubplane.clone(),
-            wrapper: settings.wrappers.get(number).cloned().unwrap_or_default(),
-            address: address.unwrap_or_else(|| bench.backend.address(space)),
-            node: format!("hub-{number}"),
-            options: settings.options.clone(),
-            environment: bench.environment.clone(),
-            log: bench.directory.join(format!("hub-{number}.log")),
-        };
-        hubs.push(Hub::start(plan).await?);
-    }
-    for hub in &hubs {
-        hub.until_ready(true, READY).await?;
-    }
-    Ok(hubs)
-}
-
-/// Idle and all ticks of the machine.
-fn cpu_times() -> (u64, u64) {
-    let text = fs::read_to_string("/proc/stat").unwrap_or_default();
-    let first = text.lines().next().unwrap_or_default();
-    let ticks: Vec<u64> = first
-        .split_whitespace()
-        .skip(1)
-        .filter_map(|word| word.parse().ok())
-        .collect();
-    (
-        ticks.get(3).copied().unwrap_or(0),
-        ticks.iter().take(8).sum(),
-    )
 }
