@@ -207,7 +207,7 @@ impl Index {
         for one in self
             .published
             .values()
-            .filter(|one| one.state == State::Accepted)
+            .filter(|one| one.state == State::Accepted && !one.native)
         {
             if dead
                 .iter()
