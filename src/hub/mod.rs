@@ -18,6 +18,7 @@ mod log;
 mod model;
 mod numbers;
 mod outbox;
+pub mod presence;
 mod publisher;
 mod pump;
 mod recovery;

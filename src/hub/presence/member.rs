@@ -1,0 +1,74 @@
+//! Who is on a channel.
+
+use std::{fmt, sync::Arc};
+
+/// Longest client id, in bytes.
+pub const MAX_CLIENT: usize = 64;
+/// Longest user, in bytes.
+pub const MAX_USER: usize = 255;
+/// Longest info, in bytes of JSON.
+pub const MAX_INFO: usize = 1_024;
+
+/// One client on one channel, however many sessions it has there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// What the client calls itself.
+    pub client: Arc<str>,
+    /// Who it says that it is for; nobody has checked that.
+    pub user: Option<Arc<str>>,
+    /// Anything that it tells of itself, as JSON.
+    pub info: Option<Arc<str>>,
+}
+
+/// Why somebody can't become a member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The client id is empty, too long or not printable ASCII.
+    Client,
+    /// The user is too long.
+    User,
+    /// The info is too long or no JSON.
+    Info,
+    /// There are too many members already.
+    Full,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Client => write!(
+                f,
+                "presence.client is 1 to {MAX_CLIENT} bytes of printable ASCII without spaces"
+            ),
+            Self::User => write!(f, "presence.user has at most {MAX_USER} bytes"),
+            Self::Info => write!(f, "presence.info is JSON of at most {MAX_INFO} bytes"),
+            Self::Full => f.write_str("there are too many members; try again later"),
+        }
+    }
+}
+
+impl Member {
+    /// Whether it keeps the limits.
+    ///
+    /// # Errors
+    /// The limit that it breaks.
+    pub fn check(&self) -> Result<(), Refusal> {
+        let client = &self.client;
+        let good = (1..=MAX_CLIENT).contains(&client.len())
+            && client.bytes().all(|b| b.is_ascii_graphic());
+        if !good {
+            return Err(Refusal::Client);
+        }
+        if self.user.as_ref().is_some_and(|user| user.len() > MAX_USER) {
+            return Err(Refusal::User);
+        }
+        let bad = |info: &Arc<str>| {
+            info.len() > MAX_INFO
+                || serde_json::from_str::<&serde_json::value::RawValue>(info).is_err()
+        };
+        if self.info.as_ref().is_some_and(bad) {
+            return Err(Refusal::Info);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,212 @@
+//! Another instance, by what it has told.
+
+use std::{
+    collections::{HashMap, HashSet},
+    time::Instant,
+};
+
+use super::{
+    PAUSE,
+    member::Member,
+    table::{Place, Table},
+    wire::{Op, What},
+};
+
+#[derive(Debug)]
+pub(super) struct Peer {
+    pub(super) heard: Instant,
+    /// The last change that is in the table here.
+    number: u64,
+    /// Nothing is missing up to there.
+    whole: bool,
+    asked: Option<Instant>,
+    members: HashMap<Place, Member>,
+    coming: Option<Coming>,
+}
+
+/// A snapshot of which not all parts have come.
+#[derive(Debug)]
+struct Coming {
+    number: u64,
+    of: u32,
+    parts: HashSet<u32>,
+    members: HashMap<Place, Member>,
+}
+
+/// What was wrong with a message.
+#[derive(Debug, Default)]
+pub(super) struct Verdict {
+    pub(super) bad: u64,
+    pub(super) dropped: u64,
+}
+
+impl Peer {
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            heard: now,
+            number: 0,
+            whole: true,
+            asked: None,
+            members: HashMap::new(),
+            coming: None,
+        }
+    }
+
+    pub(super) fn places(&self) -> impl Iterator<Item = &Place> {
+        self.members.keys()
+    }
+
+    /// Members that are kept in memory for it.
+    pub(super) fn held(&self) -> usize {
+        let coming = self.coming.as_ref().map_or(0, |it| it.members.len());
+        self.members.len() + coming
+    }
+
+    /// Whether it must be asked for its table now.
+    pub(super) fn may_ask(&mut self, now: Instant) -> bool {
+        let rested = self.asked.is_none_or(|at| now >= at + PAUSE);
+        let asks = !self.whole && rested;
+        if asks {
+            self.asked = Some(now);
+        }
+        asks
+    }
+
+    /// A message of this instance's.
+    pub(super) fn take(
+        &mut self,
+        what: What,
+        room: usize,
+        now: Instant,
+        table: &mut Table,
+    ) -> Verdict {
+        let mut verdict = Verdict::default();
+        match what {
+            What::Diff { n, whole, ops } if n > self.number => {
+                if whole {
+                    self.replace(HashMap::new(), now, table);
+                } else if !self.whole || n != self.number + 1 {
+                    self.whole = false;
+                    return verdict;
+                }
+                self.reached(n);
+                self.apply(ops, room, &mut verdict, (now, table));
+            }
+            What::Beat { n, members: 0 } if n >= self.number => {
+                self.replace(HashMap::new(), now, table);
+                self.reached(n);
+            }
+            What::Beat { n, .. } if n > self.number => self.whole = false,
+            What::Snapshot { n, part, of, ops }
+                if n > self.number || (n == self.number && !self.whole) =>
+            {
+                self.gather((n, part, of), ops, room, &mut verdict);
+                self.finish(now, table);
+            }
+            _ => {}
+        }
+        verdict
+    }
+
+    fn reached(&mut self, number: u64) {
+        self.number = number;
+        self.whole = true;
+        self.coming = None;
+    }
+
+    fn apply(
+        &mut self,
+        ops: Vec<Op>,
+        mut room: usize,
+        verdict: &mut Verdict,
+        (now, table): (Instant, &mut Table),
+    ) {
+        for op in ops {
+            let Some((channel, member, there)) = op.read() else {
+                verdict.bad += 1;
+                continue;
+            };
+            let place = (channel, member.client.clone());
+            match (there, self.members.contains_key(&place)) {
+                (true, true) => {
+                    table.renew(&place.0, &member);
+                    self.members.insert(place, member);
+                }
+                (true, false) if room == 0 => verdict.dropped += 1,
+                (true, false) => {
+                    room -= 1;
+                    table.hold(&place.0, &member);
+                    self.members.insert(place, member);
+                }
+                (false, true) => {
+                    self.members.remove(&place);
+                    table.release(&place, now, true);
+                }
+                (false, false) => {}
+            }
+        }
+    }
+
+    fn gather(
+        &mut self,
+        (number, part, of): (u64, u32, u32),
+        ops: Vec<Op>,
+        mut room: usize,
+        verdict: &mut Verdict,
+    ) {
+        self.whole = false;
+        let fits = |it: &Coming| it.number == number && it.of == of;
+        if self.coming.as_ref().is_some_and(|it| it.number > number) {
+            return;
+        }
+        let coming = self.coming.take().filter(fits).unwrap_or_else(|| Coming {
+            number,
+            of,
+            parts: HashSet::new(),
+            members: HashMap::new(),
+        });
+        let coming = self.coming.insert(coming);
+        if !coming.parts.insert(part) {
+            return;
+        }
+        for op in ops {
+            let Some((channel, member, _)) = op.read() else {
+                verdict.bad += 1;
+                continue;
+            };
+            let place = (channel, member.client.clone());
+            // Who is known already needs no more room once the snapshot stands.
+            if room == 0 && !self.members.contains_key(&place) {
+                verdict.dropped += 1;
+                continue;
+            }
+            room = room.saturating_sub(1);
+            coming.members.insert(place, member);
+        }
+    }
+
+    /// All parts are there: they are the table.
+    fn finish(&mut self, now: Instant, table: &mut Table) {
+        let done = |it: &mut Coming| it.parts.len() == it.of as usize;
+        if let Some(coming) = self.coming.take_if(done) {
+            self.replace(coming.members, now, table);
+            self.reached(coming.number);
+        }
+    }
+
+    fn replace(&mut self, members: HashMap<Place, Member>, now: Instant, table: &mut Table) {
+        for (place, member) in &members {
+            match self.members.get(place) {
+                Some(known) if known == member => {}
+                Some(_) => table.renew(&place.0, member),
+                None => table.hold(&place.0, member),
+            }
+        }
+        for place in self.members.keys() {
+            if !members.contains_key(place) {
+                table.release(place, now, true);
+            }
+        }
+        self.members = members;
+    }
+}

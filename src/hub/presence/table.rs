@@ -1,0 +1,133 @@
+//! Everybody's members put together: who is there as clients see it.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use hubplane_backplane::Channel;
+
+use super::{Change, member::Member};
+
+/// One member of one channel.
+pub(super) type Place = (Channel, Arc<str>);
+
+/// A member, and how many instances have it. Who is on none stays for the grace time.
+#[derive(Debug)]
+struct Entry {
+    member: Member,
+    instances: usize,
+    leaves: Option<Instant>,
+}
+
+#[derive(Debug)]
+pub(super) struct Table {
+    grace: Duration,
+    channels: HashMap<Channel, HashMap<Arc<str>, Entry>>,
+    /// When whom's grace ends; stale where the entry says otherwise.
+    leaving: BTreeSet<(Instant, Place)>,
+    pub(super) changes: Vec<Change>,
+}
+
+impl Table {
+    pub(super) fn new(grace: Duration) -> Self {
+        Self {
+            grace,
+            channels: HashMap::new(),
+            leaving: BTreeSet::new(),
+            changes: Vec::new(),
+        }
+    }
+
+    /// One more instance has this member.
+    pub(super) fn hold(&mut self, channel: &Channel, member: &Member) {
+        let members = self.channels.entry(Channel::clone(channel)).or_default();
+        if let Some(entry) = members.get_mut(&member.client) {
+            entry.instances += 1;
+            entry.member = member.clone();
+            if let Some(at) = entry.leaves.take() {
+                let place = (Channel::clone(channel), Arc::clone(&member.client));
+                self.leaving.remove(&(at, place));
+            }
+            return;
+        }
+        let entry = Entry {
+            member: member.clone(),
+            instances: 1,
+            leaves: None,
+        };
+        members.insert(Arc::clone(&member.client), entry);
+        self.changes.push(Change {
+            channel: Channel::clone(channel),
+            member: member.clone(),
+            joined: true,
+        });
+    }
+
+    /// An instance that has this member tells something else of it.
+    pub(super) fn renew(&mut self, channel: &Channel, member: &Member) {
+        let members = self.channels.get_mut(channel);
+        if let Some(entry) = members.and_then(|members| members.get_mut(&member.client)) {
+            entry.member = member.clone();
+        }
+    }
+
+    /// One instance less has this member. It leaves after the grace time, or at once where that has passed already.
+    pub(super) fn release(&mut self, place: &Place, now: Instant, grace: bool) {
+        let members = self.channels.get_mut(&place.0);
+        let Some(entry) = members.and_then(|members| members.get_mut(&place.1)) else {
+            return;
+        };
+        entry.instances = entry.instances.saturating_sub(1);
+        if entry.instances > 0 {
+            return;
+        }
+        if grace && !self.grace.is_zero() {
+            let at = now + self.grace;
+            entry.leaves = Some(at);
+            self.leaving.insert((at, place.clone()));
+        } else {
+            self.remove(place);
+        }
+    }
+
+    /// Those whose grace is over leave.
+    pub(super) fn tick(&mut self, now: Instant) {
+        while self.leaving.first().is_some_and(|(at, _)| *at <= now) {
+            if let Some((_, place)) = self.leaving.pop_first() {
+                self.remove(&place);
+            }
+        }
+    }
+
+    fn remove(&mut self, place: &Place) {
+        let Some(members) = self.channels.get_mut(&place.0) else {
+            return;
+        };
+        if let Some(entry) = members.remove(&place.1) {
+            self.changes.push(Change {
+                channel: Channel::clone(&place.0),
+                member: entry.member,
+                joined: false,
+            });
+        }
+        if members.is_empty() {
+            self.channels.remove(&place.0);
+        }
+    }
+
+    pub(super) fn members(&self, channel: &str) -> impl Iterator<Item = &Member> {
+        let members = self.channels.get(channel).into_iter().flatten();
+        members.map(|(_, entry)| &entry.member)
+    }
+
+    pub(super) fn count(&self, channel: &str) -> usize {
+        self.channels.get(channel).map_or(0, HashMap::len)
+    }
+
+    /// Members in their grace time.
+    pub(super) fn leaving(&self) -> usize {
+        self.leaving.len()
+    }
+}
