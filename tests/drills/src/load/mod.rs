@@ -1,6 +1,22 @@
 //! Load and abuse drills.
 
+mod hubs;
+mod l01;
+mod l02;
+mod l03;
+mod l05;
+mod socket;
+
 use crate::bench::Drill;
 
 /// The load drills, in the order in which they run.
-pub(crate) const DRILLS: &[Drill] = &[];
+pub(crate) const DRILLS: &[Drill] = &[
+    l01::DRILL,
+    l02::STORM,
+    l03::DRILL,
+    l02::FAN_OUT,
+    l05::FLOOD,
+    l05::CHURN,
+    l05::PINGS,
+    l05::DEAF,
+];
