@@ -95,12 +95,16 @@ async fn outcome(bench: &Bench, address: &str) -> Result<String> {
 /// The hub waits for its broker, or says that it can't be reached and ends: never does it go on without.
 async fn first(bench: &Bench, address: &str, cell: &mut Cell) -> Result<()> {
     bench.backend.control("kill").await?;
-    let start = Instant::now();
-    let waiting = tokio::spawn(Hub::start(plan(bench, address)));
+    let plan = plan(bench, address);
+    let waiting = tokio::spawn(async move {
+        let start = Instant::now();
+        (Hub::start(plan).await, start.elapsed())
+    });
     sleep(Duration::from_secs(if bench.short { 6 } else { 30 })).await;
     bench.backend.control("start").await?;
     let back = Instant::now();
-    match waiting.await? {
+    let (outcome, after) = waiting.await?;
+    match outcome {
         Ok(hub) => {
             let ready = hub.until_ready(true, Duration::from_secs(15)).await;
             cell.gate(
@@ -110,7 +114,6 @@ async fn first(bench: &Bench, address: &str, cell: &mut Cell) -> Result<()> {
             cell.figure("ready_after_broker_ms", back.elapsed().as_millis() as u64);
         }
         Err(error) => {
-            let after = start.elapsed();
             cell.gate(
                 error.to_string().contains("exit status: 1"),
                 format!("started first: {error}"),
