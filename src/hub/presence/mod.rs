@@ -121,7 +121,7 @@ impl Presence {
     pub fn join(&mut self, channel: &Channel, member: Member) -> Result<(), Refusal> {
         member.check()?;
         let place = (Channel::clone(channel), Arc::clone(&member.client));
-        let full = self.held() >= self.most;
+        let full = self.held() >= self.most && !self.table.is_leaving(&place);
         match self.own.get_mut(&place) {
             Some(own) => {
                 own.sessions += 1;

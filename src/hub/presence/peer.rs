@@ -31,6 +31,8 @@ struct Coming {
     of: u32,
     parts: HashSet<u32>,
     members: HashMap<Place, Member>,
+    /// Those of them that are not known already.
+    fresh: usize,
 }
 
 /// What was wrong with a message.
@@ -58,7 +60,7 @@ impl Peer {
 
     /// Members that are kept in memory for it.
     pub(super) fn held(&self) -> usize {
-        let coming = self.coming.as_ref().map_or(0, |it| it.members.len());
+        let coming = self.coming.as_ref().map_or(0, |it| it.fresh);
         self.members.len() + coming
     }
 
@@ -85,7 +87,7 @@ impl Peer {
             What::Diff { n, whole, ops } if n > self.number => {
                 if whole {
                     self.replace(HashMap::new(), now, table);
-                } else if !self.whole || n != self.number + 1 {
+                } else if !self.whole || n - 1 != self.number {
                     self.whole = false;
                     return verdict;
                 }
@@ -132,9 +134,9 @@ impl Peer {
                     table.renew(&place.0, &member);
                     self.members.insert(place, member);
                 }
-                (true, false) if room == 0 => verdict.dropped += 1,
+                (true, false) if room == 0 && !table.is_leaving(&place) => verdict.dropped += 1,
                 (true, false) => {
-                    room -= 1;
+                    room = room.saturating_sub(1);
                     table.hold(&place.0, &member);
                     self.members.insert(place, member);
                 }
@@ -164,6 +166,7 @@ impl Peer {
             of,
             parts: HashSet::new(),
             members: HashMap::new(),
+            fresh: 0,
         });
         let coming = self.coming.insert(coming);
         if !coming.parts.insert(part) {
@@ -176,11 +179,15 @@ impl Peer {
             };
             let place = (channel, member.client.clone());
             // Who is known already needs no more room once the snapshot stands.
-            if room == 0 && !self.members.contains_key(&place) {
-                verdict.dropped += 1;
-                continue;
+            let known = self.members.contains_key(&place) || coming.members.contains_key(&place);
+            if !known {
+                if room == 0 {
+                    verdict.dropped += 1;
+                    continue;
+                }
+                room -= 1;
+                coming.fresh += 1;
             }
-            room = room.saturating_sub(1);
             coming.members.insert(place, member);
         }
     }

@@ -126,6 +126,13 @@ impl Table {
         self.channels.get(channel).map_or(0, HashMap::len)
     }
 
+    /// Whether a member is in its grace time: it has its room already.
+    pub(super) fn is_leaving(&self, place: &Place) -> bool {
+        let members = self.channels.get(&place.0);
+        let entry = members.and_then(|members| members.get(&place.1));
+        entry.is_some_and(|entry| entry.leaves.is_some())
+    }
+
     /// Members in their grace time.
     pub(super) fn leaving(&self) -> usize {
         self.leaving.len()

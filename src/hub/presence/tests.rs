@@ -295,3 +295,38 @@ fn limits_hold_for_clients_and_for_the_broker() {
     small.receive(&[0xff; 9], now);
     assert_eq!((small.count("c"), small.skipped()), (2, (7, 1)));
 }
+
+#[test]
+fn a_snapshot_of_known_members_needs_no_room_and_the_last_number_breaks_nothing() {
+    let now = Instant::now();
+    let mut one = Presence::new(1, 3, GRACE);
+    let send = |one: &mut Presence, text: &str| one.receive(text.as_bytes(), now);
+    let op = |id: &str| format!("{{\"c\":\"c\",\"id\":\"{id}\"}}");
+    let all = |ids: &[&str]| ids.iter().map(|id| op(id)).collect::<Vec<_>>().join(",");
+    let head = "{\"v\":1,\"from\":\"2\",\"type\":";
+    let ops = all(&["x", "y"]);
+    send(
+        &mut one,
+        &format!("{head}\"diff\",\"n\":1,\"whole\":true,\"ops\":[{ops}]}}"),
+    );
+    let ops = all(&["x", "y", "z"]);
+    send(
+        &mut one,
+        &format!("{head}\"snapshot\",\"n\":9,\"part\":0,\"of\":1,\"ops\":[{ops}]}}"),
+    );
+    assert_eq!((one.count("c"), one.skipped()), (3, (0, 0)));
+    let last = u64::MAX;
+    send(
+        &mut one,
+        &format!(
+            "{head}\"diff\",\"n\":{last},\"whole\":true,\"ops\":[{}]}}",
+            op("x")
+        ),
+    );
+    send(
+        &mut one,
+        &format!("{head}\"diff\",\"n\":{last},\"ops\":[{}]}}", op("y")),
+    );
+    one.tick(now + GRACE, true);
+    assert_eq!(one.members("c", 9).len(), 1);
+}
