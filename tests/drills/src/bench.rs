@@ -92,7 +92,12 @@ pub(crate) async fn run(options: Options) -> Result<bool> {
         Some(seed) => seed,
         None => u64::from(getrandom::u32()?),
     };
-    let chosen = choose(&options)?;
+    // With --sabotage, the names are those of sabotages.
+    let chosen = if options.sabotage {
+        Vec::new()
+    } else {
+        choose(&options)?
+    };
     let hubplane = match &options.hubplane {
         Some(path) => path.clone(),
         None => std::env::current_exe()?.with_file_name("hubplane"),
@@ -130,7 +135,7 @@ pub(crate) async fn run(options: Options) -> Result<bool> {
             environment: Vec::new(),
         };
         if options.sabotage {
-            cells.extend(drills::sabotage::all(&mut bench, &logs).await?);
+            cells.extend(drills::sabotage::all(&mut bench, &logs, &options.drill).await?);
         }
         for drill in chosen
             .iter()

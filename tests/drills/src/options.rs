@@ -21,7 +21,8 @@ pub(crate) struct Options {
     /// Every drill
     #[arg(long)]
     pub(crate) all: bool,
-    /// Runs hubs that were built wrong on purpose and passes only if the checker flags each
+    /// Runs hubs that were built wrong on purpose (cargo feature `sabotage`), all or those that --drill names, and
+    /// passes only if the checker flags each
     #[arg(long)]
     pub(crate) sabotage: bool,
     /// For every random choice; printed, so that a run can be repeated

@@ -32,13 +32,17 @@ const ALL: [(&str, With, &str); 7] = [
     ("restart_numbers", With::Nothing, "false gaps, or lost"),
 ];
 
-pub(crate) async fn all(bench: &mut Bench, logs: &Path) -> Result<Vec<Cell>> {
+/// All of them, or those that are named.
+pub(crate) async fn all(bench: &mut Bench, logs: &Path, named: &[String]) -> Result<Vec<Cell>> {
     let mut cells = Vec::new();
     // Without sabotage nothing is flagged, or a flag would mean nothing.
     for (name, with, wanted) in [("none", With::Nothing, ""), ("none", With::Rollback, "")]
         .into_iter()
         .chain(ALL)
     {
+        if !named.is_empty() && !named.iter().any(|one| one == name) {
+            continue;
+        }
         bench.environment = vec![("HUBPLANE_SABOTAGE".to_owned(), name.to_owned())];
         bench.directory = logs.join(format!("{}-sabotage-{name}", bench.backend.name()));
         fs::create_dir_all(&bench.directory)?;
@@ -50,6 +54,8 @@ pub(crate) async fn all(bench: &mut Bench, logs: &Path) -> Result<Vec<Cell>> {
         let broken = with != With::Nothing && !bench.backend.can_break();
         if broken {
             cell.left_out = Some("no script controls this broker".to_owned());
+        } else if name == "reuse_epoch" && !bench.backend.kind().is_log() {
+            cell.left_out = Some("no positions here, so no epochs".to_owned());
         } else {
             let start = std::time::Instant::now();
             match one(bench, with).await {
