@@ -2,6 +2,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    sync::Arc,
     time::Instant,
 };
 
@@ -36,7 +37,7 @@ struct Coming {
 }
 
 /// What was wrong with a message.
-#[derive(Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Verdict {
     pub(super) bad: u64,
     pub(super) dropped: u64,
@@ -128,7 +129,7 @@ impl Peer {
                 verdict.bad += 1;
                 continue;
             };
-            let place = (channel, member.client.clone());
+            let place = (channel, Arc::clone(&member.client));
             match (there, self.members.contains_key(&place)) {
                 (true, true) => {
                     table.renew(&place.0, &member);
@@ -177,7 +178,7 @@ impl Peer {
                 verdict.bad += 1;
                 continue;
             };
-            let place = (channel, member.client.clone());
+            let place = (channel, Arc::clone(&member.client));
             // Who is known already needs no more room once the snapshot stands.
             let known = self.members.contains_key(&place) || coming.members.contains_key(&place);
             if !known {
