@@ -211,7 +211,7 @@ impl Index {
         {
             if dead
                 .iter()
-                .any(|fault| fault.begin + 20_000 < one.sent && one.done < fault.mend)
+                .any(|fault| fault.begin + 2_000 < one.sent && one.done < fault.mend)
             {
                 let name = self.name(one.publisher);
                 found.push(format!(

@@ -7,7 +7,7 @@ use tokio::time::sleep;
 use super::{Demands, judge};
 use crate::{
     Result,
-    backend::Kind,
+    backend::{Kind, signal},
     bench::{Bench, Cell, Drill, Running},
     checker::Phase,
     workload::{Settings, Workload, random::Random},
@@ -63,9 +63,11 @@ pub(crate) async fn kill(bench: &Bench, workload: &mut Workload) -> Result<()> {
 /// The same, and started only after a while.
 pub(crate) async fn kill_for(bench: &Bench, workload: &mut Workload, dead: Duration) -> Result<()> {
     let before = bench.backend.pid()?;
-    bench.backend.control("kill").await?;
+    signal(before, "KILL").await?;
     // Only now is it surely dead: what is accepted from here on is accepted by nobody.
     workload.fault("broker", Phase::Begin)?;
+    // The script knows what else belongs to the broker, and returns when all of it is gone.
+    bench.backend.control("kill").await?;
     sleep(dead).await;
     workload.fault("broker", Phase::Mend)?;
     bench.backend.control("start").await?;

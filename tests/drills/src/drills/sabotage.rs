@@ -83,7 +83,7 @@ async fn one(bench: &Bench, with: With) -> Result<(Verdict, Vec<String>)> {
         With::Nothing => sleep(Duration::from_secs(5)).await,
         With::Kill => {
             for _ in 0..2 {
-                d01::kill_for(bench, &mut workload, Duration::from_secs(2)).await?;
+                d01::kill_for(bench, &mut workload, Duration::from_secs(7)).await?;
                 sleep(Duration::from_secs(6)).await;
             }
         }
