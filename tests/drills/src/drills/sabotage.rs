@@ -106,7 +106,9 @@ fn flag(cell: &mut Cell, name: &str, wanted: &str, (verdict, flagged): (Verdict,
     let v = &verdict;
     let seen = match name {
         "none" => flagged.is_empty(),
-        "drop" | "swallow_gap" | "reuse_epoch" => v.lost_silent > 0,
+        "drop" => v.lost_silent > 0,
+        // What a regrown log holds was written there by others.
+        "swallow_gap" | "reuse_epoch" => v.lost_silent + v.lost_silent_native > 0,
         "repeat" => v.repeated > 0,
         "swap" => v.reordered > 0,
         "early_ack" => {
@@ -121,6 +123,7 @@ fn flag(cell: &mut Cell, name: &str, wanted: &str, (verdict, flagged): (Verdict,
     };
     cell.figure("flags", flagged.clone());
     cell.figure("gaps", v.gaps);
+    cell.figure("lost_silent_native", v.lost_silent_native);
     if name == "none" {
         cell.gate(seen, format!("flagged without sabotage: {flagged:?}"));
         cell.notes.extend(v.examples.iter().cloned());
