@@ -129,6 +129,11 @@ impl Checker {
                 let following = reader.channels.entry(channel).or_default();
                 following.announce(t, true);
             }
+            What::Awake => {
+                for following in reader.channels.values_mut() {
+                    following.behind = true;
+                }
+            }
             What::Closed { .. } => {
                 reader.closed = Some(t);
                 for following in reader.channels.values_mut() {

@@ -75,6 +75,8 @@ pub(crate) enum What {
     Closed {
         code: u16,
     },
+    /// It reads again after it has read nothing for long, and could not be told anything.
+    Awake,
     /// Of the drill.
     Fault {
         what: String,

@@ -191,6 +191,7 @@ impl Client {
                     // It has the answer to its subscribe, and now it looks away.
                     if let Some(deaf) = deaf.take() {
                         sleep(deaf).await;
+                        self.journal.write(&What::Awake)?;
                     }
                     if let Some(at) = again {
                         sleep(Duration::from_millis(200)).await;

@@ -149,3 +149,21 @@ fn what_was_sent_before_the_subscription_is_not_owed() {
         (2, 2, 0)
     );
 }
+
+#[test]
+fn a_client_that_read_nothing_is_told_when_it_reads_again() {
+    let deaf = |awake: bool| {
+        let mut lines = vec![(at(1), message(1))];
+        if awake {
+            lines.push((29 * S, What::Awake));
+        }
+        lines.extend([
+            (29 * S, closed()),
+            (30 * S, connected()),
+            (30 * S, subscribed(false, true)),
+        ]);
+        judge(lines)
+    };
+    assert_eq!(deaf(true).announced, 2);
+    assert_eq!(deaf(false).lost_silent, 2);
+}
