@@ -59,6 +59,14 @@ async fn three_hubs_on_rabbitmq() {
     round(&address, &space, 3, Some(by_lapin)).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_hubs_on_a_rabbitmq_stream() {
+    let space = format!("e2e-{}", unique());
+    let broker = required("HUBPLANE_TEST_RABBITMQ").replace("amqp://", "amqp+streams://");
+    let address = format!("{broker}?exchange={space}");
+    round(&address, &space, 3, Some(by_lapin)).await;
+}
+
 fn by_redis_cli(space: &str, messages: &[(String, String)]) {
     let host = required("HUBPLANE_TEST_REDIS").replace("redis://", "");
     let (host, port) = host.split_once(':').unwrap();

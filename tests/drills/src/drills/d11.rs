@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::{task::JoinSet, time::sleep};
+use tokio::{sync::watch, task::JoinSet, time::sleep};
 
 use crate::{
     Result,
@@ -88,11 +88,37 @@ async fn race(bench: &Bench) -> Result<Cell> {
     Ok(cell)
 }
 
+/// Everything that a channel carries, with its positions, read as it comes: who doesn't is cut off. Ends with the last
+/// message once it is known, or when nothing more comes.
+async fn read_all(
+    mut reader: Wire,
+    ends: watch::Receiver<Option<u64>>,
+) -> Result<Vec<(u64, Option<String>)>> {
+    let mut positions = Vec::new();
+    loop {
+        let message = reader.message(Duration::from_secs(5)).await?;
+        let last = *ends.borrow();
+        let Some(message) = message else {
+            if last.is_some() {
+                return Ok(positions);
+            }
+            continue;
+        };
+        let seq = message.seq;
+        positions.push((seq, message.position));
+        if last.is_some_and(|last| seq >= last) {
+            return Ok(positions);
+        }
+    }
+}
+
 /// One channel: a publisher and a reader of everything at the far hub, and the subscriber at the near one.
 async fn cycle(channel: String, near: SocketAddr, far: SocketAddr, cycles: usize) -> Result<Found> {
     let mut found = Found::default();
     let mut reader = Wire::connect(far).await?;
     reader.subscribe(&channel, None).await?;
+    let (end, ends) = watch::channel(None);
+    let reading = tokio::spawn(read_all(reader, ends));
     let publishing = Publishing::start(far, channel.clone()).await?;
     let mut subscriber = Wire::connect(near).await?;
     let mut seen = Vec::new();
@@ -122,16 +148,13 @@ async fn cycle(channel: String, near: SocketAddr, far: SocketAddr, cycles: usize
         found.cycles += 1;
     }
     let last = publishing.end().await?;
-    let mut positions: Vec<(u64, Option<String>)> = Vec::new();
-    while positions.last().is_none_or(|(seq, _)| *seq < last) {
-        let Some(message) = reader.message(Duration::from_secs(5)).await? else {
-            found.wrong.push(format!(
-                "{channel}: the reader of everything got {:?} of {last}",
-                positions.last()
-            ));
-            break;
-        };
-        positions.push((message.seq, message.position));
+    end.send_replace(Some(last));
+    let positions = reading.await??;
+    if positions.last().is_none_or(|(seq, _)| *seq < last) {
+        found.wrong.push(format!(
+            "{channel}: the reader of everything got {:?} of {last}",
+            positions.last()
+        ));
     }
     check(&channel, &positions, &seen, &mut found);
     resume(&channel, near, &positions, &mut found).await?;
