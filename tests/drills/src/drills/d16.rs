@@ -62,10 +62,8 @@ async fn deaf(bench: &Bench) -> Result<Cell> {
         format!("{late} times a hub did not hear within 5 s of the broker's return"),
     );
     for hub in &hubs {
-        cell.gate(
-            matches!(hub.ready().await, Ok(Ok(()))),
-            format!("{} is not ready at the end", hub.node()),
-        );
+        let ready = hub.until_ready(true, HEARD).await.is_ok();
+        cell.gate(ready, format!("{} is not ready at the end", hub.node()));
     }
     Ok(cell)
 }

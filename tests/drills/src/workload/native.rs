@@ -123,9 +123,29 @@ impl Link {
     }
 }
 
-/// The stream that a channel lives in.
-fn stream_key(space: &str, _channel: &str) -> String {
-    format!("{space}:stream")
+/// As many streams as the backend makes where its address does not say.
+const STREAMS: u16 = 4;
+
+/// The stream that a channel lives in: by CRC-16/XMODEM of its name.
+fn stream_key(space: &str, channel: &str) -> String {
+    let mut crc = 0_u16;
+    for byte in channel.bytes() {
+        crc ^= u16::from(byte) << 8;
+        for _ in 0..8 {
+            let carry = crc & 0x8000 != 0;
+            crc <<= 1;
+            if carry {
+                crc ^= 0x1021;
+            }
+        }
+    }
+    format!("{space}:stream:{{{}}}", crc % STREAMS)
+}
+
+#[test]
+fn the_checksum_is_xmodems() {
+    // Its check value is 0x31c3 = 12739, which leaves 3.
+    assert_eq!(stream_key("s", "123456789"), "s:stream:{3}");
 }
 
 struct Writer {
