@@ -74,9 +74,16 @@ impl Harness for Streams {
             let body = vec![0; 100_000];
             let to = name.as_str().into();
             let published = outside.basic_publish(to, "filler".into(), options, &body, properties);
-            assert!(published.await.unwrap().await.unwrap().is_ack());
+            assert!(
+                published
+                    .await
+                    .expect("published")
+                    .await
+                    .expect("answered")
+                    .is_ack()
+            );
         }
-        connection.close(200, "done".into()).await.unwrap();
+        connection.close(200, "done".into()).await.expect("closed");
     }
 }
 
