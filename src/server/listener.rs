@@ -20,6 +20,8 @@ use crate::{
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How long the sessions' closing handshakes are waited for once all were told to end.
 const CLOSING: Duration = Duration::from_secs(5);
+/// From the last answer of the broker to the end.
+const LAST_WORDS: Duration = Duration::from_millis(100);
 /// How often it is looked whether they are over.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -71,6 +73,8 @@ impl Server {
         until(|| hub.session_count() == 0, drain + CLOSING).await;
         let answers = hub.limits().publish_timeout + Duration::from_secs(1);
         until(|| hub.publishing() == 0, answers).await;
+        // For the last answers to be written.
+        sleep(LAST_WORDS).await;
         hub.close().await;
     }
 }

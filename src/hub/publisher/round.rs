@@ -7,7 +7,7 @@
 
 use std::{collections::HashSet, time::Duration};
 
-use hubplane_backplane::{Channel, Error, Origin, Outgoing, Receipt, Result};
+use hubplane_backplane::{Channel, Error, ErrorKind, Origin, Outgoing, Receipt, Result};
 use tokio::time::Instant;
 
 use super::{ReplyTo, unanswered};
@@ -66,6 +66,17 @@ pub(super) struct Round {
     up: Duration,
     /// Messages that were tried more than once.
     pub(super) retried: u64,
+}
+
+impl Slot {
+    /// What is to be said of a message that has failed once more: that it is surely not stored only if no try before
+    /// may have stored it.
+    fn worst(&mut self, error: Error) -> Error {
+        match self.error.take() {
+            Some(before) if before.kind() == ErrorKind::Unknown => before,
+            _ => error,
+        }
+    }
 }
 
 impl Round {
@@ -180,7 +191,7 @@ impl Round {
         }
         let mut done = Vec::new();
         for (index, (mut slot, answer)) in paired.into_iter().enumerate() {
-            match answer {
+            match answer.map_err(|error| slot.worst(error)) {
                 Ok(receipt) => {
                     if let Some(origin) = slot.outgoing.origin {
                         acknowledged(&slot.run, origin);

@@ -1,5 +1,3 @@
-use hubplane_backplane::ErrorKind;
-
 use tokio::sync::oneshot;
 
 use super::*;
@@ -63,6 +61,21 @@ fn what_fails_is_tried_again_with_its_number_and_all_behind_it() {
     let answers = vec![Ok(Receipt::Accepted), Ok(Receipt::Accepted)];
     assert_eq!(answer(&mut round, &mut numbers, answers), [None, None]);
     assert!(batch(&round).is_empty());
+}
+
+#[test]
+fn what_may_be_stored_is_never_said_to_be_surely_not() {
+    let mut numbers = Numbers::new(1);
+    let mut round = round(&mut numbers, &LANE, &[1]);
+    answer(&mut round, &mut numbers, vec![error(ErrorKind::Unknown)]);
+    answer(
+        &mut round,
+        &mut numbers,
+        vec![error(ErrorKind::Unavailable)],
+    );
+    let late = Instant::now() + Duration::from_secs(2);
+    let done = round.expire(late, &mut numbers).remove(0).answers.remove(0);
+    assert_eq!(done.unwrap_err().kind(), ErrorKind::Unknown);
 }
 
 #[test]
