@@ -90,6 +90,8 @@ enum Action {
     /// Never stored, and answered so.
     GiveUp(usize),
     Beacon(usize),
+    /// The broker has not taken it: what it stood for stays open.
+    LoseBeacon(usize),
     /// A new process in its place.
     Restart(usize),
     Receive(usize),
@@ -189,6 +191,9 @@ impl Model for Faults {
             }
             if self.mechanism == Mechanism::NumbersAndBeacons && sender.beacons < self.beacons {
                 actions.push(Action::Beacon(index));
+                if state.given_up < self.given_up {
+                    actions.push(Action::LoseBeacon(index));
+                }
             }
             if state.restarts < self.restarts && sender.quiet {
                 actions.push(Action::Restart(index));
@@ -256,6 +261,13 @@ impl Model for Faults {
                     number,
                     beacon: Some(from),
                 });
+            }
+            Action::LoseBeacon(index) => {
+                let sender = &mut state.senders[index];
+                let (_, from) = sender.number(index);
+                sender.open = Some(from);
+                sender.quiet = false;
+                state.given_up += 1;
             }
             Action::Restart(index) => {
                 let sender = &mut state.senders[index];

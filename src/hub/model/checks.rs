@@ -13,7 +13,7 @@ fn faults(mechanism: Mechanism) -> Faults {
         drops: 1,
         repeats: 1,
         rollbacks: 1,
-        given_up: 1,
+        given_up: 2,
         restarts: 1,
     }
 }

@@ -24,6 +24,8 @@ const ALONE: Duration = Duration::from_secs(1);
 pub(super) struct Slot {
     pub(super) run: Run,
     pub(super) outgoing: Outgoing,
+    /// The first number that it stands for: a message's own, and for a beacon perhaps an earlier one.
+    from: u64,
     /// Where its run's beacons are published.
     beacons: Channel,
     deadline: Instant,
@@ -112,10 +114,12 @@ impl Round {
         if numbers.open(&run).is_some() {
             self.beacon(numbers, &run, Channel::clone(&beacons), |_| {});
         }
-        outgoing.origin = Some(numbers.next(&run, now));
+        let origin = numbers.next(&run, now);
+        outgoing.origin = Some(origin);
         self.slots.push(Slot {
             run,
             outgoing,
+            from: origin.number,
             beacons,
             deadline,
             owner: Some(owner),
@@ -139,6 +143,7 @@ impl Round {
         self.slots.push(Slot {
             run: run.clone(),
             outgoing: carried(Channel::clone(&beacons), origin, &beacon),
+            from,
             beacons,
             deadline: Instant::now() + ALONE,
             owner: None,
@@ -203,9 +208,7 @@ impl Round {
                     self.slots.push(slot);
                 }
                 Err(error) => {
-                    if let Some(origin) = slot.outgoing.origin {
-                        numbers.give_up(&slot.run, origin.number);
-                    }
+                    numbers.give_up(&slot.run, slot.from);
                     done.extend(self.settle(slot.owner, Err(error)));
                 }
             }
@@ -239,8 +242,8 @@ impl Round {
             if slot.owner.is_some() || stands {
                 wanted.insert(slot.run.clone());
                 kept.push(slot);
-            } else if let Some(origin) = slot.outgoing.origin {
-                numbers.give_up(&slot.run, origin.number);
+            } else {
+                numbers.give_up(&slot.run, slot.from);
             }
         }
         kept.reverse();

@@ -139,3 +139,23 @@ fn a_rejected_one_is_answered_at_once() {
     );
     assert_eq!(numbers.open(&LANE), Some(1));
 }
+
+#[test]
+fn a_beacon_that_fails_leaves_all_open_that_it_stood_for() {
+    let mut numbers = Numbers::new(1);
+    round(&mut numbers, &LANE, &[5, 5]);
+    numbers.give_up(&LANE, 1);
+    for number in [3, 4] {
+        let mut round = Round::new(SOON);
+        round.beacon(&mut numbers, &LANE, "$hubplane/beacon".into(), |_| {});
+        assert_eq!(batch(&round), [(number, Some(1))]);
+        answer(
+            &mut round,
+            &mut numbers,
+            vec![error(ErrorKind::Unavailable)],
+        );
+        round.expire(Instant::now(), &mut numbers);
+        assert!(batch(&round).is_empty());
+        assert_eq!(numbers.open(&LANE), Some(1));
+    }
+}
