@@ -1,6 +1,8 @@
 //! Every limit and default, in one place.
 
-use std::time::Duration;
+mod memory;
+
+use std::{sync::LazyLock, time::Duration};
 
 use serde::{Deserialize, Deserializer, de};
 
@@ -26,6 +28,9 @@ pub struct Limits {
     pub outbox_bytes: usize,
     /// Frames that wait for a slow client before it is cut off.
     pub outbox_frames: usize,
+    /// Bytes that wait for all slow clients together before the slowest are cut off. By default a quarter of the memory
+    /// that this process may use.
+    pub outboxes_bytes: usize,
     /// An HTTP request's body.
     pub body_bytes: usize,
     /// Messages of one HTTP publish.
@@ -61,7 +66,8 @@ pub struct Limits {
     /// How long this instance keeps its interest in a channel that nobody here is subscribed to any more.
     #[serde(deserialize_with = "duration")]
     pub interest_linger: Duration,
-    /// Bytes of recent messages that are kept in memory for clients that come back; log backends only.
+    /// Bytes of recent messages that are kept in memory for clients that come back; log backends only. By default never
+    /// more than a quarter of the memory that this process may use.
     pub window_bytes: usize,
     /// How long recent messages are kept for them.
     #[serde(deserialize_with = "duration")]
@@ -81,6 +87,9 @@ pub struct Limits {
     pub deaf_after: Duration,
 }
 
+/// Of the memory that this process may use; of 4 GiB where the system doesn't tell.
+static QUARTER: LazyLock<usize> = LazyLock::new(|| memory::limit().unwrap_or(4 << 30) / 4);
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
@@ -93,6 +102,7 @@ impl Default for Limits {
             session_publishes: 64,
             outbox_bytes: 1024 * 1024,
             outbox_frames: 1_024,
+            outboxes_bytes: *QUARTER,
             body_bytes: 1024 * 1024,
             batch_messages: 1_000,
             publish_messages: 4_096,
@@ -106,7 +116,7 @@ impl Default for Limits {
             write_timeout: Duration::from_secs(10),
             user_timeout: Duration::from_secs(10),
             interest_linger: Duration::from_secs(2),
-            window_bytes: 64 * 1024 * 1024,
+            window_bytes: (64 * 1024 * 1024).min(*QUARTER),
             window_age: Duration::from_secs(300),
             recovery_messages: 1_000,
             recovery_bytes: 1024 * 1024,

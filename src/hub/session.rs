@@ -38,7 +38,9 @@ pub(super) struct Session {
     /// Subscribed, or waiting for the broker to confirm.
     pub(super) channels: Vec<Channel>,
     /// Publications that wait for the broker.
-    pub(super) publishing: usize,
+    pub(super) publishing: u32,
+    /// Bytes of the outbox that its shard has counted.
+    pub(super) held: u32,
     /// In the shard's list of sessions to flush.
     pub(super) dirty: bool,
     /// Since when the socket has taken nothing.
@@ -60,6 +62,7 @@ impl Session {
             outbox: Outbox::new(),
             channels: Vec::new(),
             publishing: 0,
+            held: 0,
             dirty: false,
             blocked_since: None,
             clock: first_ping,

@@ -6,6 +6,7 @@
 mod clock;
 mod commands;
 mod mail;
+mod pressure;
 mod recover;
 
 use std::{
@@ -53,6 +54,8 @@ struct State {
     /// Sessions' channels whose past waits for the outbox to empty.
     recovering: HashMap<u32, Vec<Channel>>,
     unwritten: Unwritten,
+    /// Bytes that wait for blocked sockets.
+    held: usize,
     /// This instance stops.
     drain: Option<clock::Drain>,
     next_serial: u32,
@@ -136,6 +139,7 @@ impl Shard {
             ahead: Vec::new(),
             recovering: HashMap::new(),
             unwritten: Unwritten::default(),
+            held: 0,
             drain: None,
             next_serial: 0,
             index: mailbox.index(),
@@ -200,7 +204,7 @@ impl Shard {
         }
         Some(Pulse {
             blocked: session.blocked_since.is_some(),
-            paused: session.publishing >= self.hub.limits().session_publishes,
+            paused: session.publishing as usize >= self.hub.limits().session_publishes,
             ending: session.ends_at.is_some(),
         })
     }
@@ -250,8 +254,11 @@ impl State {
             // A blocked one is flushed by its own task, once the socket is writable.
             if session.blocked_since.is_none() {
                 self.flush_one(hub, index);
+            } else {
+                self.weigh(index);
             }
         }
+        self.relieve(hub);
         hub.counts().writes.fetch_add(
             std::mem::take(&mut self.unwritten.scratch.writes),
             Ordering::Relaxed,
@@ -267,6 +274,8 @@ impl State {
             if !session.flush(&mut self.unwritten.scratch) {
                 return self.remove_index(hub, index);
             }
+            self.weigh(index);
+            let session = &self.sessions[index as usize];
             // What a client missed of its next channel is queued once that of the last has left.
             if !session.outbox.is_empty() {
                 return;
@@ -281,6 +290,7 @@ impl State {
 
     fn remove_index(&mut self, hub: &Hub, index: u32) {
         let session = self.sessions.remove(index as usize);
+        self.held -= session.held as usize;
         self.recovering.remove(&index);
         for channel in &session.channels {
             self.leave(hub, index, channel);

@@ -226,3 +226,33 @@ async fn who_takes_nothing_is_cut_off_and_the_other_goes_on() {
     };
     LocalSet::new().run_until(test).await;
 }
+
+/// What waits for all of them together has a limit, too; the one that reads does not pay for it.
+#[tokio::test]
+async fn many_that_take_nothing_are_relieved_of_the_fullest() {
+    let test = async {
+        let (hub, shard) = shard(Limits {
+            outboxes_bytes: 50,
+            ..Limits::default()
+        })
+        .await;
+        let (first, fullest) = listener(&shard, &SOUND);
+        fullest.0.full.set(true);
+        publish(&hub, &["12345678", "12345678"]).await;
+        let (second, other) = listener(&shard, &SOUND);
+        other.0.full.set(true);
+        let (_, reader) = listener(&shard, &SOUND);
+        publish(&hub, &["12345678", "12345678", "12345678"]).await;
+        assert_eq!(hub.counts().slow.load(Relaxed), 1);
+        fullest.0.full.set(false);
+        other.0.full.set(false);
+        shard.flush(first);
+        shard.flush(second);
+        publish(&hub, &["x"]).await;
+        assert!(fullest.text().ends_with("Slow."), "{}", fullest.text());
+        assert!(!other.text().contains("Slow"), "{}", other.text());
+        assert_eq!(reader.text(), format!("ok.{}x.", "12345678.".repeat(3)));
+        assert_eq!(shard.state.borrow().held, 0);
+    };
+    LocalSet::new().run_until(test).await;
+}
