@@ -58,23 +58,33 @@ impl Line {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut jobs = Vec::new();
         loop {
-            tokio::select! {
+            let due = tokio::select! {
                 biased;
-                _ = tick.tick() => self.beacons(hub).await,
-                () = hub.beacon_now.notified() => self.beacons(hub).await,
+                _ = tick.tick() => true,
+                () = hub.beacon_now.notified() => true,
                 count = self.queue.recv_many(&mut jobs, BATCH) => {
                     if count == 0 {
                         return;
                     }
-                    self.rounds(hub, std::mem::take(&mut jobs)).await;
+                    false
                 }
+            };
+            // While the broker is away a round takes longer than the next beacon's turn: what waits must go along with
+            // the beacons, or it would wait behind them for ever.
+            while due && jobs.len() < BATCH {
+                let Ok(job) = self.queue.try_recv() else {
+                    break;
+                };
+                jobs.push(job);
             }
+            self.rounds(hub, std::mem::take(&mut jobs), due).await;
         }
     }
 
-    async fn rounds(&mut self, hub: &Hub, jobs: Vec<Job>) {
+    /// All of these jobs, and where they are due a beacon in every run, behind the first of them.
+    async fn rounds(&mut self, hub: &Hub, jobs: Vec<Job>, mut due: bool) {
         let mut rest = jobs.into_iter().peekable();
-        while rest.peek().is_some() {
+        while due || rest.peek().is_some() {
             let mut round = Round::new(hub.started.elapsed());
             let mut count = 0;
             let mut refused = Vec::new();
@@ -83,6 +93,9 @@ impl Line {
             {
                 count += job.messages.len();
                 self.admit(hub, &mut round, job, &mut refused);
+            }
+            if std::mem::take(&mut due) {
+                self.beacons(hub, &mut round);
             }
             self.reply(hub, refused).await;
             self.carry(hub, round).await;
@@ -154,10 +167,9 @@ impl Line {
     }
 
     /// A beacon in every run that this instance watches.
-    async fn beacons(&mut self, hub: &Hub) {
+    fn beacons(&mut self, hub: &Hub, round: &mut Round) {
         let now = std::time::Instant::now();
         self.numbers.sweep(now);
-        let mut round = Round::new(hub.started.elapsed());
         let runs = hub.canary().runs();
         for run in runs {
             let channel = self.beacons_of(hub, &run);
@@ -178,7 +190,6 @@ impl Line {
             });
             hub.canary().sent(&run, number, now);
         }
-        self.carry(hub, round).await;
     }
 
     async fn reply(&self, hub: &Hub, done: Vec<Answered>) {

@@ -165,3 +165,6 @@ pub(super) fn told(error: &Error) -> (ErrorCode, String) {
         ),
     }
 }
+
+#[cfg(test)]
+mod tests;
