@@ -85,7 +85,7 @@ pub(super) struct Window {
     order: VecDeque<(Instant, Channel)>,
 }
 
-/// A lane's stretch: everything after `start` and up to `head` is here.
+/// A lane's stretch: everything after `start` and up to `head` is here; nothing, while `start` is behind `head`.
 #[derive(Clone, Copy, Debug)]
 struct Lane {
     epoch: u64,
@@ -124,6 +124,15 @@ impl Window {
         };
         if self.lanes.insert(lane, fresh).is_some() {
             self.drop_lane(lane);
+        }
+    }
+
+    /// Something after this position may have been missed: what was kept of the lane is gone, and who stands just there
+    /// has missed it, too.
+    pub(super) fn break_off(&mut self, position: Position) {
+        self.begin(position);
+        if let Some(lane) = self.lanes.get_mut(&position.lane) {
+            lane.start = position.offset.saturating_add(1);
         }
     }
 
@@ -347,7 +356,22 @@ mod tests {
         ));
         window.begin(position(20));
         assert!(matches!(read(&window, position(15)), Found::Older));
+        assert_eq!(offsets(read(&window, position(20))), [0; 0]);
         assert_eq!(window.size(), (0, 0));
+    }
+
+    #[test]
+    fn who_stands_before_a_hole_has_missed_it() {
+        let mut window = filled(usize::MAX);
+        let read = |window: &Window, after| window.read("even", position(after), None, CAP);
+        window.break_off(position(20));
+        assert!(matches!(read(&window, 20), Found::Older));
+        assert_eq!(window.head(0), Some(position(20)));
+        for offset in [31, 32] {
+            window.push(&Arc::new(vec![message("even", offset)]), Instant::now());
+        }
+        assert!(matches!(read(&window, 20), Found::Older));
+        assert_eq!(offsets(read(&window, 31)), [32]);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 mod fill;
 mod health;
+mod witness;
 
 use std::{
     collections::HashMap,
@@ -13,10 +14,14 @@ use std::{
 };
 
 use hubplane_backplane::{Channel, Event, Events, GapCause, Origin, Position, Publication, Scope};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::{
+    task::JoinSet,
+    time::{MissedTickBehavior, interval},
+};
 
 pub use self::health::Health;
 pub(super) use self::health::{Pulse, watch};
+use self::witness::Witness;
 use super::{
     Hub, RESERVED,
     beacon::{self, Beacon},
@@ -34,11 +39,20 @@ const SWEEP: Duration = Duration::from_secs(1);
 pub(super) struct Pump<'a> {
     hub: &'a Hub,
     /// How far each lane was read, as the backend counts.
-    lanes: HashMap<u32, Position>,
+    lanes: HashMap<u32, Read>,
+    /// Looks whether a log is still the same; gives the places where it is not.
+    doubts: JoinSet<Vec<Position>>,
     /// What is to be posted next.
     fresh: Vec<Publication>,
     /// The runs that something of the present batch was in.
     touched: Vec<Run>,
+}
+
+/// How far a lane was read.
+#[derive(Debug)]
+struct Read {
+    at: Position,
+    witness: Option<Witness>,
 }
 
 /// Numbers that did not come, and where they would have been.
@@ -56,6 +70,7 @@ impl<'a> Pump<'a> {
         Self {
             hub,
             lanes: HashMap::new(),
+            doubts: JoinSet::new(),
             fresh: Vec::new(),
             touched: Vec::new(),
         }
@@ -69,13 +84,17 @@ impl<'a> Pump<'a> {
         loop {
             let event = tokio::select! {
                 biased;
-                event = events.recv() => event,
                 _ = sweep.tick() => {
                     let now = Instant::now();
                     self.hub.log.window().trim(now);
                     self.hub.log.ledger().sweep(now);
                     continue;
                 }
+                Some(looked) = self.doubts.join_next() => {
+                    self.unmask(looked.unwrap_or_default()).await;
+                    continue;
+                }
+                event = events.recv() => event,
             };
             match event {
                 None => break,
@@ -92,6 +111,7 @@ impl<'a> Pump<'a> {
                 Some(Event::Up) => {
                     tracing::info!("the broker is back");
                     pulse.set(Health::Up);
+                    self.doubt();
                 }
             }
         }
@@ -114,7 +134,7 @@ impl<'a> Pump<'a> {
             self.touched.push(run.clone());
         }
         let after = match publication.position {
-            Some(position) => self.arrive(position).await,
+            Some(position) => self.arrive(position, &publication).await,
             None => None,
         };
         let beacon = match beacon::is_beacon(&publication.channel) {
@@ -175,11 +195,17 @@ impl<'a> Pump<'a> {
     }
 
     /// Notes how far a lane has come, and tells how far it was.
-    async fn arrive(&mut self, position: Position) -> Option<Position> {
-        let before = self.lanes.insert(position.lane, position);
+    async fn arrive(&mut self, position: Position, publication: &Publication) -> Option<Position> {
+        let before = self.lanes.get(&position.lane).map(|read| read.at);
+        let before = before.filter(|before| before.epoch == position.epoch);
+        let read = Read {
+            at: position,
+            witness: before.map(|before| Witness::new(before, publication)),
+        };
+        self.lanes.insert(position.lane, read);
         match before {
-            Some(before) if before.epoch == position.epoch => Some(before),
-            _ => {
+            Some(before) => Some(before),
+            None => {
                 // Another log; this message is the first of it here.
                 self.post().await;
                 let offset = position.offset.saturating_sub(1);
@@ -191,9 +217,16 @@ impl<'a> Pump<'a> {
     }
 
     async fn progress(&mut self, position: Position) {
-        let before = self.lanes.insert(position.lane, position);
-        let turned = match before {
-            Some(before) if before.epoch == position.epoch => {
+        let before = self.lanes.remove(&position.lane);
+        let same = |read: &Read| read.at.epoch == position.epoch;
+        let witness = before.as_ref().filter(|read| same(read));
+        let read = Read {
+            at: position,
+            witness: witness.and_then(|read| read.witness.clone()),
+        };
+        self.lanes.insert(position.lane, read);
+        let turned = match &before {
+            Some(before) if same(before) => {
                 let turned = self.hub.log.epochs().turn(position);
                 self.hub.log.window().advance(turned);
                 turned
@@ -264,9 +297,10 @@ impl<'a> Pump<'a> {
     /// The backend has announced a loss: the numbers need not tell it again, and the window has a hole.
     fn lose(&mut self, scope: &Scope) {
         self.hub.log.ledger().loosen(scope, Instant::now());
-        for position in self.lanes.values() {
-            if matches!(scope, Scope::All) || *scope == Scope::Lane(position.lane) {
-                self.hub.begin(*position);
+        for Read { at, .. } in self.lanes.values() {
+            if matches!(scope, Scope::All) || *scope == Scope::Lane(at.lane) {
+                let turned = self.hub.log.epochs().turn(*at);
+                self.hub.log.window().break_off(turned);
             }
         }
     }
@@ -281,12 +315,9 @@ impl<'a> Pump<'a> {
     async fn replace(&mut self, lane: u32, missing: Option<Origin>) {
         self.post().await;
         self.hub.log.epochs().begin(lane, missing);
-        if let Some(position) = self.lanes.get(&lane) {
-            let offset = position.offset.saturating_sub(1);
-            self.hub.begin(Position {
-                offset,
-                ..*position
-            });
+        if let Some(Read { at, .. }) = self.lanes.get(&lane) {
+            let offset = at.offset.saturating_sub(1);
+            self.hub.begin(Position { offset, ..*at });
         }
         let cause = match missing {
             Some(_) => GapCause::Missing,

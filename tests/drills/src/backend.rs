@@ -144,8 +144,12 @@ impl Backend {
                 own: false,
             });
         }
+        Self::in_directory(kind, logs.join("brokers").join(kind.broker())).await
+    }
+
+    /// A broker of its own in a directory of its own.
+    async fn in_directory(kind: Kind, directory: PathBuf) -> Result<Self> {
         let script = script(kind);
-        let directory = logs.join("brokers").join(kind.broker());
         run(&script, &["start".as_ref(), directory.as_os_str()]).await?;
         let port = first_port(&directory)?;
         let login = if kind.broker() == "rabbitmq" {
@@ -159,6 +163,11 @@ impl Backend {
             control: Some((script, directory)),
             own: true,
         })
+    }
+
+    /// Another broker of this kind, in another directory; whoever asks for it ends it.
+    pub(crate) async fn another(&self, directory: &Path) -> Result<Self> {
+        Self::in_directory(self.kind, directory.to_owned()).await
     }
 
     pub(crate) fn kind(&self) -> Kind {

@@ -56,7 +56,7 @@ async fn amnesia(bench: &Bench) -> Result<Cell> {
         verdict,
         Demands {
             lossless: false,
-            native_may_be_lost: true,
+            native_may_be_lost: false,
             faults,
         },
     );

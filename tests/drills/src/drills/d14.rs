@@ -1,47 +1,84 @@
-//! D14: no file descriptors left. Disks and memory that run out need mounts and cgroups, which not every machine allows.
+//! D14: what runs out. The hub's file descriptors; its memory; the broker's disk.
 
-use std::time::Duration;
+use std::{fs, path::Path, time::Duration};
 
+use serde_json::json;
 use tokio::{
     net::TcpStream,
     time::{Instant, sleep, timeout},
 };
 
+use super::{Demands, judge};
 use crate::{
     Result,
+    backend::{Kind, signal},
     bench::{Bench, Cell, Drill, Running},
+    checker::Phase,
+    http::Http,
     hub::{Hub, Plan},
-    workload::{new_space, wire::Wire},
+    load::{hubs, socket::Socket},
+    workload::{Settings, Workload, new_space, wire::Wire},
 };
 
 const FILES: usize = 200;
+const MIB: u64 = 1 << 20;
+/// What the hub may use, as a container would have it.
+const MEMORY: u64 = 64 * MIB;
+const GROUPS: &str = "/sys/fs/cgroup/memory";
+/// A publish is answered by then, whatever the answer.
+const ANSWERED: Duration = Duration::from_secs(6);
 
 pub(crate) const DRILL: Drill = Drill {
     name: "D14",
-    what: "a hub with 200 file descriptors, and 400 connections",
+    what: "a hub with 200 file descriptors and 400 connections; a hub with 64 MiB and slow clients",
     short: false,
     fits: |_| true,
-    run,
+    run: |bench| Box::pin(run_out(bench)) as Running<'_>,
 };
 
-fn run(bench: &Bench) -> Running<'_> {
-    Box::pin(files(bench))
+pub(crate) const DISK: Drill = Drill {
+    name: "D14-disk",
+    what: "the broker's disk is full for a while",
+    short: false,
+    fits: Kind::has_broker,
+    run: |bench| Box::pin(disk(bench)) as Running<'_>,
+};
+
+async fn run_out(bench: &Bench) -> Result<Cell> {
+    let mut cell = Cell::default();
+    files(bench, &mut cell).await?;
+    if fs::metadata(GROUPS).is_ok_and(|it| it.is_dir()) && is_root() {
+        memory(bench, &mut cell).await?;
+    } else {
+        cell.note("no memory limit was tried: that needs root and cgroups of version 1");
+    }
+    Ok(cell)
 }
 
-async fn files(bench: &Bench) -> Result<Cell> {
-    let mut cell = Cell::default();
-    let space = new_space()?;
+fn is_root() -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let uid = status.lines().find_map(|line| line.strip_prefix("Uid:"));
+    uid.is_some_and(|ids| ids.split_whitespace().nth(1) == Some("0"))
+}
+
+async fn start(bench: &Bench, node: &str, wrapper: Vec<String>) -> Result<Hub> {
     let hub = Hub::start(Plan {
         program: bench.hubplane.clone(),
-        wrapper: vec!["prlimit".to_owned(), format!("--nofile={FILES}")],
-        address: bench.backend.address(&space),
-        node: "hub-0".to_owned(),
+        wrapper,
+        address: bench.backend.address(&new_space()?),
+        node: node.to_owned(),
         options: Vec::new(),
         environment: bench.environment.clone(),
-        log: bench.directory.join("hub-0.log"),
+        log: bench.directory.join(format!("{node}.log")),
     })
     .await?;
     hub.until_ready(true, Duration::from_secs(30)).await?;
+    Ok(hub)
+}
+
+async fn files(bench: &Bench, cell: &mut Cell) -> Result<()> {
+    let few = ["prlimit".to_owned(), format!("--nofile={FILES}")];
+    let hub = start(bench, "few-files", few.to_vec()).await?;
     let mut reader = Wire::connect(hub.address()).await?;
     let mut writer = Wire::connect(hub.address()).await?;
     reader.subscribe("a", None).await?;
@@ -65,10 +102,8 @@ async fn files(bench: &Bench) -> Result<Cell> {
     for seq in 0..20 {
         let asked = Instant::now();
         writer.publish("a", seq).await?;
-        let came = reader
-            .message(Duration::from_secs(5))
-            .await?
-            .map(|message| message.seq);
+        let came = reader.message(Duration::from_secs(5)).await?;
+        let came = came.map(|message| message.seq);
         cell.gate(came == Some(seq), format!("{came:?} came instead of {seq}"));
         slowest = slowest.max(asked.elapsed());
         sleep(Duration::from_millis(100)).await;
@@ -86,6 +121,166 @@ async fn files(bench: &Bench) -> Result<Cell> {
         Wire::connect(hub.address()).await.is_ok(),
         "no new client gets in after the crowd has left",
     );
-    cell.note("a full disk and a memory limit are not tried");
+    Ok(())
+}
+
+/// Clients that read nothing, each with a channel of its own, so that nothing that waits for them is shared.
+async fn memory(bench: &Bench, cell: &mut Cell) -> Result<()> {
+    let group = Path::new(GROUPS).join(new_space()?);
+    fs::create_dir(&group)?;
+    fs::write(group.join("memory.limit_in_bytes"), MEMORY.to_string())?;
+    let enter = format!("echo $$ >{}/cgroup.procs; exec \"$@\"", group.display());
+    let wrapper = ["sh", "-c", &enter, "sh"].map(str::to_owned).to_vec();
+    let hub = start(bench, "little-memory", wrapper).await?;
+    let mut silent = Vec::new();
+    for n in 0..100 {
+        silent.push(Socket::connect(hub.address(), &format!("?channel=silent.{n}")).await?);
+    }
+    let mut reader = Wire::connect(hub.address()).await?;
+    reader.subscribe("read", None).await?;
+    let (mut http, large) = (Http::new(hub.address()), "x".repeat(32_000));
+    let (mut peak, mut seq) = (0, 0);
+    for round in 0..100 {
+        for n in (0..100).step_by(20) {
+            let some =
+                (n..n + 20).map(|n| json!({ "channel": format!("silent.{n}"), "data": large }));
+            hubs::publish(&mut http, &some.collect::<Vec<_>>()).await?;
+        }
+        hubs::publish(&mut http, &[json!({ "channel": "read", "data": round })]).await?;
+        let came = reader.message(Duration::from_secs(10)).await?;
+        seq = came.ok_or("nothing comes any more")?.seq;
+        peak = peak.max(hub.resident()?);
+        if hub.metric("hubplane_slow_sessions_total").await? >= 50.0 {
+            break;
+        }
+    }
+    let shed = hub.metric("hubplane_slow_sessions_total").await?;
+    cell.figure("shed", shed);
+    cell.figure("rounds", seq);
+    cell.figure("peak_mib", peak / MIB);
+    cell.gate(
+        shed >= 50.0,
+        format!("only {shed} slow clients were let go"),
+    );
+    cell.gate(peak < MEMORY, format!("{} MiB of 64", peak / MIB));
+    drop(hub);
+    sleep(Duration::from_millis(200)).await;
+    fs::remove_dir(&group)?;
+    Ok(())
+}
+
+/// How much room a broker needs to start at all.
+fn room(kind: Kind) -> u64 {
+    match kind {
+        Kind::Rabbitmq | Kind::AmqpStreams => 400,
+        Kind::Kafka => 300,
+        Kind::Memory | Kind::Redis | Kind::RedisStreams => 20,
+    }
+}
+
+async fn disk(bench: &Bench) -> Result<Cell> {
+    if !is_root() {
+        return Ok(Cell::left_out("mounting a small disk needs root"));
+    }
+    let directory = bench.directory.join(new_space()?);
+    fs::create_dir_all(&directory)?;
+    let size = format!("size={}m", room(bench.backend.kind()));
+    let mount = ["-t", "tmpfs", "-o", &size, "tmpfs"].map(str::to_owned);
+    program(
+        "mount",
+        mount
+            .iter()
+            .map(AsRef::as_ref)
+            .chain([directory.as_os_str()]),
+    )
+    .await?;
+    let found = on_disk(bench, &directory).await;
+    _ = bench.backend.control_in("kill", &directory).await;
+    program("umount", [directory.as_os_str()].into_iter()).await?;
+    found
+}
+
+async fn program<'a>(name: &str, words: impl Iterator<Item = &'a std::ffi::OsStr>) -> Result<()> {
+    let status = tokio::process::Command::new(name).args(words).status();
+    match status.await?.success() {
+        true => Ok(()),
+        false => Err(format!("{name} failed").into()),
+    }
+}
+
+async fn on_disk(bench: &Bench, directory: &Path) -> Result<Cell> {
+    let mut cell = Cell::default();
+    let backend = bench.backend.another(directory).await?;
+    let bench = Bench {
+        backend,
+        hubplane: bench.hubplane.clone(),
+        directory: bench.directory.clone(),
+        environment: bench.environment.clone(),
+        seed: bench.seed,
+        short: bench.short,
+        rate: bench.rate,
+        minutes: bench.minutes,
+    };
+    let mut workload = Workload::start(&bench, &Settings::of(&bench)).await?;
+    sleep(Duration::from_secs(3)).await;
+    let ballast = directory.join("ballast");
+    workload.fault("disk", Phase::Begin)?;
+    fill(&ballast)?;
+    // Whatever the answer is, it comes.
+    let (mut http, mut slowest, mut refused) = (Http::new(workload.hubs[0].address()), 0, 0);
+    let begin = Instant::now();
+    while begin.elapsed() < Duration::from_secs(10) {
+        let asked = Instant::now();
+        let answer = http
+            .post("/v1/publish", r#"{"channel":"probe","data":1}"#)
+            .await;
+        slowest = slowest.max(asked.elapsed().as_millis() as u64);
+        refused += u64::from(matches!(answer, Ok((503, _))));
+        sleep(Duration::from_millis(100)).await;
+    }
+    cell.figure("slowest_answer_ms", slowest);
+    cell.figure("refused", refused);
+    cell.gate(
+        u128::from(slowest) <= ANSWERED.as_millis(),
+        format!("a publish was answered after {slowest} ms"),
+    );
+    let full = fill(&ballast).is_ok_and(|more| more < 4 * MIB);
+    cell.gate(full, "the disk was not full");
+    workload.fault("disk", Phase::Mend)?;
+    fs::remove_file(&ballast)?;
+    // Kafka ends when it can't write.
+    let ended = match bench.backend.pid() {
+        Ok(pid) => signal(pid, "0").await.is_err(),
+        Err(_) => true,
+    };
+    if ended {
+        bench.backend.control("start").await?;
+        cell.note("the broker ended when its disk was full, and was started again");
+    }
+    workload.fault("disk", Phase::End)?;
+    sleep(Duration::from_secs(15)).await;
+    cell.figure("rate", workload.rate());
+    let verdict = workload.finish().await?;
+    // What the broker had acknowledged and could not write is lost with it.
+    let demands = Demands {
+        lossless: !ended,
+        native_may_be_lost: ended,
+        faults: 1,
+    };
+    judge(&mut cell, bench.backend.kind(), verdict, demands);
     Ok(cell)
+}
+
+/// Takes all the room that is left; how much that was.
+fn fill(ballast: &Path) -> Result<u64> {
+    use std::io::Write as _;
+    let mut file = fs::File::options()
+        .create(true)
+        .append(true)
+        .open(ballast)?;
+    let (block, mut taken) = ([0; 4096], 0);
+    while file.write_all(&block).is_ok() {
+        taken += block.len() as u64;
+    }
+    Ok(taken)
 }

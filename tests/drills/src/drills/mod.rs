@@ -12,6 +12,7 @@ mod d09;
 mod d10;
 mod d11;
 mod d12;
+mod d13;
 mod d14;
 mod d15;
 mod d16;
@@ -39,7 +40,9 @@ pub(crate) const DRILLS: &[Drill] = &[
     d10::DRILL,
     d11::DRILL,
     d12::DRILL,
+    d13::DRILL,
     d14::DRILL,
+    d14::DISK,
     d15::DRILL,
     d16::DRILL,
     d17::DRILL,

@@ -1,11 +1,11 @@
 //! Load and abuse drills.
 
-mod hubs;
+pub(crate) mod hubs;
 mod l01;
 mod l02;
 mod l03;
 mod l05;
-mod socket;
+pub(crate) mod socket;
 
 use crate::bench::Drill;
 

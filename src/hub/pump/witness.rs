@@ -1,0 +1,100 @@
+//! Whether the log is still the one that was read. A broker that comes back with an older copy of its data, grown again
+//! since, shows neither a smaller end nor another name; but the last message that was read is no longer in its place.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use hubplane_backplane::{Backplane, Channel, ErrorKind, Position, Publication, Start};
+use tokio::time::{Instant, sleep};
+
+use super::Pump;
+
+/// How long it is tried to look, where the broker doesn't answer yet.
+const TRY: Duration = Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// The last message that was read of a lane.
+#[derive(Clone, Debug)]
+pub(super) struct Witness {
+    /// Where the message before it ends.
+    after: Position,
+    channel: Channel,
+    data: Bytes,
+}
+
+impl Witness {
+    pub(super) fn new(after: Position, publication: &Publication) -> Self {
+        Self {
+            after,
+            channel: Arc::clone(&publication.channel),
+            data: publication.data.clone(),
+        }
+    }
+
+    fn is(&self, publication: &Publication) -> bool {
+        publication.channel == self.channel && publication.data == self.data
+    }
+
+    /// Whether it is in its place; `None` where nobody can tell any more.
+    async fn is_there(&self, backplane: &dyn Backplane) -> Option<bool> {
+        let history = backplane.history()?;
+        let end = Instant::now() + TRY;
+        loop {
+            let place = Start::After(self.after);
+            match history.scan(self.after.lane, place, 1).await {
+                Ok(page) => return Some(page.publications.first().is_some_and(|it| self.is(it))),
+                Err(error) if error.kind() == ErrorKind::Unavailable && Instant::now() < end => {
+                    sleep(PAUSE).await;
+                }
+                // The place is cut off, which the backend sees and says where it matters.
+                Err(_) => return None,
+            }
+        }
+    }
+}
+
+impl Pump<'_> {
+    /// The broker was away: looks for the witnesses, beside what goes on.
+    pub(super) fn doubt(&mut self) {
+        let witnesses: Vec<_> = self
+            .lanes
+            .values()
+            .filter_map(|it| it.witness.clone())
+            .collect();
+        self.doubts.abort_all();
+        if witnesses.is_empty() || self.hub.backplane.history().is_none() {
+            return;
+        }
+        let reads = &self.hub.counts.history_reads;
+        reads.fetch_add(witnesses.len() as u64, Ordering::Relaxed);
+        let backplane = Arc::clone(&self.hub.backplane);
+        self.doubts.spawn(async move {
+            let mut gone = Vec::new();
+            for witness in witnesses {
+                if witness.is_there(&*backplane).await == Some(false) {
+                    gone.push(witness.after);
+                }
+            }
+            gone
+        });
+    }
+
+    /// These places hold something else than what was read there.
+    pub(super) async fn unmask(&mut self, places: Vec<Position>) {
+        for place in places {
+            let read = self.lanes.get_mut(&place.lane);
+            // Otherwise the backend has seen it, too.
+            if let Some(read) = read.filter(|read| read.at.epoch == place.epoch) {
+                read.witness = None;
+                tracing::warn!(
+                    lane = place.lane,
+                    "the log was rolled back and has grown again"
+                );
+                self.replace(place.lane, None).await;
+            }
+        }
+    }
+}
