@@ -50,7 +50,7 @@ impl Kind {
     }
 
     /// The broker's own script and the name in the tests' variables.
-    fn broker(self) -> &'static str {
+    pub(crate) fn broker(self) -> &'static str {
         match self {
             Self::Memory => "memory",
             Self::Redis | Self::RedisStreams => "redis",

@@ -2,7 +2,10 @@
 
 use std::{collections::HashMap, sync::atomic::Ordering, time::Duration};
 
-use tokio::time::{Instant, sleep};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep},
+};
 
 use crate::{
     Result,
@@ -38,6 +41,9 @@ async fn ambiguity(bench: &Bench) -> Result<Cell> {
     let hubs = start_hubs(bench, &settings, &space).await?;
     let mut reader = Wire::connect(hubs[1].address()).await?;
     reader.subscribe("a", None).await?;
+    // It reads all the while: a client that doesn't is let go.
+    let (over, is_over) = watch::channel(false);
+    let reading = tokio::spawn(count(reader, is_over));
     let rounds: u64 = if bench.short { 30 } else { 300 };
     let mut http = Http::new(hubs[0].address());
     let (mut held, mut again) = (0, 0);
@@ -47,14 +53,8 @@ async fn ambiguity(bench: &Bench) -> Result<Cell> {
         again += tries - 1;
     }
     sleep(Duration::from_secs(2)).await;
-    let mut came: HashMap<u64, u64> = HashMap::new();
-    while let Some(message) = reader.next(Duration::from_secs(2)).await? {
-        if message["type"] == "message" {
-            *came
-                .entry(message["data"].as_u64().unwrap_or(0))
-                .or_default() += 1;
-        }
-    }
+    over.send_replace(true);
+    let came = reading.await??;
     let twice = came.values().filter(|count| **count > 1).count();
     let missing = (1..=rounds).filter(|seq| !came.contains_key(seq)).count();
     cell.figure("rounds", rounds);
@@ -70,6 +70,22 @@ async fn ambiguity(bench: &Bench) -> Result<Cell> {
         format!("{missing} were accepted and did not come"),
     );
     Ok(cell)
+}
+
+/// How often each number comes, until it is over and quiet.
+async fn count(mut reader: Wire, over: watch::Receiver<bool>) -> Result<HashMap<u64, u64>> {
+    let mut came = HashMap::new();
+    loop {
+        match reader.next(Duration::from_secs(2)).await? {
+            Some(message) if message["type"] == "message" => {
+                let number = message["data"].as_u64().unwrap_or(0);
+                *came.entry(number).or_default() += 1;
+            }
+            Some(_) => {}
+            None if *over.borrow() => return Ok(came),
+            None => {}
+        }
+    }
 }
 
 /// One message; its acknowledgement is held up and lost. Returns whether, and how often it was published.

@@ -63,13 +63,10 @@ fn is_root() -> bool {
 
 async fn start(bench: &Bench, node: &str, wrapper: Vec<String>) -> Result<Hub> {
     let hub = Hub::start(Plan {
-        program: bench.hubplane.clone(),
         wrapper,
-        address: bench.backend.address(&new_space()?),
         node: node.to_owned(),
-        options: Vec::new(),
-        environment: bench.environment.clone(),
         log: bench.directory.join(format!("{node}.log")),
+        ..hubs::plan(bench, &new_space()?, 0)
     })
     .await?;
     hub.until_ready(true, Duration::from_secs(30)).await?;
@@ -134,13 +131,14 @@ async fn memory(bench: &Bench, cell: &mut Cell) -> Result<()> {
     let hub = start(bench, "little-memory", wrapper).await?;
     let mut silent = Vec::new();
     for n in 0..100 {
-        silent.push(Socket::connect(hub.address(), &format!("?channel=silent.{n}")).await?);
+        let query = format!("?channel=silent.{n}");
+        silent.push(Socket::with_little_room(hub.address(), &query).await?);
     }
     let mut reader = Wire::connect(hub.address()).await?;
     reader.subscribe("read", None).await?;
     let (mut http, large) = (Http::new(hub.address()), "x".repeat(32_000));
     let (mut peak, mut seq) = (0, 0);
-    for round in 0..100 {
+    for round in 0..400 {
         for n in (0..100).step_by(20) {
             let some =
                 (n..n + 20).map(|n| json!({ "channel": format!("silent.{n}"), "data": large }));
@@ -182,21 +180,20 @@ async fn disk(bench: &Bench) -> Result<Cell> {
     if !is_root() {
         return Ok(Cell::left_out("mounting a small disk needs root"));
     }
-    let directory = bench.directory.join(new_space()?);
-    fs::create_dir_all(&directory)?;
+    let mounted = bench.directory.join(new_space()?);
+    fs::create_dir_all(&mounted)?;
     let size = format!("size={}m", room(bench.backend.kind()));
     let mount = ["-t", "tmpfs", "-o", &size, "tmpfs"].map(str::to_owned);
     program(
         "mount",
-        mount
-            .iter()
-            .map(AsRef::as_ref)
-            .chain([directory.as_os_str()]),
+        mount.iter().map(AsRef::as_ref).chain([mounted.as_os_str()]),
     )
     .await?;
+    // The scripts know a broker by its directory's name.
+    let directory = mounted.join(bench.backend.kind().broker());
     let found = on_disk(bench, &directory).await;
     _ = bench.backend.control_in("kill", &directory).await;
-    program("umount", [directory.as_os_str()].into_iter()).await?;
+    program("umount", [mounted.as_os_str()].into_iter()).await?;
     found
 }
 

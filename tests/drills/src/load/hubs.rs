@@ -15,18 +15,22 @@ use crate::{
 pub(crate) async fn start(bench: &Bench, space: &str, count: usize) -> Result<Vec<Hub>> {
     let mut hubs = Vec::new();
     for number in 0..count {
-        let plan = Plan {
-            program: bench.hubplane.clone(),
-            wrapper: Vec::new(),
-            address: bench.backend.address(space),
-            node: format!("hub-{number}"),
-            options: Vec::new(),
-            environment: bench.environment.clone(),
-            log: bench.directory.join(format!("hub-{number}.log")),
-        };
-        hubs.push(Hub::start(plan).await?);
+        hubs.push(Hub::start(plan(bench, space, number)).await?);
     }
     Ok(hubs)
+}
+
+/// One of them.
+pub(crate) fn plan(bench: &Bench, space: &str, number: usize) -> Plan {
+    Plan {
+        program: bench.hubplane.clone(),
+        wrapper: Vec::new(),
+        address: bench.backend.address(space),
+        node: format!("hub-{number}"),
+        options: Vec::new(),
+        environment: bench.environment.clone(),
+        log: bench.directory.join(format!("hub-{number}.log")),
+    }
 }
 
 /// Publishes a batch; all of it must be taken.

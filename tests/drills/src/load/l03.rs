@@ -108,11 +108,11 @@ async fn storm(bench: &Bench) -> Result<Cell> {
     );
     cell.gate(caused == 0.0, format!("{caused} reads of the broker's log"));
     let target = Duration::from_secs(3);
-    if at(&times, 1.0) > target {
-        cell.note(format!(
-            "slower than {target:?}: a debug build, or a busy machine?"
-        ));
-    }
+    // The short form is for debug builds on busy machines.
+    cell.gate(
+        bench.short || at(&times, 1.0) <= target,
+        format!("not caught up within {target:?}"),
+    );
     Ok(cell)
 }
 

@@ -1,5 +1,6 @@
 //! Load and abuse drills.
 
+mod drain;
 pub(crate) mod hubs;
 mod l01;
 mod l02;
@@ -14,6 +15,7 @@ pub(crate) const DRILLS: &[Drill] = &[
     l01::DRILL,
     l02::STORM,
     l03::DRILL,
+    drain::DRILL,
     l02::FAN_OUT,
     l05::FLOOD,
     l05::CHURN,

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
     time::{Instant, timeout_at},
 };
 
@@ -42,7 +42,17 @@ impl Frame {
 impl Socket {
     /// Connects; `query` is the path's, such as `?channel=a`.
     pub(crate) async fn connect(hub: SocketAddr, query: &str) -> Result<Self> {
-        let mut stream = TcpStream::connect(hub).await?;
+        Self::upgrade(TcpStream::connect(hub).await?, hub, query).await
+    }
+
+    /// The kernel keeps little for it, so that what it doesn't read stays with the hub.
+    pub(crate) async fn with_little_room(hub: SocketAddr, query: &str) -> Result<Self> {
+        let socket = TcpSocket::new_v4()?;
+        socket.set_recv_buffer_size(4096)?;
+        Self::upgrade(socket.connect(hub).await?, hub, query).await
+    }
+
+    async fn upgrade(mut stream: TcpStream, hub: SocketAddr, query: &str) -> Result<Self> {
         stream.set_nodelay(true)?;
         let request = format!(
             "GET /ws{query} HTTP/1.1\r\nhost: {hub}\r\nupgrade: websocket\r\nconnection: upgrade\r\n\
