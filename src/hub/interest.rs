@@ -79,6 +79,12 @@ impl Interest {
         false
     }
 
+    /// Whether a channel's messages arrive here.
+    pub(super) fn is_active(&self, channel: &Channel) -> bool {
+        let wanted = self.lock();
+        !self.routed || wanted.channels.get(channel).is_some_and(|want| want.active)
+    }
+
     /// The hub itself wants a channel, for ever.
     pub(super) fn keep(&self, channel: &Channel) {
         if self.routed {

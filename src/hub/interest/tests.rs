@@ -63,4 +63,10 @@ async fn what_could_not_be_subscribed_is_given_back() {
     }
     assert_eq!(*away.0.lock().unwrap(), ["subscribe a", "unsubscribe a"]);
     assert!(interest.lock().channels.is_empty(), "nothing is kept");
+    assert!(
+        !interest.is_active(&"a".into()),
+        "its messages don't arrive"
+    );
+    let everything = Interest::new(false, Duration::ZERO);
+    assert!(everything.is_active(&"a".into()));
 }

@@ -271,7 +271,8 @@ impl<'a> Pump<'a> {
         }
         let short = |(channel, last): &(Channel, u64)| {
             let run = Run::Channel(Channel::clone(channel));
-            hub.log.ledger().is_short(&run, origin.id, *last)
+            // What was heard of a channel that was given back since is no measure.
+            hub.interest.is_active(channel) && hub.log.ledger().is_short(&run, origin.id, *last)
         };
         let short: Vec<_> = beacon.tails.iter().filter(|tail| short(tail)).collect();
         if !short.is_empty() {

@@ -22,6 +22,8 @@ use crate::{
 
 const FILES: usize = 200;
 const MIB: u64 = 1 << 20;
+/// Few enough that what the kernel keeps for them is filled before they owe an answer to a ping.
+const SILENT: usize = 30;
 /// What the hub may use, as a container would have it.
 const MEMORY: u64 = 64 * MIB;
 const GROUPS: &str = "/sys/fs/cgroup/memory";
@@ -130,7 +132,7 @@ async fn memory(bench: &Bench, cell: &mut Cell) -> Result<()> {
     let wrapper = ["sh", "-c", &enter, "sh"].map(str::to_owned).to_vec();
     let hub = start(bench, "little-memory", wrapper).await?;
     let mut silent = Vec::new();
-    for n in 0..100 {
+    for n in 0..SILENT {
         let query = format!("?channel=silent.{n}");
         silent.push(Socket::with_little_room(hub.address(), &query).await?);
     }
@@ -139,16 +141,16 @@ async fn memory(bench: &Bench, cell: &mut Cell) -> Result<()> {
     let (mut http, large) = (Http::new(hub.address()), "x".repeat(32_000));
     let (mut peak, mut seq) = (0, 0);
     for round in 0..400 {
-        for n in (0..100).step_by(20) {
+        for n in (0..SILENT).step_by(15) {
             let some =
-                (n..n + 20).map(|n| json!({ "channel": format!("silent.{n}"), "data": large }));
+                (n..n + 15).map(|n| json!({ "channel": format!("silent.{n}"), "data": large }));
             hubs::publish(&mut http, &some.collect::<Vec<_>>()).await?;
         }
         hubs::publish(&mut http, &[json!({ "channel": "read", "data": round })]).await?;
         let came = reader.message(Duration::from_secs(10)).await?;
         seq = came.ok_or("nothing comes any more")?.seq;
         peak = peak.max(hub.resident()?);
-        if hub.metric("hubplane_slow_sessions_total").await? >= 50.0 {
+        if hub.metric("hubplane_slow_sessions_total").await? >= 8.0 {
             break;
         }
     }
@@ -156,10 +158,7 @@ async fn memory(bench: &Bench, cell: &mut Cell) -> Result<()> {
     cell.figure("shed", shed);
     cell.figure("rounds", seq);
     cell.figure("peak_mib", peak / MIB);
-    cell.gate(
-        shed >= 50.0,
-        format!("only {shed} slow clients were let go"),
-    );
+    cell.gate(shed >= 8.0, format!("only {shed} slow clients were let go"));
     cell.gate(peak < MEMORY, format!("{} MiB of 64", peak / MIB));
     drop(hub);
     sleep(Duration::from_millis(200)).await;
