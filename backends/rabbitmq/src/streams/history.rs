@@ -13,8 +13,9 @@ use tokio::{
 };
 
 use super::{
-    STREAMS, log,
-    log::{Cursor, From},
+    STREAMS,
+    cursor::{Cursor, From},
+    log,
     reader::{Known, LANE},
     renamed,
 };
@@ -160,7 +161,7 @@ impl Past {
         let offset = u64::try_from(position.offset).unwrap_or(u64::MAX);
         if offset >= known.next {
             // This instance's reading may be behind the one that gave the position.
-            known.next = log::end(link, &self.shared.config).await?;
+            known.next = log::end(link, &self.shared.config, known.epoch).await?;
             if offset > known.next {
                 return Err(lost("the position is ahead of the log's end"));
             }
@@ -191,7 +192,9 @@ impl Past {
                 return Ok(page);
             }
         }
-        let mut cursor = Cursor::open(link, config, from).await.map_err(failed)?;
+        let mut cursor = Cursor::open(link, &log::name(config), from)
+            .await
+            .map_err(failed)?;
         let (mut looked_at, mut bytes) = (0, 0);
         page.more = loop {
             if page.publications.len() >= limit || looked_at >= LOOKED_AT || bytes >= BYTES {

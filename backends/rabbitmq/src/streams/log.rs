@@ -2,20 +2,19 @@
 
 use std::time::Duration;
 
-use futures_util::StreamExt;
 use hubplane_backplane::{Error, ErrorKind, Result};
 use lapin::{
-    BasicProperties, Channel, Consumer,
+    BasicProperties, Channel, Confirmation,
     message::Delivery,
     options::{
-        BasicAckOptions, BasicConsumeOptions, BasicGetOptions, BasicNackOptions,
-        BasicPublishOptions, BasicQosOptions, ConfirmSelectOptions, QueueBindOptions,
-        QueueDeclareOptions, QueueDeleteOptions, QueuePurgeOptions,
+        BasicPublishOptions, ConfirmSelectOptions, QueueBindOptions, QueueDeclareOptions,
+        QueueDeleteOptions,
     },
     types::{AMQPValue, FieldTable, ReplyCode},
 };
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
+use super::cursor::{Cursor, From};
 use crate::{
     NAME,
     config::{Config, Retention},
@@ -24,13 +23,16 @@ use crate::{
     place::declare_exchange,
 };
 
+/// So begins what the broker says of a queue that it doesn't know.
+const NO_SUCH: &str = "NOT_FOUND - no queue";
 /// Somebody else holds the lock.
 const RESOURCE_LOCKED: ReplyCode = 405;
-/// Bounds what lapin queues; acknowledged in quarters.
-const PREFETCH: u16 = 400;
-const ACK_AFTER: u64 = 100;
-/// Written to disk with the token's queue.
-const SAVED: u8 = 2;
+/// A marker's length: the epoch, and a number that its sender knows again.
+const MARKER: usize = 16;
+/// How long a stream's first or last message is waited for; a stream that has one answers at once.
+const ONE: Duration = Duration::from_secs(2);
+/// The epochs' segments: a cluster's new member copies them, and there is little to copy.
+const EPOCHS_SEGMENT: u64 = 1_000_000;
 
 /// The stream's name.
 pub(crate) fn name(config: &Config) -> String {
@@ -48,14 +50,44 @@ fn durable() -> QueueDeclareOptions {
     }
 }
 
-/// Whether the stream is there.
+/// The stream that keeps the epochs: the last one counts.
+fn epochs(config: &Config) -> String {
+    name(config) + ".epochs"
+}
+
+/// Whether the stream is there and answers.
 pub(crate) async fn ask(channel: &Channel, config: &Config) -> lapin::Result<()> {
+    passive(channel, &name(config)).await
+}
+
+async fn passive(channel: &Channel, queue: &str) -> lapin::Result<()> {
     let passive = QueueDeclareOptions {
         passive: true,
         ..QueueDeclareOptions::default()
     };
-    let asked = channel.queue_declare(name(config).into(), passive, FieldTable::default());
+    let asked = channel.queue_declare(queue.into(), passive, FieldTable::default());
     asked.await.map(drop)
+}
+
+/// Whether the broker knows of no such queue. For some tenths of a second after its start, a stream that is there is
+/// `NOT_FOUND` as well (its node "is down or inaccessible"); only the words tell the one from the other.
+async fn is_missing(link: &Link, queue: &str) -> lapin::Result<bool> {
+    let channel = link.channel().await?;
+    match passive(&channel, queue).await {
+        Ok(()) => {
+            let _ = channel.close(200, "done".into()).await;
+            Ok(false)
+        }
+        Err(error) => match error.kind() {
+            lapin::ErrorKind::ProtocolError(said)
+                if said.get_id() == NOT_FOUND
+                    && said.get_message().as_str().starts_with(NO_SUCH) =>
+            {
+                Ok(true)
+            }
+            _ => Err(error),
+        },
+    }
 }
 
 /// Creates what is missing of exchange, stream and epoch, and returns the epoch; one instance at a time. `distrusted`
@@ -63,18 +95,12 @@ pub(crate) async fn ask(channel: &Channel, config: &Config) -> lapin::Result<()>
 pub(crate) async fn ensure(link: &Link, config: &Config, distrusted: Option<u64>) -> Result<u64> {
     let lock = lock(link, config).await?;
     let failed = |error| explain(config, "looking for the stream", error);
-    let channel = link.channel().await.map_err(failed)?;
-    let fresh = match ask(&channel, config).await {
-        Ok(()) => false,
-        Err(error) if reply_code(&error) == Some(NOT_FOUND) => true,
-        Err(error) => return Err(failed(error)),
-    };
+    let fresh = is_missing(link, &name(config)).await.map_err(failed)?
+        || is_missing(link, &epochs(config)).await.map_err(failed)?;
     let epoch = declare(link, config, fresh, distrusted).await?;
     let unlocked = lock.queue_delete(lock_name(config).into(), QueueDeleteOptions::default());
     unlocked.await.map_err(failed)?;
-    for channel in [channel, lock] {
-        let _ = channel.close(200, "done".into()).await;
-    }
+    let _ = lock.close(200, "done".into()).await;
     Ok(epoch)
 }
 
@@ -116,17 +142,27 @@ async fn declare(
     let failed = |error| explain(config, "creating the stream", error);
     let channel = link.channel().await.map_err(failed)?;
     declare_exchange(&channel, config).await.map_err(failed)?;
-    let token = name(config) + ".epoch";
-    let mut arguments = FieldTable::default();
-    arguments.insert("x-queue-type".into(), text("classic"));
-    arguments.insert("x-max-length".into(), AMQPValue::LongInt(1));
-    let declared = channel.queue_declare(token.as_str().into(), durable(), arguments);
+    let epochs = epochs(config);
+    let declared = channel.queue_declare(
+        epochs.as_str().into(),
+        durable(),
+        stream_arguments(EPOCHS_SEGMENT),
+    );
     declared.await.map_err(failed)?;
-    if fresh {
-        // Before the stream is there: a crash in between leaves no new stream with an old epoch.
-        let purged = channel.queue_purge(token.as_str().into(), QueuePurgeOptions::default());
-        purged.await.map_err(failed)?;
+    let mut epoch = None;
+    if !fresh {
+        let (_, last) = one(link, config, &epochs, From::Last).await?;
+        epoch = epoch_of(&last).filter(|epoch| Some(*epoch) != distrusted);
     }
+    let epoch = match epoch {
+        Some(epoch) => epoch,
+        // Before the stream is there: a crash in between leaves no new stream with an old epoch.
+        None => {
+            let epoch = random()?;
+            put(&channel, config, &epochs, &epoch.to_be_bytes()).await?;
+            epoch
+        }
+    };
     let retention = config.retention.as_ref();
     let arguments = arguments_of(retention.expect("invariant: a streams address"), config);
     let declared = channel.queue_declare(name(config).into(), durable(), arguments);
@@ -137,17 +173,6 @@ async fn declare(
     let (exchange, none) = (config.exchange.as_str().into(), FieldTable::default());
     let bound = channel.queue_bind(name(config).into(), exchange, "".into(), bind, none);
     bound.await.map_err(failed)?;
-    let epoch = match read_epoch(&channel, &token).await.map_err(failed)? {
-        Some(epoch) if Some(epoch) != distrusted => epoch,
-        _ => {
-            let epoch = random()?;
-            let body = format!("{epoch:016x}");
-            put(&channel, &token, body.as_bytes())
-                .await
-                .map_err(failed)?;
-            epoch
-        }
-    };
     let _ = channel.close(200, "done".into()).await;
     Ok(epoch)
 }
@@ -164,19 +189,27 @@ fn other_settings(config: &Config, error: lapin::Error) -> Error {
     Error::new(ErrorKind::Config, NAME, message).with_source(error)
 }
 
-fn text(value: &str) -> AMQPValue {
+pub(crate) fn text(value: &str) -> AMQPValue {
     AMQPValue::LongString(value.into())
 }
 
-fn arguments_of(retention: &Retention, config: &Config) -> FieldTable {
-    let number = |value: u64| AMQPValue::LongLongInt(i64::try_from(value).unwrap_or(i64::MAX));
-    let age = format!("{}s", retention.max_age.as_secs());
+fn number(value: u64) -> AMQPValue {
+    AMQPValue::LongLongInt(i64::try_from(value).unwrap_or(i64::MAX))
+}
+
+fn stream_arguments(segment_bytes: u64) -> FieldTable {
     let mut arguments = FieldTable::default();
     arguments.insert("x-queue-type".into(), text("stream"));
+    let segment = number(segment_bytes);
+    arguments.insert("x-stream-max-segment-size-bytes".into(), segment);
+    arguments
+}
+
+fn arguments_of(retention: &Retention, config: &Config) -> FieldTable {
+    let age = format!("{}s", retention.max_age.as_secs());
+    let mut arguments = stream_arguments(retention.segment_bytes);
     arguments.insert("x-max-age".into(), text(&age));
     arguments.insert("x-max-length-bytes".into(), number(config.max_bytes));
-    let segment = number(retention.segment_bytes);
-    arguments.insert("x-stream-max-segment-size-bytes".into(), segment);
     arguments
 }
 
@@ -184,119 +217,27 @@ fn random() -> Result<u64> {
     getrandom::u64().map_err(|error| unavailable("no randomness").with_source(error))
 }
 
-async fn read_epoch(channel: &Channel, token: &str) -> lapin::Result<Option<u64>> {
-    let got = channel.basic_get(token.into(), BasicGetOptions::default());
-    let Some(message) = got.await? else {
-        return Ok(None);
-    };
-    let body = str::from_utf8(&message.data).ok();
-    let epoch = body.and_then(|body| u64::from_str_radix(body, 16).ok());
-    let back = BasicNackOptions {
-        requeue: true,
-        ..BasicNackOptions::default()
-    };
-    channel
-        .basic_nack(message.delivery.delivery_tag, back)
-        .await?;
-    // The lock is given up on another channel, which could overtake: only an answer of the queue's own shows that the
-    // token lies in it again.
-    let passive = QueueDeclareOptions {
-        passive: true,
-        ..QueueDeclareOptions::default()
-    };
-    channel
-        .queue_declare(token.into(), passive, FieldTable::default())
-        .await?;
-    Ok(epoch)
-}
-
-/// Puts one message straight into a queue, and waits until it is there.
-async fn put(channel: &Channel, queue: &str, body: &[u8]) -> lapin::Result<()> {
+/// Puts one message straight into a stream, and waits until it is there.
+async fn put(channel: &Channel, config: &Config, stream: &str, body: &[u8]) -> Result<()> {
+    let failed = |error| explain(config, "writing to the stream", error);
     let select = ConfirmSelectOptions::default();
-    channel.confirm_select(select).await?;
-    let (options, saved) = (
-        BasicPublishOptions::default(),
-        BasicProperties::default().with_delivery_mode(SAVED),
-    );
-    let written = channel.basic_publish("".into(), queue.into(), options, body, saved);
-    written.await?.await.map(drop)
-}
-
-/// Where a cursor begins.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum From {
-    First,
-    Next,
-    Offset(u64),
-    /// Seconds of the Unix epoch.
-    Time(u64),
-}
-
-/// A consumer of the stream on a channel of its own. Acknowledgements are the stream's credit, no more: what was given
-/// out is acknowledged when more is asked for.
-#[derive(Debug)]
-pub(crate) struct Cursor {
-    pub(crate) channel: Channel,
-    consumer: Consumer,
-    given: u64,
-    last: u64,
-}
-
-impl Cursor {
-    pub(crate) async fn open(link: &Link, config: &Config, from: From) -> lapin::Result<Self> {
-        let channel = link.channel().await?;
-        let per_consumer = BasicQosOptions::default();
-        channel.basic_qos(PREFETCH, per_consumer).await?;
-        let from = match from {
-            From::First => text("first"),
-            From::Next => text("next"),
-            From::Offset(offset) => AMQPValue::LongLongInt(i64::try_from(offset).unwrap_or(0)),
-            From::Time(seconds) => AMQPValue::Timestamp(seconds),
-        };
-        let mut arguments = FieldTable::default();
-        arguments.insert("x-stream-offset".into(), from);
-        let options = BasicConsumeOptions::default();
-        let consumer = channel.basic_consume(name(config).into(), "".into(), options, arguments);
-        let consumer = consumer.await?;
-        Ok(Self {
-            channel,
-            consumer,
-            given: 0,
-            last: 0,
-        })
-    }
-
-    /// The next message and its offset; `None` once the stream is gone.
-    pub(crate) async fn next(&mut self) -> Option<lapin::Result<(u64, Delivery)>> {
-        if self.given >= ACK_AFTER {
-            self.given = 0;
-            let all = BasicAckOptions { multiple: true };
-            if let Err(error) = self.channel.basic_ack(self.last, all).await {
-                return Some(Err(error));
-            }
-        }
-        let delivery = match self.consumer.next().await? {
-            Ok(delivery) => delivery,
-            Err(error) => return Some(Err(error)),
-        };
-        self.given += 1;
-        self.last = delivery.delivery_tag;
-        let offset = offset(&delivery)?;
-        Some(Ok((offset, delivery)))
-    }
-
-    /// Ends the consumer; a cursor that is only dropped leaves its channel open.
-    pub(crate) async fn close(self) {
-        let _ = self.channel.close(200, "done".into()).await;
+    channel.confirm_select(select).await.map_err(failed)?;
+    // A stream that is not up would not get it, and yet it would be confirmed.
+    let options = BasicPublishOptions {
+        mandatory: true,
+        ..BasicPublishOptions::default()
+    };
+    let properties = BasicProperties::default();
+    let written = channel.basic_publish("".into(), stream.into(), options, body, properties);
+    match written.await.map_err(failed)?.await.map_err(failed)? {
+        Confirmation::Ack(None) => Ok(()),
+        _ => Err(unavailable("the stream takes no messages")),
     }
 }
 
-fn offset(delivery: &Delivery) -> Option<u64> {
-    let headers = delivery.properties.headers().as_ref()?;
-    match headers.inner().get("x-stream-offset")? {
-        AMQPValue::LongLongInt(offset) => u64::try_from(*offset).ok(),
-        _ => None,
-    }
+/// The epoch that a marker carries, and that a message of the epochs is.
+fn epoch_of(body: &[u8]) -> Option<u64> {
+    body.first_chunk().copied().map(u64::from_be_bytes)
 }
 
 /// A marker is put straight into the stream; what is published comes from the exchange.
@@ -304,15 +245,21 @@ pub(crate) fn is_marker(delivery: &Delivery, config: &Config) -> bool {
     delivery.exchange.as_str().is_empty() && delivery.routing_key.as_str() == name(config)
 }
 
+/// Whether whoever put this marker reads the same log. What is no marker by its length is nobody's word.
+pub(crate) fn agrees(marker: &Delivery, epoch: u64) -> bool {
+    marker.data.len() != MARKER || epoch_of(&marker.data) == Some(epoch)
+}
+
 /// Finds the end of the stream: puts a marker there and reads its offset. AMQP tells the end of a stream in no other way.
-pub(crate) async fn end(link: &Link, config: &Config) -> Result<u64> {
+pub(crate) async fn end(link: &Link, config: &Config, epoch: u64) -> Result<u64> {
     let failed = |error| explain(config, "finding the stream's end", error);
-    let mut cursor = Cursor::open(link, config, From::Next)
+    let stream = name(config);
+    let mut cursor = Cursor::open(link, &stream, From::Next)
         .await
         .map_err(failed)?;
-    let body = random()?.to_be_bytes();
+    let body = [epoch.to_be_bytes(), random()?.to_be_bytes()].concat();
     let channel = link.channel().await.map_err(failed)?;
-    put(&channel, &name(config), &body).await.map_err(failed)?;
+    put(&channel, config, &stream, &body).await?;
     let found = loop {
         match cursor.next().await {
             Some(Ok((offset, delivery))) if delivery.data == body => break offset,
@@ -326,20 +273,25 @@ pub(crate) async fn end(link: &Link, config: &Config) -> Result<u64> {
     Ok(found)
 }
 
-/// How long [`first`] waits; a stream with messages answers at once.
-const FIRST: Duration = Duration::from_secs(2);
-
 /// The offset of the oldest message that is kept.
 pub(crate) async fn first(link: &Link, config: &Config) -> Result<u64> {
-    let failed = |error| explain(config, "finding the stream's begin", error);
-    let mut cursor = Cursor::open(link, config, From::First)
-        .await
-        .map_err(failed)?;
-    let first = match tokio::time::timeout(FIRST, cursor.next()).await {
-        Ok(Some(Ok((offset, _)))) => offset,
+    let (offset, _) = one(link, config, &name(config), From::First).await?;
+    Ok(offset)
+}
+
+/// One message of a stream that has some.
+async fn one(link: &Link, config: &Config, stream: &str, from: From) -> Result<(u64, Vec<u8>)> {
+    let failed = |error| explain(config, "reading one message", error);
+    let mut cursor = Cursor::open(link, stream, from).await.map_err(failed)?;
+    let (offset, delivery) = match timeout(ONE, cursor.next()).await {
+        Ok(Some(Ok(found))) => found,
         Ok(Some(Err(error))) => return Err(failed(error)),
-        Ok(None) | Err(_) => return Err(unavailable("the stream does not answer")),
+        Ok(None) | Err(_) => {
+            return Err(unavailable(&format!(
+                "the stream {stream:?} does not answer"
+            )));
+        }
     };
     cursor.close().await;
-    Ok(first)
+    Ok((offset, delivery.data))
 }

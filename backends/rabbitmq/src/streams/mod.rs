@@ -35,33 +35,37 @@
 //!
 //! # Reconnection
 //! As with the first backend; there is no `Gap`, unless the log is another one (`LogReplaced`): the stream was deleted, or
-//! its end was lost; now and then also after the broker was killed, when its epoch is not found again. Then positions begin a
-//! new epoch, at the log's end. `renew` makes the reading connection anew, and
-//! goes on behind the last message.
+//! its end was lost. Then positions begin a new epoch, at the log's end, on all instances. `renew` makes the reading
+//! connection anew, and goes on behind the last message.
+//!
+//! A stream answers some tenths of a second later than its broker. What an outside program publishes in between is routed
+//! nowhere, and confirmed: `mandatory` tells it.
 //!
 //! AMQP doesn't tell where a stream ends. So each time that it connects, and for a history read whose position this instance
-//! has not reached yet, an instance puts a **marker** into the stream, a message of 8 bytes straight to the queue, and reads
-//! its offset. Markers are not delivered.
+//! has not reached yet, an instance puts a **marker** into the stream, a message of 16 bytes straight to the queue, and reads
+//! its offset. Markers are not delivered. They carry the epoch, so that an instance that would not see itself that the log
+//! is another one looks for the epoch again.
 //!
 //! No TCP_USER_TIMEOUT is set on the sockets: the question a second and the heartbeat do its work.
 //!
 //! # What it creates
 //! - the durable fanout exchange, as the first backend;
 //! - the stream `hubplane.EXCHANGE.stream`, bound to it, which stays;
-//! - the queue `hubplane.EXCHANGE.stream.epoch`, which stays. It holds one message, the epoch: a random number that is
-//!   replaced when the stream is created, or when its end lies before what an instance has already read;
+//! - the stream `hubplane.EXCHANGE.stream.epochs`, which stays. Its last message is the epoch: a random number. Another one
+//!   is written when the stream is created, or when its end lies before what an instance has already read;
 //! - for a moment, while these are created, the exclusive queue `hubplane.EXCHANGE.stream.lock`: a lock.
 //!
 //! The user needs configure, write and read for these names, and write for the default exchange (`amq.default`).
 
+mod cursor;
 pub(crate) mod history;
 mod log;
 pub(crate) mod reader;
 
 use async_trait::async_trait;
 use hubplane_backplane::{
-    Address, Capabilities, Delivery, Driver, Durability, Error, Interest, Opened, Order, Replay,
-    Result,
+    Address, Capabilities, Delivery, Driver, Durability, Error, Interest, OnRestart, Opened, Order,
+    Replay, Result,
 };
 
 use crate::{config::Config, connection};
@@ -81,6 +85,7 @@ const CAPABILITIES: Capabilities = Capabilities {
     delivery: Delivery::AtLeastOnce,
     replay: Replay::Bounded("max-age and max-bytes, by whole segments"),
     durability: Durability::Logged,
+    on_restart: OnRestart::Delivered,
     ..crate::CAPABILITIES
 };
 

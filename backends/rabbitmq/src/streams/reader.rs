@@ -11,7 +11,10 @@ use tokio::{
     time::{Instant, sleep, sleep_until, timeout},
 };
 
-use super::log::{self, Cursor, From};
+use super::{
+    cursor::{Cursor, From},
+    log,
+};
 use crate::{
     connection::{Backoff, Shared},
     link::{Link, explain},
@@ -79,7 +82,7 @@ impl Reader {
         let config = &shared.config;
         let link = Link::dial(config, "consume").await?;
         let epoch = log::ensure(&link, config, None).await?;
-        let next = log::end(&link, config).await? + 1;
+        let next = log::end(&link, config, epoch).await? + 1;
         let following = follow(link, shared, next).await?;
         let known = Known {
             epoch,
@@ -176,10 +179,12 @@ impl Reader {
         let link = Link::dial(config, "consume").await?;
         let known = *self.known.borrow();
         let mut epoch = log::ensure(&link, config, None).await?;
-        let end = log::end(&link, config).await?;
+        let mut end = log::end(&link, config, epoch).await?;
         if epoch == known.epoch && end < known.next {
-            // Somebody else has made the stream anew, or its end was lost.
+            // Somebody else has made the stream anew, or its end was lost. The second marker tells all others: they
+            // may have read less than was lost, or come when the stream has grown again.
             epoch = log::ensure(&link, config, Some(epoch)).await?;
+            end = log::end(&link, config, epoch).await?;
         }
         if epoch != known.epoch {
             *replaced = true;
@@ -259,7 +264,12 @@ impl Reader {
             }
             if offset >= known.next {
                 known.next = offset + 1;
-                if !log::is_marker(&delivery, &self.shared.config) {
+                if log::is_marker(&delivery, &self.shared.config) {
+                    if !log::agrees(&delivery, known.epoch) {
+                        end = Some(broken(&"another instance reads another log"));
+                        break;
+                    }
+                } else {
                     let mut publication = received(delivery);
                     publication.position = Some(known.position(offset));
                     batch.push(publication);
@@ -300,7 +310,7 @@ impl Reader {
 
 async fn follow(link: Link, shared: &Shared, next: u64) -> Result<Following> {
     let config = &shared.config;
-    let cursor = Cursor::open(&link, config, From::Offset(next)).await;
+    let cursor = Cursor::open(&link, &log::name(config), From::Offset(next)).await;
     let cursor = cursor.map_err(|error| explain(config, "consuming", error))?;
     Ok(Following { link, cursor })
 }

@@ -1,0 +1,96 @@
+//! Reads a stream at the broker from some place on.
+
+use futures_util::StreamExt;
+use lapin::{
+    Channel, Consumer,
+    message::Delivery,
+    options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions},
+    types::{AMQPValue, FieldTable},
+};
+
+use super::log::text;
+use crate::link::Link;
+
+/// Bounds what lapin queues; acknowledged in quarters.
+const PREFETCH: u16 = 400;
+const ACK_AFTER: u64 = 100;
+
+/// Where a cursor begins.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum From {
+    First,
+    /// The newest chunk: what was written together.
+    Last,
+    Next,
+    Offset(u64),
+    /// Seconds of the Unix epoch.
+    Time(u64),
+}
+
+/// A consumer of a stream on a channel of its own. Acknowledgements are the stream's credit, no more: what was given
+/// out is acknowledged when more is asked for.
+#[derive(Debug)]
+pub(crate) struct Cursor {
+    pub(crate) channel: Channel,
+    consumer: Consumer,
+    given: u64,
+    last: u64,
+}
+
+impl Cursor {
+    pub(crate) async fn open(link: &Link, stream: &str, from: From) -> lapin::Result<Self> {
+        let channel = link.channel().await?;
+        let per_consumer = BasicQosOptions::default();
+        channel.basic_qos(PREFETCH, per_consumer).await?;
+        let from = match from {
+            From::First => text("first"),
+            From::Last => text("last"),
+            From::Next => text("next"),
+            From::Offset(offset) => AMQPValue::LongLongInt(i64::try_from(offset).unwrap_or(0)),
+            From::Time(seconds) => AMQPValue::Timestamp(seconds),
+        };
+        let mut arguments = FieldTable::default();
+        arguments.insert("x-stream-offset".into(), from);
+        let options = BasicConsumeOptions::default();
+        let consumer = channel.basic_consume(stream.into(), "".into(), options, arguments);
+        let consumer = consumer.await?;
+        Ok(Self {
+            channel,
+            consumer,
+            given: 0,
+            last: 0,
+        })
+    }
+
+    /// The next message and its offset; `None` once the stream is gone.
+    pub(crate) async fn next(&mut self) -> Option<lapin::Result<(u64, Delivery)>> {
+        if self.given >= ACK_AFTER {
+            self.given = 0;
+            let all = BasicAckOptions { multiple: true };
+            if let Err(error) = self.channel.basic_ack(self.last, all).await {
+                return Some(Err(error));
+            }
+        }
+        let delivery = match self.consumer.next().await? {
+            Ok(delivery) => delivery,
+            Err(error) => return Some(Err(error)),
+        };
+        self.given += 1;
+        self.last = delivery.delivery_tag;
+        let offset = offset(&delivery)?;
+        Some(Ok((offset, delivery)))
+    }
+
+    /// Ends the consumer; a cursor that is only dropped leaves its channel open.
+    pub(crate) async fn close(self) {
+        let _ = self.channel.close(200, "done".into()).await;
+    }
+}
+
+fn offset(delivery: &Delivery) -> Option<u64> {
+    let headers = delivery.properties.headers().as_ref()?;
+    match headers.inner().get("x-stream-offset")? {
+        AMQPValue::LongLongInt(offset) => u64::try_from(*offset).ok(),
+        _ => None,
+    }
+}
