@@ -45,7 +45,13 @@ pub fn on_exchange(address: &str, exchange: &str) -> String {
 
 /// Runs `rabbitmqctl` on the broker under test.
 pub async fn ctl(arguments: &str) -> String {
-    let command = required(CONTROL).replace("{}", "ctl") + " " + arguments;
+    verb(&format!("ctl {arguments}")).await
+}
+
+/// Runs the broker's script, with its directory as the verb's first argument.
+pub async fn verb(verb: &str) -> String {
+    let (verb, arguments) = verb.split_once(' ').unwrap_or((verb, ""));
+    let command = required(CONTROL).replace("{}", verb) + " " + arguments;
     let mut shell = Command::new("sh");
     shell.arg("-c").arg(&command).stdin(Stdio::null());
     let output = shell.output().await.expect("sh starts");
