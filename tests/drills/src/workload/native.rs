@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use lapin::{BasicProperties, Connection, ConnectionProperties, options::*};
+use lapin::{BasicProperties, Confirmation, Connection, ConnectionProperties, options::*};
 use rdkafka::{
     ClientConfig,
     producer::{FutureProducer, FutureRecord, Producer as _},
@@ -98,7 +98,11 @@ impl Link {
                 Ok(())
             }
             Self::Amqp(link) => {
-                let options = BasicPublishOptions::default();
+                let options = BasicPublishOptions {
+                    // What comes before the stream is up is routed nowhere, and confirmed all the same.
+                    mandatory: target.kind == Kind::AmqpStreams,
+                    ..BasicPublishOptions::default()
+                };
                 let properties = BasicProperties::default();
                 let confirm = link.1.basic_publish(
                     target.space.as_str().into(),
@@ -107,10 +111,9 @@ impl Link {
                     data.as_bytes(),
                     properties,
                 );
-                if confirm.await?.await?.is_ack() {
-                    Ok(())
-                } else {
-                    Err("not confirmed".into())
+                match confirm.await?.await? {
+                    Confirmation::Ack(None) => Ok(()),
+                    _ => Err("not confirmed, or returned".into()),
                 }
             }
         }
