@@ -29,8 +29,8 @@ const NO_SUCH: &str = "NOT_FOUND - no queue";
 const RESOURCE_LOCKED: ReplyCode = 405;
 /// A marker's length: the epoch, and a number that its sender knows again.
 const MARKER: usize = 16;
-/// How long a stream's first or last message is waited for; a stream that has one answers at once.
-const ONE: Duration = Duration::from_secs(2);
+/// How long a stream's answer is waited for: a stream that is deleted meanwhile owes it for ever.
+const ANSWER: Duration = Duration::from_secs(3);
 /// The epochs' segments: a cluster's new member copies them, and there is little to copy.
 const EPOCHS_SEGMENT: u64 = 1_000_000;
 
@@ -229,7 +229,8 @@ async fn put(channel: &Channel, config: &Config, stream: &str, body: &[u8]) -> R
     };
     let properties = BasicProperties::default();
     let written = channel.basic_publish("".into(), stream.into(), options, body, properties);
-    match written.await.map_err(failed)?.await.map_err(failed)? {
+    let confirm = written.await.map_err(failed)?;
+    match answer(confirm).await?.map_err(failed)? {
         Confirmation::Ack(None) => Ok(()),
         _ => Err(unavailable("the stream takes no messages")),
     }
@@ -260,14 +261,17 @@ pub(crate) async fn end(link: &Link, config: &Config, epoch: u64) -> Result<u64>
     let body = [epoch.to_be_bytes(), random()?.to_be_bytes()].concat();
     let channel = link.channel().await.map_err(failed)?;
     put(&channel, config, &stream, &body).await?;
-    let found = loop {
-        match cursor.next().await {
-            Some(Ok((offset, delivery))) if delivery.data == body => break offset,
-            Some(Ok(_)) => {}
-            Some(Err(error)) => return Err(failed(error)),
-            None => return Err(unavailable("the stream was deleted")),
+    let found = answer(async {
+        loop {
+            match cursor.next().await {
+                Some(Ok((offset, delivery))) if delivery.data == body => return Ok(offset),
+                Some(Ok(_)) => {}
+                Some(Err(error)) => return Err(failed(error)),
+                None => return Err(unavailable("the stream was deleted")),
+            }
         }
-    };
+    })
+    .await??;
     cursor.close().await;
     let _ = channel.close(200, "done".into()).await;
     Ok(found)
@@ -283,15 +287,15 @@ pub(crate) async fn first(link: &Link, config: &Config) -> Result<u64> {
 async fn one(link: &Link, config: &Config, stream: &str, from: From) -> Result<(u64, Vec<u8>)> {
     let failed = |error| explain(config, "reading one message", error);
     let mut cursor = Cursor::open(link, stream, from).await.map_err(failed)?;
-    let (offset, delivery) = match timeout(ONE, cursor.next()).await {
-        Ok(Some(Ok(found))) => found,
-        Ok(Some(Err(error))) => return Err(failed(error)),
-        Ok(None) | Err(_) => {
-            return Err(unavailable(&format!(
-                "the stream {stream:?} does not answer"
-            )));
-        }
+    let (offset, delivery) = match answer(cursor.next()).await? {
+        Some(found) => found.map_err(failed)?,
+        None => return Err(unavailable("the stream was deleted")),
     };
     cursor.close().await;
     Ok((offset, delivery.data))
+}
+
+async fn answer<T>(waiting: impl Future<Output = T>) -> Result<T> {
+    let answer = timeout(ANSWER, waiting).await;
+    answer.map_err(|late| unavailable("the stream does not answer").with_source(late))
 }
