@@ -79,6 +79,21 @@ pub struct Limits {
     /// How long a message id is remembered at least.
     #[serde(deserialize_with = "duration")]
     pub id_memory: Duration,
+    /// Members of channels that this instance knows of, all instances' together.
+    pub presence_members: usize,
+    /// Members that one answer names.
+    pub presence_page: usize,
+    /// Questions for members that wait on this instance.
+    pub presence_questions: usize,
+    /// A member that comes back within this time has never left.
+    #[serde(deserialize_with = "duration")]
+    pub presence_grace: Duration,
+    /// Between two signs of life of an instance that has members.
+    #[serde(deserialize_with = "duration")]
+    pub presence_beat: Duration,
+    /// After so long without one an instance is dead, and its members leave.
+    #[serde(deserialize_with = "duration")]
+    pub presence_dead: Duration,
     /// Between two beacons.
     #[serde(deserialize_with = "duration")]
     pub beacon_interval: Duration,
@@ -121,6 +136,12 @@ impl Default for Limits {
             recovery_messages: 1_000,
             recovery_bytes: 1024 * 1024,
             id_memory: Duration::from_secs(300),
+            presence_members: 100_000,
+            presence_page: 1_000,
+            presence_questions: 4_096,
+            presence_grace: Duration::from_secs(10),
+            presence_beat: Duration::from_secs(5),
+            presence_dead: Duration::from_secs(15),
             beacon_interval: Duration::from_secs(1),
             deaf_after: Duration::from_secs(3),
         }

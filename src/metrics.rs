@@ -29,6 +29,12 @@ pub fn text(hub: &Hub) -> String {
         "Recent messages in memory",
         messages as u64,
     );
+    let (members, bad, dropped) = hub.presence_counts();
+    gauge(
+        "presence_members",
+        "Members of channels, on all instances",
+        members as u64,
+    );
     for (name, help, count) in [
         (
             "deliveries",
@@ -71,6 +77,7 @@ pub fn text(hub: &Hub) -> String {
         );
     }
     labelled(&mut text, hub);
+    skipped(&mut text, bad, dropped);
     loops(&mut text, hub);
     text
 }
@@ -111,6 +118,18 @@ fn labelled(text: &mut String, hub: &Hub) {
             &format!("hubplane_recoveries_total{{from=\"{from}\"}} {count}\n"),
         );
     }
+}
+
+fn skipped(text: &mut String, bad: u64, dropped: u64) {
+    put(
+        text,
+        &format!(
+            "# HELP hubplane_presence_skipped_total Presence not taken in from other instances\n\
+             # TYPE hubplane_presence_skipped_total counter\n\
+             hubplane_presence_skipped_total{{reason=\"malformed\"}} {bad}\n\
+             hubplane_presence_skipped_total{{reason=\"limit\"}} {dropped}\n"
+        ),
+    );
 }
 
 /// How long beacons take from this instance to the broker and back.

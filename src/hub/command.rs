@@ -3,6 +3,8 @@
 use bytes::Bytes;
 use hubplane_backplane::{Channel, GapCause, MessageId, Position, Publication};
 
+use super::presence::{Attendance, Change, Roster};
+
 /// What a client gave to recognise the reply by: opaque text in the client's own format.
 pub type Ref = Box<str>;
 
@@ -17,6 +19,8 @@ pub enum Command {
         channel: Channel,
         /// The last position that the client has seen.
         since: Option<Position>,
+        /// What it wants of the channel's presence; `None` leaves that as it is.
+        presence: Option<Box<Attendance>>,
     },
     /// To receive a channel's messages no more.
     Unsubscribe {
@@ -35,6 +39,13 @@ pub enum Command {
         data: Bytes,
         /// The publisher's own id, for retries.
         id: Option<MessageId>,
+    },
+    /// To know who is on a channel.
+    Members {
+        /// Echoed in the reply.
+        reference: Option<Ref>,
+        /// Not yet checked.
+        channel: Channel,
     },
     /// To know that the hub is there.
     Ping,
@@ -68,6 +79,15 @@ pub enum Reply<'a> {
         /// Its place in the log, where there is one.
         position: Option<Position>,
     },
+    /// Who is on a channel, as of after the changes that were pushed before.
+    Members {
+        /// The command's.
+        reference: Option<&'a str>,
+        /// The command's.
+        channel: &'a str,
+        /// Who.
+        roster: &'a Roster,
+    },
     /// The command failed; the session goes on.
     Error {
         /// The command's, where it could be read.
@@ -93,6 +113,8 @@ pub enum Push<'a> {
         /// Why.
         cause: GapCause,
     },
+    /// Somebody has come to a subscribed channel, or left it.
+    Presence(&'a Change),
 }
 
 /// Why a command failed, for programs.
@@ -102,6 +124,8 @@ pub enum ErrorCode {
     Malformed,
     /// The channel's name is not allowed.
     BadChannel,
+    /// What a member says of itself is not allowed.
+    BadPresence,
     /// A limit is hit.
     LimitReached,
     /// This session may not do that.
@@ -122,6 +146,7 @@ impl ErrorCode {
         match self {
             Self::Malformed => "malformed",
             Self::BadChannel => "bad_channel",
+            Self::BadPresence => "bad_presence",
             Self::LimitReached => "limit_reached",
             Self::Forbidden => "forbidden",
             Self::Rejected => "rejected",

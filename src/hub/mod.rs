@@ -50,6 +50,7 @@ use self::{
     interest::Interest,
     log::Log,
     numbers::Run,
+    presence::Desk,
     publisher::{Publisher, ReplyTo},
     pump::Pump,
     shard::Mail,
@@ -83,6 +84,7 @@ pub struct Hub {
     interest: Interest,
     publisher: Publisher,
     log: Log,
+    presence: Desk,
     canary: Mutex<Canary>,
     /// A beacon is wanted before its time.
     beacon_now: Notify,
@@ -131,6 +133,7 @@ impl Hub {
             started: Instant::now(),
             interest: Interest::new(routed, limits.interest_linger),
             log: Log::new(&limits),
+            presence: Desk::new(origin, &limits),
             limits,
             capabilities,
             backplane: opened.backplane,
@@ -151,6 +154,7 @@ impl Hub {
             hub.canary().watch(run, Instant::now());
         }
         hub.interest.keep(&beacon::CHANNEL.into());
+        hub.interest.keep(&presence::CHANNEL.into());
         let mut tasks = hub.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         let of = Arc::clone(&hub);
         tasks.spawn(async move { Pump::new(&of).run(opened.events).await });
@@ -167,6 +171,8 @@ impl Hub {
         tasks.spawn(async move { pump::watch(&of).await });
         let of = Arc::clone(&hub);
         tasks.spawn(recovery::run(of, wanted));
+        tasks.spawn(presence::attend(Arc::clone(&hub)));
+        tasks.spawn(presence::speak(Arc::clone(&hub)));
         drop(tasks);
         (hub, mailboxes)
     }
@@ -268,6 +274,7 @@ impl Hub {
 
     /// Leaves the broker and stops the shards. The hub is of no use afterwards.
     pub async fn close(&self) {
+        self.take_leave().await;
         self.backplane.close().await;
         self.post(|| Mail::Stop).await;
         // The tasks hold the hub; without this it would never be freed.
@@ -307,7 +314,13 @@ impl Hub {
 
     /// A message on a channel of the hub's own.
     fn reserved(&self, publication: &Publication) {
-        tracing::debug!(channel = %publication.channel, "a message on a reserved channel that nobody here reads");
+        match &*publication.channel {
+            presence::CHANNEL => self.presence.receive(&publication.data),
+            channel => tracing::debug!(
+                channel,
+                "a message on a reserved channel that nobody here reads"
+            ),
+        }
     }
 
     /// Tells the subscriptions concerned that they may have missed something.

@@ -37,8 +37,8 @@ pub(super) struct Session {
     pub(super) outbox: Outbox,
     /// Subscribed, or waiting for the broker to confirm.
     pub(super) channels: Vec<Channel>,
-    /// Publications that wait for the broker.
-    pub(super) publishing: u32,
+    /// Publications that wait for the broker, and questions for members.
+    pub(super) unanswered: u32,
     /// Bytes of the outbox that its shard has counted.
     pub(super) held: u32,
     /// In the shard's list of sessions to flush.
@@ -61,7 +61,7 @@ impl Session {
             admission,
             outbox: Outbox::new(),
             channels: Vec::new(),
-            publishing: 0,
+            unanswered: 0,
             held: 0,
             dirty: false,
             blocked_since: None,

@@ -1,5 +1,7 @@
 //! The native protocol, subprotocol `hubplane.v1.json`: one JSON object a text frame. See `docs/protocol.md`.
 
+mod presence;
+
 use std::{borrow::Cow, io::Write};
 
 use base64::{display::Base64Display, engine::general_purpose::STANDARD};
@@ -8,6 +10,7 @@ use hubplane_backplane::{Position, Publication};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
+pub use self::presence::members;
 use super::{Protocol, Refused};
 use crate::hub::command::{Command, Push, Ref, Reply};
 
@@ -39,6 +42,8 @@ struct Incoming<'a> {
     data: Option<&'a RawValue>,
     #[serde(borrow, default)]
     id: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    presence: Option<presence::Presence<'a>>,
 }
 
 /// For a field that may be `null`: that is data too; only what is not there is absent.
@@ -88,9 +93,14 @@ impl Protocol for Json {
                     .transpose();
                 let since =
                     since.map_err(|error| refused(reference.clone(), format!("since: {error}")))?;
+                let read = |it: presence::Presence<'_>| {
+                    it.read().ok_or_else(|| missing("presence.client"))
+                };
+                let presence = incoming.presence.map(read).transpose()?;
                 Ok(Command::Subscribe {
                     channel: channel()?,
                     since,
+                    presence,
                     reference,
                 })
             }
@@ -112,9 +122,13 @@ impl Protocol for Json {
                     reference,
                 })
             }
+            "presence" => Ok(Command::Members {
+                channel: channel()?,
+                reference,
+            }),
             "ping" => Ok(Command::Ping),
             _ => {
-                let known = "type is one of subscribe, unsubscribe, publish, ping";
+                let known = "type is one of subscribe, unsubscribe, publish, presence, ping";
                 Err(refused(reference, known.to_owned()))
             }
         }
@@ -146,6 +160,11 @@ impl Protocol for Json {
                 position_or_null(out, position);
                 out.push(b'}');
             }
+            Reply::Members {
+                reference,
+                channel,
+                roster,
+            } => presence::reply(reference, channel, roster, out),
             Reply::Error {
                 reference,
                 code,
@@ -169,6 +188,7 @@ impl Protocol for Json {
                 text(out, "cause", cause.as_str());
                 out.push(b'}');
             }
+            Push::Presence(change) => presence::change(change, out),
         }
     }
 }

@@ -30,15 +30,7 @@ pub(super) async fn read(
     query: Query,
 ) -> Response {
     let done = async {
-        if !context.access.origin_is_allowed(headers) {
-            let detail = "pages of this origin may not read here";
-            return Err(Problem::new(StatusCode::FORBIDDEN, detail));
-        }
-        let bad = |detail: String| Problem::new(StatusCode::BAD_REQUEST, detail);
-        let name = percent_encoding::percent_decode_str(name)
-            .decode_utf8()
-            .map_err(|_not_text| bad("the channel's name is not UTF-8".to_owned()))?;
-        channel::check(&name).map_err(|wrong| bad(wrong.to_string()))?;
+        let channel = channel(context, headers, name)?;
         let after = query.after.map(|text| text.parse::<Position>()).transpose();
         let after = after.map_err(|error| bad(format!("after: {error}")))?;
         let most = context.hub.limits().recovery_messages;
@@ -46,13 +38,33 @@ pub(super) async fn read(
         if limit == 0 || limit > most {
             return Err(bad(format!("limit is 1 to {most}")));
         }
-        let channel = Channel::from(&*name);
         let stretch = context.hub.past(&channel, after, limit).await;
         stretch
             .map(|stretch| page(&channel, &stretch))
             .map_err(|error| problem(error.kind(), error.message()))
     };
     done.await.unwrap_or_else(Problem::into_response)
+}
+
+/// The channel that a request names, where its page may read here.
+pub(super) fn channel(
+    context: &Context,
+    headers: &HeaderMap,
+    name: &str,
+) -> Result<Channel, Problem> {
+    if !context.access.origin_is_allowed(headers) {
+        let detail = "pages of this origin may not read here";
+        return Err(Problem::new(StatusCode::FORBIDDEN, detail));
+    }
+    let name = percent_encoding::percent_decode_str(name)
+        .decode_utf8()
+        .map_err(|_not_text| bad("the channel's name is not UTF-8".to_owned()))?;
+    channel::check(&name).map_err(|wrong| bad(wrong.to_string()))?;
+    Ok(Channel::from(&*name))
+}
+
+fn bad(detail: String) -> Problem {
+    Problem::new(StatusCode::BAD_REQUEST, detail)
 }
 
 fn problem(kind: ErrorKind, message: &str) -> Problem {

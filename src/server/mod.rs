@@ -3,6 +3,7 @@
 mod api;
 mod history;
 mod listener;
+mod presence;
 mod problem;
 mod routes;
 mod threads;

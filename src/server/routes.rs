@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use warp::{Filter, Rejection, Reply, filters::BoxedFilter, reply::Response};
 
 use super::{
-    api, history,
+    api, history, presence,
     problem::Problem,
     threads::{Newcomer, Shards},
     upgrade,
@@ -89,16 +89,7 @@ fn paths(context: Context) -> BoxedFilter<(Response,)> {
         .and(warp::get())
         .and(with.clone())
         .map(|context: Context| api::backplane(&context.hub));
-    let history = warp::path!("v1" / "channels" / String / "history")
-        .and(warp::get())
-        .and(with.clone())
-        .and(warp::header::headers_cloned())
-        .and(warp::query::<history::Query>())
-        .then(
-            |channel: String, context: Context, headers, query| async move {
-                history::read(&context, &headers, &channel, query).await
-            },
-        );
+    let channels = channels(with.clone());
     let live = warp::path!("live").and(warp::get()).map(api::live);
     let metrics = warp::path!("metrics")
         .and(warp::get())
@@ -114,7 +105,7 @@ fn paths(context: Context) -> BoxedFilter<(Response,)> {
         .unify()
         .or(backplane)
         .unify()
-        .or(history)
+        .or(channels)
         .unify()
         .or(live)
         .unify()
@@ -123,6 +114,32 @@ fn paths(context: Context) -> BoxedFilter<(Response,)> {
         .or(ready)
         .unify()
         .boxed()
+}
+
+/// What is asked of one channel.
+fn channels(
+    with: impl Filter<Extract = (Context,), Error = Infallible> + Clone + Send + Sync + 'static,
+) -> BoxedFilter<(Response,)> {
+    let history = warp::path!("v1" / "channels" / String / "history")
+        .and(warp::get())
+        .and(with.clone())
+        .and(warp::header::headers_cloned())
+        .and(warp::query::<history::Query>())
+        .then(
+            |channel: String, context: Context, headers, query| async move {
+                history::read(&context, &headers, &channel, query).await
+            },
+        );
+    let presence = warp::path!("v1" / "channels" / String / "presence")
+        .and(warp::get())
+        .and(with)
+        .and(warp::header::headers_cloned())
+        .and(warp::query::<presence::Query>())
+        .map(|channel: String, context: Context, headers, query| {
+            presence::read(&context, &headers, &channel, &query)
+                .unwrap_or_else(Problem::into_response)
+        });
+    history.or(presence).unify().boxed()
 }
 
 fn websocket(
@@ -171,7 +188,7 @@ async fn refusal(rejection: Rejection) -> Result<Response, Infallible> {
     } else if rejection.find::<warp::reject::InvalidQuery>().is_some() {
         Problem::new(StatusCode::BAD_REQUEST, "the query can't be read")
     } else {
-        let detail = "there is /ws, /v1/publish, /v1/channels/{channel}/history, /v1/backplane, /live, /ready and /metrics";
+        let detail = "there is /ws, /v1/publish, /v1/channels/{channel}/history and …/presence, /v1/backplane, /live, /ready and /metrics";
         Problem::new(StatusCode::NOT_FOUND, detail)
     };
     Ok(problem.into_response())

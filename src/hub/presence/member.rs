@@ -20,6 +20,15 @@ pub struct Member {
     pub info: Option<Arc<str>>,
 }
 
+/// What a subscription wants of its channel's presence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attendance {
+    /// To be there as this member.
+    pub member: Option<Member>,
+    /// To be told who comes and goes.
+    pub watch: bool,
+}
+
 /// Why somebody can't become a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {

@@ -4,6 +4,7 @@
 //! number while it has members; the whole when asked. Each holds what all have told. An instance that is silent is
 //! dead after a while, and its members leave; a lost message shows in the numbers and is made good by a snapshot.
 
+mod desk;
 mod member;
 mod peer;
 mod table;
@@ -18,19 +19,20 @@ use std::{
 use bytes::Bytes;
 use hubplane_backplane::Channel;
 
-pub use self::member::{MAX_CLIENT, MAX_INFO, MAX_USER, Member, Refusal};
+pub(super) use self::desk::{Answer, Desk, Question, attend, speak};
+pub use self::{
+    desk::Roster,
+    member::{Attendance, MAX_CLIENT, MAX_INFO, MAX_USER, Member, Refusal},
+};
 use self::{
     peer::{Peer, Verdict},
     table::{Place, Table},
     wire::{Op, What},
 };
+use crate::config::Limits;
 
 /// Where instances tell each other their members.
 pub const CHANNEL: &str = "$hubplane/presence";
-/// Between two heartbeats.
-const BEAT: Duration = Duration::from_secs(5);
-/// After so long without a word an instance is dead.
-const DEAD: Duration = Duration::from_secs(15);
 /// Between two questions to one instance, and between two snapshots.
 const PAUSE: Duration = Duration::from_secs(1);
 /// How long what comes late from an instance that said goodbye is passed over.
@@ -49,15 +51,6 @@ pub struct Change {
     pub joined: bool,
 }
 
-/// What is to be done after any call.
-#[derive(Debug, Default)]
-pub struct Output {
-    /// To be published on [`CHANNEL`], in this order.
-    pub publish: Vec<Bytes>,
-    /// To be told to the channels' subscribers here.
-    pub changes: Vec<Change>,
-}
-
 /// A member on this instance, and how many sessions it has here.
 #[derive(Debug)]
 struct Own {
@@ -69,7 +62,12 @@ struct Own {
 #[derive(Debug)]
 pub struct Presence {
     id: u128,
+    /// Members that are held in all.
     most: usize,
+    /// Between two heartbeats.
+    beat: Duration,
+    /// After so long without a word an instance is dead.
+    dead: Duration,
     own: HashMap<Place, Own>,
     /// Own members that the others don't know as they are now.
     dirty: HashSet<Place>,
@@ -80,7 +78,6 @@ pub struct Presence {
     peers: HashMap<u128, Peer>,
     gone: HashMap<u128, Instant>,
     table: Table,
-    publish: Vec<Bytes>,
     greeted: bool,
     last_beat: Option<Instant>,
     /// Somebody has asked for the whole.
@@ -91,20 +88,20 @@ pub struct Presence {
 }
 
 impl Presence {
-    /// Nobody is there. `id` names this process among all; `most` members in all are held, and one that left
-    /// and comes back within `grace` was never away.
-    pub fn new(id: u128, most: usize, grace: Duration) -> Self {
+    /// Nobody is there. `id` names this process among all.
+    pub fn new(id: u128, limits: &Limits) -> Self {
         Self {
             id,
-            most,
+            most: limits.presence_members,
+            beat: limits.presence_beat,
+            dead: limits.presence_dead,
             own: HashMap::new(),
             dirty: HashSet::new(),
             told: HashSet::new(),
             number: 0,
             peers: HashMap::new(),
             gone: HashMap::new(),
-            table: Table::new(grace),
-            publish: Vec::new(),
+            table: Table::new(limits.presence_grace),
             greeted: false,
             last_beat: None,
             asked: false,
@@ -156,8 +153,12 @@ impl Presence {
         own.sessions -= 1;
         if own.sessions == 0 {
             self.own.remove(&place);
-            self.table.release(&place, now, true);
-            self.dirty.insert(place);
+            self.table.release(&place, now);
+            // Who came and went before anybody was told was never there for the others.
+            match self.told.contains(&place) {
+                true => self.dirty.insert(place),
+                false => self.dirty.remove(&place),
+            };
         }
     }
 
@@ -176,7 +177,7 @@ impl Presence {
                 return;
             }
             What::Bye => {
-                self.bury(from, now, true);
+                self.bury(from, now);
                 if self.gone.len() < MOST_PEERS {
                     self.gone.insert(from, now + GONE);
                 }
@@ -191,53 +192,52 @@ impl Presence {
         let room = self.most.saturating_sub(self.held());
         let peer = self.peers.entry(from).or_insert_with(|| Peer::new(now));
         peer.heard = now;
-        let verdict = peer.take(what, room, now, &mut self.table);
-        self.settle(from, verdict, now);
-    }
-
-    fn settle(&mut self, from: u128, verdict: Verdict, now: Instant) {
-        self.bad += verdict.bad;
-        self.dropped += verdict.dropped;
-        let Some(peer) = self.peers.get_mut(&from) else {
-            return;
-        };
-        if peer.may_ask(now) {
-            let to = Some(wire::id(from));
-            self.publish.push(wire::encode(self.id, What::Ask { to }));
-        }
+        let Verdict { bad, dropped } = peer.take(what, room, now, &mut self.table);
+        self.bad += bad;
+        self.dropped += dropped;
     }
 
     /// What time brings; to be called some times a second. While this instance does not hear the broker
-    /// (`hears`), others are not silent.
-    pub fn tick(&mut self, now: Instant, hears: bool) {
-        if !std::mem::replace(&mut self.greeted, true) {
-            let everybody = What::Ask { to: None };
-            self.publish.push(wire::encode(self.id, everybody));
-        }
+    /// (`hears`), others are not silent. What is to be told to the channels' subscribers here.
+    pub fn tick(&mut self, now: Instant, hears: bool) -> Vec<Change> {
         let mut dead = Vec::new();
         for (&id, peer) in &mut self.peers {
             if !hears {
                 peer.heard = now;
-            } else if now.saturating_duration_since(peer.heard) >= DEAD {
-                dead.push(id);
-            } else if peer.may_ask(now) {
-                let to = Some(wire::id(id));
-                self.publish.push(wire::encode(self.id, What::Ask { to }));
+            } else if now.saturating_duration_since(peer.heard) >= self.dead {
+                dead.push((id, peer.heard));
             }
         }
-        for id in dead {
-            // It was silent for longer than any grace.
-            self.bury(id, now, false);
+        for (id, heard) in dead {
+            self.bury(id, heard);
         }
         self.gone.retain(|_, until| *until > now);
         self.table.tick(now);
-        self.tell();
-        self.beat(now);
-        self.answer(now);
+        std::mem::take(&mut self.table.changes)
+    }
+
+    /// What is to be published on [`CHANNEL`], in this order; to be called again once that is done. What is lost of
+    /// it the others ask for.
+    pub fn speak(&mut self, now: Instant) -> Vec<Bytes> {
+        let mut words = Vec::new();
+        if !std::mem::replace(&mut self.greeted, true) {
+            words.push(What::Ask { to: None });
+        }
+        for (&id, peer) in &mut self.peers {
+            if peer.may_ask(now) {
+                let to = Some(wire::id(id));
+                words.push(What::Ask { to });
+            }
+        }
+        self.tell(&mut words);
+        self.beat(now, &mut words);
+        self.answer(now, &mut words);
+        let words = words.into_iter();
+        words.map(|what| wire::encode(self.id, what)).collect()
     }
 
     /// Tells the others what has changed here.
-    fn tell(&mut self) {
+    fn tell(&mut self, words: &mut Vec<What>) {
         let mut whole = self.told.is_empty();
         let mut ops = Vec::new();
         for place in self.dirty.drain() {
@@ -246,33 +246,32 @@ impl Presence {
                     ops.push(Op::there(&place.0, &own.member));
                     self.told.insert(place);
                 }
-                // Who came and went before anybody was told was never there for the others.
-                None if self.told.remove(&place) => ops.push(Op::gone(&place.0, &place.1)),
-                None => {}
+                None => {
+                    ops.push(Op::gone(&place.0, &place.1));
+                    self.told.remove(&place);
+                }
             }
         }
         for ops in wire::packed(ops.into_iter()) {
             self.number += 1;
             let n = self.number;
             let whole = std::mem::take(&mut whole);
-            let diff = What::Diff { n, whole, ops };
-            self.publish.push(wire::encode(self.id, diff));
+            words.push(What::Diff { n, whole, ops });
         }
     }
 
     /// Only who has members must live for others; who never had any costs nothing.
-    fn beat(&mut self, now: Instant) {
-        let due = self.last_beat.is_none_or(|last| now >= last + BEAT);
+    fn beat(&mut self, now: Instant, words: &mut Vec<What>) {
+        let due = self.last_beat.is_none_or(|last| now >= last + self.beat);
         if !self.told.is_empty() && due {
             self.last_beat = Some(now);
             let (n, members) = (self.number, self.told.len());
-            let beat = What::Beat { n, members };
-            self.publish.push(wire::encode(self.id, beat));
+            words.push(What::Beat { n, members });
         }
     }
 
     /// Tells the whole to those who asked.
-    fn answer(&mut self, now: Instant) {
+    fn answer(&mut self, now: Instant, words: &mut Vec<What>) {
         let rested = self.last_snapshot.is_none_or(|last| now >= last + PAUSE);
         if !self.asked || !rested {
             return;
@@ -282,8 +281,7 @@ impl Presence {
         if self.own.is_empty() {
             // Who never told anything has nothing to take back.
             if n > 0 {
-                let beat = What::Beat { n, members: 0 };
-                self.publish.push(wire::encode(self.id, beat));
+                words.push(What::Beat { n, members: 0 });
             }
             return;
         }
@@ -292,24 +290,13 @@ impl Presence {
         let parts = wire::packed(all.map(|(place, own)| Op::there(&place.0, &own.member)));
         let of = u32::try_from(parts.len()).unwrap_or(u32::MAX);
         for (part, ops) in (0..).zip(parts) {
-            let snapshot = What::Snapshot { n, part, of, ops };
-            self.publish.push(wire::encode(self.id, snapshot));
+            words.push(What::Snapshot { n, part, of, ops });
         }
     }
 
-    /// This instance ends in good order: the last word to the others.
-    pub fn bye(&mut self) {
-        if self.number > 0 {
-            self.publish.push(wire::encode(self.id, What::Bye));
-        }
-    }
-
-    /// What the calls since the last one have brought.
-    pub fn take(&mut self) -> Output {
-        Output {
-            publish: std::mem::take(&mut self.publish),
-            changes: std::mem::take(&mut self.table.changes),
-        }
+    /// This instance ends in good order: the last word to the others, where there is anything to take back.
+    pub fn bye(&self) -> Option<Bytes> {
+        (self.number > 0).then(|| wire::encode(self.id, What::Bye))
     }
 
     /// At most `limit` of a channel's members, in no order.
@@ -322,6 +309,11 @@ impl Presence {
         self.table.count(channel)
     }
 
+    /// Members of all channels.
+    pub fn size(&self) -> usize {
+        self.table.size()
+    }
+
     /// Messages that could not be understood, and members that were passed over because of a limit.
     pub const fn skipped(&self) -> (u64, u64) {
         (self.bad, self.dropped)
@@ -332,10 +324,11 @@ impl Presence {
         self.own.len() + others + self.table.leaving()
     }
 
-    fn bury(&mut self, id: u128, now: Instant, grace: bool) {
+    /// An instance is no more; `heard`: since when.
+    fn bury(&mut self, id: u128, heard: Instant) {
         if let Some(peer) = self.peers.remove(&id) {
             for place in peer.places() {
-                self.table.release(place, now, grace);
+                self.table.release(place, heard);
             }
         }
     }

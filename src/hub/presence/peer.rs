@@ -143,7 +143,7 @@ impl Peer {
                 }
                 (false, true) => {
                     self.members.remove(&place);
-                    table.release(&place, now, true);
+                    table.release(&place, now);
                 }
                 (false, false) => {}
             }
@@ -212,7 +212,7 @@ impl Peer {
         }
         for place in self.members.keys() {
             if !members.contains_key(place) {
-                table.release(place, now, true);
+                table.release(place, now);
             }
         }
         self.members = members;

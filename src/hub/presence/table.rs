@@ -73,22 +73,17 @@ impl Table {
         }
     }
 
-    /// One instance less has this member. It leaves after the grace time, or at once where that has passed already.
-    pub(super) fn release(&mut self, place: &Place, now: Instant, grace: bool) {
+    /// One instance less has this member, since `now`. With none it leaves after the grace time.
+    pub(super) fn release(&mut self, place: &Place, now: Instant) {
         let members = self.channels.get_mut(&place.0);
         let Some(entry) = members.and_then(|members| members.get_mut(&place.1)) else {
             return;
         };
         entry.instances = entry.instances.saturating_sub(1);
-        if entry.instances > 0 {
-            return;
-        }
-        if grace && !self.grace.is_zero() {
+        if entry.instances == 0 {
             let at = now + self.grace;
             entry.leaves = Some(at);
             self.leaving.insert((at, place.clone()));
-        } else {
-            self.remove(place);
         }
     }
 
@@ -124,6 +119,10 @@ impl Table {
 
     pub(super) fn count(&self, channel: &str) -> usize {
         self.channels.get(channel).map_or(0, HashMap::len)
+    }
+
+    pub(super) fn size(&self) -> usize {
+        self.channels.values().map(HashMap::len).sum()
     }
 
     /// Whether a member is in its grace time: it has its room already.

@@ -4,6 +4,15 @@ use super::*;
 
 const GRACE: Duration = Duration::from_secs(5);
 
+fn presence(id: u128, most: usize) -> Presence {
+    let limits = Limits {
+        presence_members: most,
+        presence_grace: GRACE,
+        ..Limits::default()
+    };
+    Presence::new(id, &limits)
+}
+
 struct Net {
     now: Instant,
     nodes: Vec<Option<Presence>>,
@@ -17,7 +26,7 @@ struct Net {
 
 impl Net {
     fn new(count: u128) -> Self {
-        let node = |id| Some(Presence::new(id + 1, 1_000, GRACE));
+        let node = |id| Some(presence(id + 1, 1_000));
         let mut net = Self {
             now: Instant::now(),
             nodes: (0..count).map(node).collect(),
@@ -47,34 +56,23 @@ impl Net {
         for _ in 0..millis.div_ceil(100) {
             self.now += Duration::from_millis(100);
             let mut wire = Vec::new();
-            for node in self.nodes.iter_mut().flatten() {
-                node.tick(self.now, true);
-            }
-            self.collect(&mut wire);
-            while !wire.is_empty() {
-                for data in std::mem::take(&mut wire) {
-                    for (at, node) in self.nodes.iter_mut().enumerate() {
-                        if let Some(node) = node
-                            && !self.deaf.contains(&at)
-                        {
-                            node.receive(&data, self.now);
-                        }
-                    }
-                    self.log.push(data);
+            for (at, node) in self.nodes.iter_mut().enumerate() {
+                let Some(node) = node else { continue };
+                for change in node.tick(self.now, true) {
+                    let sign = if change.joined { '+' } else { '-' };
+                    self.seen[at].push(format!("{sign}{}", change.member.client));
                 }
-                self.collect(&mut wire);
+                wire.extend(node.speak(self.now));
             }
-        }
-    }
-
-    fn collect(&mut self, wire: &mut Vec<Bytes>) {
-        for (at, node) in self.nodes.iter_mut().enumerate() {
-            let Some(node) = node else { continue };
-            let output = node.take();
-            wire.extend(output.publish);
-            for change in output.changes {
-                let sign = if change.joined { '+' } else { '-' };
-                self.seen[at].push(format!("{sign}{}", change.member.client));
+            for data in wire {
+                for (at, node) in self.nodes.iter_mut().enumerate() {
+                    if let Some(node) = node
+                        && !self.deaf.contains(&at)
+                    {
+                        node.receive(&data, self.now);
+                    }
+                }
+                self.log.push(data);
             }
         }
     }
@@ -169,7 +167,7 @@ fn a_dead_instances_members_leave_once_unless_they_came_elsewhere() {
         assert_eq!(net.at(node).count("c"), 1);
     }
     // Back with the same name and a new origin.
-    net.nodes[0] = Some(Presence::new(77, 1_000, GRACE));
+    net.nodes[0] = Some(presence(77, 1_000));
     net.join(0, "a");
     net.pass(2_000);
     assert_eq!(net.seen[2].iter().filter(|it| *it == "+a").count(), 2);
@@ -224,8 +222,7 @@ fn who_says_goodbye_leaves_its_members_the_grace() {
     net.join(0, "a");
     net.join(0, "b");
     net.pass(200);
-    net.at(0).bye();
-    let word = net.at(0).take().publish;
+    let word = net.at(0).bye();
     net.nodes[0] = None;
     let now = net.now;
     for data in word.into_iter().chain(net.log.clone()) {
@@ -253,7 +250,7 @@ fn who_does_not_hear_thinks_nobody_dead() {
 #[test]
 fn limits_hold_for_clients_and_for_the_broker() {
     let now = Instant::now();
-    let mut small = Presence::new(1, 2, GRACE);
+    let mut small = presence(1, 2);
     let c: Channel = "c".into();
     for (client, user, info, why) in [
         ("", "", "1", Refusal::Client),
@@ -276,10 +273,9 @@ fn limits_hold_for_clients_and_for_the_broker() {
     small.join(&c, member("b")).unwrap();
     assert_eq!(small.join(&c, member("z")), Err(Refusal::Full));
     small.join(&c, member("a")).unwrap();
-    let mut other = Presence::new(2, 10, GRACE);
+    let mut other = presence(2, 10);
     other.join(&c, member("z")).unwrap();
-    other.tick(now, true);
-    for data in other.take().publish {
+    for data in other.speak(now) {
         small.receive(&data, now);
     }
     for bad in [
@@ -299,7 +295,7 @@ fn limits_hold_for_clients_and_for_the_broker() {
 #[test]
 fn a_snapshot_of_known_members_needs_no_room_and_the_last_number_breaks_nothing() {
     let now = Instant::now();
-    let mut one = Presence::new(1, 3, GRACE);
+    let mut one = presence(1, 3);
     let send = |one: &mut Presence, text: &str| one.receive(text.as_bytes(), now);
     let op = |id: &str| format!("{{\"c\":\"c\",\"id\":\"{id}\"}}");
     let all = |ids: &[&str]| ids.iter().map(|id| op(id)).collect::<Vec<_>>().join(",");

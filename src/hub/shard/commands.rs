@@ -3,9 +3,9 @@
 use std::time::Instant;
 
 use bytes::Bytes;
-use hubplane_backplane::{Channel, MessageId, Outgoing, Position};
+use hubplane_backplane::{Channel, MessageId, Outgoing};
 
-use super::{Shard, State, Waiting, found};
+use super::{Shard, State, Waiting, found, presence::code};
 use crate::hub::{
     Hub, channel,
     command::{Command, ErrorCode, Ref, Reply},
@@ -29,8 +29,16 @@ impl Shard {
                 reference,
                 channel,
                 since,
+                presence,
             } => {
-                state.subscribe(&self.hub, key, channel, (reference, since));
+                let waiting = Waiting {
+                    key,
+                    reference,
+                    since,
+                    presence,
+                    reading: false,
+                };
+                state.subscribe(&self.hub, channel, waiting);
             }
             Command::Unsubscribe { reference, channel } => {
                 state.unsubscribe(&self.hub, key, reference.as_deref(), &channel);
@@ -42,6 +50,9 @@ impl Shard {
                 id,
             } => {
                 state.publish(&self.hub, key, reference, (channel, data, id));
+            }
+            Command::Members { reference, channel } => {
+                state.ask(&self.hub, key, reference, channel);
             }
             Command::Ping => state.reply(&self.hub, key, &Reply::Pong),
         }
@@ -117,7 +128,13 @@ impl State {
     }
 
     /// A channel that a client names; the answer to a bad name is queued.
-    fn is_good(&mut self, hub: &Hub, key: Key, reference: Option<&str>, channel: &str) -> bool {
+    pub(super) fn is_good(
+        &mut self,
+        hub: &Hub,
+        key: Key,
+        reference: Option<&str>,
+        channel: &str,
+    ) -> bool {
         let checked = channel::check(channel);
         if let Err(bad) = checked {
             self.refuse(
@@ -130,40 +147,22 @@ impl State {
         checked.is_ok()
     }
 
-    fn subscribe(
-        &mut self,
-        hub: &Hub,
-        key: Key,
-        channel: Channel,
-        (reference, since): (Option<Ref>, Option<Position>),
-    ) {
+    fn subscribe(&mut self, hub: &Hub, channel: Channel, waiting: Waiting) {
         let most = hub.limits().subscriptions;
-        if !self.is_good(hub, key, reference.as_deref(), &channel) {
+        let (key, reference) = (waiting.key, waiting.reference.as_deref());
+        if !self.is_good(hub, key, reference, &channel) {
             return;
         }
         let Some(session) = self.session(key) else {
             return;
         };
         if session.channels.contains(&channel) {
-            // Once is enough; the client learns where it stands.
-            let position = self.head(hub, &channel);
-            let reply = Reply::Subscribed {
-                reference: reference.as_deref(),
-                channel: &channel,
-                position,
-                recovered: since.is_some() && since == position,
-            };
-            return self.reply(hub, key, &reply);
+            return self.subscribe_again(hub, &channel, waiting);
         }
         if session.channels.len() >= most {
             let message =
                 format!("a session may subscribe to {most} channels; unsubscribe from one first");
-            return self.refuse(
-                hub,
-                key,
-                reference.as_deref(),
-                (ErrorCode::LimitReached, &message),
-            );
+            return self.refuse(hub, key, reference, (ErrorCode::LimitReached, &message));
         }
         // All holders of a channel share one name.
         let channel = self
@@ -178,16 +177,59 @@ impl State {
         if !known {
             topic.ready = hub.interest().add(shard, &channel);
         }
-        let waiting = Waiting {
-            key,
-            reference,
-            since,
-            reading: false,
-        };
         if topic.ready {
             self.admit(hub, &channel, waiting);
         } else {
             topic.waiting.push(waiting);
+        }
+    }
+
+    /// Once is enough; the client learns where it stands, and may take part in the channel's presence in another way.
+    fn subscribe_again(&mut self, hub: &Hub, channel: &Channel, again: Waiting) {
+        let key = again.key;
+        let topic = self.topics.get_mut(channel);
+        let mut waiting = topic.into_iter().flat_map(|topic| &mut topic.waiting);
+        match (again.presence, waiting.find(|waiting| waiting.key == key)) {
+            (Some(presence), Some(waiting)) => waiting.presence = Some(presence),
+            (Some(presence), None) => {
+                if let Err(refusal) = self.attend(hub, channel, key.index, *presence) {
+                    let error = (code(refusal), &*refusal.to_string());
+                    return self.refuse(hub, key, again.reference.as_deref(), error);
+                }
+            }
+            (None, _) => {}
+        }
+        let position = self.head(hub, channel);
+        let reply = Reply::Subscribed {
+            reference: again.reference.as_deref(),
+            channel,
+            position,
+            recovered: again.since.is_some() && again.since == position,
+        };
+        self.reply(hub, key, &reply);
+    }
+
+    /// A subscription that had to wait can't be: the session is told why.
+    pub(super) fn reject(
+        &mut self,
+        hub: &Hub,
+        channel: &Channel,
+        waiting: &Waiting,
+        error: (ErrorCode, &str),
+    ) {
+        if let Some(session) = self.session(waiting.key) {
+            session.channels.retain(|known| known != channel);
+        }
+        self.leave(hub, waiting.key.index, channel);
+        self.refuse(hub, waiting.key, waiting.reference.as_deref(), error);
+    }
+
+    /// Something that a client waited for is answered.
+    pub(super) fn answered(&mut self, key: Key) {
+        if let Some(session) = self.session(key) {
+            session.unanswered -= 1;
+            // Its task may have stopped reading because of it.
+            session.wake();
         }
     }
 
@@ -230,7 +272,7 @@ impl State {
         }
         let mut outgoing = Outgoing::new(channel, data);
         outgoing.id = id;
-        session.publishing += 1;
+        session.unanswered += 1;
         let known = reference.clone();
         let reply_to = ReplyTo::Session {
             shard,
@@ -240,7 +282,7 @@ impl State {
         if hub.publisher().offer(vec![outgoing], reply_to).is_err()
             && let Some(session) = self.session(key)
         {
-            session.publishing -= 1;
+            session.unanswered -= 1;
             let message = "too many publications wait for the broker; try again";
             self.refuse(
                 hub,

@@ -5,11 +5,12 @@ use std::{fmt, sync::Arc, time::Duration};
 use hubplane_backplane::{Channel, Error, GapCause, Position, Result, Scope};
 use tokio::sync::mpsc;
 
-use super::{State, Topic, clock::Drain};
+use super::{State, clock::Drain};
 use crate::hub::{
     Hub,
     command::{Push, Ref, Reply},
-    frame::{ENCODINGS, Encoded, Frame},
+    frame::Encoded,
+    presence::{Answer, Change},
     publisher,
     session::Key,
     window::Entry,
@@ -33,6 +34,10 @@ pub(in crate::hub) enum Mail {
     Past(Past),
     /// The broker's answers to sessions' publications.
     Answered(Vec<PublishedMail>),
+    /// Members have come and gone.
+    Presence(Arc<Vec<Change>>),
+    /// Who is on channels that sessions asked for.
+    Members(Vec<Answer>),
     /// Every session is to end, spread over this time.
     Drain(Duration),
     /// The shard is to stop.
@@ -103,6 +108,8 @@ impl State {
             Mail::Answered(answers) => answers
                 .into_iter()
                 .for_each(|answer| self.answer(hub, answer)),
+            Mail::Presence(changes) => self.change(hub, &changes),
+            Mail::Members(answers) => self.answer_members(hub, answers),
             Mail::Drain(over) => {
                 self.drain = Some(Drain::new(over, self.sessions.len()));
                 self.drain_some(hub);
@@ -146,18 +153,13 @@ impl State {
             let Some(topic) = self.topics.get(&channel) else {
                 continue;
             };
-            let mut frames: [Option<Frame>; ENCODINGS] = Default::default();
-            for &index in &topic.subscribers {
-                let session = &mut self.sessions[index as usize];
-                let encoding = session.admission.encoding;
-                let frame = frames[encoding.slot()].get_or_insert_with(|| {
-                    encoding.push(&Push::Gap {
-                        channel: &channel,
-                        cause,
-                    })
-                });
-                self.unwritten.queue(hub, index, session, frame.clone());
-            }
+            let subscribers = topic.subscribers.iter().copied();
+            let push = Push::Gap {
+                channel: &channel,
+                cause,
+            };
+            self.unwritten
+                .tell(hub, &mut self.sessions, subscribers, &push);
         }
     }
 
@@ -172,33 +174,25 @@ impl State {
             return;
         };
         topic.ready = result.is_ok();
+        topic.admitting = true;
         let waiting = std::mem::take(&mut topic.waiting);
         for waiting in waiting {
             match result {
                 Ok(()) => self.admit(hub, channel, waiting),
                 Err(error) => {
-                    let reference = waiting.reference.as_deref();
-                    if let Some(session) = self.session(waiting.key) {
-                        session.channels.retain(|known| known != channel);
-                    }
                     let (code, message) = publisher::told(error);
-                    self.refuse(hub, waiting.key, reference, (code, &message));
+                    self.reject(hub, channel, &waiting, (code, &message));
                 }
             }
         }
-        if self.topics.get(channel).is_some_and(Topic::is_unused) {
-            self.topics.remove(channel);
-            hub.interest().remove(self.index, channel);
+        if let Some(topic) = self.topics.get_mut(channel) {
+            topic.admitting = false;
         }
+        self.drop_unused(hub, channel);
     }
 
     fn answer(&mut self, hub: &Hub, answer: PublishedMail) {
-        let Some(session) = self.session(answer.key) else {
-            return;
-        };
-        session.publishing -= 1;
-        // Its task may have stopped reading because of it.
-        session.wake();
+        self.answered(answer.key);
         let reference = answer.reference.as_deref();
         match answer.result {
             Ok(position) => self.reply(

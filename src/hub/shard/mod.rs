@@ -6,6 +6,7 @@
 mod clock;
 mod commands;
 mod mail;
+mod presence;
 mod pressure;
 mod recover;
 
@@ -28,9 +29,10 @@ pub use self::mail::Mailbox;
 pub(super) use self::mail::{Mail, Past, PublishedMail};
 use super::{
     Hub,
-    command::Ref,
-    frame::Frame,
+    command::{Push, Ref},
+    frame::{ENCODINGS, Frame},
     outbox::Scratch,
+    presence::Attendance,
     session::{Admission, Key, Session},
 };
 
@@ -53,6 +55,7 @@ struct State {
     ahead: Vec<(Instant, Channel, Key)>,
     /// Sessions' channels whose past waits for the outbox to empty.
     recovering: HashMap<u32, Vec<Channel>>,
+    attending: HashMap<Channel, presence::Attending>,
     unwritten: Unwritten,
     /// Bytes that wait for blocked sockets.
     held: usize,
@@ -81,6 +84,23 @@ impl Unwritten {
         self.mark(index, session);
     }
 
+    /// The same to several, encoded once.
+    fn tell(
+        &mut self,
+        hub: &Hub,
+        sessions: &mut Slab<Box<Session>>,
+        to: impl Iterator<Item = u32>,
+        push: &Push<'_>,
+    ) {
+        let mut frames: [Option<Frame>; ENCODINGS] = Default::default();
+        for index in to {
+            let session = &mut sessions[index as usize];
+            let encoding = session.admission.encoding;
+            let frame = frames[encoding.slot()].get_or_insert_with(|| encoding.push(push));
+            self.queue(hub, index, session, frame.clone());
+        }
+    }
+
     fn mark(&mut self, index: u32, session: &mut Session) {
         if !std::mem::replace(&mut session.dirty, true) {
             self.dirty.push(index);
@@ -93,6 +113,8 @@ impl Unwritten {
 struct Topic {
     /// The broker has confirmed the interest.
     ready: bool,
+    /// Those who waited for that are admitted just now.
+    admitting: bool,
     subscribers: Vec<u32>,
     /// Sessions that subscribed before the broker confirmed.
     waiting: Vec<Waiting>,
@@ -102,13 +124,14 @@ struct Waiting {
     key: Key,
     reference: Option<Ref>,
     since: Option<Position>,
+    presence: Option<Box<Attendance>>,
     /// Its past is being read from the broker.
     reading: bool,
 }
 
 impl Topic {
     fn is_unused(&self) -> bool {
-        self.subscribers.is_empty() && self.waiting.is_empty()
+        self.subscribers.is_empty() && self.waiting.is_empty() && !self.admitting
     }
 }
 
@@ -117,7 +140,7 @@ impl Topic {
 pub struct Pulse {
     /// Written data waits for the socket.
     pub blocked: bool,
-    /// Don't read: too many publications wait for the broker.
+    /// Don't read: too much of the client's waits for its answer.
     pub paused: bool,
     /// The last frame is queued: what the client still sends is read for its closing handshake only.
     pub ending: bool,
@@ -138,6 +161,7 @@ impl Shard {
             heads: HashMap::new(),
             ahead: Vec::new(),
             recovering: HashMap::new(),
+            attending: HashMap::new(),
             unwritten: Unwritten::default(),
             held: 0,
             drain: None,
@@ -204,7 +228,7 @@ impl Shard {
         }
         Some(Pulse {
             blocked: session.blocked_since.is_some(),
-            paused: session.publishing as usize >= self.hub.limits().session_publishes,
+            paused: session.unanswered as usize >= self.hub.limits().session_publishes,
             ending: session.ends_at.is_some(),
         })
     }
@@ -301,6 +325,7 @@ impl State {
 
     /// Takes a session off a channel, and the channel off this shard with its last session.
     fn leave(&mut self, hub: &Hub, index: u32, channel: &Channel) {
+        self.absent(hub, channel, index);
         let Some(topic) = self.topics.get_mut(channel) else {
             return;
         };
@@ -312,7 +337,11 @@ impl State {
             topic.subscribers.swap_remove(at);
         }
         topic.waiting.retain(|waiting| waiting.key.index != index);
-        if topic.is_unused() {
+        self.drop_unused(hub, channel);
+    }
+
+    fn drop_unused(&mut self, hub: &Hub, channel: &Channel) {
+        if self.topics.get(channel).is_some_and(Topic::is_unused) {
             self.topics.remove(channel);
             hub.interest().remove(self.index, channel);
         }

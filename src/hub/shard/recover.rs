@@ -11,7 +11,7 @@ use std::{
 
 use hubplane_backplane::{Channel, Position};
 
-use super::{State, Waiting, found, mail::Past};
+use super::{State, Waiting, found, mail::Past, presence::code};
 use crate::hub::{
     Hub,
     command::Reply,
@@ -200,6 +200,12 @@ impl State {
         let key = waiting.key;
         if self.session(key).is_none() {
             return;
+        }
+        let presence = waiting.presence.as_deref().cloned();
+        let attends = presence.map(|presence| self.attend(hub, channel, key.index, presence));
+        if let Some(Err(refusal)) = attends {
+            let error = (code(refusal), &*refusal.to_string());
+            return self.reject(hub, channel, waiting, error);
         }
         if let Some(topic) = self.topics.get_mut(channel) {
             topic.subscribers.push(key.index);

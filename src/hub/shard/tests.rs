@@ -1,3 +1,5 @@
+mod presence;
+
 use std::{
     cell::{Cell, RefCell},
     io,
@@ -78,19 +80,21 @@ impl Encoding for Plain {
     }
 
     fn reply(&self, reply: &Reply<'_>) -> Frame {
-        Bytes::from(format!(
-            "{}.",
-            if matches!(reply, Reply::Error { .. }) {
-                "error"
-            } else {
-                "ok"
-            }
-        ))
+        Bytes::from(match reply {
+            Reply::Error { code, .. } => format!("error {}.", code.as_str()),
+            Reply::Members { roster, .. } => format!("of {}.", roster.count),
+            _ => "ok.".to_owned(),
+        })
     }
 
     fn push(&self, push: &Push<'_>) -> Frame {
-        let Push::Message(publication) = push else {
-            return Bytes::from_static(b"gap.");
+        let publication = match push {
+            Push::Message(publication) => publication,
+            Push::Gap { .. } => return Bytes::from_static(b"gap."),
+            Push::Presence(change) => {
+                let sign = if change.joined { '+' } else { '-' };
+                return Bytes::from(format!("{sign}{}.", change.member.client));
+            }
         };
         assert!(!(self.panics && publication.data == "boom"), "as tested");
         Bytes::from([&publication.data[..], b"."].concat())
@@ -123,22 +127,32 @@ async fn shard(limits: Limits) -> (Arc<Hub>, Rc<Shard>) {
     (hub, shard)
 }
 
-fn listener(shard: &Shard, encoding: &'static dyn Encoding) -> (Key, Wire) {
+fn open(shard: &Shard, encoding: &'static dyn Encoding) -> (Key, Wire) {
     let wire = Wire::default();
     let key = shard.open(Admission {
         socket: Box::new(wire.clone()),
         encoding,
         may_publish: false,
     });
+    (key, wire)
+}
+
+fn subscribe(shard: &Shard, key: Key, presence: Option<Box<Attendance>>) {
     shard.command(
         key,
         Command::Subscribe {
             reference: None,
             channel: "c".into(),
             since: None,
+            presence,
         },
     );
     shard.flush_dirty();
+}
+
+fn listener(shard: &Shard, encoding: &'static dyn Encoding) -> (Key, Wire) {
+    let (key, wire) = open(shard, encoding);
+    subscribe(shard, key, None);
     (key, wire)
 }
 

@@ -1,5 +1,8 @@
 use super::*;
-use crate::hub::command::ErrorCode;
+use crate::hub::{
+    command::ErrorCode,
+    presence::{Attendance, Change, Member, Roster},
+};
 
 fn reply(reply: &Reply<'_>) -> String {
     let mut out = Vec::new();
@@ -39,7 +42,8 @@ fn commands_are_read() {
         Command::Subscribe {
             reference: Some("1".into()),
             channel: "jobs.42".into(),
-            since
+            since,
+            presence: None,
         }
     );
     let publish = JSON
@@ -153,4 +157,89 @@ fn replies_have_the_documented_form() {
         reply(&error),
         r#"{"type":"error","ref":"r","code":"forbidden","message":"no"}"#
     );
+}
+
+fn member(client: &str) -> Member {
+    Member {
+        client: client.into(),
+        user: Some("ann \"a\"".into()),
+        info: Some("{\"n\":1}".into()),
+    }
+}
+
+#[test]
+fn presence_is_read() {
+    let presence = |text: &str| {
+        let text = format!(r#"{{"type":"subscribe","channel":"c","presence":{text}}}"#);
+        match JSON.decode(&text).unwrap() {
+            Command::Subscribe { presence, .. } => presence,
+            other => panic!("{other:?}"),
+        }
+    };
+    let full = r#"{"client":"a","user":"ann \"a\"","info":{"n":1},"watch":true}"#;
+    let attendance = Attendance {
+        member: Some(member("a")),
+        watch: true,
+    };
+    assert_eq!(presence(full), Some(Box::new(attendance)));
+    let watch = presence(r#"{"watch":true}"#).unwrap();
+    assert!(watch.watch && watch.member.is_none());
+    let bare = presence(r#"{"client":"a","info":null}"#).unwrap();
+    let bare = (bare.watch, bare.member.unwrap());
+    assert_eq!((bare.0, bare.1.user, bare.1.info), (false, None, None));
+    assert_eq!(presence("null"), None, "nothing is said of it");
+    let neither = presence("{}").unwrap();
+    assert!(!neither.watch && neither.member.is_none());
+    let nameless = r#"{"type":"subscribe","channel":"c","presence":{"user":"ann"}}"#;
+    assert!(!JSON.decode(nameless).unwrap_err().fatal);
+    assert_eq!(
+        JSON.decode(r#"{"type":"presence","ref":1,"channel":"c"}"#),
+        Ok(Command::Members {
+            reference: Some("1".into()),
+            channel: "c".into()
+        })
+    );
+}
+
+#[test]
+fn members_are_written() {
+    let roster = Roster {
+        count: 3,
+        members: vec![
+            member("a"),
+            Member {
+                client: "b".into(),
+                user: None,
+                info: None,
+            },
+        ],
+    };
+    let answer = Reply::Members {
+        reference: Some("7"),
+        channel: "c",
+        roster: &roster,
+    };
+    let all = r#""channel":"c","count":3,"members":[{"client":"a","user":"ann \"a\"","info":{"n":1}},{"client":"b","user":null,"info":null}],"more":true}"#;
+    assert_eq!(
+        reply(&answer),
+        format!(r#"{{"type":"presence","ref":7,{all}"#)
+    );
+    let mut out = Vec::new();
+    members("c", &roster, &mut out);
+    assert_eq!(String::from_utf8(out).unwrap(), format!("{{{all}"));
+    for (joined, kind) in [(true, "join"), (false, "leave")] {
+        let change = Change {
+            channel: "c".into(),
+            member: member("a"),
+            joined,
+        };
+        let mut out = Vec::new();
+        JSON.push(&Push::Presence(&change), &mut out);
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            format!(
+                r#"{{"type":"{kind}","channel":"c","client":"a","user":"ann \"a\"","info":{{"n":1}}}}"#
+            )
+        );
+    }
 }

@@ -115,6 +115,7 @@ pub(in crate::server) async fn serve(
                 reference: None,
                 channel,
                 since: None,
+                presence: None,
             },
         );
     }
