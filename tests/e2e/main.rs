@@ -10,6 +10,7 @@ mod command_line;
 mod demo;
 mod drain;
 mod hub;
+mod presence;
 mod protocol;
 mod recovery;
 mod recovery_client;
