@@ -27,6 +27,41 @@ export interface Subscribed {
   recovered: boolean;
 }
 
+/** Who somebody is on a channel. Nobody has checked `user` and `info`: they are what the client says. */
+export interface Member {
+  /** One member, however many connections call themselves so. */
+  client: string;
+  user: string | null;
+  info: Json;
+}
+
+/** A member has come to the channel, or left it: once, and only after the hub's grace time. */
+export interface Change extends Member {
+  type: "join" | "leave";
+  channel: string;
+}
+
+/** Who is on a channel. */
+export interface Roster {
+  channel: string;
+  /** All of them. */
+  count: number;
+  /** As many as the hub names in one answer, in no order. */
+  members: Member[];
+  /** There are others. */
+  more: boolean;
+}
+
+/** How a subscription is a member of its channel, until it ends. */
+export interface Presence {
+  /** Printable ASCII, at most 64 bytes. Default: a random one of this `Hubplane`. */
+  client?: string;
+  /** At most 255 bytes. */
+  user?: string;
+  /** At most 1,024 bytes of JSON. */
+  info?: Json;
+}
+
 /** What a subscription wants to hear. All are called one after the other, in the order of what the hub sent. */
 export interface Listener<T = Json> {
   message?(message: Message<T>): void;
@@ -34,6 +69,11 @@ export interface Listener<T = Json> {
   subscribed?(subscribed: Subscribed): void;
   /** The subscription is refused for good, and gone. */
   error?(error: HubplaneError): void;
+  /** To be a member of the channel; `{}` will do. */
+  presence?: Presence;
+  /** Somebody has come; one's own coming is told, too. */
+  join?(change: Change): void;
+  leave?(change: Change): void;
   /** The position of the last message that is known already, of a life before this one. */
   since?: string;
 }
@@ -43,6 +83,11 @@ export interface Subscription {
   /** Of the last message delivered: to be kept, and given as `since` by the next life. */
   readonly position: string | undefined;
   unsubscribe(): void;
+  /**
+   * Who is on the channel. What `join` and `leave` have told before is in it, and what comes after it they tell. Ask in
+   * `subscribed`, which is called after each new connection. Rejects with the hub's code, `queue_full` or `closed`.
+   */
+  members(): Promise<Roster>;
 }
 
 export interface Published {

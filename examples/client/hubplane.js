@@ -49,6 +49,7 @@ export class Hubplane extends EventTarget {
   #subscriptions = new Map(); // by channel
   #publishes = new Map(); // by reference, and so in order
   #bytes = 0;
+  #questions = new Map(); // for members, by reference
   #ids;
   #online = () => this.#state === "waiting" && this.#connect();
 
@@ -69,7 +70,9 @@ export class Hubplane extends EventTarget {
   subscribe(channel, on = {}) {
     this.#living();
     if (this.#subscriptions.has(channel)) throw new HubplaneError("subscribed", `already subscribed to ${channel}`);
-    const subscription = { channel, on, position: on.since, expects: !!on.since, live: false, recent: new Set(), tries: 0 };
+    const watch = !!(on.join || on.leave);
+    const presence = on.presence ? { client: this.#ids, ...on.presence, watch } : watch ? { watch } : undefined;
+    const subscription = { channel, on, presence, position: on.since, expects: !!on.since, live: false, recent: new Set(), tries: 0 };
     this.#subscriptions.set(channel, subscription);
     this.#ask(subscription);
     return {
@@ -77,6 +80,7 @@ export class Hubplane extends EventTarget {
       get position() {
         return subscription.position;
       },
+      members: () => this.#members(channel),
       unsubscribe: () => {
         if (this.#subscriptions.get(channel) !== subscription) return;
         this.#subscriptions.delete(channel);
@@ -103,6 +107,16 @@ export class Hubplane extends EventTarget {
       this.#publishes.set(ref, publish);
       this.#bytes += bytes;
       this.#flush();
+    });
+  }
+
+  async #members(channel) {
+    this.#living();
+    if (this.#questions.size >= this.#options.queue) throw new HubplaneError("queue_full", "too many questions wait already");
+    return new Promise((resolve, reject) => {
+      const question = { type: "presence", ref: ++this.#reference, channel };
+      this.#questions.set(question.ref, { question, resolve, reject });
+      this.#send(question);
     });
   }
 
@@ -136,6 +150,7 @@ export class Hubplane extends EventTarget {
     this.#watch(this.#options.idle);
     this.#state = "open";
     for (const subscription of this.#subscriptions.values()) this.#ask(subscription);
+    for (const { question } of this.#questions.values()) this.#send(question);
     this.#flush();
     this.#become("open");
   }
@@ -185,6 +200,7 @@ export class Hubplane extends EventTarget {
     this.#subscriptions.clear();
     this.#state = "closed";
     for (const publish of [...this.#publishes.values()]) this.#fail(publish, "closed", `${code} ${reason}`);
+    for (const ref of [...this.#questions.keys()]) this.#answered(ref)?.reject(new HubplaneError("closed", `${code} ${reason}`));
     this.#become("closed", { code, reason });
     if (code !== "closed") for (const { on } of subscriptions) on.error?.(new HubplaneError("closed", `${code} ${reason}`));
   }
@@ -204,9 +220,9 @@ export class Hubplane extends EventTarget {
   }
 
   #ask(subscription) {
-    const { channel, position: since } = subscription;
+    const { channel, presence, position: since } = subscription;
     subscription.ref = ++this.#reference;
-    this.#send({ type: "subscribe", ref: subscription.ref, channel, since });
+    this.#send({ type: "subscribe", ref: subscription.ref, channel, since, presence });
   }
 
   #flush() {
@@ -239,8 +255,10 @@ export class Hubplane extends EventTarget {
     const publish = this.#publishes.get(ref);
     if (type === "message") {
       if (subscription?.live) this.#deliver(subscription, message);
-    } else if (type === "gap") {
-      if (subscription?.live) subscription.on.gap?.(message);
+    } else if (type === "gap" || type === "join" || type === "leave") {
+      if (subscription?.live) subscription.on[type]?.(message);
+    } else if (type === "presence") {
+      this.#answered(ref)?.resolve(message);
     } else if (type === "subscribed") {
       if (subscription?.ref === ref) this.#subscribed(subscription, message);
     } else if (type === "published" && publish) {
@@ -249,6 +267,12 @@ export class Hubplane extends EventTarget {
     } else if (type === "error") {
       this.#refused(publish, message);
     }
+  }
+
+  #answered(ref) {
+    const question = this.#questions.get(ref);
+    this.#questions.delete(ref);
+    return question;
   }
 
   #deliver(subscription, message) {
@@ -280,6 +304,7 @@ export class Hubplane extends EventTarget {
       }, this.#delay(publish.tries++));
       return;
     }
+    this.#answered(ref)?.reject(new HubplaneError(code, message));
     for (const subscription of this.#subscriptions.values()) {
       if (subscription.ref !== ref) continue;
       if (temporary(code)) {

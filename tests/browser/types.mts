@@ -1,6 +1,6 @@
 // Compiled, never run: what a program may write with the client's types, and what it must not.
 
-import { Hubplane, HubplaneError, type Gap, type Message, type Published } from '../../examples/client/hubplane.js';
+import { Hubplane, HubplaneError, type Change, type Gap, type Message, type Published, type Roster } from '../../examples/client/hubplane.js';
 
 interface Progress {
   progress: number;
@@ -25,6 +25,16 @@ hub.publish('jobs.42', { cancel: true }, { id: 'req-7', timeout: 1_000 })
     if (error instanceof HubplaneError) void hub.publish('jobs.42', { cancel: true }, { id: error.id });
   });
 
+const members = new Map<string, string | null>();
+const room = hub.subscribe('room', {
+  presence: { user: 'ann', info: { at: [1, 2] } },
+  join: ({ client, user }: Change) => members.set(client, user),
+  leave: ({ client }) => members.delete(client),
+  subscribed: () => void room.members().then(({ count, more }: Roster) => console.log(count, more)),
+});
+
+// @ts-expect-error a client is a text
+hub.subscribe('room', { presence: { client: 1 } });
 // @ts-expect-error the state is the client's own
 hub.state = 'open';
 // @ts-expect-error no such option
