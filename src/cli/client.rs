@@ -17,7 +17,7 @@ use tokio::{net::TcpStream, time::timeout};
 use super::{Failure, HubArgs, note, print, runtime};
 use crate::{
     backends,
-    client::{Client, Error, Event, Options},
+    client::{Client, Error, Event, Member, Options, Presence},
     config::Limits,
 };
 
@@ -55,6 +55,9 @@ pub(super) struct Sub {
     /// Begin after this position of the channel, with what was missed since
     #[arg(long, value_name = "POSITION")]
     since: Option<String>,
+    /// Print who is on the channels, too, and who joins and leaves
+    #[arg(long)]
+    presence: bool,
 }
 
 impl Pub {
@@ -209,8 +212,12 @@ impl Sub {
                 )),
             })?;
         for channel in &self.channels {
+            let presence = Presence {
+                watch: self.presence,
+                ..Presence::default()
+            };
             client
-                .subscribe(channel, self.since.as_deref())
+                .attend(channel, self.since.as_deref(), presence)
                 .await
                 .map_err(Failure::failed)?;
         }
@@ -223,6 +230,17 @@ impl Sub {
                 }
                 Some(Event::Gap { channel, cause }) => {
                     print(json!({ "type": "gap", "channel": channel, "cause": cause }))?;
+                }
+                Some(Event::Subscribed { channel, .. }) if self.presence => {
+                    client
+                        .ask_members(&channel)
+                        .await
+                        .map_err(Failure::failed)?;
+                }
+                Some(Event::Join { channel, member }) => change("join", &channel, &member)?,
+                Some(Event::Leave { channel, member }) => change("leave", &channel, &member)?,
+                Some(Event::Members(roster)) => {
+                    print(serde_json::to_string(&roster).map_err(Failure::failed)?)?;
                 }
                 Some(Event::Refused { message, .. }) => return Err(Failure::wrong(message)),
                 Some(Event::Down { reason }) => note(format!("{reason}; connecting again")),
@@ -239,4 +257,9 @@ impl Sub {
         client.close().await;
         Ok(())
     }
+}
+
+fn change(kind: &str, channel: &str, member: &Member) -> Result<(), Failure> {
+    let Member { client, user, info } = member;
+    print(json!({ "type": kind, "channel": channel, "client": client, "user": user, "info": info }))
 }

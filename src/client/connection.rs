@@ -5,24 +5,22 @@ use std::{collections::VecDeque, future::Future, pin::pin, time::Duration};
 use futures_util::{SinkExt, StreamExt};
 use http::Request;
 use tokio::{
-    net::TcpStream,
     sync::mpsc,
     time::{Instant, sleep, sleep_until, timeout},
 };
-use tokio_tungstenite::{
-    MaybeTlsStream, WebSocketStream, connect_async,
-    tungstenite::{self, protocol::CloseFrame},
-};
+use tokio_tungstenite::tungstenite::{self, protocol::CloseFrame};
 
 use super::{
-    Backoff, Command, Event, Options, event, publishes::Publishes, subscriptions::Subscriptions,
+    Backoff, Command, Event, Options, event,
+    options::{Socket, connect},
+    publishes::Publishes,
+    retries::{Again, Retries},
+    subscriptions::Subscriptions,
     wire::Incoming,
 };
 
 /// Comings and goings of connections that wait for somebody who does not listen.
 const UNHEARD: usize = 64;
-
-pub(super) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 /// How one connection ended.
 enum Ending {
@@ -31,12 +29,6 @@ enum Ending {
     Lost(String),
     /// The hub does not want this client back.
     Terminal(String),
-}
-
-/// When the broker is asked again for what it could not take.
-struct Retry {
-    at: Instant,
-    channel: Option<Box<str>>,
 }
 
 pub(super) struct Connection {
@@ -49,20 +41,11 @@ pub(super) struct Connection {
     unheard: VecDeque<Event>,
     subscriptions: Subscriptions,
     publishes: Publishes,
-    /// At most one a subscription, and one for the publishes, which are held back meanwhile.
-    retries: VecDeque<Retry>,
+    retries: Retries,
     patience: Backoff,
     reference: u64,
     /// Frames to send; filled and emptied within one turn.
     out: Vec<String>,
-}
-
-pub(super) async fn connect(request: &Request<()>, limit: Duration) -> Result<Socket, String> {
-    match timeout(limit, connect_async(request.clone())).await {
-        Ok(Ok((socket, _))) => Ok(socket),
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err(format!("no answer within {limit:?}")),
-    }
 }
 
 impl Connection {
@@ -85,7 +68,7 @@ impl Connection {
             commands,
             events,
             unheard: VecDeque::new(),
-            retries: VecDeque::new(),
+            retries: Retries::default(),
             reference: 0,
             out: Vec::new(),
         }
@@ -156,6 +139,7 @@ impl Connection {
     async fn serve(&mut self, socket: &mut Socket) -> Ending {
         for channel in self.subscriptions.channels() {
             self.ask(&channel);
+            self.question(&channel);
         }
         let (mut seen, mut pinged) = (Instant::now(), false);
         loop {
@@ -170,7 +154,7 @@ impl Connection {
                 } else {
                     Duration::ZERO
                 };
-            let retry = self.retries.iter().map(|retry| retry.at).min();
+            let retry = self.retries.at();
             tokio::select! {
                 command = self.commands.recv() => match command {
                     Some(command) => self.take(command),
@@ -221,8 +205,12 @@ impl Connection {
 
     fn take(&mut self, command: Command) {
         match command {
-            Command::Subscribe { channel, since } => {
-                if self.subscriptions.insert(&channel, since) {
+            Command::Subscribe {
+                channel,
+                since,
+                presence,
+            } => {
+                if self.subscriptions.insert(&channel, since, presence) {
                     self.ask(&channel);
                 }
             }
@@ -231,6 +219,10 @@ impl Connection {
                     let frame = serde_json::json!({ "type": "unsubscribe", "channel": channel });
                     self.out.push(frame.to_string());
                 }
+            }
+            Command::Members { channel } => {
+                self.subscriptions.want_members(&channel);
+                self.question(&channel);
             }
             Command::Publish(publish) => {
                 self.reference += 1;
@@ -245,8 +237,14 @@ impl Connection {
             .extend(self.subscriptions.ask(channel, self.reference));
     }
 
+    fn question(&mut self, channel: &str) {
+        self.reference += 1;
+        self.out
+            .extend(self.subscriptions.question(channel, self.reference));
+    }
+
     fn flush(&mut self) {
-        if self.retries.iter().all(|retry| retry.channel.is_some()) {
+        if !self.retries.has(&Again::Publishes) {
             while let Some(frame) = self.publishes.next() {
                 self.out.push(frame);
             }
@@ -254,14 +252,13 @@ impl Connection {
     }
 
     fn retry(&mut self) {
-        let now = Instant::now();
-        let (due, later) = self
-            .retries
-            .drain(..)
-            .partition::<VecDeque<_>, _>(|retry| retry.at <= now);
-        self.retries = later;
-        for channel in due.into_iter().filter_map(|retry| retry.channel) {
-            self.ask(&channel);
+        for again in self.retries.due(Instant::now()) {
+            match again {
+                Again::Subscribe(channel) => self.ask(&channel),
+                Again::Question(channel) => self.question(&channel),
+                // Held back no more.
+                Again::Publishes => {}
+            }
         }
     }
 
@@ -287,6 +284,10 @@ impl Connection {
     }
 
     fn incoming(&mut self, frame: Incoming) {
+        if matches!(&*frame.kind, "join" | "leave" | "presence") {
+            let event = self.subscriptions.presence(frame);
+            return event.into_iter().for_each(|event| self.tell(event));
+        }
         match (&*frame.kind, frame.channel, frame.reference) {
             ("message", Some(channel), _) => {
                 let Some(data) = frame.data else { return };
@@ -329,21 +330,27 @@ impl Connection {
 
     fn refused(&mut self, reference: u64, code: Box<str>, message: Box<str>) {
         let temporary = matches!(&*code, "unavailable" | "unknown");
-        let channel = self.subscriptions.asked(reference);
-        if temporary && (channel.is_some() || self.publishes.again(reference)) {
-            if !self.retries.iter().any(|retry| retry.channel == channel) {
-                let at = Instant::now() + self.patience.next();
-                self.retries.push_back(Retry { at, channel });
+        match self.subscriptions.asked(reference) {
+            Some(again) if temporary => self.again(again),
+            Some(Again::Subscribe(channel)) => {
+                self.subscriptions.remove(&channel);
+                self.tell(Event::Refused {
+                    channel,
+                    code,
+                    message,
+                });
             }
-        } else if let Some(channel) = channel {
-            self.subscriptions.remove(&channel);
-            self.tell(Event::Refused {
-                channel,
-                code,
-                message,
-            });
-        } else {
-            self.publishes.refused(reference, code, message);
+            // The hub answers these for every channel that it lets be subscribed.
+            Some(_) => {}
+            None if temporary && self.publishes.again(reference) => self.again(Again::Publishes),
+            None => _ = self.publishes.refused(reference, code, message),
+        }
+    }
+
+    fn again(&mut self, what: Again) {
+        if !self.retries.has(&what) {
+            let at = Instant::now() + self.patience.next();
+            self.retries.add(at, what);
         }
     }
 

@@ -5,6 +5,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::{Member, Roster};
+
 /// A message of a channel, as the hub sent it.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(tag = "type", rename = "message")]
@@ -41,6 +43,22 @@ pub enum Event {
         /// Everything after the position given was kept, and comes after this.
         recovered: bool,
     },
+    /// Somebody has come to the channel.
+    Join {
+        /// Which.
+        channel: Box<str>,
+        /// Who.
+        member: Member,
+    },
+    /// Somebody has left it.
+    Leave {
+        /// Which.
+        channel: Box<str>,
+        /// Who.
+        member: Member,
+    },
+    /// The answer to [`Client::ask_members`](super::Client::ask_members).
+    Members(Roster),
     /// The subscription is refused for good, and gone.
     Refused {
         /// Whose.

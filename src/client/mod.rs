@@ -27,7 +27,9 @@ mod backoff;
 mod connection;
 mod event;
 mod options;
+mod presence;
 mod publishes;
+mod retries;
 mod subscriptions;
 #[cfg(test)]
 mod tests;
@@ -46,11 +48,9 @@ pub use self::{
     backoff::Backoff,
     event::{Error, Event, Message, Published},
     options::Options,
+    presence::{Member, Presence, Roster},
 };
-use self::{
-    connection::{Connection, connect},
-    publishes::Publish,
-};
+use self::{connection::Connection, options::connect, publishes::Publish};
 
 /// The cause of a gap after a new connection, when the hub could not say what was missed.
 pub const NOT_RECOVERED: &str = "not_recovered";
@@ -65,8 +65,12 @@ enum Command {
     Subscribe {
         channel: Box<str>,
         since: Option<Box<str>>,
+        presence: Option<Box<Presence>>,
     },
     Unsubscribe {
+        channel: Box<str>,
+    },
+    Members {
         channel: Box<str>,
     },
     Publish(Publish),
@@ -130,8 +134,37 @@ impl Client {
         self.command(Command::Subscribe {
             channel: channel.into(),
             since: since.map(Into::into),
+            presence: None,
         })
         .await
+    }
+
+    /// As [`Client::subscribe`], and takes part in the channel's presence, after each new connection again.
+    ///
+    /// # Errors
+    /// [`Error::Closed`].
+    pub async fn attend(
+        &self,
+        channel: &str,
+        since: Option<&str>,
+        presence: Presence,
+    ) -> Result<(), Error> {
+        self.command(Command::Subscribe {
+            channel: channel.into(),
+            since: since.map(Into::into),
+            presence: Some(Box::new(presence)),
+        })
+        .await
+    }
+
+    /// Asks who is on a channel that is subscribed; the answer comes as [`Event::Members`]. To know it always, ask at
+    /// each [`Event::Subscribed`], and watch.
+    ///
+    /// # Errors
+    /// [`Error::Closed`].
+    pub async fn ask_members(&self, channel: &str) -> Result<(), Error> {
+        let channel = channel.into();
+        self.command(Command::Members { channel }).await
     }
 
     /// Unsubscribes; what has come before may still be among the events.

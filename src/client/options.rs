@@ -3,9 +3,14 @@
 use std::{fmt, time::Duration};
 
 use http::{HeaderMap, HeaderValue, Request, header};
-use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio::{net::TcpStream, time::timeout};
+use tokio_tungstenite::{
+    MaybeTlsStream, WebSocketStream, connect_async, tungstenite::client::IntoClientRequest,
+};
 
 use super::{Backoff, Error};
+
+pub(super) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 /// How a client connects, and its limits.
 #[derive(Clone)]
@@ -90,5 +95,13 @@ impl fmt::Debug for Options {
             .field("urls", &self.urls)
             .field("backoff", &self.backoff)
             .finish_non_exhaustive()
+    }
+}
+
+pub(super) async fn connect(request: &Request<()>, limit: Duration) -> Result<Socket, String> {
+    match timeout(limit, connect_async(request.clone())).await {
+        Ok(Ok((socket, _))) => Ok(socket),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err(format!("no answer within {limit:?}")),
     }
 }

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use super::{Event, NOT_RECOVERED, event::Message};
+use super::{
+    Event, NOT_RECOVERED, Presence, event::Message, presence, retries::Again, wire::Incoming,
+};
 
 #[derive(Debug, Default)]
 struct Subscription {
@@ -16,6 +18,9 @@ struct Subscription {
     expects: bool,
     /// Answered on this connection.
     live: bool,
+    presence: Option<Box<Presence>>,
+    /// Somebody waits for its members; the question's reference, once it was sent.
+    question: Option<u64>,
     recent: Recent,
 }
 
@@ -58,13 +63,19 @@ impl Subscriptions {
     }
 
     /// `false`: it is there already.
-    pub(super) fn insert(&mut self, channel: &str, since: Option<Box<str>>) -> bool {
+    pub(super) fn insert(
+        &mut self,
+        channel: &str,
+        since: Option<Box<str>>,
+        presence: Option<Box<Presence>>,
+    ) -> bool {
         if self.by_channel.contains_key(channel) {
             return false;
         }
         let subscription = Subscription {
             expects: since.is_some(),
             position: since,
+            presence,
             ..Subscription::default()
         };
         self.by_channel.insert(channel.into(), subscription);
@@ -94,7 +105,35 @@ impl Subscriptions {
         if let Some(since) = &subscription.position {
             ask["since"] = (**since).into();
         }
+        if let Some(presence) = &subscription.presence {
+            ask["presence"] = json!(presence);
+        }
         Some(ask.to_string())
+    }
+
+    /// Somebody wants to know the members.
+    pub(super) fn want_members(&mut self, channel: &str) {
+        if let Some(subscription) = self.by_channel.get_mut(channel) {
+            subscription.question = Some(0);
+        }
+    }
+
+    /// The question to send, where somebody waits for the answer.
+    pub(super) fn question(&mut self, channel: &str, reference: u64) -> Option<String> {
+        let subscription = self.by_channel.get_mut(channel)?;
+        *subscription.question.as_mut()? = reference;
+        let question = json!({ "type": "presence", "ref": reference, "channel": channel });
+        Some(question.to_string())
+    }
+
+    /// A join, a leave, or the members.
+    pub(super) fn presence(&mut self, frame: Incoming) -> Option<Event> {
+        let subscription = self.by_channel.get_mut(frame.channel.as_deref()?)?;
+        let told = match &*frame.kind {
+            "presence" => subscription.question.take().is_some(),
+            _ => subscription.live,
+        };
+        told.then(|| presence::event(frame)).flatten()
     }
 
     pub(super) fn message(&mut self, message: Message) -> Option<Event> {
@@ -150,12 +189,15 @@ impl Subscriptions {
         events
     }
 
-    /// Whose subscribe it was.
-    pub(super) fn asked(&self, reference: u64) -> Option<Box<str>> {
-        self.by_channel
-            .iter()
-            .find(|(_, subscription)| subscription.reference == reference)
-            .map(|(channel, _)| channel.clone())
+    /// What was asked with this reference.
+    pub(super) fn asked(&self, reference: u64) -> Option<Again> {
+        self.by_channel.iter().find_map(|(channel, it)| {
+            let channel = || channel.clone();
+            match it.reference == reference {
+                true => Some(Again::Subscribe(channel())),
+                false => (it.question == Some(reference)).then(|| Again::Question(channel())),
+            }
+        })
     }
 }
 
@@ -180,7 +222,7 @@ mod tests {
     #[test]
     fn it_goes_on_where_it_was_and_drops_repetitions() {
         let mut all = Subscriptions::new(2);
-        assert!(all.insert("c", None) && !all.insert("c", None));
+        assert!(all.insert("c", None, None) && !all.insert("c", None, None));
         assert!(!all.ask("c", 1).unwrap().contains("since"));
         assert!(all.message(message(1)).is_none(), "not answered yet");
         assert_eq!(
@@ -206,8 +248,8 @@ mod tests {
     #[test]
     fn what_was_not_recovered_is_a_gap_also_without_positions() {
         let mut all = Subscriptions::new(2);
-        all.insert("c", None);
-        all.insert("d", Some("e-0-1".into()));
+        all.insert("c", None, None);
+        all.insert("d", Some("e-0-1".into()), None);
         all.ask("c", 1);
         all.ask("d", 2);
         all.subscribed(1, "c".into(), None, false);
@@ -218,6 +260,49 @@ mod tests {
         assert!(all.ask("d", 4).unwrap().contains("f-0-1"));
         let answer = all.subscribed(3, "c".into(), None, false);
         assert_eq!(causes(&answer), ["gap", "subscribed"]);
-        assert_eq!(all.asked(4).as_deref(), Some("d"));
+        assert_eq!(all.asked(4), Some(Again::Subscribe("d".into())));
+    }
+
+    #[test]
+    fn it_takes_part_again_and_hears_only_what_is_its_own() {
+        let frame = |kind: &str, rest: &str| {
+            let text = format!(r#"{{"type":"{kind}","channel":"c",{rest}}}"#);
+            serde_json::from_str::<Incoming>(&text).unwrap()
+        };
+        let join = || frame("join", r#""client":"a","user":null,"info":[1]"#);
+        let members = || {
+            frame(
+                "presence",
+                r#""count":2,"members":[{"client":"a"}],"more":true"#,
+            )
+        };
+        let mut all = Subscriptions::new(2);
+        let presence = Presence {
+            client: Some("me".into()),
+            watch: true,
+            ..Presence::default()
+        };
+        all.insert("c", None, Some(Box::new(presence)));
+        for reference in [1, 3] {
+            let asked = all.ask("c", reference).unwrap();
+            assert!(
+                asked.contains(r#""presence":{"client":"me","watch":true}"#),
+                "{asked}"
+            );
+            assert!(all.presence(join()).is_none(), "not answered yet");
+            all.subscribed(reference, "c".into(), None, false);
+            assert!(
+                matches!(all.presence(join()), Some(Event::Join { member, .. })
+                if member.info.as_ref().unwrap().get() == "[1]")
+            );
+            assert!(all.question("c", 9).is_none() && all.presence(members()).is_none());
+            all.want_members("c");
+            assert!(all.question("c", reference + 1).is_some());
+            assert_eq!(all.asked(reference + 1), Some(Again::Question("c".into())));
+            assert!(
+                matches!(all.presence(members()), Some(Event::Members(it)) if it.more && it.count == 2)
+            );
+            all.down();
+        }
     }
 }

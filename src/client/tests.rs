@@ -101,6 +101,9 @@ async fn next(events: &mut Events) -> String {
         Event::Message(message) => message.data.get().to_owned(),
         Event::Gap { cause, .. } => format!("gap {cause}"),
         Event::Subscribed { recovered, .. } => format!("subscribed {recovered}"),
+        Event::Join { member, .. } => format!("+{}", member.client),
+        Event::Leave { member, .. } => format!("-{}", member.client),
+        Event::Members(roster) => format!("of {}", roster.count),
         Event::Refused { code, .. } => format!("refused {code}"),
         Event::Down { .. } => "down".to_owned(),
         Event::Up => "up".to_owned(),
@@ -224,4 +227,57 @@ async fn who_does_not_listen_slows_only_the_reading() {
         matches!(end, Some(Ok(tungstenite::Message::Close(_)))),
         "{end:?}"
     );
+}
+
+#[tokio::test]
+async fn it_is_the_same_member_on_each_connection_and_its_questions_are_answered_in_the_end() {
+    let hub = Hub::new().await;
+    let (client, mut events, mut first) = hub.client(hub.options()).await;
+    let presence = Presence {
+        client: Some("me".into()),
+        info: Some(json!([1])),
+        watch: true,
+        ..Presence::default()
+    };
+    client.attend("c", None, presence).await.unwrap();
+    let said = json!({ "client": "me", "info": [1], "watch": true });
+    assert_eq!(first.accept("e-0-0", false).await["presence"], said);
+    first
+        .say(json!({ "type": "join", "channel": "c", "client": "a", "user": null, "info": null }))
+        .await;
+    client.ask_members("c").await.unwrap();
+    let asked = first.hear().await;
+    assert_eq!(
+        (&asked["type"], &asked["channel"]),
+        (&"presence".into(), &"c".into())
+    );
+    first
+        .say(json!({ "type": "error", "ref": asked["ref"], "code": "unavailable", "message": "later" }))
+        .await;
+    assert_eq!(first.hear().await["type"], "presence", "asked again");
+    first.close(1012).await;
+    let mut second = hub.accept().await;
+    assert_eq!(second.accept("e-0-0", true).await["presence"], said);
+    let asked = second.hear().await;
+    assert_eq!(
+        asked["type"], "presence",
+        "once more, after the subscription"
+    );
+    second
+        .say(json!({ "type": "presence", "ref": asked["ref"], "channel": "c", "count": 2, "members": [], "more": true }))
+        .await;
+    second
+        .say(json!({ "type": "leave", "channel": "c", "client": "a", "user": null, "info": null }))
+        .await;
+    for expected in [
+        "subscribed false",
+        "+a",
+        "down",
+        "up",
+        "subscribed true",
+        "of 2",
+        "-a",
+    ] {
+        assert_eq!(next(&mut events).await, expected);
+    }
 }

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
+use super::Member;
+
 /// Room for the fields' names and a `ref` in a publish.
 const FIELDS: usize = 100;
 
@@ -29,6 +31,18 @@ pub(super) struct Incoming {
     pub(super) code: Option<Box<str>>,
     #[serde(default)]
     pub(super) message: Option<Box<str>>,
+    #[serde(default)]
+    pub(super) client: Option<Box<str>>,
+    #[serde(default)]
+    pub(super) user: Option<Box<str>>,
+    #[serde(default)]
+    pub(super) info: Option<Box<RawValue>>,
+    #[serde(default)]
+    pub(super) members: Option<Vec<Member>>,
+    #[serde(default)]
+    pub(super) count: u64,
+    #[serde(default)]
+    pub(super) more: bool,
 }
 
 /// `null` is data, too.

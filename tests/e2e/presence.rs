@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
-    client::{Came, Client, http},
-    hub::{Hub, directory, unique},
+    client::{Came, Client, http, publish},
+    hub::{Hub, directory, hubplane, unique},
 };
 
 /// A member that is back within it was never away.
@@ -175,6 +175,36 @@ async fn an_answer_names_a_page_and_counts_all() {
     );
     drop(clients);
     agree(&[&hub], 0, GRACE + TOLD).await;
+}
+
+#[tokio::test]
+async fn sub_prints_who_is_there_and_who_comes_and_goes() {
+    let hub = hub("memory:");
+    let _here = member(&hub, "a").await;
+    agree(&[&hub], 1, TOLD).await;
+    let mut command = hubplane();
+    let url = hub.url();
+    command.args(["sub", "room", "--presence", "--count", "1", "--url", &url]);
+    let printing = tokio::task::spawn_blocking(move || command.output().unwrap());
+    sleep(TOLD).await;
+    drop(member(&hub, "b").await);
+    sleep(GRACE + TOLD).await;
+    publish(hub.address, "", r#"{"channel":"room","data":1}"#).await;
+    let said = printing.await.unwrap();
+    let said = String::from_utf8(said.stdout).unwrap();
+    let kinds = said.lines().map(|line| {
+        let line: Value = serde_json::from_str(line).unwrap();
+        let who = line["client"]
+            .as_str()
+            .or(line["members"][0]["client"].as_str());
+        format!(
+            "{} {}",
+            line["type"].as_str().unwrap(),
+            who.unwrap_or_default()
+        )
+    });
+    let kinds: Vec<_> = kinds.collect();
+    assert_eq!(kinds, ["presence a", "join b", "leave b", "message "]);
 }
 
 /// Two members on two hubs; one of them changes its hub, then goes.
