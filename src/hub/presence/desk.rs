@@ -172,19 +172,25 @@ pub(in crate::hub) async fn speak(hub: Arc<Hub>) {
             continue;
         }
         let mut words = hub.presence.lock().presence.speak(Instant::now());
-        while !words.is_empty() && hub.say(portion(&mut words)).await {}
+        loop {
+            let portion = portion(&mut words);
+            if portion.is_empty() || !hub.say(portion).await {
+                break;
+            }
+        }
     }
 }
 
-/// The first of them, at least one.
-fn portion(words: &mut Vec<Bytes>) -> Vec<Bytes> {
-    let mut bytes = 0;
-    let fits = |word: &&Bytes| {
+/// The next of them.
+fn portion(words: &mut impl Iterator<Item = Bytes>) -> Vec<Bytes> {
+    let (mut portion, mut bytes) = (Vec::new(), 0);
+    while bytes < SPEECH
+        && let Some(word) = words.next()
+    {
         bytes += word.len();
-        bytes <= SPEECH
-    };
-    let count = words.iter().take_while(fits).count();
-    words.drain(..count.max(1)).collect()
+        portion.push(word);
+    }
+    portion
 }
 
 impl Hub {
@@ -228,15 +234,12 @@ mod tests {
 
     #[test]
     fn what_is_said_at_once_is_bounded_and_comes_to_an_end() {
-        let word = |bytes| Bytes::from(vec![b'x'; bytes]);
-        let mut words = vec![
-            word(SPEECH + 1),
-            word(SPEECH / 2),
-            word(SPEECH / 2),
-            word(1),
-        ];
-        let counts = std::iter::from_fn(|| (!words.is_empty()).then(|| portion(&mut words).len()));
-        assert_eq!(counts.collect::<Vec<_>>(), [1, 2, 1]);
+        let sizes = [SPEECH + 1, SPEECH / 2, SPEECH / 2, 1];
+        let mut words = sizes
+            .into_iter()
+            .map(|bytes| Bytes::from(vec![b'x'; bytes]));
+        let counts = [0; 4].map(|_| portion(&mut words).len());
+        assert_eq!(counts, [1, 2, 1, 0]);
     }
 
     #[test]

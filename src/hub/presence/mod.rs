@@ -51,6 +51,22 @@ pub struct Change {
     pub joined: bool,
 }
 
+/// What is to be published, written out one by one: that takes its time, and needs no lock.
+#[derive(Debug)]
+pub struct Words {
+    id: u128,
+    words: std::vec::IntoIter<What>,
+}
+
+impl Iterator for Words {
+    type Item = Bytes;
+
+    fn next(&mut self) -> Option<Bytes> {
+        let what = self.words.next()?;
+        Some(wire::encode(self.id, what))
+    }
+}
+
 /// A member on this instance, and how many sessions it has here.
 #[derive(Debug)]
 struct Own {
@@ -218,7 +234,7 @@ impl Presence {
 
     /// What is to be published on [`CHANNEL`], in this order; to be called again once that is done. What is lost of
     /// it the others ask for.
-    pub fn speak(&mut self, now: Instant) -> Vec<Bytes> {
+    pub fn speak(&mut self, now: Instant) -> Words {
         let mut words = Vec::new();
         if !std::mem::replace(&mut self.greeted, true) {
             words.push(What::Ask { to: None });
@@ -232,8 +248,10 @@ impl Presence {
         self.tell(&mut words);
         self.beat(now, &mut words);
         self.answer(now, &mut words);
-        let words = words.into_iter();
-        words.map(|what| wire::encode(self.id, what)).collect()
+        Words {
+            id: self.id,
+            words: words.into_iter(),
+        }
     }
 
     /// Tells the others what has changed here.

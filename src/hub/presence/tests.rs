@@ -202,6 +202,29 @@ fn what_was_lost_is_asked_for() {
 }
 
 #[test]
+fn messages_are_bounded_whatever_members_say() {
+    let mut one = presence(1, 1_000);
+    for (n, text) in ["\u{1}", "\"", "é", "x"]
+        .iter()
+        .cycle()
+        .take(400)
+        .enumerate()
+    {
+        let user = text.repeat(255 / text.len());
+        let info = serde_json::to_string(&text.repeat(160 / text.len())).unwrap();
+        let channel = Channel::from(["\"", "é"][n % 2].repeat(100));
+        let (user, info) = (Some(user.into()), Some(info.into()));
+        let client = format!("\"{n}").into();
+        one.join(&channel, Member { client, user, info }).unwrap();
+    }
+    let sizes: Vec<_> = one.speak(Instant::now()).map(|word| word.len()).collect();
+    assert!(
+        sizes.iter().all(|size| *size <= wire::MOST_BYTES),
+        "{sizes:?}"
+    );
+}
+
+#[test]
 fn what_comes_again_or_late_changes_nothing() {
     let mut net = Net::new(2);
     net.join(0, "a");

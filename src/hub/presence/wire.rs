@@ -13,6 +13,8 @@ use super::member::Member;
 pub(super) const MOST_BYTES: usize = 32 * 1024;
 /// What is left of them for the parts around the changes.
 const ROOM: usize = MOST_BYTES - 512;
+/// Names, quotes and commas of one change.
+const FIELDS: usize = 64;
 /// Parts of one snapshot.
 const MOST_PARTS: u32 = 65_536;
 const VERSION: u32 = 1;
@@ -156,6 +158,14 @@ impl Op {
         }
     }
 
+    /// As JSON, at most; without writing it, since others wait meanwhile.
+    fn most_bytes(&self) -> usize {
+        let texts = [Some(&*self.c), Some(&*self.id), self.user.as_deref()];
+        let texts: usize = texts.into_iter().flatten().map(escaped).sum();
+        let info = self.info.as_ref().map_or(0, |info| info.get().len());
+        FIELDS + texts + info
+    }
+
     /// Channel, member, and whether it is there; `None` where a limit is broken.
     pub(super) fn read(self) -> Option<(Channel, Member, bool)> {
         let member = Member {
@@ -168,11 +178,21 @@ impl Op {
     }
 }
 
+/// Bytes of a text inside JSON, at most.
+fn escaped(text: &str) -> usize {
+    let size = |byte| match byte {
+        b'"' | b'\\' => 2,
+        0..0x20 => 6,
+        _ => 1,
+    };
+    text.bytes().map(size).sum()
+}
+
 /// Messages of at most [`MOST_BYTES`] with all of these; none for none.
 pub(super) fn packed(ops: impl Iterator<Item = Op>) -> Vec<Vec<Op>> {
     let (mut all, mut now, mut bytes) = (Vec::new(), Vec::new(), 0);
     for op in ops {
-        let size = serde_json::to_vec(&op).map_or(0, |json| json.len() + 1);
+        let size = op.most_bytes();
         if bytes + size > ROOM && !now.is_empty() {
             all.push(std::mem::take(&mut now));
             bytes = 0;
