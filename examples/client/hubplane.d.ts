@@ -74,6 +74,11 @@ export interface Listener<T = Json> {
   /** Somebody has come; one's own coming is told, too. */
   join?(change: Change): void;
   leave?(change: Change): void;
+  /**
+   * Who is on the channel: asked for after each `subscribed`, and by `askMembers()`. What `join` and `leave` have told
+   * before is in it, and what comes after it they tell.
+   */
+  members?(roster: Roster): void;
   /** The position of the last message that is known already, of a life before this one. */
   since?: string;
 }
@@ -83,11 +88,8 @@ export interface Subscription {
   /** Of the last message delivered: to be kept, and given as `since` by the next life. */
   readonly position: string | undefined;
   unsubscribe(): void;
-  /**
-   * Who is on the channel. What `join` and `leave` have told before is in it, and what comes after it they tell. Ask in
-   * `subscribed`, which is called after each new connection. Rejects with the hub's code, `queue_full` or `closed`.
-   */
-  members(): Promise<Roster>;
+  /** Asks who is on the channel; the answer goes to `members`. */
+  askMembers(): void;
 }
 
 export interface Published {

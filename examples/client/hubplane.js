@@ -49,7 +49,6 @@ export class Hubplane extends EventTarget {
   #subscriptions = new Map(); // by channel
   #publishes = new Map(); // by reference, and so in order
   #bytes = 0;
-  #questions = new Map(); // for members, by reference
   #ids;
   #online = () => this.#state === "waiting" && this.#connect();
 
@@ -80,7 +79,7 @@ export class Hubplane extends EventTarget {
       get position() {
         return subscription.position;
       },
-      members: () => this.#members(channel),
+      askMembers: () => this.#inquire(subscription),
       unsubscribe: () => {
         if (this.#subscriptions.get(channel) !== subscription) return;
         this.#subscriptions.delete(channel);
@@ -107,16 +106,6 @@ export class Hubplane extends EventTarget {
       this.#publishes.set(ref, publish);
       this.#bytes += bytes;
       this.#flush();
-    });
-  }
-
-  async #members(channel) {
-    this.#living();
-    if (this.#questions.size >= this.#options.queue) throw new HubplaneError("queue_full", "too many questions wait already");
-    return new Promise((resolve, reject) => {
-      const question = { type: "presence", ref: ++this.#reference, channel };
-      this.#questions.set(question.ref, { question, resolve, reject });
-      this.#send(question);
     });
   }
 
@@ -150,7 +139,6 @@ export class Hubplane extends EventTarget {
     this.#watch(this.#options.idle);
     this.#state = "open";
     for (const subscription of this.#subscriptions.values()) this.#ask(subscription);
-    for (const { question } of this.#questions.values()) this.#send(question);
     this.#flush();
     this.#become("open");
   }
@@ -200,7 +188,6 @@ export class Hubplane extends EventTarget {
     this.#subscriptions.clear();
     this.#state = "closed";
     for (const publish of [...this.#publishes.values()]) this.#fail(publish, "closed", `${code} ${reason}`);
-    for (const ref of [...this.#questions.keys()]) this.#answered(ref)?.reject(new HubplaneError("closed", `${code} ${reason}`));
     this.#become("closed", { code, reason });
     if (code !== "closed") for (const { on } of subscriptions) on.error?.(new HubplaneError("closed", `${code} ${reason}`));
   }
@@ -223,6 +210,13 @@ export class Hubplane extends EventTarget {
     const { channel, presence, position: since } = subscription;
     subscription.ref = ++this.#reference;
     this.#send({ type: "subscribe", ref: subscription.ref, channel, since, presence });
+  }
+
+  #inquire(subscription) {
+    const { channel, live } = subscription;
+    subscription.question = ++this.#reference;
+    // If not, it follows once that is so.
+    if (live) this.#send({ type: "presence", ref: subscription.question, channel });
   }
 
   #flush() {
@@ -258,7 +252,7 @@ export class Hubplane extends EventTarget {
     } else if (type === "gap" || type === "join" || type === "leave") {
       if (subscription?.live) subscription.on[type]?.(message);
     } else if (type === "presence") {
-      this.#answered(ref)?.resolve(message);
+      if (subscription?.question === ref) subscription.on.members?.(message);
     } else if (type === "subscribed") {
       if (subscription?.ref === ref) this.#subscribed(subscription, message);
     } else if (type === "published" && publish) {
@@ -267,12 +261,6 @@ export class Hubplane extends EventTarget {
     } else if (type === "error") {
       this.#refused(publish, message);
     }
-  }
-
-  #answered(ref) {
-    const question = this.#questions.get(ref);
-    this.#questions.delete(ref);
-    return question;
   }
 
   #deliver(subscription, message) {
@@ -292,6 +280,7 @@ export class Hubplane extends EventTarget {
     if (position || !recovered) subscription.position = position ?? undefined;
     if (expects && !recovered) on.gap?.({ type: "gap", channel, cause: "not_recovered" });
     on.subscribed?.({ channel, position, recovered });
+    if (on.members) this.#inquire(subscription);
   }
 
   #refused(publish, { ref, code, message }) {
@@ -304,8 +293,8 @@ export class Hubplane extends EventTarget {
       }, this.#delay(publish.tries++));
       return;
     }
-    this.#answered(ref)?.reject(new HubplaneError(code, message));
     for (const subscription of this.#subscriptions.values()) {
+      if (subscription.question === ref && temporary(code)) setTimeout(() => subscription.question === ref && this.#inquire(subscription), this.#delay(3));
       if (subscription.ref !== ref) continue;
       if (temporary(code)) {
         const retry = () => subscription.ref === ref && this.#subscriptions.get(subscription.channel) === subscription && this.#ask(subscription);

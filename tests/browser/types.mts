@@ -30,8 +30,9 @@ const room = hub.subscribe('room', {
   presence: { user: 'ann', info: { at: [1, 2] } },
   join: ({ client, user }: Change) => members.set(client, user),
   leave: ({ client }) => members.delete(client),
-  subscribed: () => void room.members().then(({ count, more }: Roster) => console.log(count, more)),
+  members: ({ count, members, more }: Roster) => console.log(count, members[0]?.client, more),
 });
+room.askMembers();
 
 // @ts-expect-error a client is a text
 hub.subscribe('room', { presence: { client: 1 } });
