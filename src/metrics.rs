@@ -29,12 +29,6 @@ pub fn text(hub: &Hub) -> String {
         "Recent messages in memory",
         messages as u64,
     );
-    let (members, bad, dropped) = hub.presence_counts();
-    gauge(
-        "presence_members",
-        "Members of channels, on all instances",
-        members as u64,
-    );
     for (name, help, count) in [
         (
             "deliveries",
@@ -77,7 +71,7 @@ pub fn text(hub: &Hub) -> String {
         );
     }
     labelled(&mut text, hub);
-    skipped(&mut text, bad, dropped);
+    presence(&mut text, hub);
     loops(&mut text, hub);
     text
 }
@@ -120,7 +114,10 @@ fn labelled(text: &mut String, hub: &Hub) {
     }
 }
 
-fn skipped(text: &mut String, bad: u64, dropped: u64) {
+fn presence(text: &mut String, hub: &Hub) {
+    let (members, bad, dropped) = hub.presence_counts();
+    let help = "Members of channels, on all instances";
+    put_one(text, ("presence_members", "gauge", help), members as u64);
     put(
         text,
         &format!(

@@ -36,7 +36,7 @@ use std::{
 };
 
 use hubplane_backplane::{
-    Backplane, Capabilities, Channel, Driver, Error, ErrorKind, GapCause, Opened, Outgoing,
+    Backplane, Capabilities, Channel, Driver, Error, ErrorKind, Events, GapCause, Opened, Outgoing,
     Position, Publication, Receipt, Result, Scope,
 };
 use tokio::{
@@ -51,7 +51,7 @@ use self::{
     log::Log,
     numbers::Run,
     presence::Desk,
-    publisher::{Publisher, ReplyTo},
+    publisher::{Line, Publisher, ReplyTo},
     pump::Pump,
     shard::Mail,
 };
@@ -155,26 +155,33 @@ impl Hub {
         }
         hub.interest.keep(&beacon::CHANNEL.into());
         hub.interest.keep(&presence::CHANNEL.into());
-        let mut tasks = hub.tasks.lock().unwrap_or_else(PoisonError::into_inner);
-        let of = Arc::clone(&hub);
-        tasks.spawn(async move { Pump::new(&of).run(opened.events).await });
-        let of = Arc::clone(&hub);
+        hub.spawn(opened.events, line, wanted);
+        (hub, mailboxes)
+    }
+
+    fn spawn(
+        self: &Arc<Self>,
+        events: Events,
+        line: Line,
+        wanted: mpsc::Receiver<recovery::Wanted>,
+    ) {
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        let of = Arc::clone(self);
+        tasks.spawn(async move { Pump::new(&of).run(events).await });
+        let of = Arc::clone(self);
         tasks.spawn(async move { line.run(&of).await });
-        let of = Arc::clone(&hub);
+        let of = Arc::clone(self);
         tasks.spawn(async move {
             let (interest, backplane, shards) = (&of.interest, &*of.backplane, &of.shards);
             interest
                 .run(backplane, shards, &of.log, &of.beacon_now)
                 .await;
         });
-        let of = Arc::clone(&hub);
+        let of = Arc::clone(self);
         tasks.spawn(async move { pump::watch(&of).await });
-        let of = Arc::clone(&hub);
-        tasks.spawn(recovery::run(of, wanted));
-        tasks.spawn(presence::attend(Arc::clone(&hub)));
-        tasks.spawn(presence::speak(Arc::clone(&hub)));
-        drop(tasks);
-        (hub, mailboxes)
+        tasks.spawn(recovery::run(Arc::clone(self), wanted));
+        tasks.spawn(presence::attend(Arc::clone(self)));
+        tasks.spawn(presence::speak(Arc::clone(self)));
     }
 
     /// Waits until this instance hears everything, so that it may say that it is ready: the window is filled, and its

@@ -77,61 +77,7 @@ impl Protocol for Json {
             }
             reference => reference.map(Into::into),
         };
-        let missing = |what: &str| refused(reference.clone(), format!("{what} is missing"));
-        let channel = || {
-            incoming
-                .channel
-                .as_deref()
-                .map(Into::into)
-                .ok_or_else(|| missing("channel"))
-        };
-        match &*incoming.kind {
-            "subscribe" => {
-                let since = incoming
-                    .since
-                    .map(|text| text.parse::<Position>())
-                    .transpose();
-                let since =
-                    since.map_err(|error| refused(reference.clone(), format!("since: {error}")))?;
-                let read = |it: presence::Presence<'_>| {
-                    it.read().ok_or_else(|| missing("presence.client"))
-                };
-                let presence = incoming.presence.map(read).transpose()?;
-                Ok(Command::Subscribe {
-                    channel: channel()?,
-                    since,
-                    presence,
-                    reference,
-                })
-            }
-            "unsubscribe" => Ok(Command::Unsubscribe {
-                channel: channel()?,
-                reference,
-            }),
-            "publish" => {
-                let id = match incoming.id {
-                    Some(id) if !id_is_good(&id) => return Err(refused(reference, bad_id())),
-                    id => id.map(|id| id.as_ref().into()),
-                };
-                let data = incoming.data.ok_or_else(|| missing("data"))?;
-                let data = Bytes::copy_from_slice(data.get().as_bytes());
-                Ok(Command::Publish {
-                    channel: channel()?,
-                    data,
-                    id,
-                    reference,
-                })
-            }
-            "presence" => Ok(Command::Members {
-                channel: channel()?,
-                reference,
-            }),
-            "ping" => Ok(Command::Ping),
-            _ => {
-                let known = "type is one of subscribe, unsubscribe, publish, presence, ping";
-                Err(refused(reference, known.to_owned()))
-            }
-        }
+        command(incoming, reference)
     }
 
     fn reply(&self, reply: &Reply<'_>, out: &mut Vec<u8>) {
@@ -189,6 +135,63 @@ impl Protocol for Json {
                 out.push(b'}');
             }
             Push::Presence(change) => presence::change(change, out),
+        }
+    }
+}
+
+fn command(incoming: Incoming<'_>, reference: Option<Ref>) -> Result<Command, Refused> {
+    let missing = |what: &str| refused(reference.clone(), format!("{what} is missing"));
+    let channel = || {
+        incoming
+            .channel
+            .as_deref()
+            .map(Into::into)
+            .ok_or_else(|| missing("channel"))
+    };
+    match &*incoming.kind {
+        "subscribe" => {
+            let since = incoming
+                .since
+                .map(|text| text.parse::<Position>())
+                .transpose();
+            let since =
+                since.map_err(|error| refused(reference.clone(), format!("since: {error}")))?;
+            let read =
+                |it: presence::Presence<'_>| it.read().ok_or_else(|| missing("presence.client"));
+            let presence = incoming.presence.map(read).transpose()?;
+            Ok(Command::Subscribe {
+                channel: channel()?,
+                since,
+                presence,
+                reference,
+            })
+        }
+        "unsubscribe" => Ok(Command::Unsubscribe {
+            channel: channel()?,
+            reference,
+        }),
+        "publish" => {
+            let id = match incoming.id {
+                Some(id) if !id_is_good(&id) => return Err(refused(reference, bad_id())),
+                id => id.map(|id| id.as_ref().into()),
+            };
+            let data = incoming.data.ok_or_else(|| missing("data"))?;
+            let data = Bytes::copy_from_slice(data.get().as_bytes());
+            Ok(Command::Publish {
+                channel: channel()?,
+                data,
+                id,
+                reference,
+            })
+        }
+        "presence" => Ok(Command::Members {
+            channel: channel()?,
+            reference,
+        }),
+        "ping" => Ok(Command::Ping),
+        _ => {
+            let known = "type is one of subscribe, unsubscribe, publish, presence, ping";
+            Err(refused(reference, known.to_owned()))
         }
     }
 }

@@ -14,3 +14,4 @@ mod presence;
 mod protocol;
 mod recovery;
 mod recovery_client;
+mod redis;

@@ -1,9 +1,6 @@
 //! Who is on a channel, on one hub and on several, while hubs and brokers come and go.
 
-use std::{
-    process::{Child, Command, Stdio},
-    time::Duration,
-};
+use std::time::Duration;
 
 use hubplane_conformance::required;
 use serde_json::{Value, json};
@@ -11,7 +8,8 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
     client::{Came, Client, http, publish},
-    hub::{Hub, directory, hubplane, unique},
+    hub::{Hub, hubplane, unique},
+    redis::Redis,
 };
 
 /// A member that is back within it was never away.
@@ -319,45 +317,10 @@ async fn members_of_a_hub_that_stops_leave_once_unless_they_come_elsewhere() {
     assert_eq!(count(&two).await, 10);
 }
 
-/// A Redis of this test's own, to be killed.
-struct Redis {
-    process: Child,
-    port: u16,
-}
-
-impl Redis {
-    fn start(port: u16) -> Self {
-        let directory = directory("redis");
-        let process = Command::new("redis-server")
-            .args([
-                "--port",
-                &port.to_string(),
-                "--bind",
-                "127.0.0.1",
-                "--save",
-                "",
-            ])
-            .args(["--dir", directory.to_str().unwrap()])
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
-        Self { process, port }
-    }
-}
-
-impl Drop for Redis {
-    fn drop(&mut self) {
-        _ = self.process.kill();
-        _ = self.process.wait();
-    }
-}
-
 #[tokio::test]
 async fn what_changed_while_the_broker_was_away_is_told_once_afterwards() {
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let redis = Redis::start(free.local_addr().unwrap().port());
-    drop(free);
-    let backplane = format!("redis://127.0.0.1:{}", redis.port);
+    let redis = Redis::new();
+    let backplane = redis.address();
     sleep(TOLD).await;
     let (one, two) = (hub(&backplane), hub(&backplane));
     let mut stay = members(&one, 0..3).await;
