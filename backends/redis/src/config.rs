@@ -1,17 +1,20 @@
 //! Reads an address once, so that nothing can be wrong with it later.
 
-use std::{fs, sync::Arc};
+use std::{fs, sync::Arc, time::Duration};
 
 use hubplane_backplane::{Address, Host, Result, Secret, Settings};
 use redis::{ProtocolVersion, RedisConnectionInfo};
 use rustls::{ClientConfig, RootCertStore, crypto::ring};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 
-use crate::NAME;
+use crate::{NAME, streams::keys::Keys};
 
 const PORT: u16 = 6379;
 const SENTINEL_PORT: u16 = 26379;
 const MAX_PREFIX: usize = 128;
+const MAX_STREAMS: u32 = 64;
+/// Ends the schemes of the second backend.
+const STREAMS_SUFFIX: &str = "+streams";
 
 /// Everything an address says.
 pub(crate) struct Config {
@@ -25,6 +28,21 @@ pub(crate) struct Config {
     pub(crate) prefix: String,
     /// Whether metadata travels, in an envelope.
     pub(crate) envelope: bool,
+    /// For the second backend: its streams.
+    pub(crate) log: Option<Log>,
+}
+
+/// The streams that an address means.
+pub(crate) struct Log {
+    pub(crate) keys: Keys,
+    pub(crate) keep: Keep,
+}
+
+/// What bounds a stream; the one or the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Keep {
+    Length(u64),
+    Age(Duration),
 }
 
 /// Which Redis an address means.
@@ -64,14 +82,9 @@ impl Config {
         if prefix.len() > MAX_PREFIX {
             return Err(settings.wrong(format!("\"prefix\" is longer than {MAX_PREFIX} bytes")));
         }
-        let envelope = match settings.text("envelope")? {
-            None | Some("auto") => true,
-            Some("never") => false,
-            Some(other) => {
-                return Err(settings.wrong(format!(
-                    "{other:?} is no value for \"envelope\"; write auto or never"
-                )));
-            }
+        let (log, envelope) = match address.scheme().ends_with(STREAMS_SUFFIX) {
+            true => (Some(log(&mut settings, &prefix)?), false),
+            false => (None, envelope(&mut settings)?),
         };
         let password = settings.password()?;
         let database = database(address, &settings)?;
@@ -85,8 +98,49 @@ impl Config {
             tls,
             prefix,
             envelope,
+            log,
         })
     }
+}
+
+fn envelope(settings: &mut Settings<'_>) -> Result<bool> {
+    match settings.text("envelope")? {
+        None | Some("auto") => Ok(true),
+        Some("never") => Ok(false),
+        Some(other) => Err(settings.wrong(format!(
+            "{other:?} is no value for \"envelope\"; write auto or never"
+        ))),
+    }
+}
+
+fn log(settings: &mut Settings<'_>, prefix: &str) -> Result<Log> {
+    let streams = settings.parsed("streams")?.unwrap_or(4);
+    if !(1..=MAX_STREAMS).contains(&streams) {
+        return Err(settings.wrong(format!("\"streams\" is a number from 1 to {MAX_STREAMS}")));
+    }
+    let length: Option<u64> = settings.parsed("max-length")?;
+    let keep = match (length, settings.duration("max-age")?) {
+        (Some(_), Some(_)) => {
+            return Err(settings.wrong(
+                "\"max-length\" and \"max-age\" exclude each other: a stream is cut by one of them",
+            ));
+        }
+        (Some(0), None) => return Err(settings.wrong("\"max-length\" is at least 1")),
+        (None, Some(age)) if age < Duration::from_secs(1) => {
+            return Err(settings.wrong("\"max-age\" is at least 1s"));
+        }
+        (None, Some(age)) => Keep::Age(age),
+        (length, None) => Keep::Length(length.unwrap_or(100_000)),
+    };
+    if settings.flag("cluster")? == Some(true) {
+        return Err(settings.wrong(
+            "the streams can't be spread over a Cluster yet; give a single server or sentinel=NAME, or use redis://",
+        ));
+    }
+    Ok(Log {
+        keys: Keys::new(prefix, streams),
+        keep,
+    })
 }
 
 fn database(address: &Address, settings: &Settings<'_>) -> Result<i64> {
@@ -180,7 +234,7 @@ fn tls(address: &Address, settings: &mut Settings<'_>) -> Result<Option<Arc<Clie
         settings.text("cert")?,
         settings.text("key")?,
     );
-    if address.scheme() != "rediss" {
+    if address.scheme().trim_end_matches(STREAMS_SUFFIX) != "rediss" {
         return match ca.or(cert).or(key) {
             None => Ok(None),
             Some(_) => {
@@ -300,6 +354,15 @@ mod tests {
             ("redis://a?sentinel-password=p", "sentinel"),
             ("redis://a?envelope=maybe", "auto or never"),
             ("redis://a?topic=x", "topic"),
+            ("redis://a?streams=4", "streams"),
+            ("redis+streams://a?envelope=auto", "envelope"),
+            ("redis+streams://a?streams=0", "1 to 64"),
+            ("redis+streams://a?max-length=0", "at least 1"),
+            ("redis+streams://a?max-age=10ms", "at least 1s"),
+            ("redis+streams://a?max-length=9&max-age=1h", "exclude"),
+            ("redis+streams://a?cluster=true", "Cluster"),
+            ("redis+streams://a?ca=/x", "rediss://"),
+            ("rediss+streams://a?ca=/no/such", "/no/such"),
         ] {
             let error = read(address).err().expect(address).to_string();
             assert!(error.contains(word), "{address}: {error}");

@@ -3,13 +3,14 @@
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use hubplane_backplane::{
     Channel, Error, ErrorKind, Event, EventSender, GapCause, Publication, Result, Scope,
     wire::{self, Metadata},
 };
 use redis::{RedisError, aio::MultiplexedConnection};
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{Notify, mpsc, oneshot},
     time::Instant,
 };
 
@@ -48,6 +49,7 @@ pub(crate) struct Subscriber {
     pub(crate) config: Arc<Config>,
     pub(crate) interest: Arc<Interest>,
     pub(crate) changes: mpsc::Receiver<Change>,
+    pub(crate) renew: Arc<Notify>,
     pub(crate) outlet: Outlet,
 }
 
@@ -81,6 +83,8 @@ impl Subscriber {
                 return;
             };
             (link, inbox) = again;
+            // Asked for while it was under way.
+            let _ = self.renew.notified().now_or_never();
         }
     }
 
@@ -88,6 +92,7 @@ impl Subscriber {
         let connection = link.connection.clone();
         tokio::select! {
             reason = link.lost(&self.config) => End::Lost(reason),
+            () = self.renew.notified() => End::Lost("the hub asked for another connection".to_owned()),
             () = self.outlet.forward(inbox) => End::Abandoned,
             () = change(&mut self.changes, connection, &self.config, &self.interest) => End::Abandoned,
         }

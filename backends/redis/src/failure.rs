@@ -95,3 +95,22 @@ pub(crate) fn of_probe(node: &Node, prefix: &str, error: RedisError) -> Error {
         _ => of_login(node, error),
     }
 }
+
+/// Redis refused a command on the streams.
+pub(crate) fn of_log(node: &Node, prefix: &str, error: RedisError) -> Error {
+    let message = match error.code() {
+        Some("NOPERM") => format!(
+            "{node} forbids this user the streams under the prefix {prefix:?}; give it the keys (ACL SETUSER … ~{prefix}*) \
+             and the commands xadd, xread, xrange, xinfo, get, mget, set, exists, hget, hsetnx, watch, unwatch, multi, \
+             exec, time and ping, or choose another prefix=…"
+        ),
+        Some("WRONGTYPE") => format!(
+            "{node} has other things under the keys of the streams; choose another prefix=…"
+        ),
+        Some("CROSSSLOT" | "MOVED") => format!(
+            "{node} is a node of a Cluster, over which the streams can't be spread yet; give a single server"
+        ),
+        _ => return unavailable(format!("{node} does not answer")).with_source(error),
+    };
+    config(message).with_source(error)
+}

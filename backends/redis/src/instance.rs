@@ -3,17 +3,17 @@
 use std::{
     fmt, mem,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
 };
 
 use async_trait::async_trait;
 use hubplane_backplane::{
-    Backplane, Channel, Error, ErrorKind, EventSender, History, Outgoing, Receipt, Result, wire,
+    Backplane, Channel, ErrorKind, EventSender, History, Outgoing, Receipt, Result, wire,
 };
+use redis::Cmd;
 use tokio::{
-    sync::{mpsc, oneshot, watch},
+    sync::{Notify, mpsc, oneshot, watch},
     task::JoinHandle,
-    time::{Instant, timeout, timeout_at},
+    time::timeout,
 };
 
 use crate::{
@@ -24,13 +24,10 @@ use crate::{
     failure,
     inbox::Inbox,
     interest::Interest,
-    publish::{self, Item, Job, PIPELINE, PIPELINE_BYTES, Ticket, Writer, unknown},
+    outbox::{CALL_LIMIT, Outbox, rejected},
+    publish::{self, Item, Writer},
 };
 
-/// What every call of the contract may take.
-const CALL_LIMIT: Duration = Duration::from_secs(5);
-/// Jobs that wait for the writer, up to a pipeline each.
-const JOBS: usize = 256;
 /// Changes of interest that wait for the subscriber.
 const CHANGES: usize = 16;
 
@@ -38,8 +35,9 @@ const CHANGES: usize = 16;
 pub(crate) struct Instance {
     config: Arc<Config>,
     interest: Arc<Interest>,
-    jobs: mpsc::Sender<Job>,
+    outbox: Outbox,
     changes: mpsc::Sender<Change>,
+    renew: Arc<Notify>,
     closed: watch::Sender<bool>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -62,9 +60,10 @@ impl Instance {
         events: EventSender,
     ) -> Self {
         let interest = Arc::new(Interest::default());
-        let (jobs, job_queue) = mpsc::channel(JOBS);
         let (changes, change_queue) = mpsc::channel(CHANGES);
         let (closed, closing) = watch::channel(false);
+        let (outbox, job_queue) = Outbox::new(closing.clone());
+        let renew = Arc::new(Notify::new());
         let writer = Writer {
             config: Arc::clone(&config),
             jobs: job_queue,
@@ -75,6 +74,7 @@ impl Instance {
             config: Arc::clone(&config),
             interest: Arc::clone(&interest),
             changes: change_queue,
+            renew: Arc::clone(&renew),
             outlet,
         };
         let mut closing = closing;
@@ -91,8 +91,9 @@ impl Instance {
         Self {
             config,
             interest,
-            jobs,
+            outbox,
             changes,
+            renew,
             closed,
             tasks: Mutex::new(tasks),
         }
@@ -111,47 +112,14 @@ impl Instance {
                 wire::MAX_ENVELOPE
             )));
         }
+        let channel = format!("{}{}", self.config.prefix, outgoing.channel);
+        let mut command = Cmd::with_capacity(3, 7 + channel.len() + data.len());
+        command.arg("PUBLISH").arg(channel).arg(&data[..]);
         Ok(Item {
-            channel: format!("{}{}", self.config.prefix, outgoing.channel),
-            data,
+            command,
+            size: data.len(),
+            lane: None,
         })
-    }
-
-    /// Hands a job over; its answer is to be awaited by [`Self::answer`].
-    async fn hand_over(&self, items: Vec<Item>, deadline: Instant) -> Waiting {
-        let ticket = Arc::new(Ticket::default());
-        let (done, answer) = oneshot::channel();
-        let count = items.len();
-        let job = Job {
-            items,
-            ticket: Arc::clone(&ticket),
-            done,
-        };
-        match timeout_at(deadline, self.jobs.send(job)).await {
-            Ok(Ok(())) => {}
-            // The dropped job leaves the answer without a sender, and the ticket says why.
-            Ok(Err(_)) | Err(_) => {
-                ticket.give_up();
-            }
-        }
-        Waiting {
-            count,
-            ticket,
-            answer,
-        }
-    }
-
-    async fn answer(&self, waiting: Waiting, deadline: Instant) -> Vec<Result<Receipt>> {
-        if let Ok(Ok(results)) = timeout_at(deadline, waiting.answer).await {
-            return results;
-        }
-        let unsent = waiting.ticket.give_up();
-        let error = || match unsent {
-            true if *self.closed.borrow() => failure::closed(),
-            true => failure::unavailable("too much waits to be published"),
-            false => unknown(),
-        };
-        (0..waiting.count).map(|_| Err(error())).collect()
     }
 
     async fn change(&self, kind: ChangeKind, channels: Vec<Channel>) -> Result<()> {
@@ -177,55 +145,12 @@ impl Instance {
     }
 }
 
-/// A job that was handed over.
-struct Waiting {
-    count: usize,
-    ticket: Arc<Ticket>,
-    answer: oneshot::Receiver<Vec<Result<Receipt>>>,
-}
-
-fn rejected(message: String) -> Error {
-    Error::new(ErrorKind::Rejected, NAME, message)
-}
-
 #[async_trait]
 impl Backplane for Instance {
     async fn publish(&self, batch: Vec<Outgoing>) -> Vec<Result<Receipt>> {
-        if *self.closed.borrow() {
-            return batch.iter().map(|_| Err(failure::closed())).collect();
-        }
-        let deadline = Instant::now() + CALL_LIMIT;
-        let mut refused = Vec::new();
-        let mut waiting = Vec::new();
-        let (mut items, mut bytes) = (Vec::new(), 0);
-        let total = batch.len();
-        for (index, outgoing) in batch.iter().enumerate() {
-            match self.item(outgoing) {
-                Ok(item) => {
-                    bytes += item.data.len();
-                    items.push(item);
-                }
-                Err(error) => refused.push((index, error)),
-            }
-            if items.len() == PIPELINE || bytes >= PIPELINE_BYTES {
-                waiting.push(self.hand_over(mem::take(&mut items), deadline).await);
-                bytes = 0;
-            }
-        }
-        if !items.is_empty() {
-            waiting.push(self.hand_over(items, deadline).await);
-        }
-        let mut answered = Vec::with_capacity(total);
-        for job in waiting {
-            answered.extend(self.answer(job, deadline).await);
-        }
-        let mut answered = answered.into_iter();
-        let mut refused = refused.into_iter().peekable();
-        let mut result = |index| match refused.next_if(|(at, _)| *at == index) {
-            Some((_, error)) => Err(error),
-            None => answered.next().unwrap_or_else(|| Err(unknown())),
-        };
-        (0..total).map(&mut result).collect()
+        self.outbox
+            .publish(&batch, |outgoing| self.item(outgoing))
+            .await
     }
 
     async fn subscribe(&self, channels: &[Channel]) -> Result<()> {
@@ -261,7 +186,10 @@ impl Backplane for Instance {
         None
     }
 
-    fn renew(&self) {}
+    /// The subscriptions are made anew on another connection; a gap tells what may have been missed.
+    fn renew(&self) {
+        self.renew.notify_one();
+    }
 
     fn history(&self) -> Option<&dyn History> {
         None

@@ -1,4 +1,5 @@
-//! Redis, by `PUBLISH` and `SUBSCRIBE`: nothing is stored, and what is lost is announced.
+//! Redis, by `PUBLISH` and `SUBSCRIBE`: nothing is stored, and what is lost is announced. A second backend keeps
+//! messages in Redis's streams: see [`streams`].
 //!
 //! # Address
 //! `redis://[user[:password]@]host[:port][/database][?key=value&…]`, with TLS `rediss://`. Redis 6 or newer.
@@ -61,6 +62,8 @@
 //! instances use the same, no message depends on the links between nodes. A message that such a link loses is lost
 //! without a sign from Redis; the hub's own numbering sees it.
 //!
+//! `renew` subscribes anew on another connection, with a `Gap`.
+//!
 //! # What it creates
 //! Nothing on the broker: subscriptions end with the connection. At the start one empty message is published to
 //! `{prefix}$hubplane/probe`, to see that it may be.
@@ -72,8 +75,10 @@ mod failure;
 mod inbox;
 mod instance;
 mod interest;
+mod outbox;
 mod publish;
 mod socket;
+pub mod streams;
 
 use std::{sync::Arc, time::Duration};
 
@@ -91,6 +96,8 @@ use crate::{
     inbox::Inbox,
     instance::Instance,
 };
+
+pub use crate::streams::STREAMS_DRIVER;
 
 /// The backend's name in errors and logs.
 const NAME: &str = "redis";

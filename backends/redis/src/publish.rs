@@ -1,7 +1,9 @@
 //! The publisher: one task that writes every publication, so that order is kept, many to a pipeline.
 
 use std::{
+    collections::{BTreeSet, HashMap},
     future::poll_fn,
+    mem,
     sync::{
         Arc,
         atomic::{AtomicU8, Ordering},
@@ -10,12 +12,11 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use futures_util::{
     future::BoxFuture,
     stream::{FuturesUnordered, StreamExt},
 };
-use hubplane_backplane::{Error, ErrorKind, Receipt, Result};
+use hubplane_backplane::{Error, ErrorKind, Position, Receipt, Result};
 use redis::{Cmd, Pipeline, RedisError, Value, aio::MultiplexedConnection};
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -29,6 +30,7 @@ use crate::{
     connection::{Backoff, Link, dial},
     failure,
     socket::Meter,
+    streams::{keys::Keys, log},
 };
 
 /// Publications, and about how many bytes of them, in one pipeline; also in one job.
@@ -43,10 +45,11 @@ const FAREWELL: Duration = Duration::from_secs(1);
 
 /// One publication as it goes to Redis.
 pub(crate) struct Item {
-    /// With the prefix.
-    pub(crate) channel: String,
-    /// With the envelope, where there is one.
-    pub(crate) data: Bytes,
+    pub(crate) command: Cmd,
+    /// Bytes of data, the envelope included.
+    pub(crate) size: usize,
+    /// Where there is a log: the stream.
+    pub(crate) lane: Option<u32>,
 }
 
 /// Publications of one call, answered together.
@@ -158,7 +161,8 @@ impl Writer {
                     let jobs = gather(&mut self.jobs, job);
                     // Alone on its way, a pipeline of which the socket took no byte was surely not sent.
                     let alone = in_flight.is_empty().then(|| meter.written());
-                    let sending = send(connection.clone(), Arc::clone(&meter), jobs, alone);
+                    let config = Arc::clone(&self.config);
+                    let sending = send(connection.clone(), Arc::clone(&meter), jobs, alone, config);
                     // The first poll puts the pipeline into the connection's queue, which has room and, without
                     // the runtime's constraint, does not defer: this is what keeps the order.
                     let mut answer: BoxFuture<'static, bool> = Box::pin(unconstrained(sending));
@@ -214,7 +218,7 @@ fn gather(waiting: &mut mpsc::Receiver<Job>, first: Job) -> Vec<Job> {
     while let Some(job) = next {
         if job.ticket.take() {
             count += job.items.len();
-            bytes += job.items.iter().map(|item| item.data.len()).sum::<usize>();
+            bytes += job.items.iter().map(|item| item.size).sum::<usize>();
             jobs.push(job);
         }
         if count >= PIPELINE || bytes >= PIPELINE_BYTES {
@@ -235,13 +239,14 @@ fn answer_all(job: Job, error: impl Fn() -> Error) {
 async fn send(
     mut connection: MultiplexedConnection,
     meter: Arc<Meter>,
-    jobs: Vec<Job>,
+    mut jobs: Vec<Job>,
     alone: Option<u64>,
+    config: Arc<Config>,
 ) -> bool {
     if jobs.is_empty() {
         return true;
     }
-    let pipeline = pipeline(&jobs);
+    let (pipeline, lanes) = pipeline(&mut jobs, config.log.as_ref().map(|log| &log.keys));
     let count = pipeline.len();
     let sending = connection.send_packed_commands(&pipeline, 0, count);
     let answers = match timeout(ANSWER_LIMIT, sending).await {
@@ -257,38 +262,72 @@ async fn send(
             return false;
         }
     };
+    let mut answers = answers;
+    let epochs = match lanes.is_empty() {
+        true => HashMap::new(),
+        false => epochs(lanes, answers.pop()),
+    };
     let mut answers = answers.into_iter();
+    let mut result = |item: &Item| {
+        let answer = answers.next().ok_or_else(unknown)?;
+        receipt(answer, item.lane, &epochs)
+    };
     for job in jobs {
-        let results = job
-            .items
-            .iter()
-            .map(|_| answers.next().map_or_else(|| Err(unknown()), receipt))
-            .collect();
+        let results = job.items.iter().map(&mut result).collect();
         // Who no longer waits needs no answer.
         let _ = job.done.send(results);
     }
     true
 }
 
-fn pipeline(jobs: &[Job]) -> Pipeline {
-    let items = || jobs.iter().flat_map(|job| &job.items);
-    let mut pipeline = Pipeline::with_capacity(items().count());
-    for item in items() {
-        let mut publish = Cmd::with_capacity(3, 7 + item.channel.len() + item.data.len());
-        publish
-            .arg("PUBLISH")
-            .arg(&item.channel)
-            .arg(&item.data[..]);
-        pipeline.add_command(publish);
+/// The commands, and the streams that they write to. Behind them the streams' epochs are asked for: an epoch never
+/// comes back, so what is read there was true of all that was written before.
+fn pipeline(jobs: &mut [Job], log: Option<&Keys>) -> (Pipeline, BTreeSet<u32>) {
+    let count: usize = jobs.iter().map(|job| job.items.len()).sum();
+    let mut pipeline = Pipeline::with_capacity(count + 1);
+    let mut lanes = BTreeSet::new();
+    for item in jobs.iter_mut().flat_map(|job| &mut job.items) {
+        pipeline.add_command(mem::take(&mut item.command));
+        lanes.extend(item.lane);
     }
-    pipeline
+    match log {
+        Some(log) if !lanes.is_empty() => {
+            let mut epochs = Cmd::new();
+            epochs.arg("MGET");
+            for lane in &lanes {
+                epochs.arg(log.token(*lane));
+            }
+            pipeline.add_command(epochs);
+        }
+        _ => lanes.clear(),
+    }
+    (pipeline, lanes)
 }
 
-/// Redis answers a PUBLISH with the number of receivers on that node, which says nothing of other nodes.
-fn receipt(answer: Value) -> Result<Receipt> {
+fn epochs(lanes: BTreeSet<u32>, answer: Option<Value>) -> HashMap<u32, u64> {
+    let Some(Value::Array(tokens)) = answer else {
+        return HashMap::new();
+    };
+    let pairs = lanes.into_iter().zip(tokens);
+    pairs
+        .filter_map(|(lane, token)| Some((lane, log::epoch(&log::text(&token)?))))
+        .collect()
+}
+
+/// Redis answers a PUBLISH with the number of receivers on that node, which says nothing of other nodes; an XADD
+/// with the entry's id, which is a position where the stream's epoch is known.
+fn receipt(answer: Value, lane: Option<u32>, epochs: &HashMap<u32, u64>) -> Result<Receipt> {
+    let stored = |answer: &Value| {
+        let lane = lane?;
+        Some(Position {
+            epoch: *epochs.get(&lane)?,
+            lane,
+            offset: log::id(answer)?,
+        })
+    };
     let error: RedisError = match answer {
         Value::ServerError(error) => error.into(),
-        _ => return Ok(Receipt::Accepted),
+        answer => return Ok(stored(&answer).map_or(Receipt::Accepted, Receipt::Stored)),
     };
     Err(match error.code() {
         Some("NOPERM") => Error::new(
@@ -296,6 +335,9 @@ fn receipt(answer: Value) -> Result<Receipt> {
             NAME,
             "Redis forbids this user to publish to the channel",
         ),
+        Some("OOM") => {
+            failure::unavailable("Redis has no memory left; give it more, or keep less of the log")
+        }
         _ => failure::unavailable("Redis refused to publish"),
     }
     .with_source(error))

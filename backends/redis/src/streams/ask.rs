@@ -1,0 +1,196 @@
+//! What Redis is asked about the streams.
+
+use redis::{Cmd, Pipeline, RedisResult, Value, aio::MultiplexedConnection, cmd};
+
+use super::{
+    keys::Keys,
+    log::{Entry, Seen, by_stream, entries, id_text, info, new_token, odd, text, tokens},
+};
+
+/// All commands at one moment.
+async fn at_once(
+    connection: &mut MultiplexedConnection,
+    commands: Vec<Cmd>,
+) -> RedisResult<Vec<Value>> {
+    let mut pipeline = Pipeline::with_capacity(commands.len() + 2);
+    pipeline.add_command(cmd("MULTI"));
+    for command in commands {
+        pipeline.add_command(command);
+    }
+    pipeline.add_command(cmd("EXEC"));
+    let count = pipeline.len();
+    let answers = connection.send_packed_commands(&pipeline, 0, count).await?;
+    let mut last = Value::Nil;
+    for answer in answers {
+        // The first refusal says more than that of EXEC.
+        if let Value::ServerError(error) = answer {
+            return Err(error.into());
+        }
+        last = answer;
+    }
+    match last {
+        Value::Array(answers) => Ok(answers),
+        _ => Err(odd("EXEC gave no array")),
+    }
+}
+
+fn ask_tokens(keys: &Keys) -> Cmd {
+    let mut ask = cmd("MGET");
+    ask.arg(keys.tokens());
+    ask
+}
+
+fn xread(keys: &Keys, after: &[u128], count: usize, block: bool) -> Cmd {
+    let mut read = cmd("XREAD");
+    read.arg("COUNT").arg(count);
+    if block {
+        read.arg("BLOCK").arg(1_000);
+    }
+    read.arg("STREAMS").arg(keys.streams());
+    for offset in after {
+        read.arg(id_text(*offset));
+    }
+    read
+}
+
+/// Tokens, states and, with a count, what comes after `after`: all at one moment, without waiting.
+pub(crate) async fn look(
+    connection: &mut MultiplexedConnection,
+    keys: &Keys,
+    after: &[u128],
+    count: Option<usize>,
+) -> RedisResult<Vec<Seen>> {
+    let mut commands = vec![ask_tokens(keys)];
+    for key in keys.streams() {
+        let mut ask = cmd("XINFO");
+        ask.arg("STREAM").arg(key);
+        commands.push(ask);
+    }
+    commands.extend(count.map(|count| xread(keys, after, count, false)));
+    let mut answers = at_once(connection, commands).await?.into_iter();
+    let mut next = || answers.next().ok_or_else(|| odd("EXEC gave too little"));
+    let tokens = tokens(next()?)?;
+    let infos: Vec<_> = (0..keys.count())
+        .map(|_| info(next()?))
+        .collect::<RedisResult<_>>()?;
+    let entries = match count {
+        Some(_) => next()?,
+        None => Value::Nil,
+    };
+    let entries = by_stream(keys, entries)?;
+    let all = tokens.into_iter().zip(infos).zip(entries);
+    let seen = |((token, info), entries)| Seen {
+        token,
+        info,
+        entries,
+    };
+    Ok(all.map(seen).collect())
+}
+
+/// What waiting brought.
+#[derive(Debug)]
+pub(crate) struct Awaited {
+    pub(crate) entries: Vec<Vec<Entry>>,
+    /// As they were after the entries were read.
+    pub(crate) tokens: Vec<Option<String>>,
+    /// How many of the streams there are.
+    pub(crate) there: i64,
+}
+
+/// Waits for entries, a second at most.
+pub(crate) async fn wait(
+    connection: &mut MultiplexedConnection,
+    keys: &Keys,
+    after: &[u128],
+    count: usize,
+) -> RedisResult<Awaited> {
+    let mut pipeline = Pipeline::with_capacity(3);
+    let mut exists = cmd("EXISTS");
+    exists.arg(keys.streams());
+    pipeline.add_command(xread(keys, after, count, true));
+    pipeline.add_command(ask_tokens(keys));
+    pipeline.add_command(exists);
+    let answers = connection.send_packed_commands(&pipeline, 0, 3).await?;
+    let Ok([entries, asked, there]) = <[Value; 3]>::try_from(answers) else {
+        return Err(odd("too few answers"));
+    };
+    let there = match there {
+        Value::Int(there) => there,
+        Value::ServerError(error) => return Err(error.into()),
+        _ => return Err(odd("EXISTS gave no number")),
+    };
+    Ok(Awaited {
+        entries: by_stream(keys, entries)?,
+        tokens: tokens(asked)?,
+        there,
+    })
+}
+
+/// One stretch of one stream, with its token and state at that moment.
+pub(crate) async fn range(
+    connection: &mut MultiplexedConnection,
+    (keys, lane): (&Keys, u32),
+    start: &str,
+    count: usize,
+) -> RedisResult<Seen> {
+    let (mut token, mut ask, mut read) = (cmd("GET"), cmd("XINFO"), cmd("XRANGE"));
+    token.arg(keys.token(lane));
+    ask.arg("STREAM").arg(keys.stream(lane));
+    read.arg(keys.stream(lane)).arg(start).arg("+");
+    read.arg("COUNT").arg(count);
+    let answers = at_once(connection, vec![token, ask, read]).await?;
+    let Ok([token, state, read]) = <[Value; 3]>::try_from(answers) else {
+        return Err(odd("EXEC gave too little"));
+    };
+    Ok(Seen {
+        token: text(&token),
+        info: info(state)?,
+        entries: entries(read)?,
+    })
+}
+
+/// Gives a stream a token where it has none.
+pub(crate) async fn sign(
+    connection: &mut MultiplexedConnection,
+    keys: &Keys,
+    lane: u32,
+) -> RedisResult<()> {
+    let mut set = cmd("SET");
+    set.arg(keys.token(lane)).arg(new_token()).arg("NX");
+    set.exec_async(connection).await?;
+    count_streams(connection, keys).await.map(drop)
+}
+
+/// Gives a stream another token in the place of `old`, unless somebody else has done so.
+pub(crate) async fn sign_anew(
+    connection: &mut MultiplexedConnection,
+    key: &str,
+    old: &str,
+) -> RedisResult<()> {
+    cmd("WATCH").arg(key).exec_async(connection).await?;
+    let now: Option<String> = cmd("GET").arg(key).query_async(connection).await?;
+    if now.as_deref() != Some(old) {
+        return cmd("UNWATCH").exec_async(connection).await;
+    }
+    cmd("MULTI").exec_async(connection).await?;
+    let mut set = cmd("SET");
+    set.arg(key).arg(new_token());
+    set.exec_async(connection).await?;
+    // No array: somebody was faster, which is as good.
+    cmd("EXEC").query_async::<Value>(connection).await.map(drop)
+}
+
+/// The number of streams of this prefix: the one of the instance that came first.
+pub(crate) async fn count_streams(
+    connection: &mut MultiplexedConnection,
+    keys: &Keys,
+) -> RedisResult<String> {
+    let mut set = cmd("HSETNX");
+    set.arg(keys.meta()).arg("streams").arg(keys.count());
+    set.exec_async(connection).await?;
+    cmd("HGET")
+        .arg(keys.meta())
+        .arg("streams")
+        .query_async(connection)
+        .await
+}

@@ -1,0 +1,304 @@
+//! Reading back, over a connection of its own that is made when it is first needed.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use hubplane_backplane::{Channel, Error, ErrorKind, History, Page, Position, Result, Start};
+use redis::{RedisError, aio::MultiplexedConnection, cmd};
+use tokio::{
+    sync::{Semaphore, watch},
+    time::{Instant, timeout_at},
+};
+
+use super::{
+    STREAMS, ask,
+    keys::Keys,
+    log::{self, Seen},
+    message::{Message, decode},
+    renamed,
+};
+use crate::{
+    config::Config,
+    connection::{Link, dial},
+    failure,
+    publish::closing,
+};
+
+/// The contract gives a call 5 s.
+const ANSWER: Duration = Duration::from_millis(4_800);
+/// Of it, after this a page ends with what it has.
+const READ: Duration = Duration::from_secs(2);
+/// A page ends after so much was looked at.
+const LOOKED_AT: usize = 200_000;
+const BYTES: usize = 16 * 1024 * 1024;
+/// Entries in one answer, and about how many bytes it is to have.
+const FEWEST: usize = 16;
+const MOST: usize = 1_000;
+const ANSWER_BYTES: usize = 4 * 1024 * 1024;
+/// Reads at once.
+const AT_ONCE: usize = 4;
+
+/// See [`History`].
+pub(crate) struct Past {
+    config: Arc<Config>,
+    closed: watch::Receiver<bool>,
+    link: Mutex<Option<Arc<Link>>>,
+    turn: Semaphore,
+}
+
+/// What a call asks for.
+#[derive(Clone, Copy)]
+struct Wanted<'a> {
+    lane: u32,
+    channel: Option<&'a Channel>,
+    from: Option<Start>,
+    limit: usize,
+    until: Instant,
+}
+
+fn lost(message: &str) -> Error {
+    Error::new(ErrorKind::PositionLost, STREAMS, message)
+}
+
+#[async_trait]
+impl History for Past {
+    async fn read(&self, channel: &Channel, after: Option<Position>, limit: usize) -> Result<Page> {
+        let lane = self.keys().lane(channel);
+        self.answer(Some(channel), lane, after.map(Start::After), limit)
+            .await
+    }
+
+    async fn scan(&self, lane: u32, from: Start, limit: usize) -> Result<Page> {
+        if lane >= self.keys().count() {
+            return Err(lost("there is no such lane"));
+        }
+        self.answer(None, lane, Some(from), limit).await
+    }
+}
+
+impl Past {
+    pub(crate) fn new(config: Arc<Config>, closed: watch::Receiver<bool>) -> Self {
+        Self {
+            config,
+            closed,
+            link: Mutex::new(None),
+            turn: Semaphore::new(AT_ONCE),
+        }
+    }
+
+    /// Cuts the connection.
+    pub(crate) fn close(&self) {
+        *self.link() = None;
+    }
+
+    fn keys(&self) -> &Keys {
+        let log = self.config.log.as_ref();
+        &log.expect("invariant: a streams address").keys
+    }
+
+    fn link(&self) -> MutexGuard<'_, Option<Arc<Link>>> {
+        self.link.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn answer(
+        &self,
+        channel: Option<&Channel>,
+        lane: u32,
+        from: Option<Start>,
+        limit: usize,
+    ) -> Result<Page> {
+        let start = Instant::now();
+        let mut closed = self.closed.clone();
+        let wanted = Wanted {
+            lane,
+            channel,
+            from,
+            limit,
+            until: start + READ,
+        };
+        let page = tokio::select! {
+            biased;
+            () = closing(&mut closed) => Err(failure::closed()),
+            page = timeout_at(start + ANSWER, self.look(wanted)) => page.unwrap_or_else(|_elapsed| {
+                *self.link() = None;
+                Err(failure::unavailable("Redis answers too slowly"))
+            }),
+        };
+        page.map_err(renamed)
+    }
+
+    async fn look(&self, wanted: Wanted<'_>) -> Result<Page> {
+        let _turn = self.turn.acquire().await;
+        let open = self.link().clone();
+        if let Some(link) = open {
+            match self.page(&link, wanted).await {
+                // It may have broken long ago, unseen: on a new one the answer counts.
+                Err(error) if error.kind() == ErrorKind::Unavailable => {}
+                page => return page,
+            }
+        }
+        let link = Arc::new(dial(&self.config, None).await?);
+        *self.link() = Some(Arc::clone(&link));
+        let page = self.page(&link, wanted).await;
+        if matches!(&page, Err(error) if error.kind() != ErrorKind::PositionLost) {
+            *self.link() = None;
+        }
+        page
+    }
+
+    async fn page(&self, link: &Link, wanted: Wanted<'_>) -> Result<Page> {
+        let failed = |error| failure::of_log(&link.node, &self.config.prefix, error);
+        let mut connection = link.connection.clone();
+        let mut reading = Reading::begin(&mut connection, wanted)
+            .await
+            .map_err(failed)?;
+        loop {
+            let count = reading.count;
+            let place = (self.keys(), wanted.lane);
+            let seen = ask::range(&mut connection, place, &reading.start(), count).await;
+            if reading.add(seen.map_err(failed)?)? {
+                return Ok(reading.page);
+            }
+        }
+    }
+}
+
+/// A page in the making.
+struct Reading<'a> {
+    wanted: Wanted<'a>,
+    epoch: Option<u64>,
+    after: Option<u128>,
+    /// Where to begin without `after`, in milliseconds.
+    since: u64,
+    count: usize,
+    looked_at: usize,
+    bytes: usize,
+    page: Page,
+}
+
+impl<'a> Reading<'a> {
+    async fn begin(
+        connection: &mut MultiplexedConnection,
+        wanted: Wanted<'a>,
+    ) -> Result<Self, RedisError> {
+        let (mut after, mut epoch, mut since) = (None, None, 0);
+        match wanted.from {
+            Some(Start::After(position)) => {
+                after = Some(position.offset);
+                // A position of another lane is of another log.
+                let own = position.lane == wanted.lane;
+                epoch = Some(if own { position.epoch } else { !position.epoch });
+            }
+            Some(Start::Age(age)) => {
+                let (seconds, micros): (u64, u64) = cmd("TIME").query_async(connection).await?;
+                let age = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
+                since = (seconds * 1_000 + micros / 1_000).saturating_sub(age);
+            }
+            None => {}
+        }
+        Ok(Self {
+            wanted,
+            epoch,
+            after,
+            since,
+            count: wanted.limit.clamp(FEWEST, 100),
+            looked_at: 0,
+            bytes: 0,
+            page: Page {
+                publications: Vec::new(),
+                upto: None,
+                more: false,
+            },
+        })
+    }
+
+    fn start(&self) -> String {
+        match self.after {
+            Some(after) => format!("({}", log::id_text(after)),
+            None => format!("{}-0", self.since),
+        }
+    }
+
+    /// Takes one stretch; `true`: the page is ready.
+    fn add(&mut self, seen: Seen) -> Result<bool> {
+        let begun = self.looked_at > 0;
+        if let Err(error) = self.check(&seen) {
+            // What was cut off, or replaced, meanwhile: the next page tells.
+            self.page.more = begun;
+            return if begun { Ok(true) } else { Err(error) };
+        }
+        let lane = self.wanted.lane;
+        let epoch = seen.token.as_deref().map(log::epoch).unwrap_or_default();
+        let position = |offset| Position {
+            epoch,
+            lane,
+            offset,
+        };
+        self.epoch = Some(epoch);
+        self.page.upto = self.after.map(position);
+        let (full, mut size) = (seen.entries.len() >= self.count, 0);
+        for entry in seen.entries {
+            if self.page.publications.len() >= self.wanted.limit {
+                self.page.more = true;
+                return Ok(true);
+            }
+            let at = position(entry.id);
+            let bytes = entry.size();
+            size += bytes;
+            self.looked_at += 1;
+            self.after = Some(entry.id);
+            self.page.upto = Some(at);
+            if let Message::Publication(publication) = decode(entry, at)
+                && self
+                    .wanted
+                    .channel
+                    .is_none_or(|channel| *channel == publication.channel)
+            {
+                self.bytes += bytes;
+                self.page.publications.push(publication);
+            }
+        }
+        if !full {
+            // The last id outlives its entry.
+            if seen.info.added > 0 {
+                self.page.upto = Some(position(seen.info.last));
+            }
+            return Ok(true);
+        }
+        let fits = ANSWER_BYTES / (size / self.count).max(1);
+        self.count = (self.count * 2).min(fits).clamp(FEWEST, MOST);
+        self.page.more = self.page.publications.len() >= self.wanted.limit
+            || self.looked_at >= LOOKED_AT
+            || self.bytes >= BYTES
+            || Instant::now() >= self.wanted.until;
+        if self.page.more && self.after == Some(seen.info.last) {
+            self.page.more = false;
+            return Ok(true);
+        }
+        Ok(self.page.more)
+    }
+
+    fn check(&self, seen: &Seen) -> Result<()> {
+        let Some(token) = &seen.token else {
+            return Err(match self.after {
+                Some(_) => lost("the log is gone"),
+                None => failure::unavailable("the log is being replaced"),
+            });
+        };
+        if self.epoch.is_some_and(|epoch| epoch != log::epoch(token)) {
+            return Err(lost("the position is of another log"));
+        }
+        match self.after {
+            Some(after) if after > seen.info.last => {
+                Err(lost("the position is ahead of the log's end"))
+            }
+            Some(after) if !seen.info.reaches(after) => {
+                Err(lost("the log no longer reaches back to the position"))
+            }
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! A message as an entry: the fields `c` (channel), `d` (data), `i` (id), `o` (origin), and tags.
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use bytes::Bytes;
+use hubplane_backplane::{Channel, Outgoing, Position, Publication, Result, wire};
+use redis::{Cmd, Value};
+
+use super::{CAPABILITIES, STREAMS, log::Entry};
+use crate::{
+    config::{Keep, Log},
+    outbox::rejected,
+    publish::Item,
+};
+
+/// The command that stores a message, or why it can't be stored.
+pub(crate) fn item(log: &Log, outgoing: &Outgoing) -> Result<Item> {
+    CAPABILITIES.check(STREAMS, &outgoing.channel, outgoing.data.len())?;
+    let tags = &outgoing.tags;
+    let words: usize = tags
+        .iter()
+        .map(|(name, value)| name.len() + value.len())
+        .sum();
+    if words + outgoing.id.as_ref().map_or(0, |id| id.len()) > wire::MAX_ENVELOPE {
+        let limit = wire::MAX_ENVELOPE;
+        return Err(rejected(format!(
+            "id and tags have more than {limit} bytes"
+        )));
+    }
+    let lane = log.keys.lane(&outgoing.channel);
+    let size = outgoing.data.len();
+    let mut command = Cmd::with_capacity(13 + 2 * tags.len(), 200 + size + words);
+    command.arg("XADD").arg(log.keys.stream(lane));
+    match log.keep {
+        Keep::Length(most) => command.arg("MAXLEN").arg("~").arg(most),
+        Keep::Age(age) => command.arg("MINID").arg("~").arg(oldest(age)),
+    };
+    command.arg("*").arg("c").arg(&*outgoing.channel);
+    command.arg("d").arg(&outgoing.data[..]);
+    let named = |name| tags.iter().any(|(tag, _)| &**tag == name);
+    // An empty one says that there is none, so that a tag of that name is not taken for it.
+    if outgoing.id.is_some() || named("i") {
+        command
+            .arg("i")
+            .arg(outgoing.id.as_deref().unwrap_or_default());
+    }
+    if outgoing.origin.is_some() || named("o") {
+        let origin = outgoing.origin.map(|origin| origin.to_string());
+        command.arg("o").arg(origin.unwrap_or_default());
+    }
+    for (name, value) in tags {
+        command.arg(&**name).arg(&**value);
+    }
+    Ok(Item {
+        command,
+        size,
+        lane: Some(lane),
+    })
+}
+
+fn oldest(age: Duration) -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.unwrap_or_default()
+        .saturating_sub(age)
+        .as_millis()
+        .to_string()
+}
+
+/// What an entry is.
+pub(crate) enum Message {
+    Publication(Publication),
+    /// It has a channel, and no data.
+    Undecodable(Channel),
+    /// Not a message.
+    Foreign,
+}
+
+fn string(value: &Value) -> Option<&str> {
+    match value {
+        Value::BulkString(bytes) => std::str::from_utf8(bytes).ok(),
+        _ => None,
+    }
+}
+
+/// The first field of each of our names is ours, the others are tags.
+pub(crate) fn decode(entry: Entry, position: Position) -> Message {
+    let (mut channel, mut data, mut id, mut origin) = (None, None, None, None);
+    let mut tags = Vec::new();
+    let mut fields = entry.fields.into_iter();
+    while let (Some(name), Some(value)) = (fields.next(), fields.next()) {
+        match string(&name) {
+            Some("c") if channel.is_none() => channel = Some(string(&value).map(Channel::from)),
+            Some("d") if data.is_none() => {
+                if let Value::BulkString(bytes) = value {
+                    data = Some(Bytes::from(bytes));
+                }
+            }
+            Some("i") if id.is_none() => id = Some(string(&value).unwrap_or_default().into()),
+            Some("o") if origin.is_none() => {
+                origin = Some(string(&value).and_then(|text| text.parse().ok()));
+            }
+            Some(name) => {
+                if let Some(value) = string(&value) {
+                    tags.push((Arc::from(name), Arc::from(value)));
+                }
+            }
+            None => {}
+        }
+    }
+    match (channel.flatten(), data) {
+        (Some(channel), Some(data)) => Message::Publication(Publication {
+            channel,
+            data,
+            position: Some(position),
+            id: id.filter(|id: &Arc<str>| !id.is_empty()),
+            origin: origin.flatten(),
+            tags,
+        }),
+        (Some(channel), None) => Message::Undecodable(channel),
+        (None, _) => Message::Foreign,
+    }
+}

@@ -1,0 +1,131 @@
+//! The second Redis backend: messages are kept in a few **streams** that all instances read, so that they have positions
+//! and can be read back. Redis 7.0 or newer.
+//!
+//! # Address
+//! `redis+streams://…` and `rediss+streams://…`, otherwise as in [the crate's documentation](crate#address), with these
+//! keys instead of `envelope`:
+//!
+//! | key | default | what |
+//! |---|---|---|
+//! | `streams` | 4 | how many streams the channels are spread over; 1 to 64, the same for all instances |
+//! | `max-length` | 100000 | how many messages each stream keeps, at least |
+//! | `max-age` | | instead: how long they are kept, at least; 1s or more |
+//!
+//! `cluster=true` is refused: the streams can't be spread over a Cluster yet.
+//!
+//! A channel's messages are in the stream `{prefix}stream:{N}`, braces included, where N is CRC-16/XMODEM of the channel's
+//! name (the checksum of Redis Cluster's key slots, over the whole name) modulo `streams`. An entry has the fields `c`
+//! (channel) and `d` (data), perhaps `i` (id) and `o` (origin), and any others as tags. An outside program publishes by
+//! `XADD 'hubplane:stream:{2}' MAXLEN '~' 100000 '*' c news d hello`; into another stream than the channel's own the message
+//! is delivered too, but not read back. An entry without `d` is a `Gap` of its channel, one without `c` is skipped.
+//!
+//! An ACL user needs the keys under the prefix and `xadd`, `xread`, `xrange`, `xinfo`, `get`, `mget`, `set`, `exists`,
+//! `hget`, `hsetnx`, `watch`, `unwatch`, `multi`, `exec`, `time` and `ping`; `info` is only for warnings at the start. What
+//! is missing is said at the start.
+//!
+//! # Delivery
+//! At least once, and after a lost connection each message once: an instance goes on behind the last one that it gave to
+//! its hub. A publish is acknowledged when Redis has stored it, with its position. A reader that the bound of its
+//! stream has overtaken is told a `Gap` (`Trimmed`); a hub that is slow costs Redis nothing.
+//!
+//! Redis keeps the streams in memory: about the size of the messages plus 100 bytes each. **What survives its restart
+//! depends on its settings**: with `appendonly yes` an acknowledged message survives the end of the process, a killed one
+//! too, and with `appendfsync everysec` a machine's failure may cost the last second; without it all is lost, which is a
+//! `Gap` (`LogReplaced`). A warning is logged at the start where there is no append-only file, or where
+//! `maxmemory-policy` allows to evict the streams. With a full memory publishing is `Unavailable`.
+//!
+//! # Order
+//! One order for all of a stream's messages, and so of a channel's. A lane is a stream.
+//!
+//! # History
+//! What the stream holds: `max-length` or `max-age`, both approximately (Redis cuts by about 100 entries, and only when
+//! something is added to that stream). For `max-age` the hubs' clocks must agree with Redis's. A read goes through the
+//! channel's stream and looks at each message, whatever its channel: at most 200,000 messages, 16 MiB or 2 s, then the page is
+//! short. A position whose successors may have been cut off is `PositionLost`.
+//!
+//! # Reconnection
+//! Two connections with their own loops, as with the first backend, and one for reading back, made when it is needed.
+//! There is no `Gap` unless the log is another one (`LogReplaced`). That is seen by a token beside each stream, which is
+//! read together with the messages; and at each connection, and once a second while messages come, by the counters that
+//! Redis keeps: a stream with fewer entries than were read of it was rolled back (a failover, a restored backup). Then it
+//! gets a new token, which is its epoch, and reading goes on at its end. `renew` makes the reading connection anew, and
+//! goes on behind the last message.
+//!
+//! With `sentinel`, a failover may lose what the replica had not received: that is such a `LogReplaced`.
+//!
+//! # What it creates
+//! Under the prefix, all of it stays: `stream:{0}` to `stream:{N-1}`, created by the first message of each, a
+//! token `stream:{N}:epoch` for each, and the hash `meta` with the number of streams.
+
+mod ask;
+mod connection;
+mod history;
+pub(crate) mod keys;
+mod lane;
+pub(crate) mod log;
+mod message;
+mod reader;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use hubplane_backplane::{
+    Address, Capabilities, Delivery, Driver, Durability, Error, Interest, OnRestart, Opened, Order,
+    Replay, Result,
+};
+use tokio::time::timeout;
+
+use crate::{OPEN_LIMIT, config::Config, failure};
+
+/// The name in errors.
+pub(crate) const STREAMS: &str = "redis+streams";
+
+/// The `redis+streams:` and `rediss+streams:` backend.
+pub static STREAMS_DRIVER: StreamsDriver = StreamsDriver;
+
+/// Opens `redis+streams://` and `rediss+streams://` addresses; use it by [`STREAMS_DRIVER`].
+#[derive(Debug)]
+pub struct StreamsDriver;
+
+pub(crate) const CAPABILITIES: Capabilities = Capabilities {
+    order: Order::PerChannel,
+    delivery: Delivery::AtLeastOnce,
+    replay: Replay::Bounded("max-length or max-age, in Redis's memory"),
+    durability: Durability::Logged,
+    interest: Interest::Everything,
+    on_restart: OnRestart::Delivered,
+    ..crate::CAPABILITIES
+};
+
+#[async_trait]
+impl Driver for StreamsDriver {
+    fn schemes(&self) -> &'static [&'static str] {
+        &[STREAMS, "rediss+streams"]
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        CAPABILITIES
+    }
+
+    async fn open(&self, address: &Address) -> Result<Opened> {
+        let config = Arc::new(Config::read(address).map_err(renamed)?);
+        match timeout(OPEN_LIMIT, Box::pin(connection::open(config))).await {
+            Ok(opened) => opened.map_err(renamed),
+            Err(_elapsed) => Err(renamed(failure::unavailable(format!(
+                "{address} did not answer within {OPEN_LIMIT:?}"
+            )))),
+        }
+    }
+}
+
+/// The same error in this backend's name.
+pub(crate) fn renamed(error: Error) -> Error {
+    if error.backend() == STREAMS {
+        return error;
+    }
+    let mut message = error.message().to_owned();
+    if let Some(source) = std::error::Error::source(&error) {
+        message = format!("{message} ({source})");
+    }
+    Error::new(error.kind(), STREAMS, message)
+}

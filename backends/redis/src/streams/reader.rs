@@ -1,0 +1,365 @@
+//! The side that receives: one task that follows all streams on a connection of its own.
+
+use std::{sync::Arc, time::Duration};
+
+use futures_util::FutureExt;
+use hubplane_backplane::{Event, EventSender, GapCause, Publication, Result, Scope};
+use redis::{RedisResult, aio::MultiplexedConnection};
+use tokio::{
+    select,
+    sync::Notify,
+    time::{Instant, timeout},
+};
+
+use super::{
+    STREAMS, ask,
+    keys::Keys,
+    lane::{Lane, Verdict},
+    log::{Entry, Seen},
+    message::{Message, decode},
+};
+use crate::{
+    config::Config,
+    connection::{Backoff, Link, dial},
+    failure,
+};
+
+/// Messages, and about how many bytes of them, in one event.
+const BATCH: usize = 256;
+const BATCH_BYTES: usize = 256 * 1024;
+/// Entries of a stream in one answer, and about how many bytes an answer is to have.
+const FEWEST: usize = 16;
+const MOST: usize = 1_000;
+const ANSWER_BYTES: usize = 8 * 1024 * 1024;
+/// How often it is looked whether the streams are still the same, while they move.
+const CHECK: Duration = Duration::from_secs(1);
+/// Away from reading for so long, a stream may have been cut in the meantime.
+const AWAY: Duration = Duration::from_millis(20);
+/// For the first look on a new connection.
+const LOOK_LIMIT: Duration = Duration::from_secs(5);
+/// Looks in which others may be changing epochs too.
+const LOOKS: usize = 10;
+
+/// Why a connection's time ended.
+enum End {
+    Lost(String),
+    /// Nobody is there to take events.
+    Abandoned,
+}
+
+/// The task's state.
+pub(crate) struct Reader {
+    config: Arc<Config>,
+    events: EventSender,
+    renew: Arc<Notify>,
+    lanes: Vec<Lane>,
+    count: usize,
+    /// Something was read since the last check.
+    moved: bool,
+}
+
+impl Reader {
+    /// Finds the ends of the streams, and tells them.
+    pub(crate) async fn open(
+        config: &Arc<Config>,
+        link: &mut Link,
+        events: EventSender,
+        renew: Arc<Notify>,
+    ) -> Result<Self> {
+        let log = config.log.as_ref();
+        let keys = &log.expect("invariant: a streams address").keys;
+        let lane = |number| Lane {
+            number,
+            token: None,
+            at: 0,
+            added: 0,
+            told: None,
+        };
+        let mut this = Self {
+            config: Arc::clone(config),
+            events,
+            renew,
+            lanes: (0..keys.count()).map(lane).collect(),
+            count: FEWEST,
+            moved: false,
+        };
+        let seen = this.look(&mut link.connection, false).await;
+        let seen = seen.map_err(|error| failure::of_log(&link.node, &config.prefix, error))?;
+        // The queue has room for one event a stream.
+        let _ = this.take(seen).await;
+        Ok(this)
+    }
+
+    fn keys(&self) -> &Keys {
+        let log = self.config.log.as_ref();
+        &log.expect("invariant: a streams address").keys
+    }
+
+    /// Lives until nobody takes events; closing drops the future.
+    pub(crate) async fn run(mut self, mut link: Link) {
+        let config = Arc::clone(&self.config);
+        let mut backoff = Backoff::default();
+        loop {
+            let up = Instant::now();
+            let (connection, renew) = (link.connection.clone(), Arc::clone(&self.renew));
+            let end = select! {
+                reason = link.lost(&config) => End::Lost(reason),
+                () = renew.notified() => End::Lost("the hub asked for another connection".to_owned()),
+                end = self.serve(connection) => end,
+            };
+            let End::Lost(reason) = end else { return };
+            drop(link);
+            backoff.lost(up);
+            tracing::warn!(backend = STREAMS, "reader: {reason}");
+            if self.events.send(Event::Down(reason)).await.is_err() {
+                return;
+            }
+            let (again, seen) = self.reconnect(&mut backoff).await;
+            link = again;
+            // Asked for while it was under way.
+            let _ = self.renew.notified().now_or_never();
+            tracing::info!(
+                backend = STREAMS, node = %link.node, "reader: back after {:?}", backoff.elapsed()
+            );
+            if self.take(seen).await.is_err() || self.events.send(Event::Up).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    async fn reconnect(&mut self, backoff: &mut Backoff) -> (Link, Vec<Seen>) {
+        self.count = FEWEST;
+        loop {
+            backoff.wait().await;
+            let mut link = match dial(&self.config, None).await {
+                Ok(link) => link,
+                Err(error) => {
+                    tracing::debug!(backend = STREAMS, "reader: {error}");
+                    continue;
+                }
+            };
+            match timeout(LOOK_LIMIT, self.look(&mut link.connection, true)).await {
+                Ok(Ok(seen)) => return (link, seen),
+                Ok(Err(error)) => tracing::debug!(backend = STREAMS, "reader: {error}"),
+                Err(_elapsed) => tracing::debug!(backend = STREAMS, "reader: no answer"),
+            }
+        }
+    }
+
+    async fn serve(&mut self, mut connection: MultiplexedConnection) -> End {
+        let lost = |error| End::Lost(format!("reading failed: {error}"));
+        let (mut checked, mut behind) = (Instant::now(), true);
+        let mut told = checked;
+        loop {
+            let taken = if behind || self.moved && checked.elapsed() >= CHECK {
+                let seen = match self.look(&mut connection, true).await {
+                    Ok(seen) => seen,
+                    Err(error) => return lost(error),
+                };
+                checked = Instant::now();
+                self.take(seen).await
+            } else {
+                match self.wait(&mut connection).await {
+                    Ok(Some(entries)) => self.give_all(entries).await,
+                    Ok(None) => Ok(true),
+                    Err(error) => return lost(error),
+                }
+            };
+            behind = match taken {
+                Ok(behind) => behind,
+                Err(()) => return End::Abandoned,
+            };
+            if told.elapsed() >= CHECK {
+                told = Instant::now();
+                if self.tell().await.is_err() {
+                    return End::Abandoned;
+                }
+            }
+        }
+    }
+
+    /// What came, of the streams that were read before; `None`: a closer look is needed.
+    async fn wait(
+        &mut self,
+        connection: &mut MultiplexedConnection,
+    ) -> RedisResult<Option<Vec<Vec<Entry>>>> {
+        let after: Vec<_> = self.lanes.iter().map(|lane| lane.at).collect();
+        let awaited = ask::wait(connection, self.keys(), &after, self.count).await?;
+        let known = self.lanes.iter().map(|lane| &lane.token);
+        let lanes = self.lanes.iter().zip(&awaited.entries);
+        let begun = lanes
+            .filter(|(lane, new)| lane.added > 0 || !new.is_empty())
+            .count();
+        let sound = known.eq(&awaited.tokens) && awaited.there >= begun as i64;
+        Ok(sound.then_some(awaited.entries))
+    }
+
+    /// Looks until every stream has a token that can be trusted.
+    async fn look(
+        &self,
+        connection: &mut MultiplexedConnection,
+        read: bool,
+    ) -> RedisResult<Vec<Seen>> {
+        let after: Vec<_> = self.lanes.iter().map(|lane| lane.at).collect();
+        let count = read.then_some(self.count);
+        let mut looks = 0;
+        loop {
+            let seen = ask::look(connection, self.keys(), &after, count).await?;
+            looks += 1;
+            let mut settled = true;
+            for (lane, seen) in self.lanes.iter().zip(&seen) {
+                match (lane.judge(seen), &seen.token) {
+                    (Verdict::Unsigned, _) => {
+                        ask::sign(connection, self.keys(), lane.number).await?;
+                    }
+                    (Verdict::RolledBack, Some(token)) => {
+                        let key = self.keys().token(lane.number);
+                        ask::sign_anew(connection, key, token).await?;
+                    }
+                    _ => continue,
+                }
+                settled = false;
+            }
+            if settled || looks == LOOKS {
+                return Ok(seen);
+            }
+        }
+    }
+
+    /// Tells what was seen; whether there is more, or it took long.
+    async fn take(&mut self, all: Vec<Seen>) -> Result<bool, ()> {
+        let start = Instant::now();
+        self.moved = false;
+        let asked = self.count;
+        self.pace(&all.iter().map(|seen| &seen.entries));
+        let mut full = false;
+        for (index, seen) in all.into_iter().enumerate() {
+            let verdict = self.lanes[index].judge(&seen);
+            let scope = Scope::Lane(self.lanes[index].number);
+            match verdict {
+                Verdict::Same => {}
+                Verdict::Trimmed => {
+                    let cause = GapCause::Trimmed;
+                    self.events
+                        .send(Event::Gap { scope, cause })
+                        .await
+                        .or(Err(()))?;
+                }
+                Verdict::Other | Verdict::Unsigned | Verdict::RolledBack => {
+                    let first = self.lanes[index].told.is_none();
+                    if !first {
+                        let cause = GapCause::LogReplaced;
+                        self.events
+                            .send(Event::Gap { scope, cause })
+                            .await
+                            .or(Err(()))?;
+                    }
+                    let lane = &mut self.lanes[index];
+                    lane.token = seen.token;
+                    (lane.at, lane.added) = (seen.info.last, seen.info.added);
+                    lane.told = Some(lane.at);
+                    let at = lane.position(lane.at);
+                    self.events.send(Event::Progress(at)).await.or(Err(()))?;
+                    continue;
+                }
+            }
+            let more = seen.entries.len() >= asked;
+            self.give(index, seen.entries).await?;
+            let lane = &mut self.lanes[index];
+            match more {
+                true => full = true,
+                false => (lane.at, lane.added) = (seen.info.last, seen.info.added),
+            }
+        }
+        Ok(full || start.elapsed() > AWAY)
+    }
+
+    async fn give_all(&mut self, all: Vec<Vec<Entry>>) -> Result<bool, ()> {
+        let start = Instant::now();
+        let full = all.iter().any(|entries| entries.len() >= self.count);
+        self.pace(&all.iter());
+        for (index, entries) in all.into_iter().enumerate() {
+            self.moved |= !entries.is_empty();
+            self.give(index, entries).await?;
+        }
+        Ok(full || start.elapsed() > AWAY)
+    }
+
+    /// Larger answers while there is more, as far as the messages' size allows.
+    fn pace<'a>(&mut self, all: &(impl Iterator<Item = &'a Vec<Entry>> + Clone)) {
+        let entries: usize = all.clone().map(Vec::len).sum();
+        if entries == 0 {
+            return;
+        }
+        let bytes: usize = all.clone().flatten().map(Entry::size).sum();
+        let fits = ANSWER_BYTES / self.lanes.len() / (bytes / entries).max(1);
+        let mut wanted = self.count;
+        if all.clone().any(|entries| entries.len() >= self.count) {
+            wanted *= 2;
+        }
+        self.count = wanted.min(fits).clamp(FEWEST, MOST);
+    }
+
+    /// Gives one stream's entries to the hub. A lane moves when its messages are in the queue, so that this may be
+    /// dropped at any await, and nothing is lost or given twice.
+    async fn give(&mut self, index: usize, entries: Vec<Entry>) -> Result<(), ()> {
+        let (mut batch, mut bytes) = (Vec::new(), 0);
+        let (mut at, mut count) = (self.lanes[index].at, 0);
+        for entry in entries {
+            bytes += entry.size();
+            let position = self.lanes[index].position(entry.id);
+            let offset = entry.id;
+            match decode(entry, position) {
+                Message::Publication(publication) => batch.push(publication),
+                Message::Foreign => {}
+                Message::Undecodable(channel) => {
+                    self.flush(index, &mut batch, (at, count)).await?;
+                    count = 0;
+                    let (scope, cause) = (Scope::Channels(vec![channel]), GapCause::Undecodable);
+                    self.events
+                        .send(Event::Gap { scope, cause })
+                        .await
+                        .or(Err(()))?;
+                }
+            }
+            (at, count) = (offset, count + 1);
+            if batch.len() >= BATCH || bytes >= BATCH_BYTES {
+                self.flush(index, &mut batch, (at, count)).await?;
+                (bytes, count) = (0, 0);
+            }
+        }
+        self.flush(index, &mut batch, (at, count)).await
+    }
+
+    async fn flush(
+        &mut self,
+        index: usize,
+        batch: &mut Vec<Publication>,
+        (at, count): (u128, u64),
+    ) -> Result<(), ()> {
+        if !batch.is_empty() {
+            let place = self.events.reserve().await.or(Err(()))?;
+            place.send(Event::Published(std::mem::take(batch)));
+        }
+        let lane = &mut self.lanes[index];
+        lane.at = at;
+        lane.added += count;
+        Ok(())
+    }
+
+    /// Says how far each stream is that has moved.
+    async fn tell(&mut self) -> Result<(), ()> {
+        for index in 0..self.lanes.len() {
+            let lane = &self.lanes[index];
+            if lane.told != Some(lane.at) {
+                let (at, position) = (lane.at, lane.position(lane.at));
+                self.events
+                    .send(Event::Progress(position))
+                    .await
+                    .or(Err(()))?;
+                self.lanes[index].told = Some(at);
+            }
+        }
+        Ok(())
+    }
+}

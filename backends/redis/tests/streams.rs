@@ -1,0 +1,108 @@
+//! The suite on a real Redis, with streams.
+
+use async_trait::async_trait;
+use hubplane_backplane::Driver;
+use hubplane_conformance::{Control, Harness, Refused, required};
+use hubplane_redis::STREAMS_DRIVER;
+
+#[derive(Debug)]
+struct Streams;
+
+const STREAMS: u16 = 3;
+
+fn prefix(space: &str) -> String {
+    format!("hp:{space}:")
+}
+
+fn streams(address: &str) -> String {
+    address.replacen("://", "+streams://", 1)
+}
+
+fn key(space: &str, stream: u16) -> String {
+    format!("{}stream:{{{stream}}}", prefix(space))
+}
+
+/// As the documentation tells an outside program.
+fn stream_of(channel: &str) -> u16 {
+    let mut crc = 0_u16;
+    for byte in channel.bytes() {
+        crc ^= u16::from(byte) << 8;
+        for _ in 0..8 {
+            crc = if crc & 0x8000 == 0 {
+                crc << 1
+            } else {
+                (crc << 1) ^ 0x1021
+            };
+        }
+    }
+    crc % STREAMS
+}
+
+async fn outside() -> redis::aio::MultiplexedConnection {
+    let client = redis::Client::open(required("HUBPLANE_TEST_REDIS")).expect("an address");
+    let connection = client.get_multiplexed_async_connection();
+    connection.await.expect("Redis answers")
+}
+
+#[async_trait]
+impl Harness for Streams {
+    fn driver(&self) -> &'static dyn Driver {
+        &STREAMS_DRIVER
+    }
+
+    fn address(&self, space: &str) -> String {
+        let address = streams(&required("HUBPLANE_TEST_REDIS"));
+        format!("{address}?prefix={}&streams={STREAMS}", prefix(space))
+    }
+
+    fn control(&self) -> Option<Control> {
+        Some(Control::from_env("HUBPLANE_TEST_REDIS_CONTROL"))
+    }
+
+    fn refused(&self) -> Vec<Refused> {
+        let user = streams(&required("HUBPLANE_TEST_REDIS_ACL"));
+        let tls = streams(&required("HUBPLANE_TEST_REDIS_TLS"));
+        let cluster = streams(&required("HUBPLANE_TEST_REDIS_CLUSTER"));
+        let node = cluster.split([',', '?']).next().expect("a node").to_owned();
+        let refused = |what, address| Refused { what, address };
+        vec![
+            refused(
+                "a wrong password",
+                user.replace(":secret@", ":hunter2@") + "?prefix=hp:",
+            ),
+            refused("a prefix that the user has no rights to", user),
+            refused(
+                "a wrong name in the certificate",
+                tls.replace("localhost", "127.0.0.1"),
+            ),
+            refused("a Cluster", cluster),
+            refused("a node of a Cluster", node),
+            refused("an unknown key", self.address("x") + "&envelope=never"),
+        ]
+    }
+
+    fn absent(&self) -> Option<String> {
+        // Port 1 is below the range that anything here listens on.
+        Some("redis+streams://127.0.0.1:1".to_owned())
+    }
+
+    async fn publish_outside(&self, space: &str, channel: &str, data: &[u8]) {
+        let mut add = redis::cmd("XADD");
+        add.arg(key(space, stream_of(channel))).arg("*");
+        add.arg("c").arg(channel).arg("d").arg(data);
+        let added = add.exec_async(&mut outside().await).await;
+        added.expect("Redis takes it");
+    }
+
+    async fn trim(&self, space: &str) {
+        let mut connection = outside().await;
+        for stream in 0..STREAMS {
+            let mut trim = redis::cmd("XTRIM");
+            trim.arg(key(space, stream)).arg("MAXLEN").arg(0);
+            let trimmed = trim.exec_async(&mut connection).await;
+            trimmed.expect("Redis trims");
+        }
+    }
+}
+
+hubplane_conformance::suite!(Streams);
