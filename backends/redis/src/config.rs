@@ -7,7 +7,10 @@ use redis::{ProtocolVersion, RedisConnectionInfo};
 use rustls::{ClientConfig, RootCertStore, crypto::ring};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 
-use crate::{NAME, streams::keys::Keys};
+use crate::{
+    NAME,
+    streams::keys::{Keys, Part, slot},
+};
 
 const PORT: u16 = 6379;
 const SENTINEL_PORT: u16 = 26379;
@@ -35,7 +38,22 @@ pub(crate) struct Config {
 /// The streams that an address means.
 pub(crate) struct Log {
     pub(crate) keys: Keys,
+    pub(crate) parts: Vec<Part>,
     pub(crate) keep: Keep,
+}
+
+impl Log {
+    /// The index of the part that a channel belongs to.
+    pub(crate) fn part(&self, channel: &str) -> usize {
+        self.part_of(self.keys.lane(channel))
+    }
+
+    /// The index of a stream's part.
+    pub(crate) fn part_of(&self, lane: u32) -> usize {
+        let mut parts = self.parts.iter();
+        let at = parts.position(|part| part.lanes.contains(&lane));
+        at.expect("invariant: the parts are the whole")
+    }
 }
 
 /// What bounds a stream; the one or the other.
@@ -82,14 +100,14 @@ impl Config {
         if prefix.len() > MAX_PREFIX {
             return Err(settings.wrong(format!("\"prefix\" is longer than {MAX_PREFIX} bytes")));
         }
-        let (log, envelope) = match address.scheme().ends_with(STREAMS_SUFFIX) {
-            true => (Some(log(&mut settings, &prefix)?), false),
-            false => (None, envelope(&mut settings)?),
-        };
         let password = settings.password()?;
         let database = database(address, &settings)?;
         let login = login(&settings, address.username(), password.as_ref(), database)?;
         let site = site(address, &mut settings, database)?;
+        let (log, envelope) = match address.scheme().ends_with(STREAMS_SUFFIX) {
+            true => (Some(log(&mut settings, &prefix, &site)?), false),
+            false => (None, envelope(&mut settings)?),
+        };
         let tls = tls(address, &mut settings)?;
         settings.finish()?;
         Ok(Self {
@@ -100,6 +118,16 @@ impl Config {
             envelope,
             log,
         })
+    }
+
+    /// Where the address is one of streams.
+    pub(crate) fn log(&self) -> &Log {
+        let log = self.log.as_ref();
+        log.expect("invariant: a streams address")
+    }
+
+    pub(crate) fn is_cluster(&self) -> bool {
+        matches!(self.site, Site::Cluster(_))
     }
 }
 
@@ -113,7 +141,7 @@ fn envelope(settings: &mut Settings<'_>) -> Result<bool> {
     }
 }
 
-fn log(settings: &mut Settings<'_>, prefix: &str) -> Result<Log> {
+fn log(settings: &mut Settings<'_>, prefix: &str, site: &Site) -> Result<Log> {
     let streams = settings.parsed("streams")?.unwrap_or(4);
     if !(1..=MAX_STREAMS).contains(&streams) {
         return Err(settings.wrong(format!("\"streams\" is a number from 1 to {MAX_STREAMS}")));
@@ -132,15 +160,13 @@ fn log(settings: &mut Settings<'_>, prefix: &str) -> Result<Log> {
         (None, Some(age)) => Keep::Age(age),
         (length, None) => Keep::Length(length.unwrap_or(100_000)),
     };
-    if settings.flag("cluster")? == Some(true) {
-        return Err(settings.wrong(
-            "the streams can't be spread over a Cluster yet; give a single server or sentinel=NAME, or use redis://",
-        ));
+    let keys = Keys::new(prefix, streams);
+    let parts = keys.parts(matches!(site, Site::Cluster(_)));
+    // What must lie together would lie apart.
+    if parts[0].slot.is_some_and(|at| at != slot(keys.number())) {
+        return Err(settings.wrong("in a Cluster \"prefix\" can't contain {}"));
     }
-    Ok(Log {
-        keys: Keys::new(prefix, streams),
-        keep,
-    })
+    Ok(Log { keys, parts, keep })
 }
 
 fn database(address: &Address, settings: &Settings<'_>) -> Result<i64> {
@@ -360,7 +386,7 @@ mod tests {
             ("redis+streams://a?max-length=0", "at least 1"),
             ("redis+streams://a?max-age=10ms", "at least 1s"),
             ("redis+streams://a?max-length=9&max-age=1h", "exclude"),
-            ("redis+streams://a?cluster=true", "Cluster"),
+            ("redis+streams://a?cluster=true&prefix={}", "{}"),
             ("redis+streams://a?ca=/x", "rediss://"),
             ("rediss+streams://a?ca=/no/such", "/no/such"),
         ] {

@@ -12,6 +12,7 @@ use tokio::{
 };
 
 use crate::{
+    cluster::{in_good_state, serving},
     config::{Config, Node, Site},
     failure,
     inbox::Inbox,
@@ -163,8 +164,13 @@ async fn moved(mut connection: MultiplexedConnection, config: &Config, node: &No
     }
 }
 
-/// Connects to the node that carries the messages now: one try for each candidate.
-pub(crate) async fn dial(config: &Config, inbox: Option<Arc<Inbox>>) -> Result<Link> {
+/// Connects to the node that carries the messages now: one try for each candidate. With a slot, in a Cluster, to the
+/// node that serves it.
+pub(crate) async fn dial(
+    config: &Config,
+    slot: Option<u16>,
+    inbox: Option<Arc<Inbox>>,
+) -> Result<Link> {
     match &config.site {
         Site::Server(node) => Link::open(config, &config.login, node, inbox).await,
         Site::Sentinel { .. } => {
@@ -179,7 +185,12 @@ pub(crate) async fn dial(config: &Config, inbox: Option<Arc<Inbox>>) -> Result<L
                 let opened = async {
                     let mut link = Link::open(config, &config.login, node, inbox.clone()).await?;
                     within_limit(node, in_good_state(&mut link.connection, node)).await?;
-                    Ok(link)
+                    let Some(slot) = slot else { return Ok(link) };
+                    let owner = serving(slot, &mut link.connection, node);
+                    match within_limit(node, owner).await? {
+                        owner if owner == *node => Ok(link),
+                        owner => Link::open(config, &config.login, &owner, inbox.clone()).await,
+                    }
                 };
                 match opened.await {
                     Ok(link) => return Ok(link),
@@ -253,52 +264,6 @@ async fn is_master(link: &mut Link) -> Result<()> {
     }
 }
 
-/// A node that has lost the others hears only what is published to itself. `CLUSTER INFO` would not do: it
-/// calls a Cluster failed also for slots without a master, which messages don't need.
-async fn in_good_state(connection: &mut MultiplexedConnection, node: &Node) -> Result<()> {
-    let nodes: RedisResult<String> = match cmd("CLUSTER").arg("NODES").query_async(connection).await
-    {
-        Ok(value) => redis::from_redis_value::<String>(value).map_err(Into::into),
-        Err(error) => Err(error),
-    };
-    match nodes {
-        Ok(nodes) if sees_most_masters(&nodes) => Ok(()),
-        Ok(_) => Err(failure::unavailable(format!(
-            "{node} does not see most of its Cluster's masters"
-        ))),
-        // A user may lack the right to ask; then the connection has to do.
-        Err(error) if error.code() == Some("NOPERM") => Ok(()),
-        Err(error) => {
-            let detail = error.detail().unwrap_or_default();
-            Err(match detail.contains("cluster support disabled") {
-                true => failure::config(format!(
-                    "{node} is no node of a Cluster; leave cluster=true out"
-                ))
-                .with_source(error),
-                false => failure::of_login(node, error),
-            })
-        }
-    }
-}
-
-/// From the lines of `CLUSTER NODES`: id, address, flags, master, ping, pong, epoch, link, slots.
-fn sees_most_masters(nodes: &str) -> bool {
-    let (mut all, mut seen) = (0, 0);
-    for line in nodes.lines() {
-        let fields: Vec<_> = line.split(' ').collect();
-        let [_, _, flags, _, _, _, _, link, _, ..] = fields[..] else {
-            continue; // no slots: has no vote
-        };
-        let has = |flag| flags.split(',').any(|word| word == flag);
-        if has("master") {
-            all += 1;
-            seen +=
-                usize::from(has("myself") || link == "connected" && !has("fail") && !has("fail?"));
-        }
-    }
-    seen * 2 > all
-}
-
 /// The waits between tries: at once, then doubling to a second, each cut at random so that instances that lost
 /// the same broker don't come back in the same millisecond.
 #[derive(Debug, Default)]
@@ -342,20 +307,6 @@ impl Backoff {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_minority_is_seen() {
-        let me = "1 h:1@2 myself,master - 0 0 1 connected 0-5000\n";
-        let there = "2 h:3@4 master - 0 0 2 connected 5001-9000\n";
-        let gone = "3 h:5@6 master,fail? - 0 0 3 connected 9001-16383\n";
-        let far = "4 h:7@8 master - 0 0 3 disconnected 9001-16383\n";
-        let replica = "5 h:9@1 slave 1 0 0 3 connected\n";
-        assert!(sees_most_masters(&[me, there, gone, replica].concat()));
-        assert!(!sees_most_masters(&[me, far, gone, replica].concat()));
-        assert!(!sees_most_masters(
-            "1 h:1@2 myself,master - 0 0 1 connected\n"
-        ));
-    }
 
     #[test]
     fn waits_grow_to_a_second_and_differ() {

@@ -143,7 +143,7 @@ impl Subscriber {
         let dialling = async {
             loop {
                 backoff.wait().await;
-                match dial(&config, Some(Arc::clone(inbox))).await {
+                match dial(&config, None, Some(Arc::clone(inbox))).await {
                     Ok(link) => return link,
                     Err(error) => tracing::debug!(backend = NAME, "subscriber: {error}"),
                 }

@@ -5,7 +5,10 @@ use std::io;
 use hubplane_backplane::{Error, ErrorKind};
 use redis::{RedisError, ServerErrorKind};
 
-use crate::{NAME, config::Node};
+use crate::{
+    NAME,
+    config::{Config, Node},
+};
 
 pub(crate) fn unavailable(message: impl Into<String>) -> Error {
     Error::new(ErrorKind::Unavailable, NAME, message)
@@ -96,20 +99,32 @@ pub(crate) fn of_probe(node: &Node, prefix: &str, error: RedisError) -> Error {
     }
 }
 
+/// A node of a Cluster does not say where slots are.
+pub(crate) fn of_slots(node: &Node, error: RedisError) -> Error {
+    match error.code() {
+        Some("NOPERM") => config(format!(
+            "{node} forbids this user CLUSTER SLOTS, which tells where a stream is; give it the command cluster|slots"
+        ))
+        .with_source(error),
+        _ => of_login(node, error),
+    }
+}
+
 /// Redis refused a command on the streams.
-pub(crate) fn of_log(node: &Node, prefix: &str, error: RedisError) -> Error {
+pub(crate) fn of_log(node: &Node, settings: &Config, error: RedisError) -> Error {
+    let prefix = &settings.prefix;
     let message = match error.code() {
         Some("NOPERM") => format!(
             "{node} forbids this user the streams under the prefix {prefix:?}; give it the keys (ACL SETUSER … ~{prefix}*) \
-             and the commands xadd, xread, xrange, xinfo, get, mget, set, exists, hget, hsetnx, watch, unwatch, multi, \
-             exec, time and ping, or choose another prefix=…"
+             and the commands xadd, xread, xrange, xinfo, get, mget, set, exists, watch, unwatch, multi, exec, time and \
+             ping, or choose another prefix=…"
         ),
         Some("WRONGTYPE") => format!(
             "{node} has other things under the keys of the streams; choose another prefix=…"
         ),
-        Some("CROSSSLOT" | "MOVED") => format!(
-            "{node} is a node of a Cluster, over which the streams can't be spread yet; give a single server"
-        ),
+        Some("CROSSSLOT" | "MOVED") if !settings.is_cluster() => {
+            format!("{node} is a node of a Cluster; write cluster=true")
+        }
         _ => return unavailable(format!("{node} does not answer")).with_source(error),
     };
     config(message).with_source(error)

@@ -66,6 +66,7 @@ impl Instance {
         let renew = Arc::new(Notify::new());
         let writer = Writer {
             config: Arc::clone(&config),
+            slot: None,
             jobs: job_queue,
             closed: closing.clone(),
         };

@@ -68,6 +68,7 @@
 //! Nothing on the broker: subscriptions end with the connection. At the start one empty message is published to
 //! `{prefix}$hubplane/probe`, to see that it may be.
 
+mod cluster;
 mod config;
 mod connection;
 mod consume;
@@ -146,8 +147,8 @@ impl Driver for RedisDriver {
 
 async fn open(config: Arc<Config>) -> Result<Opened> {
     let inbox = Arc::new(Inbox::default());
-    let mut subscriber = dial(&config, Some(Arc::clone(&inbox))).await?;
-    let mut publisher = dial(&config, None).await?;
+    let mut subscriber = dial(&config, None, Some(Arc::clone(&inbox))).await?;
+    let mut publisher = dial(&config, None, None).await?;
     probe(&config, &mut subscriber, &mut publisher).await?;
     let (sender, events) = events(EVENTS);
     let instance = Instance::start(config, (subscriber, inbox), publisher, sender);

@@ -96,11 +96,14 @@ pub(crate) fn unknown() -> Error {
 /// The task's state.
 pub(crate) struct Writer {
     pub(crate) config: Arc<Config>,
+    /// In a Cluster, where there is a log: where it writes.
+    pub(crate) slot: Option<u16>,
     pub(crate) jobs: mpsc::Receiver<Job>,
     pub(crate) closed: watch::Receiver<bool>,
 }
 
-type InFlight = FuturesUnordered<BoxFuture<'static, bool>>;
+/// Each ends with an error once the connection is of no more use.
+type InFlight = FuturesUnordered<BoxFuture<'static, Result<(), String>>>;
 
 /// Returns once the backend closes, or is dropped.
 pub(crate) async fn closing(closed: &mut watch::Receiver<bool>) {
@@ -152,8 +155,8 @@ impl Writer {
                 reason = &mut lost => return End::Lost(reason),
                 () = closing(&mut self.closed) => return End::Closed,
                 Some(answered) = in_flight.next(), if !in_flight.is_empty() => {
-                    if !answered {
-                        return End::Lost(format!("no answer to a publish within {ANSWER_LIMIT:?}"));
+                    if let Err(reason) = answered {
+                        return End::Lost(reason);
                     }
                 }
                 job = self.jobs.recv(), if in_flight.len() < WINDOW => {
@@ -165,11 +168,11 @@ impl Writer {
                     let sending = send(connection.clone(), Arc::clone(&meter), jobs, alone, config);
                     // The first poll puts the pipeline into the connection's queue, which has room and, without
                     // the runtime's constraint, does not defer: this is what keeps the order.
-                    let mut answer: BoxFuture<'static, bool> = Box::pin(unconstrained(sending));
+                    let mut answer: BoxFuture<'static, _> = Box::pin(unconstrained(sending));
                     match poll_fn(|context| Poll::Ready(answer.as_mut().poll(context))).await {
                         Poll::Pending => in_flight.push(answer),
-                        Poll::Ready(true) => {}
-                        Poll::Ready(false) => return End::Lost("the connection broke".to_owned()),
+                        Poll::Ready(Ok(())) => {}
+                        Poll::Ready(Err(reason)) => return End::Lost(reason),
                     }
                 }
             }
@@ -183,7 +186,7 @@ impl Writer {
         loop {
             let dialling = async {
                 backoff.wait().await;
-                dial(&self.config, None).await
+                dial(&self.config, self.slot, None).await
             };
             let dialled = tokio::select! {
                 dialled = dialling => dialled,
@@ -235,16 +238,16 @@ fn answer_all(job: Job, error: impl Fn() -> Error) {
     let _ = job.done.send(results);
 }
 
-/// Sends one pipeline and answers its jobs; `false`: the connection is of no more use.
+/// Sends one pipeline and answers its jobs; an error: the connection is of no more use.
 async fn send(
     mut connection: MultiplexedConnection,
     meter: Arc<Meter>,
     mut jobs: Vec<Job>,
     alone: Option<u64>,
     config: Arc<Config>,
-) -> bool {
+) -> Result<(), String> {
     if jobs.is_empty() {
-        return true;
+        return Ok(());
     }
     let (pipeline, lanes) = pipeline(&mut jobs, config.log.as_ref().map(|log| &log.keys));
     let count = pipeline.len();
@@ -259,9 +262,10 @@ async fn send(
                     false => unknown(),
                 });
             }
-            return false;
+            return Err("a publish was not answered".to_owned());
         }
     };
+    let wrong = answers.iter().find_map(elsewhere);
     let mut answers = answers;
     let epochs = match lanes.is_empty() {
         true => HashMap::new(),
@@ -277,7 +281,16 @@ async fn send(
         // Who no longer waits needs no answer.
         let _ = job.done.send(results);
     }
-    true
+    wrong.map_or(Ok(()), Err)
+}
+
+/// What a node answers that others have taken the place of.
+fn elsewhere(answer: &Value) -> Option<String> {
+    let Value::ServerError(error) = answer else {
+        return None;
+    };
+    let gone = matches!(error.code(), "MOVED" | "READONLY" | "CLUSTERDOWN");
+    gone.then(|| format!("this node takes no messages any more: {}", error.code()))
 }
 
 /// The commands, and the streams that they write to. Behind them the streams' epochs are asked for: an epoch never
@@ -295,7 +308,7 @@ fn pipeline(jobs: &mut [Job], log: Option<&Keys>) -> (Pipeline, BTreeSet<u32>) {
             let mut epochs = Cmd::new();
             epochs.arg("MGET");
             for lane in &lanes {
-                epochs.arg(log.token(*lane));
+                epochs.arg(&log.of(*lane).token);
             }
             pipeline.add_command(epochs);
         }

@@ -1,13 +1,17 @@
-//! The suite on a real Redis, with streams.
+//! The suite on a real Redis, with streams: on one server, and on a Cluster.
 
 use async_trait::async_trait;
 use hubplane_backplane::Driver;
 use hubplane_conformance::{Control, Harness, Refused, required};
 use hubplane_redis::STREAMS_DRIVER;
+use redis::{Cmd, aio::MultiplexedConnection};
 
+/// By the environment variable with the address; with `_CONTROL` behind it, that of the script.
 #[derive(Debug)]
-struct Streams;
+struct Streams(&'static str);
 
+const SERVER: Streams = Streams("HUBPLANE_TEST_REDIS");
+const CLUSTER: Streams = Streams("HUBPLANE_TEST_REDIS_CLUSTER");
 const STREAMS: u16 = 3;
 
 fn prefix(space: &str) -> String {
@@ -38,10 +42,25 @@ fn stream_of(channel: &str) -> u16 {
     crc % STREAMS
 }
 
-async fn outside() -> redis::aio::MultiplexedConnection {
-    let client = redis::Client::open(required("HUBPLANE_TEST_REDIS")).expect("an address");
+async fn outside(node: &str) -> MultiplexedConnection {
+    let client = redis::Client::open(format!("redis://{node}")).expect("an address");
     let connection = client.get_multiplexed_async_connection();
     connection.await.expect("Redis answers")
+}
+
+impl Streams {
+    /// As an outside program does that follows a Cluster's hints.
+    async fn ask(&self, command: &Cmd) {
+        let address = required(self.0);
+        let hosts = address.trim_start_matches("redis://");
+        let first = hosts.split([',', '?']).next().expect("a node");
+        let Err(error) = command.exec_async(&mut outside(first).await).await else {
+            return;
+        };
+        let (node, _slot) = error.redirect_node().expect("a hint");
+        let asked = command.exec_async(&mut outside(node).await).await;
+        asked.expect("Redis takes it");
+    }
 }
 
 #[async_trait]
@@ -51,17 +70,19 @@ impl Harness for Streams {
     }
 
     fn address(&self, space: &str) -> String {
-        let address = streams(&required("HUBPLANE_TEST_REDIS"));
-        format!("{address}?prefix={}&streams={STREAMS}", prefix(space))
+        let address = streams(&required(self.0));
+        let joint = if address.contains('?') { '&' } else { '?' };
+        format!("{address}{joint}prefix={}&streams={STREAMS}", prefix(space))
     }
 
     fn control(&self) -> Option<Control> {
-        Some(Control::from_env("HUBPLANE_TEST_REDIS_CONTROL"))
+        Some(Control::from_env(&format!("{}_CONTROL", self.0)))
     }
 
     fn refused(&self) -> Vec<Refused> {
         let user = streams(&required("HUBPLANE_TEST_REDIS_ACL"));
         let tls = streams(&required("HUBPLANE_TEST_REDIS_TLS"));
+        let server = streams(&required("HUBPLANE_TEST_REDIS"));
         let cluster = streams(&required("HUBPLANE_TEST_REDIS_CLUSTER"));
         let node = cluster.split([',', '?']).next().expect("a node").to_owned();
         let refused = |what, address| Refused { what, address };
@@ -75,8 +96,8 @@ impl Harness for Streams {
                 "a wrong name in the certificate",
                 tls.replace("localhost", "127.0.0.1"),
             ),
-            refused("a Cluster", cluster),
-            refused("a node of a Cluster", node),
+            refused("a node of a Cluster as a server", node),
+            refused("a server as a Cluster", server + "?cluster=true"),
             refused("an unknown key", self.address("x") + "&envelope=never"),
         ]
     }
@@ -90,19 +111,22 @@ impl Harness for Streams {
         let mut add = redis::cmd("XADD");
         add.arg(key(space, stream_of(channel))).arg("*");
         add.arg("c").arg(channel).arg("d").arg(data);
-        let added = add.exec_async(&mut outside().await).await;
-        added.expect("Redis takes it");
+        self.ask(&add).await;
     }
 
     async fn trim(&self, space: &str) {
-        let mut connection = outside().await;
         for stream in 0..STREAMS {
             let mut trim = redis::cmd("XTRIM");
             trim.arg(key(space, stream)).arg("MAXLEN").arg(0);
-            let trimmed = trim.exec_async(&mut connection).await;
-            trimmed.expect("Redis trims");
+            self.ask(&trim).await;
         }
     }
 }
 
-hubplane_conformance::suite!(Streams);
+mod server {
+    hubplane_conformance::suite!(crate::SERVER);
+}
+
+mod cluster {
+    hubplane_conformance::suite!(crate::CLUSTER);
+}

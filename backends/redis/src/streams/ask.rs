@@ -3,7 +3,7 @@
 use redis::{Cmd, Pipeline, RedisResult, Value, aio::MultiplexedConnection, cmd};
 
 use super::{
-    keys::Keys,
+    keys::{Key, Keys},
     log::{Entry, Seen, by_stream, entries, id_text, info, new_token, odd, text, tokens},
 };
 
@@ -34,19 +34,24 @@ async fn at_once(
     }
 }
 
-fn ask_tokens(keys: &Keys) -> Cmd {
+fn ask_tokens(keys: &[Key]) -> Cmd {
     let mut ask = cmd("MGET");
-    ask.arg(keys.tokens());
+    for key in keys {
+        ask.arg(&key.token);
+    }
     ask
 }
 
-fn xread(keys: &Keys, after: &[u128], count: usize, block: bool) -> Cmd {
+fn xread(keys: &[Key], after: &[u128], count: usize, block: bool) -> Cmd {
     let mut read = cmd("XREAD");
     read.arg("COUNT").arg(count);
     if block {
         read.arg("BLOCK").arg(1_000);
     }
-    read.arg("STREAMS").arg(keys.streams());
+    read.arg("STREAMS");
+    for key in keys {
+        read.arg(&key.stream);
+    }
     for offset in after {
         read.arg(id_text(*offset));
     }
@@ -56,21 +61,22 @@ fn xread(keys: &Keys, after: &[u128], count: usize, block: bool) -> Cmd {
 /// Tokens, states and, with a count, what comes after `after`: all at one moment, without waiting.
 pub(crate) async fn look(
     connection: &mut MultiplexedConnection,
-    keys: &Keys,
+    keys: &[Key],
     after: &[u128],
     count: Option<usize>,
 ) -> RedisResult<Vec<Seen>> {
     let mut commands = vec![ask_tokens(keys)];
-    for key in keys.streams() {
+    for key in keys {
         let mut ask = cmd("XINFO");
-        ask.arg("STREAM").arg(key);
+        ask.arg("STREAM").arg(&key.stream);
         commands.push(ask);
     }
     commands.extend(count.map(|count| xread(keys, after, count, false)));
     let mut answers = at_once(connection, commands).await?.into_iter();
     let mut next = || answers.next().ok_or_else(|| odd("EXEC gave too little"));
     let tokens = tokens(next()?)?;
-    let infos: Vec<_> = (0..keys.count())
+    let infos: Vec<_> = keys
+        .iter()
         .map(|_| info(next()?))
         .collect::<RedisResult<_>>()?;
     let entries = match count {
@@ -100,13 +106,15 @@ pub(crate) struct Awaited {
 /// Waits for entries, a second at most.
 pub(crate) async fn wait(
     connection: &mut MultiplexedConnection,
-    keys: &Keys,
+    keys: &[Key],
     after: &[u128],
     count: usize,
 ) -> RedisResult<Awaited> {
     let mut pipeline = Pipeline::with_capacity(3);
     let mut exists = cmd("EXISTS");
-    exists.arg(keys.streams());
+    for key in keys {
+        exists.arg(&key.stream);
+    }
     pipeline.add_command(xread(keys, after, count, true));
     pipeline.add_command(ask_tokens(keys));
     pipeline.add_command(exists);
@@ -129,14 +137,14 @@ pub(crate) async fn wait(
 /// One stretch of one stream, with its token and state at that moment.
 pub(crate) async fn range(
     connection: &mut MultiplexedConnection,
-    (keys, lane): (&Keys, u32),
+    key: &Key,
     start: &str,
     count: usize,
 ) -> RedisResult<Seen> {
     let (mut token, mut ask, mut read) = (cmd("GET"), cmd("XINFO"), cmd("XRANGE"));
-    token.arg(keys.token(lane));
-    ask.arg("STREAM").arg(keys.stream(lane));
-    read.arg(keys.stream(lane)).arg(start).arg("+");
+    token.arg(&key.token);
+    ask.arg("STREAM").arg(&key.stream);
+    read.arg(&key.stream).arg(start).arg("+");
     read.arg("COUNT").arg(count);
     let answers = at_once(connection, vec![token, ask, read]).await?;
     let Ok([token, state, read]) = <[Value; 3]>::try_from(answers) else {
@@ -149,16 +157,19 @@ pub(crate) async fn range(
     })
 }
 
-/// Gives a stream a token where it has none.
+/// Gives a stream a token where it has none. With the first stream's, the number may be gone.
 pub(crate) async fn sign(
     connection: &mut MultiplexedConnection,
     keys: &Keys,
     lane: u32,
 ) -> RedisResult<()> {
     let mut set = cmd("SET");
-    set.arg(keys.token(lane)).arg(new_token()).arg("NX");
+    set.arg(&keys.of(lane).token).arg(new_token()).arg("NX");
     set.exec_async(connection).await?;
-    count_streams(connection, keys).await.map(drop)
+    match lane {
+        0 => count(connection, keys).await.map(drop),
+        _ => Ok(()),
+    }
 }
 
 /// Gives a stream another token in the place of `old`, unless somebody else has done so.
@@ -181,16 +192,12 @@ pub(crate) async fn sign_anew(
 }
 
 /// The number of streams of this prefix: the one of the instance that came first.
-pub(crate) async fn count_streams(
+pub(crate) async fn count(
     connection: &mut MultiplexedConnection,
     keys: &Keys,
 ) -> RedisResult<String> {
-    let mut set = cmd("HSETNX");
-    set.arg(keys.meta()).arg("streams").arg(keys.count());
+    let mut set = cmd("SET");
+    set.arg(keys.number()).arg(keys.count()).arg("NX");
     set.exec_async(connection).await?;
-    cmd("HGET")
-        .arg(keys.meta())
-        .arg("streams")
-        .query_async(connection)
-        .await
+    cmd("GET").arg(keys.number()).query_async(connection).await
 }

@@ -6,6 +6,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use futures_util::future::{join_all, try_join_all};
 use hubplane_backplane::{Backplane, Channel, History, Opened, Outgoing, Receipt, Result, events};
 use redis::{RedisError, Value, cmd};
 use tokio::{
@@ -15,23 +16,25 @@ use tokio::{
 };
 
 use super::{
-    CAPABILITIES, STREAMS, ask, history::Past, keys::Keys, log, message, reader::Reader, renamed,
+    CAPABILITIES, STREAMS, absence::Absence, ask, history::Past, keys::Part, log, message,
+    reader::Reader, renamed,
 };
 use crate::{
     EVENTS,
-    config::{Config, Log},
+    config::Config,
     connection::{Link, dial},
     failure,
     outbox::{CALL_LIMIT, Outbox},
     publish::{self, Writer},
 };
 
-/// Connects the hub's calls with the two tasks.
+/// Connects the hub's calls with the tasks: two for each part.
 pub(crate) struct Instance {
     config: Arc<Config>,
-    outbox: Outbox,
+    /// One for each part, as the next.
+    outboxes: Vec<Outbox>,
+    renewals: Vec<Arc<Notify>>,
     past: Past,
-    renew: Arc<Notify>,
     closed: watch::Sender<bool>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -45,75 +48,63 @@ impl fmt::Debug for Instance {
     }
 }
 
-fn log_of(config: &Config) -> &Log {
-    let log = config.log.as_ref();
-    log.expect("invariant: a streams address")
-}
-
 pub(crate) async fn open(config: Arc<Config>) -> Result<Opened> {
-    let keys = &log_of(&config).keys;
-    let mut link = dial(&config, None).await?;
-    prepare(&config, keys, &mut link).await?;
-    let mut publisher = dial(&config, None).await?;
-    probe(&config, keys, &mut publisher).await?;
-    let (sender, events) = events(EVENTS + keys.count() as usize);
-    let renew = Arc::new(Notify::new());
-    let reader = Reader::open(&config, &mut link, sender, Arc::clone(&renew)).await?;
+    let log = config.log();
+    let connecting = log.parts.iter().map(|part| connect(&config, part));
+    let mut links = try_join_all(connecting).await?;
+    agree(&config, &mut links[0].0).await?;
+    warn(links.iter_mut().map(|(link, _)| link)).await;
+    let (sender, events) = events(EVENTS + log.keys.count() as usize);
+    let absence = Arc::new(Absence::default());
     let (closed, closing) = watch::channel(false);
-    let (outbox, jobs) = Outbox::new(closing.clone());
-    let writer = Writer {
+    let mut instance = Instance {
+        past: Past::new(Arc::clone(&config), closing.clone()),
         config: Arc::clone(&config),
-        jobs,
-        closed: closing.clone(),
-    };
-    let past = Past::new(Arc::clone(&config), closing.clone());
-    let mut ending = closing;
-    let tasks = vec![
-        tokio::spawn(writer.run(publisher)),
-        tokio::spawn(async move {
-            // Dropping the reader ends the events, wherever it waits.
-            tokio::select! {
-                () = reader.run(link) => {}
-                () = publish::closing(&mut ending) => {}
-            }
-        }),
-    ];
-    let instance = Instance {
-        config,
-        outbox,
-        past,
-        renew,
+        outboxes: Vec::new(),
+        renewals: Vec::new(),
         closed,
-        tasks: Mutex::new(tasks),
+        tasks: Mutex::default(),
     };
+    for (part, (mut link, publisher)) in log.parts.iter().zip(links) {
+        let outlet = (sender.clone(), Arc::clone(&absence));
+        let reader = Reader::open(&config, part, &mut link, outlet).await?;
+        instance.start(part, (reader, link), publisher, closing.clone());
+    }
     Ok(Opened {
         backplane: Arc::new(instance),
         events,
     })
 }
 
-/// Whether this server, with these streams, will do.
-async fn prepare(config: &Config, keys: &Keys, link: &mut Link) -> Result<()> {
-    let failed = |link: &Link, error| failure::of_log(&link.node, &config.prefix, error);
+/// The connections of the reader and of the publisher, to a server that will do.
+async fn connect(config: &Config, part: &Part) -> Result<(Link, Link)> {
+    let mut link = dial(config, part.slot, None).await?;
     let hello: Result<Value, RedisError> = cmd("HELLO").query_async(&mut link.connection).await;
-    let hello = hello.map_err(|error| failed(link, error))?;
+    let hello = hello.map_err(|error| failure::of_log(&link.node, config, error))?;
     if version(&hello).is_some_and(|version| version < 7) {
         let node = &link.node;
         return Err(failure::config(format!(
             "{node} is too old: the streams need Redis 7 or newer"
         )));
     }
-    let count = ask::count_streams(&mut link.connection, keys).await;
-    let count = count.map_err(|error| failed(link, error))?;
-    if count != keys.count().to_string() {
-        let (prefix, own) = (&config.prefix, keys.count());
-        return Err(failure::config(format!(
-            "under the prefix {prefix:?} there are {count} streams, and the address asks for {own}; write streams={count}, \
-             or choose another prefix=…"
-        )));
+    let mut publisher = dial(config, part.slot, None).await?;
+    probe(config, part, &mut publisher).await?;
+    Ok((link, publisher))
+}
+
+/// Whether all instances mean the same streams.
+async fn agree(config: &Config, link: &mut Link) -> Result<()> {
+    let keys = &config.log().keys;
+    let count = ask::count(&mut link.connection, keys).await;
+    let count = count.map_err(|error| failure::of_log(&link.node, config, error))?;
+    if count == keys.count().to_string() {
+        return Ok(());
     }
-    warn(link).await;
-    Ok(())
+    let (prefix, own) = (&config.prefix, keys.count());
+    Err(failure::config(format!(
+        "under the prefix {prefix:?} there are {count} streams, and the address asks for {own}; write streams={count}, \
+         or choose another prefix=…"
+    )))
 }
 
 fn version(hello: &Value) -> Option<u32> {
@@ -125,44 +116,79 @@ fn version(hello: &Value) -> Option<u32> {
     version.split('.').next()?.parse().ok()
 }
 
-/// What makes the promises weaker, where the user may ask.
-async fn warn(link: &mut Link) {
-    let ask = cmd("INFO");
-    let Ok(info) = ask.query_async::<String>(&mut link.connection).await else {
-        return;
-    };
-    let node = &link.node;
-    if info.contains("aof_enabled:0") {
-        tracing::warn!(
-            backend = STREAMS, %node,
-            "Redis has no append-only file: what is published does not survive its end; set appendonly yes"
-        );
-    }
-    if info.contains("maxmemory_policy:allkeys") {
-        tracing::warn!(
-            backend = STREAMS, %node,
-            "Redis may evict the streams when its memory is full; set maxmemory-policy noeviction"
-        );
+/// What makes the promises weaker, once for each node, where the user may ask.
+async fn warn(links: impl Iterator<Item = &mut Link>) {
+    let mut nodes = Vec::new();
+    for link in links {
+        if nodes.contains(&link.node) {
+            continue;
+        }
+        nodes.push(link.node.clone());
+        let Ok(info) = cmd("INFO").query_async(&mut link.connection).await else {
+            continue;
+        };
+        let (info, node): (String, _) = (info, &link.node);
+        if info.contains("aof_enabled:0") {
+            tracing::warn!(
+                backend = STREAMS, %node,
+                "Redis has no append-only file: what is published does not survive its end; set appendonly yes"
+            );
+        }
+        if info.contains("maxmemory_policy:allkeys") {
+            tracing::warn!(
+                backend = STREAMS, %node,
+                "Redis may evict the streams when its memory is full; set maxmemory-policy noeviction"
+            );
+        }
     }
 }
 
 /// Asks for what Redis must refuse, after it has looked at the user's rights.
-async fn probe(config: &Config, keys: &Keys, link: &mut Link) -> Result<()> {
+async fn probe(config: &Config, part: &Part, link: &mut Link) -> Result<()> {
     let mut add = cmd("XADD");
-    add.arg(keys.stream(0))
+    add.arg(&config.log().keys.of(part.lanes.start).stream)
         .arg("NOMKSTREAM")
         .arg("0-0")
         .arg("c")
         .arg("");
     match add.exec_async(&mut link.connection).await {
         Err(error) if matches!(error.code(), Some("NOPERM" | "WRONGTYPE")) => {
-            Err(failure::of_log(&link.node, &config.prefix, error))
+            Err(failure::of_log(&link.node, config, error))
         }
         _ => Ok(()),
     }
 }
 
 impl Instance {
+    /// Starts the two tasks of a part.
+    fn start(
+        &mut self,
+        part: &Part,
+        (reader, link): (Reader, Link),
+        publisher: Link,
+        closing: watch::Receiver<bool>,
+    ) {
+        let (outbox, jobs) = Outbox::new(closing.clone());
+        let writer = Writer {
+            config: Arc::clone(&self.config),
+            slot: part.slot,
+            jobs,
+            closed: closing.clone(),
+        };
+        self.outboxes.push(outbox);
+        self.renewals.push(reader.renew());
+        let mut ending = closing;
+        let tasks = self.tasks.get_mut().unwrap_or_else(PoisonError::into_inner);
+        tasks.push(tokio::spawn(writer.run(publisher)));
+        tasks.push(tokio::spawn(async move {
+            // Dropping the reader ends the events, wherever it waits.
+            tokio::select! {
+                () = reader.run(link) => {}
+                () = publish::closing(&mut ending) => {}
+            }
+        }));
+    }
+
     fn check(&self, channels: &[Channel]) -> Result<()> {
         if *self.closed.borrow() {
             return Err(renamed(failure::closed()));
@@ -176,12 +202,26 @@ impl Instance {
 #[async_trait]
 impl Backplane for Instance {
     async fn publish(&self, batch: Vec<Outgoing>) -> Vec<Result<Receipt>> {
-        let log = log_of(&self.config);
-        let answered = self
-            .outbox
-            .publish(&batch, |outgoing| message::item(log, outgoing));
-        let results = answered.await.into_iter();
-        results.map(|result| result.map_err(renamed)).collect()
+        let log = self.config.log();
+        // To each part its own at the same time: one whose node is away holds up no other.
+        let mut parts: Vec<(Vec<usize>, Vec<Outgoing>)> = vec![Default::default(); log.parts.len()];
+        for (index, outgoing) in batch.into_iter().enumerate() {
+            let (indexes, batch) = &mut parts[log.part(&outgoing.channel)];
+            indexes.push(index);
+            batch.push(outgoing);
+        }
+        let publishing = parts
+            .iter()
+            .zip(&self.outboxes)
+            .filter(|((indexes, _), _)| !indexes.is_empty())
+            .map(|((indexes, batch), outbox)| async move {
+                let results = outbox.publish(batch, |outgoing| message::item(log, outgoing));
+                indexes.iter().zip(results.await).collect::<Vec<_>>()
+            });
+        let mut results: Vec<_> = join_all(publishing).await.into_iter().flatten().collect();
+        results.sort_by_key(|(index, _)| **index);
+        let results = results.into_iter();
+        results.map(|(_, result)| result.map_err(renamed)).collect()
     }
 
     async fn subscribe(&self, channels: &[Channel]) -> Result<()> {
@@ -193,11 +233,13 @@ impl Backplane for Instance {
     }
 
     fn lane(&self, channel: &str) -> Option<u32> {
-        Some(log_of(&self.config).keys.lane(channel))
+        Some(self.config.log().keys.lane(channel))
     }
 
     fn renew(&self) {
-        self.renew.notify_one();
+        for reader in &self.renewals {
+            reader.notify_one();
+        }
     }
 
     fn history(&self) -> Option<&dyn History> {

@@ -1,4 +1,4 @@
-//! Reading back, over a connection of its own that is made when it is first needed.
+//! Reading back, over connections of its own that are made when they are first needed.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -15,13 +15,12 @@ use tokio::{
 
 use super::{
     STREAMS, ask,
-    keys::Keys,
     log::{self, Seen},
     message::{Message, decode},
     renamed,
 };
 use crate::{
-    config::Config,
+    config::{Config, Log},
     connection::{Link, dial},
     failure,
     publish::closing,
@@ -45,7 +44,8 @@ const AT_ONCE: usize = 4;
 pub(crate) struct Past {
     config: Arc<Config>,
     closed: watch::Receiver<bool>,
-    link: Mutex<Option<Arc<Link>>>,
+    /// One for each part.
+    links: Mutex<Vec<Option<Arc<Link>>>>,
     turn: Semaphore,
 }
 
@@ -66,13 +66,13 @@ fn lost(message: &str) -> Error {
 #[async_trait]
 impl History for Past {
     async fn read(&self, channel: &Channel, after: Option<Position>, limit: usize) -> Result<Page> {
-        let lane = self.keys().lane(channel);
+        let lane = self.log().keys.lane(channel);
         self.answer(Some(channel), lane, after.map(Start::After), limit)
             .await
     }
 
     async fn scan(&self, lane: u32, from: Start, limit: usize) -> Result<Page> {
-        if lane >= self.keys().count() {
+        if lane >= self.log().keys.count() {
             return Err(lost("there is no such lane"));
         }
         self.answer(None, lane, Some(from), limit).await
@@ -81,26 +81,27 @@ impl History for Past {
 
 impl Past {
     pub(crate) fn new(config: Arc<Config>, closed: watch::Receiver<bool>) -> Self {
-        Self {
+        let this = Self {
             config,
             closed,
-            link: Mutex::new(None),
+            links: Mutex::default(),
             turn: Semaphore::new(AT_ONCE),
-        }
+        };
+        this.close();
+        this
     }
 
-    /// Cuts the connection.
+    /// Cuts the connections.
     pub(crate) fn close(&self) {
-        *self.link() = None;
+        *self.links() = self.log().parts.iter().map(|_| None).collect();
     }
 
-    fn keys(&self) -> &Keys {
-        let log = self.config.log.as_ref();
-        &log.expect("invariant: a streams address").keys
+    fn log(&self) -> &Log {
+        self.config.log()
     }
 
-    fn link(&self) -> MutexGuard<'_, Option<Arc<Link>>> {
-        self.link.lock().unwrap_or_else(PoisonError::into_inner)
+    fn links(&self) -> MutexGuard<'_, Vec<Option<Arc<Link>>>> {
+        self.links.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn answer(
@@ -123,7 +124,7 @@ impl Past {
             biased;
             () = closing(&mut closed) => Err(failure::closed()),
             page = timeout_at(start + ANSWER, self.look(wanted)) => page.unwrap_or_else(|_elapsed| {
-                *self.link() = None;
+                self.links()[self.log().part_of(lane)] = None;
                 Err(failure::unavailable("Redis answers too slowly"))
             }),
         };
@@ -132,7 +133,8 @@ impl Past {
 
     async fn look(&self, wanted: Wanted<'_>) -> Result<Page> {
         let _turn = self.turn.acquire().await;
-        let open = self.link().clone();
+        let part = self.log().part_of(wanted.lane);
+        let open = self.links()[part].clone();
         if let Some(link) = open {
             match self.page(&link, wanted).await {
                 // It may have broken long ago, unseen: on a new one the answer counts.
@@ -140,25 +142,26 @@ impl Past {
                 page => return page,
             }
         }
-        let link = Arc::new(dial(&self.config, None).await?);
-        *self.link() = Some(Arc::clone(&link));
+        let slot = self.log().parts[part].slot;
+        let link = Arc::new(dial(&self.config, slot, None).await?);
+        self.links()[part] = Some(Arc::clone(&link));
         let page = self.page(&link, wanted).await;
         if matches!(&page, Err(error) if error.kind() != ErrorKind::PositionLost) {
-            *self.link() = None;
+            self.links()[part] = None;
         }
         page
     }
 
     async fn page(&self, link: &Link, wanted: Wanted<'_>) -> Result<Page> {
-        let failed = |error| failure::of_log(&link.node, &self.config.prefix, error);
+        let failed = |error| failure::of_log(&link.node, &self.config, error);
         let mut connection = link.connection.clone();
         let mut reading = Reading::begin(&mut connection, wanted)
             .await
             .map_err(failed)?;
         loop {
             let count = reading.count;
-            let place = (self.keys(), wanted.lane);
-            let seen = ask::range(&mut connection, place, &reading.start(), count).await;
+            let key = self.log().keys.of(wanted.lane);
+            let seen = ask::range(&mut connection, key, &reading.start(), count).await;
             if reading.add(seen.map_err(failed)?)? {
                 return Ok(reading.page);
             }

@@ -1,53 +1,88 @@
-//! What the streams are called, and which channel is in which.
+//! What the streams are called, which channel is in which, and which go together.
+
+use std::ops::Range;
+
+/// One stream, and beside it the token of its epoch.
+#[derive(Debug)]
+pub(crate) struct Key {
+    pub(crate) stream: String,
+    pub(crate) token: String,
+}
 
 /// The keys of a prefix's streams.
 #[derive(Debug)]
 pub(crate) struct Keys {
-    streams: Vec<String>,
-    tokens: Vec<String>,
-    meta: String,
+    all: Vec<Key>,
+    number: String,
+}
+
+/// Streams that one connection can serve: all those of a single server. In a Cluster each by itself, since a command,
+/// and so a read that waits, must stay within one slot.
+#[derive(Clone, Debug)]
+pub(crate) struct Part {
+    pub(crate) lanes: Range<u32>,
+    pub(crate) slot: Option<u16>,
 }
 
 impl Keys {
     pub(crate) fn new(prefix: &str, streams: u32) -> Self {
-        let key = |n| format!("{prefix}stream:{{{n}}}");
+        let stream = |n| format!("{prefix}stream:{{{n}}}");
+        let key = |n| Key {
+            stream: stream(n),
+            token: stream(n) + ":epoch",
+        };
         Self {
-            streams: (0..streams).map(key).collect(),
-            tokens: (0..streams).map(|n| key(n) + ":epoch").collect(),
-            meta: format!("{prefix}meta"),
+            all: (0..streams).map(key).collect(),
+            number: stream(0) + ":streams",
         }
     }
 
     /// How many there are.
     pub(crate) fn count(&self) -> u32 {
-        u32::try_from(self.streams.len()).expect("invariant: the settings allow 64")
+        u32::try_from(self.all.len()).expect("invariant: the settings allow 64")
     }
 
-    pub(crate) fn streams(&self) -> &[String] {
-        &self.streams
+    /// Holds how many there are; it lies beside the first.
+    pub(crate) fn number(&self) -> &str {
+        &self.number
     }
 
-    pub(crate) fn tokens(&self) -> &[String] {
-        &self.tokens
+    pub(crate) fn of(&self, lane: u32) -> &Key {
+        &self.all[lane as usize]
     }
 
-    /// Holds the number of streams.
-    pub(crate) fn meta(&self) -> &str {
-        &self.meta
-    }
-
-    pub(crate) fn stream(&self, lane: u32) -> &str {
-        &self.streams[lane as usize]
-    }
-
-    pub(crate) fn token(&self, lane: u32) -> &str {
-        &self.tokens[lane as usize]
+    pub(crate) fn within(&self, part: &Part) -> &[Key] {
+        &self.all[part.lanes.start as usize..part.lanes.end as usize]
     }
 
     /// The stream of a channel.
     pub(crate) fn lane(&self, channel: &str) -> u32 {
         u32::from(crc16(channel.as_bytes())) % self.count()
     }
+
+    pub(crate) fn parts(&self, cluster: bool) -> Vec<Part> {
+        let alone = |lane: u32| Part {
+            lanes: lane..lane + 1,
+            slot: Some(slot(&self.of(lane).stream)),
+        };
+        match cluster {
+            true => (0..self.count()).map(alone).collect(),
+            false => vec![Part {
+                lanes: 0..self.count(),
+                slot: None,
+            }],
+        }
+    }
+}
+
+/// Where a Cluster keeps a key: by what stands in its first braces, if anything.
+pub(crate) fn slot(key: &str) -> u16 {
+    let tag = key
+        .split_once('{')
+        .and_then(|(_, rest)| rest.split_once('}'))
+        .map(|(tag, _)| tag)
+        .filter(|tag| !tag.is_empty());
+    crc16(tag.unwrap_or(key).as_bytes()) % 16_384
 }
 
 /// CRC-16/XMODEM, as Redis Cluster's key slots.
@@ -70,9 +105,25 @@ mod tests {
         assert_eq!(crc16(b"123456789"), 0x31c3);
         let keys = Keys::new("p:", 4);
         assert_eq!(
-            (keys.lane("123456789"), keys.stream(3)),
+            (keys.lane("123456789"), &*keys.of(3).stream),
             (3, "p:stream:{3}")
         );
-        assert_eq!(keys.token(0), "p:stream:{0}:epoch");
+        assert_eq!(keys.of(0).token, "p:stream:{0}:epoch");
+    }
+
+    #[test]
+    fn in_a_cluster_each_stream_is_by_itself() {
+        let keys = Keys::new("p:", 4);
+        let parts = keys.parts(true);
+        let slots: Vec<_> = parts.iter().filter_map(|part| part.slot).collect();
+        // As `CLUSTER KEYSLOT` says.
+        assert_eq!(slots, [13_907, 9_842, 5_649, 1_584]);
+        assert!(parts.iter().all(|part| keys.within(part).len() == 1));
+        for n in 0..4 {
+            assert_eq!(slot(&keys.of(n).token), slots[n as usize]);
+        }
+        assert_eq!(slot(keys.number()), slots[0]);
+        assert_eq!(keys.within(&keys.parts(false)[0]).len(), 4);
+        assert_eq!(slot("a{}b{c}"), crc16(b"a{}b{c}") % 16_384);
     }
 }

@@ -2,7 +2,7 @@
 
 use redis::{ErrorKind, RedisError, RedisResult, Value};
 
-use super::keys::Keys;
+use super::keys::Key;
 
 /// A token as the epoch of positions. Ours are 16 hexadecimal digits; of anything else a hash will do.
 pub(crate) fn epoch(token: &str) -> u64 {
@@ -153,17 +153,15 @@ pub(super) fn entries(value: Value) -> RedisResult<Vec<Entry>> {
     }
 }
 
-pub(super) fn by_stream(keys: &Keys, value: Value) -> RedisResult<Vec<Vec<Entry>>> {
-    let mut all: Vec<Vec<Entry>> = keys.streams().iter().map(|_| Vec::new()).collect();
+pub(super) fn by_stream(keys: &[Key], value: Value) -> RedisResult<Vec<Vec<Entry>>> {
+    let mut all: Vec<Vec<Entry>> = keys.iter().map(|_| Vec::new()).collect();
     match value {
         Value::Nil => {}
         Value::Map(pairs) => {
-            for (key, value) in pairs {
-                let key = text(&key);
-                let at = keys
-                    .streams()
-                    .iter()
-                    .position(|known| Some(known) == key.as_ref());
+            for (name, value) in pairs {
+                let name = text(&name);
+                let mut known = keys.iter();
+                let at = known.position(|key| Some(&key.stream) == name.as_ref());
                 let at = at.ok_or_else(|| odd("XREAD names a stream that was not asked for"))?;
                 all[at] = entries(value)?;
             }

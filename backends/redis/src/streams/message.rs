@@ -33,7 +33,7 @@ pub(crate) fn item(log: &Log, outgoing: &Outgoing) -> Result<Item> {
     let lane = log.keys.lane(&outgoing.channel);
     let size = outgoing.data.len();
     let mut command = Cmd::with_capacity(13 + 2 * tags.len(), 200 + size + words);
-    command.arg("XADD").arg(log.keys.stream(lane));
+    command.arg("XADD").arg(&log.keys.of(lane).stream);
     match log.keep {
         Keep::Length(most) => command.arg("MAXLEN").arg("~").arg(most),
         Keep::Age(age) => command.arg("MINID").arg("~").arg(oldest(age)),

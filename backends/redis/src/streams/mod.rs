@@ -11,7 +11,9 @@
 //! | `max-length` | 100000 | how many messages each stream keeps, at least |
 //! | `max-age` | | instead: how long they are kept, at least; 1s or more |
 //!
-//! `cluster=true` is refused: the streams can't be spread over a Cluster yet.
+//! With `cluster=true` the streams are spread over the Cluster by its own rule: the slot of stream N is that of the key `N`.
+//! As many streams as nodes use all of them, if the slots fall well. Name several nodes: they are asked, one after the
+//! other, where the streams are. The prefix can't contain `{}` then.
 //!
 //! A channel's messages are in the stream `{prefix}stream:{N}`, braces included, where N is CRC-16/XMODEM of the channel's
 //! name (the checksum of Redis Cluster's key slots, over the whole name) modulo `streams`. An entry has the fields `c`
@@ -20,8 +22,8 @@
 //! is delivered too, but not read back. An entry without `d` is a `Gap` of its channel, one without `c` is skipped.
 //!
 //! An ACL user needs the keys under the prefix and `xadd`, `xread`, `xrange`, `xinfo`, `get`, `mget`, `set`, `exists`,
-//! `hget`, `hsetnx`, `watch`, `unwatch`, `multi`, `exec`, `time` and `ping`; `info` is only for warnings at the start. What
-//! is missing is said at the start.
+//! `watch`, `unwatch`, `multi`, `exec`, `time` and `ping`, in a Cluster `cluster|slots`, too; `info` is only for warnings at
+//! the start. What is missing is said at the start. No command of publish and subscribe is needed.
 //!
 //! # Delivery
 //! At least once, and after a lost connection each message once: an instance goes on behind the last one that it gave to
@@ -44,19 +46,23 @@
 //! short. A position whose successors may have been cut off is `PositionLost`.
 //!
 //! # Reconnection
-//! Two connections with their own loops, as with the first backend, and one for reading back, made when it is needed.
-//! There is no `Gap` unless the log is another one (`LogReplaced`). That is seen by a token beside each stream, which is
+//! Two connections with their own loops, as with the first backend, and one for reading back, made when it is needed; in a
+//! Cluster so many for each stream, since Redis waits for several streams only where they share a slot. One that loses
+//! its node, or is told that the stream is elsewhere, asks anew where it is; `Down` is said when the first stream is
+//! away, and `Up` when all are back, and messages of the others arrive meanwhile. While a slot is being moved to another
+//! node, its streams may be away until that is done. There is no `Gap` unless the log is another one (`LogReplaced`). That is seen by a token beside each stream, which is
 //! read together with the messages; and at each connection, and once a second while messages come, by the counters that
 //! Redis keeps: a stream with fewer entries than were read of it was rolled back (a failover, a restored backup). Then it
 //! gets a new token, which is its epoch, and reading goes on at its end. `renew` makes the reading connection anew, and
 //! goes on behind the last message.
 //!
-//! With `sentinel`, a failover may lose what the replica had not received: that is such a `LogReplaced`.
+//! With `sentinel`, and in a Cluster, a failover may lose what the replica had not received: that is such a `LogReplaced`.
 //!
 //! # What it creates
 //! Under the prefix, all of it stays: `stream:{0}` to `stream:{N-1}`, created by the first message of each, a
-//! token `stream:{N}:epoch` for each, and the hash `meta` with the number of streams.
+//! token `stream:{N}:epoch` for each, and their number in `stream:{0}:streams`.
 
+mod absence;
 mod ask;
 mod connection;
 mod history;

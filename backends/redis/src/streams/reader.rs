@@ -1,4 +1,4 @@
-//! The side that receives: one task that follows all streams on a connection of its own.
+//! The side that receives: one task that follows the streams of a part on a connection of its own.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,8 +12,10 @@ use tokio::{
 };
 
 use super::{
-    STREAMS, ask,
-    keys::Keys,
+    STREAMS,
+    absence::Absence,
+    ask,
+    keys::{Key, Part},
     lane::{Lane, Verdict},
     log::{Entry, Seen},
     message::{Message, decode},
@@ -50,7 +52,9 @@ enum End {
 /// The task's state.
 pub(crate) struct Reader {
     config: Arc<Config>,
+    part: Part,
     events: EventSender,
+    absence: Arc<Absence>,
     renew: Arc<Notify>,
     lanes: Vec<Lane>,
     count: usize,
@@ -62,12 +66,10 @@ impl Reader {
     /// Finds the ends of the streams, and tells them.
     pub(crate) async fn open(
         config: &Arc<Config>,
+        part: &Part,
         link: &mut Link,
-        events: EventSender,
-        renew: Arc<Notify>,
+        (events, absence): (EventSender, Arc<Absence>),
     ) -> Result<Self> {
-        let log = config.log.as_ref();
-        let keys = &log.expect("invariant: a streams address").keys;
         let lane = |number| Lane {
             number,
             token: None,
@@ -77,22 +79,28 @@ impl Reader {
         };
         let mut this = Self {
             config: Arc::clone(config),
+            part: part.clone(),
             events,
-            renew,
-            lanes: (0..keys.count()).map(lane).collect(),
+            absence,
+            renew: Arc::default(),
+            lanes: part.lanes.clone().map(lane).collect(),
             count: FEWEST,
             moved: false,
         };
         let seen = this.look(&mut link.connection, false).await;
-        let seen = seen.map_err(|error| failure::of_log(&link.node, &config.prefix, error))?;
+        let seen = seen.map_err(|error| failure::of_log(&link.node, config, error))?;
         // The queue has room for one event a stream.
         let _ = this.take(seen).await;
         Ok(this)
     }
 
-    fn keys(&self) -> &Keys {
-        let log = self.config.log.as_ref();
-        &log.expect("invariant: a streams address").keys
+    /// Asks for another connection.
+    pub(crate) fn renew(&self) -> Arc<Notify> {
+        Arc::clone(&self.renew)
+    }
+
+    fn keys(&self) -> &[Key] {
+        self.config.log().keys.within(&self.part)
     }
 
     /// Lives until nobody takes events; closing drops the future.
@@ -111,7 +119,7 @@ impl Reader {
             drop(link);
             backoff.lost(up);
             tracing::warn!(backend = STREAMS, "reader: {reason}");
-            if self.events.send(Event::Down(reason)).await.is_err() {
+            if self.absence.begin(&self.events, reason).await.is_err() {
                 return;
             }
             let (again, seen) = self.reconnect(&mut backoff).await;
@@ -121,7 +129,7 @@ impl Reader {
             tracing::info!(
                 backend = STREAMS, node = %link.node, "reader: back after {:?}", backoff.elapsed()
             );
-            if self.take(seen).await.is_err() || self.events.send(Event::Up).await.is_err() {
+            if self.take(seen).await.is_err() || self.absence.end(&self.events).await.is_err() {
                 return;
             }
         }
@@ -131,7 +139,7 @@ impl Reader {
         self.count = FEWEST;
         loop {
             backoff.wait().await;
-            let mut link = match dial(&self.config, None).await {
+            let mut link = match dial(&self.config, self.part.slot, None).await {
                 Ok(link) => link,
                 Err(error) => {
                     tracing::debug!(backend = STREAMS, "reader: {error}");
@@ -210,11 +218,11 @@ impl Reader {
             for (lane, seen) in self.lanes.iter().zip(&seen) {
                 match (lane.judge(seen), &seen.token) {
                     (Verdict::Unsigned, _) => {
-                        ask::sign(connection, self.keys(), lane.number).await?;
+                        ask::sign(connection, &self.config.log().keys, lane.number).await?;
                     }
                     (Verdict::RolledBack, Some(token)) => {
-                        let key = self.keys().token(lane.number);
-                        ask::sign_anew(connection, key, token).await?;
+                        let key = self.config.log().keys.of(lane.number);
+                        ask::sign_anew(connection, &key.token, token).await?;
                     }
                     _ => continue,
                 }
