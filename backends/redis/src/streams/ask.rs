@@ -4,15 +4,19 @@ use redis::{Cmd, Pipeline, RedisResult, Value, aio::MultiplexedConnection, cmd};
 
 use super::{
     keys::{Key, Keys},
-    log::{Entry, Seen, by_stream, entries, id_text, info, new_token, odd, text, tokens},
+    log::{Entry, Seen, by_stream, entries, id_text, info, length, new_token, odd, text, tokens},
 };
 
-/// All commands at one moment.
+/// All commands at one moment, after the one that waits.
 async fn at_once(
     connection: &mut MultiplexedConnection,
+    waiting: Option<Cmd>,
     commands: Vec<Cmd>,
 ) -> RedisResult<Vec<Value>> {
-    let mut pipeline = Pipeline::with_capacity(commands.len() + 2);
+    let mut pipeline = Pipeline::with_capacity(commands.len() + 3);
+    if let Some(waiting) = waiting {
+        pipeline.add_command(waiting);
+    }
     pipeline.add_command(cmd("MULTI"));
     for command in commands {
         pipeline.add_command(command);
@@ -72,7 +76,7 @@ pub(crate) async fn look(
         commands.push(ask);
     }
     commands.extend(count.map(|count| xread(keys, after, count, false)));
-    let mut answers = at_once(connection, commands).await?.into_iter();
+    let mut answers = at_once(connection, None, commands).await?.into_iter();
     let mut next = || answers.next().ok_or_else(|| odd("EXEC gave too little"));
     let tokens = tokens(next()?)?;
     let infos: Vec<_> = keys
@@ -93,44 +97,43 @@ pub(crate) async fn look(
     Ok(all.map(seen).collect())
 }
 
-/// What waiting brought.
+/// What waiting brought: all of it at one moment.
 #[derive(Debug)]
 pub(crate) struct Awaited {
-    pub(crate) entries: Vec<Vec<Entry>>,
-    /// As they were after the entries were read.
     pub(crate) tokens: Vec<Option<String>>,
-    /// How many of the streams there are.
-    pub(crate) there: i64,
+    /// How many entries each stream has.
+    pub(crate) lengths: Vec<u64>,
+    pub(crate) entries: Vec<Vec<Entry>>,
 }
 
-/// Waits for entries, a second at most.
+/// Waits for entries, a second at most, and reads then: what waits can't be in one step with anything else.
 pub(crate) async fn wait(
     connection: &mut MultiplexedConnection,
     keys: &[Key],
     after: &[u128],
     count: usize,
 ) -> RedisResult<Awaited> {
-    let mut pipeline = Pipeline::with_capacity(3);
-    let mut exists = cmd("EXISTS");
+    let mut commands = vec![ask_tokens(keys)];
     for key in keys {
-        exists.arg(&key.stream);
+        let mut length = cmd("XLEN");
+        length.arg(&key.stream);
+        commands.push(length);
     }
-    pipeline.add_command(xread(keys, after, count, true));
-    pipeline.add_command(ask_tokens(keys));
-    pipeline.add_command(exists);
-    let answers = connection.send_packed_commands(&pipeline, 0, 3).await?;
-    let Ok([entries, asked, there]) = <[Value; 3]>::try_from(answers) else {
-        return Err(odd("too few answers"));
-    };
-    let there = match there {
-        Value::Int(there) => there,
-        Value::ServerError(error) => return Err(error.into()),
-        _ => return Err(odd("EXISTS gave no number")),
-    };
+    commands.push(xread(keys, after, count, false));
+    let first = xread(keys, after, 1, true);
+    let mut answers = at_once(connection, Some(first), commands)
+        .await?
+        .into_iter();
+    let mut next = || answers.next().ok_or_else(|| odd("EXEC gave too little"));
+    let tokens = tokens(next()?)?;
+    let lengths = keys
+        .iter()
+        .map(|_| length(&next()?))
+        .collect::<RedisResult<_>>()?;
     Ok(Awaited {
-        entries: by_stream(keys, entries)?,
-        tokens: tokens(asked)?,
-        there,
+        tokens,
+        lengths,
+        entries: by_stream(keys, next()?)?,
     })
 }
 
@@ -146,7 +149,7 @@ pub(crate) async fn range(
     ask.arg("STREAM").arg(&key.stream);
     read.arg(&key.stream).arg(start).arg("+");
     read.arg("COUNT").arg(count);
-    let answers = at_once(connection, vec![token, ask, read]).await?;
+    let answers = at_once(connection, None, vec![token, ask, read]).await?;
     let Ok([token, state, read]) = <[Value; 3]>::try_from(answers) else {
         return Err(odd("EXEC gave too little"));
     };

@@ -26,6 +26,12 @@ impl Lane {
         }
     }
 
+    /// Whether nothing was cut off of what is still to be read, which is `new` of the stream's `length` entries. It is cut
+    /// from its old end, and something older is still there.
+    pub(crate) const fn is_whole(&self, length: u64, new: u64) -> bool {
+        length > new || length == 0 && self.added == 0
+    }
+
     pub(crate) fn judge(&self, seen: &Seen) -> Verdict {
         let Info {
             last,
@@ -62,4 +68,54 @@ pub(crate) enum Verdict {
     Unsigned,
     /// It has less than was read of it, and still its token.
     RolledBack,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lane(at: u128, added: u64) -> Lane {
+        Lane {
+            number: 0,
+            token: Some("t".to_owned()),
+            at,
+            added,
+            told: None,
+        }
+    }
+
+    #[test]
+    fn a_stream_is_judged_by_its_counters() {
+        let judge = |token: Option<&str>, last, added, length| {
+            let info = Info {
+                last,
+                added,
+                length,
+                first: 0,
+            };
+            let token = token.map(str::to_owned);
+            let entries = Vec::new();
+            lane(50, 5).judge(&Seen {
+                token,
+                info,
+                entries,
+            })
+        };
+        assert_eq!(judge(Some("t"), 50, 5, 0), Verdict::Same);
+        assert_eq!(judge(Some("t"), 90, 9, 4), Verdict::Same);
+        assert_eq!(judge(Some("t"), 90, 9, 3), Verdict::Trimmed);
+        assert_eq!(judge(Some("t"), 40, 4, 4), Verdict::RolledBack);
+        assert_eq!(judge(Some("t"), 40, 9, 9), Verdict::RolledBack);
+        assert_eq!(judge(Some("u"), 50, 5, 5), Verdict::Other);
+        assert_eq!(judge(None, 0, 0, 0), Verdict::Unsigned);
+    }
+
+    #[test]
+    fn an_older_entry_shows_that_nothing_new_was_cut_off() {
+        assert!(lane(50, 5).is_whole(3, 2));
+        assert!(!lane(50, 5).is_whole(2, 2));
+        assert!(!lane(50, 5).is_whole(0, 0));
+        assert!(lane(0, 0).is_whole(0, 0));
+        assert!(!lane(0, 0).is_whole(2, 2));
+    }
 }

@@ -172,6 +172,14 @@ pub(super) fn by_stream(keys: &[Key], value: Value) -> RedisResult<Vec<Vec<Entry
     Ok(all)
 }
 
+pub(super) fn length(value: &Value) -> RedisResult<u64> {
+    match value {
+        Value::Int(length) => Ok(u64::try_from(*length).unwrap_or_default()),
+        Value::ServerError(error) => Err(error.clone().into()),
+        _ => Err(odd("XLEN gave no number")),
+    }
+}
+
 pub(super) fn tokens(value: Value) -> RedisResult<Vec<Option<String>>> {
     match value {
         Value::Array(all) => Ok(all.iter().map(text).collect()),

@@ -12,8 +12,7 @@
 //! | `max-age` | | instead: how long they are kept, at least; 1s or more |
 //!
 //! With `cluster=true` the streams are spread over the Cluster by its own rule: the slot of stream N is that of the key `N`.
-//! As many streams as nodes use all of them, if the slots fall well. Name several nodes: they are asked, one after the
-//! other, where the streams are. The prefix can't contain `{}` then.
+//! Name several nodes: they are asked, one after the other, where the streams are. The prefix can't contain `{}` then.
 //!
 //! A channel's messages are in the stream `{prefix}stream:{N}`, braces included, where N is CRC-16/XMODEM of the channel's
 //! name (the checksum of Redis Cluster's key slots, over the whole name) modulo `streams`. An entry has the fields `c`

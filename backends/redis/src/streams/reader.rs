@@ -35,8 +35,6 @@ const MOST: usize = 1_000;
 const ANSWER_BYTES: usize = 8 * 1024 * 1024;
 /// How often it is looked whether the streams are still the same, while they move.
 const CHECK: Duration = Duration::from_secs(1);
-/// Away from reading for so long, a stream may have been cut in the meantime.
-const AWAY: Duration = Duration::from_millis(20);
 /// For the first look on a new connection.
 const LOOK_LIMIT: Duration = Duration::from_secs(5);
 /// Looks in which others may be changing epochs too.
@@ -168,7 +166,7 @@ impl Reader {
                 self.take(seen).await
             } else {
                 match self.wait(&mut connection).await {
-                    Ok(Some(entries)) => self.give_all(entries).await,
+                    Ok(Some(entries)) => self.give_all(entries).await.map(|()| false),
                     Ok(None) => Ok(true),
                     Err(error) => return lost(error),
                 }
@@ -194,11 +192,12 @@ impl Reader {
         let after: Vec<_> = self.lanes.iter().map(|lane| lane.at).collect();
         let awaited = ask::wait(connection, self.keys(), &after, self.count).await?;
         let known = self.lanes.iter().map(|lane| &lane.token);
-        let lanes = self.lanes.iter().zip(&awaited.entries);
-        let begun = lanes
-            .filter(|(lane, new)| lane.added > 0 || !new.is_empty())
-            .count();
-        let sound = known.eq(&awaited.tokens) && awaited.there >= begun as i64;
+        let lanes = self.lanes.iter().zip(&awaited.lengths);
+        let mut lanes = lanes.zip(&awaited.entries);
+        let whole = |((lane, length), new): ((&Lane, &u64), &Vec<Entry>)| {
+            new.len() < self.count && lane.is_whole(*length, new.len() as u64)
+        };
+        let sound = known.eq(&awaited.tokens) && lanes.all(whole);
         Ok(sound.then_some(awaited.entries))
     }
 
@@ -234,9 +233,8 @@ impl Reader {
         }
     }
 
-    /// Tells what was seen; whether there is more, or it took long.
+    /// Tells what was seen; whether there is more.
     async fn take(&mut self, all: Vec<Seen>) -> Result<bool, ()> {
-        let start = Instant::now();
         self.moved = false;
         let asked = self.count;
         self.pace(&all.iter().map(|seen| &seen.entries));
@@ -279,18 +277,16 @@ impl Reader {
                 false => (lane.at, lane.added) = (seen.info.last, seen.info.added),
             }
         }
-        Ok(full || start.elapsed() > AWAY)
+        Ok(full)
     }
 
-    async fn give_all(&mut self, all: Vec<Vec<Entry>>) -> Result<bool, ()> {
-        let start = Instant::now();
-        let full = all.iter().any(|entries| entries.len() >= self.count);
+    async fn give_all(&mut self, all: Vec<Vec<Entry>>) -> Result<(), ()> {
         self.pace(&all.iter());
         for (index, entries) in all.into_iter().enumerate() {
             self.moved |= !entries.is_empty();
             self.give(index, entries).await?;
         }
-        Ok(full || start.elapsed() > AWAY)
+        Ok(())
     }
 
     /// Larger answers while there is more, as far as the messages' size allows.

@@ -5,7 +5,10 @@
     reason = "a test says by failing what it did not get"
 )]
 
+mod cluster;
 mod server;
+mod streams;
+mod told;
 
 use std::{
     sync::Arc,
@@ -18,7 +21,7 @@ use hubplane_backplane::{
 use hubplane_redis::DRIVER;
 use tokio::time::timeout;
 
-use server::{Server, await_line, free_port};
+use server::{Server, await_line, cluster};
 
 async fn open(address: &str) -> Opened {
     DRIVER.open(&address.parse().unwrap()).await.unwrap()
@@ -281,28 +284,8 @@ async fn sentinel_moves_the_master() {
 
 #[tokio::test]
 async fn the_next_node_of_a_cluster_takes_over() {
-    let mut nodes: Vec<_> = (0..3)
-        .map(|_| {
-            let bus = free_port();
-            Server::start(&[
-                "cluster-enabled yes",
-                "cluster-node-timeout 1000",
-                &format!("cluster-port {bus}"),
-            ])
-        })
-        .collect();
-    let hosts: Vec<_> = nodes
-        .iter()
-        .map(|node| format!("127.0.0.1:{}", node.port))
-        .collect();
-    let create: Vec<_> = ["--cluster", "create"]
-        .into_iter()
-        .chain(hosts.iter().map(|host| &**host))
-        .collect();
-    nodes[0].ask(&[&create[..], &["--cluster-yes"]].concat());
-    for node in &nodes {
-        await_line(node, &["cluster", "info"], "cluster_state:ok");
-    }
+    let mut nodes = cluster(3, &[]);
+    let hosts: Vec<_> = nodes.iter().map(Server::host).collect();
     let mut instance = open(&format!("redis://{}?cluster=true", hosts.join(","))).await;
     let mut other = open(&format!("redis://{}?cluster=true", hosts[2])).await;
     for opened in [&instance, &other] {

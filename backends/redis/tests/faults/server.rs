@@ -42,6 +42,13 @@ impl Server {
         server
     }
 
+    /// A node of a Cluster, alone as yet.
+    pub(crate) fn member(lines: &[&str]) -> Self {
+        let bus = format!("cluster-port {}", free_port());
+        let own = ["cluster-enabled yes", "cluster-node-timeout 1000", &bus];
+        Self::start(&[&own[..], lines].concat())
+    }
+
     fn wait(&self) {
         let start = Instant::now();
         while TcpStream::connect(("127.0.0.1", self.port)).is_err() {
@@ -63,6 +70,25 @@ impl Server {
         self.wait();
     }
 
+    /// Keeps a copy of the append-only file of a killed server.
+    pub(crate) fn save(&self) {
+        self.copy("appendonlydir", "saved");
+    }
+
+    /// Makes the file what it was when it was saved.
+    pub(crate) fn restore(&self) {
+        fs::remove_dir_all(self.dir.join("appendonlydir")).unwrap();
+        self.copy("saved", "appendonlydir");
+    }
+
+    fn copy(&self, from: &str, to: &str) {
+        let mut copy = Command::new("cp");
+        copy.arg("-a")
+            .arg(self.dir.join(from))
+            .arg(self.dir.join(to));
+        assert!(copy.status().unwrap().success());
+    }
+
     pub(crate) fn signal(&self, name: &str) {
         let pid = self.process.id().to_string();
         assert!(
@@ -72,6 +98,10 @@ impl Server {
                 .unwrap()
                 .success()
         );
+    }
+
+    pub(crate) fn host(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
     }
 
     pub(crate) fn address(&self) -> String {
@@ -96,7 +126,20 @@ impl Drop for Server {
     }
 }
 
-pub(crate) fn free_port() -> u16 {
+/// A Cluster of masters.
+pub(crate) fn cluster(nodes: usize, lines: &[&str]) -> Vec<Server> {
+    let nodes: Vec<_> = (0..nodes).map(|_| Server::member(lines)).collect();
+    let hosts: Vec<_> = nodes.iter().map(Server::host).collect();
+    let mut create = vec!["--cluster", "create", "--cluster-yes"];
+    create.extend(hosts.iter().map(|host| &**host));
+    nodes[0].ask(&create);
+    for node in &nodes {
+        await_line(node, &["cluster", "info"], "cluster_state:ok");
+    }
+    nodes
+}
+
+fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap().port()
 }
