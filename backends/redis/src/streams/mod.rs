@@ -47,13 +47,15 @@
 //! # Reconnection
 //! Two connections with their own loops, as with the first backend, and one for reading back, made when it is needed; in a
 //! Cluster so many for each stream, since Redis waits for several streams only where they share a slot. One that loses
-//! its node, or is told that the stream is elsewhere, asks anew where it is; `Down` is said when the first stream is
-//! away, and `Up` when all are back, and messages of the others arrive meanwhile. While a slot is being moved to another
-//! node, its streams may be away until that is done. There is no `Gap` unless the log is another one (`LogReplaced`). That is seen by a token beside each stream, which is
-//! read together with the messages; and at each connection, and once a second while messages come, by the counters that
-//! Redis keeps: a stream with fewer entries than were read of it was rolled back (a failover, a restored backup). Then it
-//! gets a new token, which is its epoch, and reading goes on at its end. `renew` makes the reading connection anew, and
-//! goes on behind the last message.
+//! its node, or is told that the stream is elsewhere, asks anew where it is. `Down` is said when the first stream is
+//! away, and `Up` when all are back; messages of the others arrive meanwhile. While a slot is being moved to another
+//! node, its streams may be away until that is done.
+//!
+//! There is no `Gap` unless the bound has overtaken the reader (`Trimmed`) or the log is another one (`LogReplaced`). That is
+//! seen by a token beside each stream, which is read together with the messages; and at each connection, and once a
+//! second while messages come, by the counters that Redis keeps: a stream with fewer entries than were read of it was
+//! rolled back (a failover, a restored backup). Then it gets a new token, which is its epoch, and reading goes on at its
+//! end. `renew` makes the reading connections anew, and goes on behind the last message.
 //!
 //! With `sentinel`, and in a Cluster, a failover may lose what the replica had not received: that is such a `LogReplaced`.
 //!
