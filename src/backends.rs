@@ -7,6 +7,8 @@ pub static DRIVERS: &[&dyn Driver] = &[
     &hubplane_memory::DRIVER,
     #[cfg(feature = "redis")]
     &hubplane_redis::DRIVER,
+    #[cfg(feature = "redis")]
+    &hubplane_redis::STREAMS_DRIVER,
     #[cfg(feature = "kafka")]
     &hubplane_kafka::DRIVER,
     #[cfg(feature = "rabbitmq")]
@@ -19,6 +21,7 @@ pub static DRIVERS: &[&dyn Driver] = &[
 pub const KNOWN: &[(&str, &[&str])] = &[
     ("memory", &["memory"]),
     ("redis", &["redis", "rediss"]),
+    ("redis", &["redis+streams", "rediss+streams"]),
     ("kafka", &["kafka"]),
     ("rabbitmq", &["amqp", "amqps"]),
     ("rabbitmq", &["amqp+streams", "amqps+streams"]),

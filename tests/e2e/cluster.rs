@@ -46,6 +46,14 @@ async fn three_hubs_on_redis() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_hubs_on_redis_streams() {
+    let space = format!("e2e-{}:", unique());
+    let broker = required("HUBPLANE_TEST_REDIS").replace("redis://", "redis+streams://");
+    let address = format!("{broker}?prefix={space}&streams=1");
+    round(&address, &space, 3, Some(by_xadd)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn three_hubs_on_kafka() {
     let space = format!("e2e-{}", unique());
     let address = format!("{}?topic={space}", required("HUBPLANE_TEST_KAFKA"));
@@ -68,14 +76,25 @@ async fn three_hubs_on_a_rabbitmq_stream() {
 }
 
 fn by_redis_cli(space: &str, messages: &[(String, String)]) {
+    let lines = messages
+        .iter()
+        .map(|(channel, data)| format!("PUBLISH {space}{channel} '{data}'\n"));
+    feed(redis_cli(), &lines.collect::<String>());
+}
+
+fn by_xadd(space: &str, messages: &[(String, String)]) {
+    let lines = messages
+        .iter()
+        .map(|(channel, data)| format!("XADD {space}stream:{{0}} * c {channel} d '{data}'\n"));
+    feed(redis_cli(), &lines.collect::<String>());
+}
+
+fn redis_cli() -> Command {
     let host = required("HUBPLANE_TEST_REDIS").replace("redis://", "");
     let (host, port) = host.split_once(':').unwrap();
     let mut command = Command::new("redis-cli");
     command.args(["-h", host, "-p", port]);
-    let lines = messages
-        .iter()
-        .map(|(channel, data)| format!("PUBLISH {space}{channel} '{data}'\n"));
-    feed(command, &lines.collect::<String>());
+    command
 }
 
 fn by_console_producer(space: &str, messages: &[(String, String)]) {

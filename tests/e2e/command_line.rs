@@ -154,6 +154,7 @@ async fn planted_secrets_are_never_printed() {
     fs::write(&file, SECRET).unwrap();
     for address in [
         format!("redis://u:{SECRET}@127.0.0.1:1"),
+        format!("redis+streams://u:{SECRET}@127.0.0.1:1"),
         format!("redis://u@127.0.0.1:1?password={SECRET}"),
         format!("rediss://u:{SECRET}@127.0.0.1:1?no-such-key=1"),
         format!("kafka://u:{SECRET}@127.0.0.1:1?sasl=plain"),
