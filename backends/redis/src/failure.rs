@@ -116,7 +116,7 @@ pub(crate) fn of_log(node: &Node, settings: &Config, error: RedisError) -> Error
     let message = match error.code() {
         Some("NOPERM") => format!(
             "{node} forbids this user the streams under the prefix {prefix:?}; give it the keys (ACL SETUSER … ~{prefix}*) \
-             and the commands xadd, xread, xrange, xinfo, get, mget, set, exists, watch, unwatch, multi, exec, time and \
+             and the commands xadd, xread, xrange, xlen, xinfo, get, mget, set, watch, unwatch, multi, exec, time and \
              ping, or choose another prefix=…"
         ),
         Some("WRONGTYPE") => format!(

@@ -20,9 +20,9 @@
 //! `XADD 'hubplane:stream:{2}' MAXLEN '~' 100000 '*' c news d hello`; into another stream than the channel's own the message
 //! is delivered too, but not read back. An entry without `d` is a `Gap` of its channel, one without `c` is skipped.
 //!
-//! An ACL user needs the keys under the prefix and `xadd`, `xread`, `xrange`, `xinfo`, `get`, `mget`, `set`, `exists`,
-//! `watch`, `unwatch`, `multi`, `exec`, `time` and `ping`, in a Cluster `cluster|slots`, too; `info` is only for warnings at
-//! the start. What is missing is said at the start. No command of publish and subscribe is needed.
+//! An ACL user needs the keys under the prefix and `xadd`, `xread`, `xrange`, `xlen`, `xinfo`, `get`, `mget`, `set`, `watch`,
+//! `unwatch`, `multi`, `exec`, `time` and `ping`, in a Cluster `cluster|slots`, too; `info` is only for warnings at the start.
+//! What is missing is said at the start. No command of publish and subscribe is needed.
 //!
 //! # Delivery
 //! At least once, and after a lost connection each message once: an instance goes on behind the last one that it gave to

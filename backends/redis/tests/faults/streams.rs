@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hubplane_backplane::{Driver, ErrorKind, Event, GapCause, Outgoing, Position, Scope};
+use hubplane_backplane::{Driver, ErrorKind, Event, GapCause, Outgoing, Position, Scope, Start};
 use hubplane_redis::STREAMS_DRIVER;
 use tokio::time::sleep;
 
@@ -189,6 +189,50 @@ async fn a_reader_that_the_bound_has_overtaken_is_told() {
         }
     }
     assert!(gaps > 0);
+}
+
+#[tokio::test]
+async fn the_rights_that_the_documentation_lists_will_do() {
+    let server = Server::start(&[
+        "user app on >s resetchannels ~hubplane:* -@all +xadd +xread +xrange +xlen +xinfo +get +mget +set +watch \
+         +unwatch +multi +exec +time +ping",
+    ]);
+    let address = address(&server, "?streams=2").replace("://", "://app:s@");
+    let told = Told::open(&address).await;
+    let [a, _] = channels(&told);
+    told.hears(&a, "1").await;
+    let history = told.backplane.history().unwrap();
+    assert!(history.read(&a.as_str().into(), None, 1).await.is_ok());
+    let page = history.scan(0, Start::Age(Duration::from_secs(60)), 10);
+    assert_eq!(page.await.unwrap().publications.len(), 1);
+    for empty in [&["del", "hubplane:stream:{0}"][..], &["flushall"]] {
+        let before = told.gaps().len();
+        server.ask(empty);
+        told.until("a gap", |it| it.gaps().len() > before).await;
+        told.hears(&a, empty[0]).await;
+    }
+    assert_eq!(told.downs_and_ups(), "");
+}
+
+#[tokio::test]
+async fn a_log_may_be_bounded_by_age() {
+    let server = Server::start(&[]);
+    let told = Told::open(&address(&server, "?streams=1&max-age=1s")).await;
+    let length = || {
+        let length = server.ask(&["xlen", "hubplane:stream:{0}"]);
+        length.trim().parse::<u32>().unwrap()
+    };
+    let number = |n: u32| Outgoing::new("a", n.to_string());
+    let stored = told.backplane.publish((0..500).map(number).collect()).await;
+    assert!(stored.iter().all(Result::is_ok));
+    told.until("all", |it| it.heard("a").len() == 500).await;
+    let kept = length();
+    sleep(Duration::from_millis(1_200)).await;
+    told.hears("a", "500").await;
+    assert_eq!(kept, 500);
+    // Redis cuts by whole nodes of 100 entries.
+    assert!(length() <= 101, "{}", length());
+    assert!(told.gaps().is_empty());
 }
 
 #[tokio::test]
