@@ -1,5 +1,5 @@
 //! How many messages a second this backend publishes, beside single commands by the client library alone, and how
-//! many arrive at an instance that listens.
+//! many arrive at an instance that listens. With `redis+streams://…`, the second backend.
 //!
 //! `cargo run --release -p hubplane-redis --example rate -- redis://127.0.0.1:6379 [seconds] [bytes]`
 
@@ -10,7 +10,7 @@ use std::{
 };
 
 use hubplane_backplane::{Backplane, Driver, Event, Opened, Outgoing};
-use hubplane_redis::DRIVER;
+use hubplane_redis::{DRIVER, STREAMS_DRIVER};
 
 /// Messages on their way at a time: the publishing tasks are this many by the size of their calls.
 const OUTSTANDING: usize = 2_048;
@@ -28,13 +28,19 @@ async fn main() {
         .next()
         .map_or(256, |text| text.parse().expect("bytes"));
     let time = Duration::from_secs(seconds);
-    for tasks in [1, 8, OUTSTANDING] {
-        single_commands(&address, time, bytes, tasks).await;
+    if !is_streams(&address) {
+        for tasks in [1, 8, OUTSTANDING] {
+            single_commands(&address, time, bytes, tasks).await;
+        }
     }
     for batch in [1, 16, 256] {
         run(&address, time, bytes, batch, false).await;
     }
     run(&address, time, bytes, 16, true).await;
+}
+
+fn is_streams(address: &str) -> bool {
+    address.contains("+streams:")
 }
 
 /// What the client library does without pipelines; for addresses without TLS.
@@ -86,11 +92,16 @@ fn report(what: &str, start: Instant, count: usize) {
 }
 
 async fn run(address: &str, time: Duration, bytes: usize, batch: usize, listen: bool) {
+    let driver: &dyn Driver = match is_streams(address) {
+        true => &STREAMS_DRIVER,
+        false => &DRIVER,
+    };
     let address = address.parse().expect("an address");
+    let opened = driver.open(&address).await.expect("opens");
     let Opened {
         backplane,
         mut events,
-    } = DRIVER.open(&address).await.expect("opens");
+    } = opened;
     if listen {
         backplane
             .subscribe(&["rate".into()])

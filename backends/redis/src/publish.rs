@@ -289,7 +289,7 @@ fn elsewhere(answer: &Value) -> Option<String> {
     let Value::ServerError(error) = answer else {
         return None;
     };
-    let gone = matches!(error.code(), "MOVED" | "READONLY" | "CLUSTERDOWN");
+    let gone = matches!(error.code(), "MOVED" | "READONLY");
     gone.then(|| format!("this node takes no messages any more: {}", error.code()))
 }
 
