@@ -4,7 +4,8 @@ use redis::{Cmd, Pipeline, RedisResult, Value, aio::MultiplexedConnection, cmd};
 
 use super::{
     keys::{Key, Keys},
-    log::{Entry, Seen, by_stream, entries, id_text, info, length, new_token, odd, text, tokens},
+    lane::Lane,
+    log::{self, Entry, Seen, by_stream, id_text, info, length, new_token, odd, text, tokens},
 };
 
 /// All commands at one moment, after the one that waits.
@@ -46,7 +47,7 @@ fn ask_tokens(keys: &[Key]) -> Cmd {
     ask
 }
 
-fn xread(keys: &[Key], after: &[u128], count: usize, block: bool) -> Cmd {
+fn xread(keys: &[Key], lanes: &[Lane], count: usize, block: bool) -> Cmd {
     let mut read = cmd("XREAD");
     read.arg("COUNT").arg(count);
     if block {
@@ -56,45 +57,40 @@ fn xread(keys: &[Key], after: &[u128], count: usize, block: bool) -> Cmd {
     for key in keys {
         read.arg(&key.stream);
     }
-    for offset in after {
-        read.arg(id_text(*offset));
+    for lane in lanes {
+        read.arg(id_text(lane.at));
     }
     read
 }
 
-/// Tokens, states and, with a count, what comes after `after`: all at one moment, without waiting.
+/// Tokens, states, what comes next, and whether what came last is still there: all at one moment, without waiting.
 pub(crate) async fn look(
     connection: &mut MultiplexedConnection,
     keys: &[Key],
-    after: &[u128],
-    count: Option<usize>,
+    lanes: &[Lane],
+    count: usize,
 ) -> RedisResult<Vec<Seen>> {
-    let mut commands = vec![ask_tokens(keys)];
-    for key in keys {
-        let mut ask = cmd("XINFO");
+    let mut commands = vec![ask_tokens(keys), xread(keys, lanes, count, false)];
+    for (key, lane) in keys.iter().zip(lanes) {
+        let (mut ask, mut find) = (cmd("XINFO"), cmd("XRANGE"));
         ask.arg("STREAM").arg(&key.stream);
-        commands.push(ask);
+        let last = id_text(lane.last.unwrap_or_default());
+        find.arg(&key.stream).arg(&last).arg(&last);
+        commands.extend([ask, find]);
     }
-    commands.extend(count.map(|count| xread(keys, after, count, false)));
     let mut answers = at_once(connection, None, commands).await?.into_iter();
     let mut next = || answers.next().ok_or_else(|| odd("EXEC gave too little"));
     let tokens = tokens(next()?)?;
-    let infos: Vec<_> = keys
-        .iter()
-        .map(|_| info(next()?))
-        .collect::<RedisResult<_>>()?;
-    let entries = match count {
-        Some(_) => next()?,
-        None => Value::Nil,
+    let entries = by_stream(keys, next()?)?;
+    let seen = |(token, entries)| {
+        Ok(Seen {
+            token,
+            info: info(next()?)?,
+            last_is_there: !log::entries(next()?)?.is_empty(),
+            entries,
+        })
     };
-    let entries = by_stream(keys, entries)?;
-    let all = tokens.into_iter().zip(infos).zip(entries);
-    let seen = |((token, info), entries)| Seen {
-        token,
-        info,
-        entries,
-    };
-    Ok(all.map(seen).collect())
+    tokens.into_iter().zip(entries).map(seen).collect()
 }
 
 /// What waiting brought: all of it at one moment.
@@ -110,7 +106,7 @@ pub(crate) struct Awaited {
 pub(crate) async fn wait(
     connection: &mut MultiplexedConnection,
     keys: &[Key],
-    after: &[u128],
+    lanes: &[Lane],
     count: usize,
 ) -> RedisResult<Awaited> {
     let mut commands = vec![ask_tokens(keys)];
@@ -119,8 +115,8 @@ pub(crate) async fn wait(
         length.arg(&key.stream);
         commands.push(length);
     }
-    commands.push(xread(keys, after, count, false));
-    let first = xread(keys, after, 1, true);
+    commands.push(xread(keys, lanes, count, false));
+    let first = xread(keys, lanes, 1, true);
     let mut answers = at_once(connection, Some(first), commands)
         .await?
         .into_iter();
@@ -156,7 +152,8 @@ pub(crate) async fn range(
     Ok(Seen {
         token: text(&token),
         info: info(state)?,
-        entries: entries(read)?,
+        last_is_there: true,
+        entries: log::entries(read)?,
     })
 }
 

@@ -10,7 +10,10 @@ pub(crate) struct Lane {
     pub(crate) number: u32,
     /// None before the first look.
     pub(crate) token: Option<String>,
+    /// All up to here was read, or need not be.
     pub(crate) at: u128,
+    /// The entry that was given out last.
+    pub(crate) last: Option<u128>,
     /// How many entries had been added with the one at `at`.
     pub(crate) added: u64,
     /// The offset that the hub was told last.
@@ -18,6 +21,18 @@ pub(crate) struct Lane {
 }
 
 impl Lane {
+    /// Before the first look: nothing comes after it.
+    pub(crate) const fn new(number: u32) -> Self {
+        Self {
+            number,
+            token: None,
+            at: u128::MAX,
+            last: None,
+            added: 0,
+            told: None,
+        }
+    }
+
     pub(crate) fn position(&self, offset: u128) -> Position {
         Position {
             epoch: self.token.as_deref().map_or(0, log::epoch),
@@ -37,7 +52,7 @@ impl Lane {
             last,
             added,
             length,
-            ..
+            first,
         } = seen.info;
         let Some(token) = &seen.token else {
             return Verdict::Unsigned;
@@ -47,6 +62,11 @@ impl Lane {
         }
         let read = self.added.saturating_add(seen.entries.len() as u64);
         if added < self.added || last < self.at || read > added {
+            return Verdict::RolledBack;
+        }
+        // It may have grown again since. What was cut off is older than all that is there.
+        let in_range = |id| length > 0 && id >= first;
+        if !seen.last_is_there && self.last.is_some_and(in_range) {
             return Verdict::RolledBack;
         }
         match length < added - self.added {
@@ -66,7 +86,7 @@ pub(crate) enum Verdict {
     Other,
     /// It has no token: it was removed, or is new.
     Unsigned,
-    /// It has less than was read of it, and still its token.
+    /// It lacks what was read of it, and has still its token.
     RolledBack,
 }
 
@@ -79,35 +99,38 @@ mod tests {
             number: 0,
             token: Some("t".to_owned()),
             at,
+            last: Some(at),
             added,
-            told: None,
+            ..Lane::new(0)
         }
     }
 
     #[test]
     fn a_stream_is_judged_by_its_counters() {
-        let judge = |token: Option<&str>, last, added, length| {
+        let judge = |token: Option<&str>, (first, last), added, length, last_is_there| {
             let info = Info {
                 last,
                 added,
                 length,
-                first: 0,
+                first,
             };
-            let token = token.map(str::to_owned);
-            let entries = Vec::new();
             lane(50, 5).judge(&Seen {
-                token,
+                token: token.map(str::to_owned),
                 info,
-                entries,
+                last_is_there,
+                entries: Vec::new(),
             })
         };
-        assert_eq!(judge(Some("t"), 50, 5, 0), Verdict::Same);
-        assert_eq!(judge(Some("t"), 90, 9, 4), Verdict::Same);
-        assert_eq!(judge(Some("t"), 90, 9, 3), Verdict::Trimmed);
-        assert_eq!(judge(Some("t"), 40, 4, 4), Verdict::RolledBack);
-        assert_eq!(judge(Some("t"), 40, 9, 9), Verdict::RolledBack);
-        assert_eq!(judge(Some("u"), 50, 5, 5), Verdict::Other);
-        assert_eq!(judge(None, 0, 0, 0), Verdict::Unsigned);
+        let ours = Some("t");
+        assert_eq!(judge(ours, (10, 50), 5, 5, true), Verdict::Same);
+        assert_eq!(judge(ours, (0, 50), 5, 0, false), Verdict::Same);
+        assert_eq!(judge(ours, (60, 90), 9, 4, false), Verdict::Same);
+        assert_eq!(judge(ours, (70, 90), 9, 3, false), Verdict::Trimmed);
+        assert_eq!(judge(ours, (10, 40), 4, 4, false), Verdict::RolledBack);
+        assert_eq!(judge(ours, (10, 40), 9, 9, false), Verdict::RolledBack);
+        assert_eq!(judge(ours, (10, 90), 9, 9, false), Verdict::RolledBack);
+        assert_eq!(judge(Some("u"), (10, 50), 5, 5, true), Verdict::Other);
+        assert_eq!(judge(None, (0, 0), 0, 0, false), Verdict::Unsigned);
     }
 
     #[test]

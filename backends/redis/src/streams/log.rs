@@ -86,6 +86,8 @@ impl Entry {
 pub(crate) struct Seen {
     pub(crate) token: Option<String>,
     pub(crate) info: Info,
+    /// Of a reader's look: the entry that it was given last.
+    pub(crate) last_is_there: bool,
     pub(crate) entries: Vec<Entry>,
 }
 

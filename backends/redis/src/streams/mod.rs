@@ -53,9 +53,9 @@
 //!
 //! There is no `Gap` unless the bound has overtaken the reader (`Trimmed`) or the log is another one (`LogReplaced`). That is
 //! seen by a token beside each stream, which is read together with the messages; and at each connection, and once a
-//! second while messages come, by the counters that Redis keeps: a stream with fewer entries than were read of it was
-//! rolled back (a failover, a restored backup). Then it gets a new token, which is its epoch, and reading goes on at its
-//! end. `renew` makes the reading connections anew, and goes on behind the last message.
+//! second while messages come, by the counters that Redis keeps and by the entry that was read last: a stream with fewer
+//! entries than were read of it, or without that one, was rolled back (a failover, a restored backup; somebody's `XDEL` of
+//! just that entry looks the same). Then it gets a new token, which is its epoch, and reading goes on at its end. `renew` makes the reading connections anew, and goes on behind the last message.
 //!
 //! With `sentinel`, and in a Cluster, a failover may lose what the replica had not received: that is such a `LogReplaced`.
 //!

@@ -68,24 +68,17 @@ impl Reader {
         link: &mut Link,
         (events, absence): (EventSender, Arc<Absence>),
     ) -> Result<Self> {
-        let lane = |number| Lane {
-            number,
-            token: None,
-            at: 0,
-            added: 0,
-            told: None,
-        };
         let mut this = Self {
             config: Arc::clone(config),
             part: part.clone(),
             events,
             absence,
             renew: Arc::default(),
-            lanes: part.lanes.clone().map(lane).collect(),
+            lanes: part.lanes.clone().map(Lane::new).collect(),
             count: FEWEST,
             moved: false,
         };
-        let seen = this.look(&mut link.connection, false).await;
+        let seen = this.look(&mut link.connection).await;
         let seen = seen.map_err(|error| failure::of_log(&link.node, config, error))?;
         // The queue has room for one event a stream.
         let _ = this.take(seen).await;
@@ -144,7 +137,7 @@ impl Reader {
                     continue;
                 }
             };
-            match timeout(LOOK_LIMIT, self.look(&mut link.connection, true)).await {
+            match timeout(LOOK_LIMIT, self.look(&mut link.connection)).await {
                 Ok(Ok(seen)) => return (link, seen),
                 Ok(Err(error)) => tracing::debug!(backend = STREAMS, "reader: {error}"),
                 Err(_elapsed) => tracing::debug!(backend = STREAMS, "reader: no answer"),
@@ -158,7 +151,7 @@ impl Reader {
         let mut told = checked;
         loop {
             let taken = if behind || self.moved && checked.elapsed() >= CHECK {
-                let seen = match self.look(&mut connection, true).await {
+                let seen = match self.look(&mut connection).await {
                     Ok(seen) => seen,
                     Err(error) => return lost(error),
                 };
@@ -189,8 +182,7 @@ impl Reader {
         &mut self,
         connection: &mut MultiplexedConnection,
     ) -> RedisResult<Option<Vec<Vec<Entry>>>> {
-        let after: Vec<_> = self.lanes.iter().map(|lane| lane.at).collect();
-        let awaited = ask::wait(connection, self.keys(), &after, self.count).await?;
+        let awaited = ask::wait(connection, self.keys(), &self.lanes, self.count).await?;
         let known = self.lanes.iter().map(|lane| &lane.token);
         let lanes = self.lanes.iter().zip(&awaited.lengths);
         let mut lanes = lanes.zip(&awaited.entries);
@@ -202,16 +194,10 @@ impl Reader {
     }
 
     /// Looks until every stream has a token that can be trusted.
-    async fn look(
-        &self,
-        connection: &mut MultiplexedConnection,
-        read: bool,
-    ) -> RedisResult<Vec<Seen>> {
-        let after: Vec<_> = self.lanes.iter().map(|lane| lane.at).collect();
-        let count = read.then_some(self.count);
+    async fn look(&self, connection: &mut MultiplexedConnection) -> RedisResult<Vec<Seen>> {
         let mut looks = 0;
         loop {
-            let seen = ask::look(connection, self.keys(), &after, count).await?;
+            let seen = ask::look(connection, self.keys(), &self.lanes, self.count).await?;
             looks += 1;
             let mut settled = true;
             for (lane, seen) in self.lanes.iter().zip(&seen) {
@@ -263,7 +249,7 @@ impl Reader {
                     let lane = &mut self.lanes[index];
                     lane.token = seen.token;
                     (lane.at, lane.added) = (seen.info.last, seen.info.added);
-                    lane.told = Some(lane.at);
+                    (lane.last, lane.told) = (None, Some(lane.at));
                     let at = lane.position(lane.at);
                     self.events.send(Event::Progress(at)).await.or(Err(()))?;
                     continue;
@@ -348,6 +334,9 @@ impl Reader {
         let lane = &mut self.lanes[index];
         lane.at = at;
         lane.added += count;
+        if count > 0 {
+            lane.last = Some(at);
+        }
         Ok(())
     }
 

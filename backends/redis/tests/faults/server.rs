@@ -31,7 +31,7 @@ impl Server {
             .collect();
         all.push(format!("port {port}"));
         all.push(format!("dir {}", dir.display()));
-        let process = launch(&dir, &all);
+        let process = launch(&dir, port, &all);
         let server = Self {
             port,
             dir,
@@ -66,8 +66,17 @@ impl Server {
     }
 
     pub(crate) fn again(&mut self) {
-        self.process = launch(&self.dir, &self.lines);
+        self.process = launch(&self.dir, self.port, &self.lines);
         self.wait();
+    }
+
+    /// A killed server runs for a while where nobody looks for it.
+    pub(crate) fn aside(&mut self, work: impl FnOnce(&Self)) {
+        let port = std::mem::replace(&mut self.port, free_port());
+        self.again();
+        work(self);
+        self.kill();
+        self.port = port;
     }
 
     /// Keeps a copy of the append-only file of a killed server.
@@ -144,7 +153,7 @@ fn free_port() -> u16 {
     listener.local_addr().unwrap().port()
 }
 
-fn launch(dir: &Path, lines: &[String]) -> Child {
+fn launch(dir: &Path, port: u16, lines: &[String]) -> Child {
     let sentinel = lines.iter().any(|line| line.starts_with("sentinel "));
     let file = dir.join("redis.conf");
     // A Sentinel writes what it found into its file; that must outlive a restart.
@@ -154,6 +163,7 @@ fn launch(dir: &Path, lines: &[String]) -> Child {
     let mut command = Command::new("redis-server");
     command
         .arg(file)
+        .args(["--port", &port.to_string()])
         .stdout(Stdio::null())
         .stderr(Stdio::null());
     if sentinel {

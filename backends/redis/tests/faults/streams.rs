@@ -133,6 +133,31 @@ async fn a_log_that_was_rolled_back_is_another_one() {
 }
 
 #[tokio::test]
+async fn a_log_that_was_rolled_back_and_has_grown_again_is_another_one() {
+    let mut server = Server::start(KEPT);
+    let told = Told::open(&address(&server, "?streams=1")).await;
+    told.hears("a", "saved").await;
+    server.kill();
+    server.save();
+    server.again();
+    let old = told.hears("a", "forgotten").await;
+    server.kill();
+    server.restore();
+    server.aside(|server| {
+        for _ in 0..50 {
+            let add = ["xadd", "hubplane:stream:{0}", "*", "c", "a", "d", "missed"];
+            server.ask(&add);
+        }
+    });
+    server.again();
+    told.until("a gap", |it| !it.gaps().is_empty()).await;
+    let new = told.hears("a", "after").await;
+    assert_ne!(old.epoch, new.epoch);
+    assert_eq!(told.gaps(), [(0, GapCause::LogReplaced)]);
+    assert_eq!(told.heard("a"), ["saved", "forgotten", "after"]);
+}
+
+#[tokio::test]
 async fn a_frozen_server_is_noticed_and_loses_nothing() {
     let server = Server::start(KEPT);
     let told = Told::open(&address(&server, "")).await;
