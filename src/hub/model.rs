@@ -170,6 +170,33 @@ impl Receiver {
     }
 }
 
+impl State {
+    /// A message, and before it a beacon where numbers are open.
+    fn publish(&mut self, index: usize) {
+        let sender = &mut self.senders[index];
+        let origin = id(index, sender.life);
+        if sender.open.is_some() {
+            // A beacon goes before it.
+            let (number, from) = sender.number(index);
+            sender.open = None;
+            self.log.push(Record {
+                origin,
+                number,
+                beacon: Some(from),
+            });
+        }
+        let (number, _) = sender.number(index);
+        sender.messages += 1;
+        sender.quiet = false;
+        self.accepted.push((origin, number));
+        self.log.push(Record {
+            origin,
+            number,
+            beacon: None,
+        });
+    }
+}
+
 impl Model for Faults {
     type State = State;
     type Action = Action;
@@ -218,29 +245,7 @@ impl Model for Faults {
     fn next_state(&self, state: &State, action: Action) -> Option<State> {
         let mut state = state.clone();
         match action {
-            Action::Publish(index) => {
-                let sender = &mut state.senders[index];
-                let origin = id(index, sender.life);
-                if sender.open.is_some() {
-                    // A beacon goes before it.
-                    let (number, from) = sender.number(index);
-                    sender.open = None;
-                    state.log.push(Record {
-                        origin,
-                        number,
-                        beacon: Some(from),
-                    });
-                }
-                let (number, _) = sender.number(index);
-                sender.messages += 1;
-                sender.quiet = false;
-                state.accepted.push((origin, number));
-                state.log.push(Record {
-                    origin,
-                    number,
-                    beacon: None,
-                });
-            }
+            Action::Publish(index) => state.publish(index),
             Action::GiveUp(index) => {
                 let sender = &mut state.senders[index];
                 let (number, _) = sender.number(index);
