@@ -188,7 +188,9 @@ fn account(space: &Space<'_>, instance: &Instance, answers: &Answers) {
             assert_ne!(
                 capabilities.on_restart,
                 OnRestart::Delivered,
-                "{number} of {channel} is lost"
+                "{number} of {channel} is lost; around it came {:?} and {:?}",
+                heard.iter().filter(|n| **n < number).max(),
+                heard.iter().filter(|n| **n > number).min(),
             );
             // Between the last one heard before it and the first after it, at the latest.
             let before = timeline
