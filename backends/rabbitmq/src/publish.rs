@@ -26,6 +26,7 @@ use crate::{
     message::{Prepared, prepare},
     place::declare_exchange,
     reading::SILENCE,
+    streams::log,
     ticket::{Sent, Ticket},
 };
 
@@ -119,6 +120,9 @@ impl Writing {
         declare_exchange(&channel, config).await.map_err(failed)?;
         let select = ConfirmSelectOptions::default();
         channel.confirm_select(select).await.map_err(failed)?;
+        if config.retention.is_some() {
+            log::prove(&link, &channel, config).await?;
+        }
         let asking = link.channel().await.map_err(failed)?;
         Ok(Self {
             link,

@@ -39,7 +39,8 @@
 //! connection anew, and goes on behind the last message.
 //!
 //! A stream answers some tenths of a second later than its broker. What an outside program publishes in between is routed
-//! nowhere, and confirmed: `mandatory` tells it.
+//! nowhere, and confirmed: `mandatory` tells it. For a moment more RabbitMQ 3.10 routes it, drops it, and confirms it all the
+//! same; an instance publishes only once a marker of its own has come back, and an outside program may wait a second.
 //!
 //! AMQP doesn't tell where a stream ends. So each time that it connects, and for a history read whose position this instance
 //! has not reached yet, an instance puts a **marker** into the stream, a message of 16 bytes straight to the queue, and reads
@@ -59,7 +60,7 @@
 
 mod cursor;
 pub(crate) mod history;
-mod log;
+pub(crate) mod log;
 pub(crate) mod reader;
 
 use async_trait::async_trait;
