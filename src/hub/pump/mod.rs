@@ -42,6 +42,8 @@ pub(super) struct Pump<'a> {
     lanes: HashMap<u32, Read>,
     /// Looks whether a log is still the same; gives the places where it is not.
     doubts: JoinSet<Vec<Position>>,
+    /// The last messages that were read before the broker went away, until they were looked for.
+    suspects: Vec<Witness>,
     /// What is to be posted next.
     fresh: Vec<Publication>,
     /// The runs that something of the present batch was in.
@@ -71,6 +73,7 @@ impl<'a> Pump<'a> {
             hub,
             lanes: HashMap::new(),
             doubts: JoinSet::new(),
+            suspects: Vec::new(),
             fresh: Vec::new(),
             touched: Vec::new(),
         }
@@ -91,7 +94,10 @@ impl<'a> Pump<'a> {
                     continue;
                 }
                 Some(looked) = self.doubts.join_next() => {
-                    self.unmask(looked.unwrap_or_default()).await;
+                    // One that was given up for another is an error here.
+                    if let Ok(places) = looked {
+                        self.unmask(places).await;
+                    }
                     continue;
                 }
                 event = events.recv() => event,
@@ -106,6 +112,7 @@ impl<'a> Pump<'a> {
                 }
                 Some(Event::Down(reason)) => {
                     tracing::warn!(%reason, "the broker is away; reconnecting");
+                    self.suspect();
                     pulse.set(Health::Down(reason));
                 }
                 Some(Event::Up) => {

@@ -57,14 +57,19 @@ impl Witness {
 }
 
 impl Pump<'_> {
-    /// The broker was away: looks for the witnesses, beside what goes on.
+    /// The broker is away. Only what was read before can tell whether the log is the same; what comes now may be of
+    /// another one.
+    pub(super) fn suspect(&mut self) {
+        if self.suspects.is_empty() {
+            let witnesses = self.lanes.values().filter_map(|it| it.witness.clone());
+            self.suspects.extend(witnesses);
+        }
+    }
+
+    /// The broker is back: looks for the witnesses, beside what goes on.
     pub(super) fn doubt(&mut self) {
-        let witnesses: Vec<_> = self
-            .lanes
-            .values()
-            .filter_map(|it| it.witness.clone())
-            .collect();
         self.doubts.abort_all();
+        let witnesses = self.suspects.clone();
         if witnesses.is_empty() || self.hub.backplane.history().is_none() {
             return;
         }
@@ -82,8 +87,9 @@ impl Pump<'_> {
         });
     }
 
-    /// These places hold something else than what was read there.
+    /// All were looked for; these places hold something else than what was read there.
     pub(super) async fn unmask(&mut self, places: Vec<Position>) {
+        self.suspects.clear();
         for place in places {
             let read = self.lanes.get_mut(&place.lane);
             // Otherwise the backend has seen it, too.

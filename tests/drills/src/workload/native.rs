@@ -103,7 +103,9 @@ impl Link {
                     mandatory: target.kind == Kind::AmqpStreams,
                     ..BasicPublishOptions::default()
                 };
-                let properties = BasicProperties::default();
+                // What a queue gives out again after a lost connection is known by its name.
+                let name = format!("{:x}", fnv(data.as_bytes()));
+                let properties = BasicProperties::default().with_message_id(name.into());
                 let confirm = link.1.basic_publish(
                     target.space.as_str().into(),
                     channel.into(),
@@ -194,6 +196,10 @@ impl Writer {
             self.journal.write(&What::Unknown { publisher, seq })?;
             link.end();
             self.link = None;
+            if self.target.kind == Kind::AmqpStreams {
+                // RabbitMQ drops, and confirms, what comes before the stream is wholly up; mandatory tells most of it.
+                sleep(Duration::from_secs(2)).await;
+            }
         }
         Ok(accepted)
     }
