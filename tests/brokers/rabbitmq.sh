@@ -56,6 +56,17 @@ start() {
   remember "$DIR" $! # the shell that starts the VM, until the VM has written its own
   wait_for "$DIR" "$DIR/out.log" answers
   remember "$DIR" "$(tr -dc 0-9 <"$DIR/vm.pid")"
+  [ -e "$DIR/streams" ] || first_stream
+}
+
+# RabbitMQ 3.10 writes down who looks after its streams some seconds after the first stream of its life; a kill before
+# that leaves it without streams for good. Here this is done and written down before any test kills it.
+first_stream() {
+  "$BIN/rabbitmqctl" -q eval 'Name = rabbit_misc:r(<<"/">>, queue, <<"tests.first">>),
+    Stream = [{<<"x-queue-type">>, longstr, <<"stream">>}],
+    {new, Queue} = rabbit_amqqueue:declare(Name, true, false, Stream, none, <<"tests">>),
+    rabbit_amqqueue:delete(Queue, false, false, <<"tests">>),
+    [dets:sync(Table) || Table <- dets:all()].' >"$DIR/streams"
 }
 
 finish() { # SIGNAL

@@ -19,8 +19,8 @@ pub enum Event {
         /// Why.
         cause: GapCause,
     },
-    /// Nothing arrives any more until [`Event::Up`]; the reason, for people, without secrets. The backend is
-    /// reconnecting.
+    /// Nothing arrives any more until [`Event::Up`] or, from a broker of several nodes of which some are away, not
+    /// everything; the reason, for people, without secrets. The backend is reconnecting.
     Down(String),
     /// Messages arrive again. Sent only after a [`Event::Down`].
     Up,

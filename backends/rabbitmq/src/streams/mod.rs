@@ -42,6 +42,8 @@
 //! nowhere, and confirmed: `mandatory` tells it. For a moment more RabbitMQ 3.10 routes it, drops it, and confirms it all the
 //! same; an instance publishes only once a marker of its own has come back, and an outside program may wait a second.
 //!
+//! A RabbitMQ 3.10 that is killed within seconds of the first stream of its life may never bring up streams again.
+//!
 //! AMQP doesn't tell where a stream ends. So each time that it connects, and for a history read whose position this instance
 //! has not reached yet, an instance puts a **marker** into the stream, a message of 16 bytes straight to the queue, and reads
 //! its offset. Markers are not delivered. They carry the epoch, so that an instance that would not see itself that the log
