@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use serde_json::json;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, interval, sleep};
 
 use super::{hubs, socket::Socket};
 use crate::{
@@ -117,7 +117,10 @@ async fn churn(bench: &Bench) -> Result<Cell> {
     let series_before = series(&http::get(hub.address(), "/metrics").await?.1);
     let before = hub.resident()?;
     let start = Instant::now();
+    // As many as a socket may send: more is another drill.
+    let mut pace = interval(Duration::from_millis(100));
     for first in (0..names).step_by(20 * 20) {
+        pace.tick().await;
         for (n, socket) in sockets.iter_mut().enumerate() {
             let names = first + 20 * n..first + 20 * n + 20;
             for name in names.clone() {

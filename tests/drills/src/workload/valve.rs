@@ -59,7 +59,7 @@ pub(crate) struct Valve {
 
 impl Valve {
     pub(crate) async fn open(listen: SocketAddr, target: SocketAddr, seed: u64) -> Result<Self> {
-        let listener = TcpListener::bind(listen).await?;
+        let listener = bind(listen).await?;
         let address = listener.local_addr()?;
         let settings = Arc::new(Settings::default());
         let (cut, cuts) = watch::channel(0);
@@ -91,6 +91,19 @@ impl Valve {
     pub(crate) fn cut(&self) {
         self.cut.send_modify(|count| *count += 1);
     }
+}
+
+/// The port may be a moment in the hands of the drill before.
+async fn bind(listen: SocketAddr) -> Result<TcpListener> {
+    for _ in 0..50 {
+        match TcpListener::bind(listen).await {
+            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
+                sleep(Duration::from_millis(100)).await;
+            }
+            bound => return Ok(bound?),
+        }
+    }
+    Err(format!("{listen} is still in use").into())
 }
 
 impl Drop for Valve {
