@@ -2,6 +2,7 @@
 //! one that the environment names: `HUBPLANE_SABOTAGE=drop`. Without the feature all of this is compiled away.
 
 use std::{
+    collections::BTreeMap,
     env,
     sync::{
         LazyLock, Mutex, PoisonError,
@@ -9,13 +10,17 @@ use std::{
     },
 };
 
-use hubplane_backplane::Publication;
+use hubplane_backplane::{Position, Publication};
 
-/// One message in so many is spoilt.
-const ONE_IN: u64 = 1_000;
+/// One message in so many is spoilt. A prime number: every thousandth could always be the same publisher's.
+const ONE_IN: u64 = 997;
 
 static NAMED: LazyLock<String> =
     LazyLock::new(|| env::var("HUBPLANE_SABOTAGE").unwrap_or_default());
+/// The epoch that clients see.
+const ONE: u64 = 1;
+/// The backend's epoch of each lane.
+static PRESENT: Mutex<BTreeMap<u32, u64>> = Mutex::new(BTreeMap::new());
 static COUNT: AtomicU64 = AtomicU64::new(0);
 /// The message that its successor in the channel is to overtake.
 static HELD: Mutex<Option<Publication>> = Mutex::new(None);
@@ -61,9 +66,20 @@ pub(super) fn swallows_gaps() -> bool {
     is("swallow_gap")
 }
 
-/// `reuse_epoch`: all logs look like one.
-pub(super) fn reuses_epochs() -> bool {
-    is("reuse_epoch")
+/// `reuse_epoch`: clients see one epoch for ever, and what they give back is taken for a place in the present log.
+pub(super) fn reuse_epoch(position: Position) -> Option<Position> {
+    if !is("reuse_epoch") {
+        return None;
+    }
+    let mut present = PRESENT.lock().unwrap_or_else(PoisonError::into_inner);
+    let epoch = match position.epoch {
+        ONE => *present.get(&position.lane)?,
+        other => {
+            present.insert(position.lane, other);
+            ONE
+        }
+    };
+    Some(Position { epoch, ..position })
 }
 
 /// `early_ack`: publishers are answered before the broker has.

@@ -213,9 +213,7 @@ impl Checker {
             && before.session == got.session
         {
             self.verdict.repeated_raw += 1;
-            if known.native {
-                self.verdict.repeated_native += 1;
-            } else if before.connection == got.connection || before.id != got.id {
+            if before.connection == got.connection || before.id != got.id {
                 self.verdict.repeated += 1;
                 self.tell("repeated", words);
             }

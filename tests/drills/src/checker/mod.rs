@@ -76,7 +76,6 @@ pub(crate) struct Verdict {
     pub(crate) lost_silent_native: u64,
     pub(crate) repeated: u64,
     pub(crate) repeated_raw: u64,
-    pub(crate) repeated_native: u64,
     pub(crate) reordered: u64,
     pub(crate) phantom: u64,
     pub(crate) dishonest: u64,
