@@ -7,8 +7,9 @@ CACHE=${HUBPLANE_CACHE:-${HOME:-/root}/.cache/hubplane}
 say() { printf '%s\n' "$*" >&2; }
 die() { say "$*"; exit 1; }
 
-# When a process began, in ticks since boot: with the pid, a name that is never used twice. Empty when it is gone.
-began() { sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | awk '$1 != "Z" { print $20 }' || true; }
+# When a process began, in ticks since boot: with the pid, a name that is never used twice. Empty when it is gone, with all
+# its threads: as long as one is left, its ports are taken.
+began() { sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | awk '$1 != "Z" || $18 > 1 { print $20 }' || true; }
 
 remember() { # DIR PID [NAME]: this process is ours
   printf '%s %s\n' "$2" "$(began "$2")" >"$1/${3:-pid}"
