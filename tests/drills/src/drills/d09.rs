@@ -72,9 +72,10 @@ async fn slow(bench: &Bench) -> Result<Cell> {
     let after = Spread::of(checker::latencies(&workload.directory, others, calm, last)?).p99;
     cell.figure("others_p99_ms_during", during);
     cell.figure("others_p99_ms_after", after);
-    // A fifth, or what two busy cores make of anything.
+    // A fifth, or what two busy cores make of anything; the short round shares them with other brokers' drills.
+    let noise = if bench.short { 400 } else { 100 };
     cell.gate(
-        during <= (after * 6 / 5).max(after + 100),
+        during <= (after * 6 / 5).max(after + noise),
         format!("the others' p99 was {during} ms beside {after} ms"),
     );
     let grown = peak.saturating_sub(before) / MIB;
