@@ -211,7 +211,9 @@ impl Config {
             ("socket.connection.setup.timeout.ms", "3000"),
             // A line that swallows everything is found out by this, not after a minute.
             ("socket.timeout.ms", "6000"),
-            ("reconnect.backoff.ms", "50"),
+            // Each of an instance's clients keeps several connections: with the first tries closer together, a broker that comes and
+            // goes is asked twenty times a second.
+            ("reconnect.backoff.ms", "400"),
             ("reconnect.backoff.max.ms", "1000"),
             ("topic.metadata.refresh.interval.ms", "10000"),
             ("topic.metadata.propagation.max.ms", "5000"),
