@@ -134,8 +134,9 @@ impl Checker {
                     following.behind = true;
                 }
             }
-            What::Closed { .. } => {
-                reader.closed = Some(t);
+            What::Closed { code } => {
+                // Who left by himself came back when he wanted to.
+                reader.closed = (*code != 0).then_some(t);
                 for following in reader.channels.values_mut() {
                     if std::mem::take(&mut following.open)
                         && let Some((from, to)) = following.course.attached.last_mut()
