@@ -3,9 +3,10 @@
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
-use tokio::process::Command;
+use tokio::{process::Command, time::sleep};
 
 use crate::{Result, workload::valve::Valve};
 
@@ -264,6 +265,20 @@ impl Backend {
         run(&script(self.kind), &arguments).await
     }
 
+    /// Stands still when this returns: each thread of it stops by itself, and may answer until then.
+    pub(crate) async fn freeze(&self) -> Result<()> {
+        self.control("freeze").await?;
+        let tasks = format!("/proc/{}/task", self.pid()?);
+        for _ in 0..200 {
+            let mut all = std::fs::read_dir(&tasks)?.flatten();
+            if all.all(|task| is_stopped(&task.path())) {
+                return Ok(());
+            }
+            sleep(Duration::from_millis(5)).await;
+        }
+        Err("the broker was not frozen".into())
+    }
+
     /// The broker's process.
     pub(crate) fn pid(&self) -> Result<u32> {
         let text = std::fs::read_to_string(self.directory()?.join("pid"))?;
@@ -312,6 +327,12 @@ impl Backend {
         }
         Ok(())
     }
+}
+
+fn is_stopped(task: &Path) -> bool {
+    let stat = std::fs::read_to_string(task.join("stat")).unwrap_or_default();
+    let state = stat.rsplit(')').next().map(str::trim_start);
+    state.is_some_and(|state| state.starts_with('T'))
 }
 
 fn script(kind: Kind) -> PathBuf {

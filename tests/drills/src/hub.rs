@@ -168,11 +168,18 @@ impl Hub {
 
     /// Resident memory in bytes.
     pub(crate) fn resident(&self) -> Result<u64> {
+        self.memory("VmRSS:")
+    }
+
+    /// Of it, what is not the program itself.
+    pub(crate) fn anonymous(&self) -> Result<u64> {
+        self.memory("RssAnon:")
+    }
+
+    fn memory(&self, kind: &str) -> Result<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid()?))?;
-        let row = status
-            .lines()
-            .find_map(|line| line.strip_prefix("VmRSS:"))
-            .ok_or("no VmRSS")?;
+        let row = status.lines().find_map(|line| line.strip_prefix(kind));
+        let row = row.ok_or_else(|| format!("no {kind}"))?;
         Ok(row.trim().trim_end_matches(" kB").parse::<u64>()? * 1024)
     }
 

@@ -96,7 +96,7 @@ async fn fault(
     match kind {
         0 => d01::kill(bench, workload).await?,
         1 => {
-            bench.backend.control("freeze").await?;
+            bench.backend.freeze().await?;
             workload.fault("broker", Phase::Begin)?;
             sleep(random.between(500, 8000)).await;
             workload.fault("broker", Phase::Mend)?;
