@@ -30,9 +30,11 @@
 //! stream has overtaken is told a `Gap` (`Trimmed`); a hub that is slow costs Redis nothing.
 //!
 //! Redis keeps the streams in memory: about the size of the messages plus 100 bytes each. **What survives its restart
-//! depends on its settings**: with `appendonly yes` an acknowledged message survives the end of the process, a killed one
-//! too, and with `appendfsync everysec` a machine's failure may cost the last second; without it all is lost, which is a
-//! `Gap` (`LogReplaced`). A warning is logged at the start where there is no append-only file, or where
+//! depends on its settings**, and what does not is announced, by a `Gap` (`LogReplaced`). With `appendonly yes` and
+//! `appendfsync always` every acknowledged message survives; each batch waits for the disk. With `everysec`, Redis's
+//! default, a machine's failure may cost the last second, and the kill of the process what Redis has put off writing while
+//! the disk was busy, up to 2 s; with `no` a kill costs nothing, a machine's failure up to half a minute. Without
+//! `appendonly` all is lost. A warning is logged at the start where there is no append-only file, or where
 //! `maxmemory-policy` allows to evict the streams. With a full memory publishing is `Unavailable`.
 //!
 //! # Order

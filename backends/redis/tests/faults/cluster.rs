@@ -11,7 +11,7 @@ use std::{
 use tokio::{task::JoinHandle, time::sleep};
 
 use crate::{
-    server::{Server, await_line, cluster},
+    server::{KEPT, Server, await_line, cluster},
     told::Told,
 };
 
@@ -85,7 +85,7 @@ fn owner(nodes: &[Server]) -> usize {
 
 #[tokio::test]
 async fn a_killed_node_comes_back_and_nothing_is_lost() {
-    let mut nodes = cluster(3, &["appendonly yes"]);
+    let mut nodes = cluster(3, KEPT);
     let (told, other) = (Arc::new(open(&nodes).await), open(&nodes).await);
     let load = Load::start(&told);
     sleep(Duration::from_millis(500)).await;
@@ -110,7 +110,7 @@ async fn a_killed_node_comes_back_and_nothing_is_lost() {
 
 #[tokio::test]
 async fn a_stream_moves_to_another_node() {
-    let nodes = cluster(3, &["appendonly yes"]);
+    let nodes = cluster(3, KEPT);
     let told = Arc::new(open(&nodes).await);
     let load = Load::start(&told);
     sleep(Duration::from_millis(500)).await;
@@ -137,9 +137,9 @@ async fn a_stream_moves_to_another_node() {
 
 #[tokio::test]
 async fn a_replica_takes_a_masters_place() {
-    let nodes = cluster(3, &["appendonly yes"]);
+    let nodes = cluster(3, KEPT);
     let at = owner(&nodes);
-    let replica = Server::member(&["appendonly yes"]);
+    let replica = Server::member(KEPT);
     let id = nodes[at].ask(&["cluster", "myid"]);
     let (new, old) = (replica.host(), nodes[at].host());
     replica.ask(&[

@@ -7,11 +7,9 @@ use hubplane_redis::STREAMS_DRIVER;
 use tokio::time::sleep;
 
 use crate::{
-    server::{Server, await_line},
+    server::{KEPT, Server, await_line},
     told::Told,
 };
-
-const KEPT: &[&str] = &["appendonly yes"];
 
 fn address(server: &Server, keys: &str) -> String {
     server.address().replace("redis:", "redis+streams:") + keys
