@@ -128,12 +128,12 @@ impl Hub {
     pub(crate) async fn until_ready(&self, wanted: bool, limit: Duration) -> Result<Duration> {
         let start = Instant::now();
         loop {
-            let is = matches!(self.ready().await, Ok(Ok(())));
-            if is == wanted {
+            let said = self.ready().await;
+            if matches!(said, Ok(Ok(()))) == wanted {
                 return Ok(start.elapsed());
             }
             if start.elapsed() > limit {
-                return Err(format!("{}: ready={is} still after {limit:?}", self.plan.node).into());
+                return Err(format!("{}: still after {limit:?}: {said:?}", self.plan.node).into());
             }
             sleep(Duration::from_millis(20)).await;
         }

@@ -22,7 +22,7 @@ pub(crate) mod sabotage;
 
 use crate::{
     backend::Kind,
-    bench::{Cell, Drill},
+    bench::{Cell, Drill, LOST_ON_A_LOG},
     checker::Verdict,
 };
 
@@ -95,10 +95,7 @@ pub(crate) fn judge(cell: &mut Cell, kind: Kind, verdict: Verdict, demands: Dema
         format!("{} dishonest answers", v.dishonest),
     );
     if demands.lossless && kind.is_log() {
-        cell.gate(
-            v.announced == 0,
-            format!("{} announced as lost, on a log that is whole", v.announced),
-        );
+        cell.gate(v.announced == 0, format!("{} {LOST_ON_A_LOG}", v.announced));
     }
     cell.gate(
         v.heal_ms.max <= 10_000,
