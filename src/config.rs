@@ -74,7 +74,7 @@ pub struct Limits {
     pub window_age: Duration,
     /// Messages that one subscription may be given of what it missed; with more it is told that it is not recovered.
     pub recovery_messages: usize,
-    /// Bytes of their data.
+    /// Bytes of their data; by default never more than a sixteenth of the memory that this process may use.
     pub recovery_bytes: usize,
     /// How long a message id is remembered at least.
     #[serde(deserialize_with = "duration")]
@@ -134,7 +134,7 @@ impl Default for Limits {
             window_bytes: (64 * 1024 * 1024).min(*QUARTER),
             window_age: Duration::from_secs(300),
             recovery_messages: 1_000,
-            recovery_bytes: 1024 * 1024,
+            recovery_bytes: (16 * 1024 * 1024).min(*QUARTER / 4),
             id_memory: Duration::from_secs(300),
             presence_members: 100_000,
             presence_page: 1_000,

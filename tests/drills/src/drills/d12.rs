@@ -44,7 +44,7 @@ async fn ambiguity(bench: &Bench) -> Result<Cell> {
     // It reads all the while: a client that doesn't is let go.
     let (over, is_over) = watch::channel(false);
     let reading = tokio::spawn(count(reader, is_over));
-    let rounds: u64 = if bench.short { 30 } else { 300 };
+    let rounds: u64 = if bench.short { 30 } else { 1000 };
     let mut http = Http::new(hubs[0].address());
     let (mut held, mut again) = (0, 0);
     for seq in 1..=rounds {

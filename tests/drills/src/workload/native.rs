@@ -1,4 +1,5 @@
-//! A publisher that has never heard of hubplane: it writes to the broker as any program would.
+//! A publisher that is no hubplane: it writes to the broker as any program would, and names its messages where the
+//! broker lets it.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -8,6 +9,7 @@ use std::{
 use lapin::{BasicProperties, Confirmation, Connection, ConnectionProperties, options::*};
 use rdkafka::{
     ClientConfig,
+    message::{Header, OwnedHeaders},
     producer::{FutureProducer, FutureRecord, Producer as _},
 };
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
@@ -90,7 +92,16 @@ impl Link {
                 link.ask(&["PUBLISH", &name, data]).await.map(drop)
             }
             Self::Kafka(producer) => {
-                let record = FutureRecord::to(&target.space).key(channel).payload(data);
+                // A topic that is made anew takes again what the producer, without an answer, tries again.
+                let name = format!("{:x}", fnv(data.as_bytes()));
+                let id = Header {
+                    key: "hubplane-id",
+                    value: Some(&name),
+                };
+                let record = FutureRecord::to(&target.space)
+                    .headers(OwnedHeaders::new().insert(id))
+                    .key(channel)
+                    .payload(data);
                 producer
                     .send(record, LIMIT)
                     .await
