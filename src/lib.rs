@@ -6,6 +6,7 @@
 
 pub mod auth;
 pub mod backends;
+pub mod bench;
 pub mod cli;
 pub mod client;
 pub mod config;
