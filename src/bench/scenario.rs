@@ -104,14 +104,20 @@ impl Scenario {
             return Self::parse(text);
         }
         if !name.ends_with(".toml") {
-            let known = BUILT_IN.map(|(known, _)| known).join(", ");
-            return Err(Invalid(format!(
-                "there is no scenario {name}; there are {known}, or give a file that ends with .toml"
-            )));
+            return Err(unknown(name));
         }
         let text = fs::read_to_string(Path::new(name))
             .map_err(|error| Invalid(format!("{name}: {error}")))?;
         Self::parse(&text).map_err(|Invalid(error)| Invalid(format!("{name}: {error}")))
+    }
+
+    /// The file of a built-in one.
+    ///
+    /// # Errors
+    /// With what there is.
+    pub fn text(name: &str) -> Result<&'static str, Invalid> {
+        let found = BUILT_IN.iter().find(|(known, _)| *known == name);
+        found.map(|(_, text)| *text).ok_or_else(|| unknown(name))
     }
 
     /// Reads the text of a scenario file.
@@ -178,6 +184,13 @@ impl Scenario {
     pub const fn limit(&self) -> Duration {
         Duration::from_millis(self.ladder.p99_ms)
     }
+}
+
+fn unknown(name: &str) -> Invalid {
+    let known = BUILT_IN.map(|(known, _)| known).join(", ");
+    Invalid(format!(
+        "there is no scenario {name}; there are {known}, or give a file that ends with .toml"
+    ))
 }
 
 #[cfg(test)]

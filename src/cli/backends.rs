@@ -79,6 +79,19 @@ pub(crate) fn row(schemes: &[&str], capabilities: &Capabilities) -> [String; 9] 
     ]
 }
 
+/// One backend's row, each cell with its column's name.
+pub(super) fn promises(scheme: &str) -> Vec<(String, String)> {
+    let driver = DRIVERS
+        .iter()
+        .find(|driver| driver.schemes().contains(&scheme));
+    let Some(driver) = driver else {
+        return Vec::new();
+    };
+    let cells = row(driver.schemes(), &driver.capabilities());
+    let names = HEAD.iter().map(|name| (*name).to_owned());
+    names.zip(cells).skip(1).collect()
+}
+
 fn size(bytes: usize) -> String {
     match bytes {
         n if n % (1024 * 1024) == 0 => format!("{} MiB", n / (1024 * 1024)),

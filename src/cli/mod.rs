@@ -1,6 +1,7 @@
 //! The command line. Nothing else knows clap, and nothing else prints.
 
 mod backends;
+mod bench;
 mod client;
 mod demo;
 mod serve;
@@ -36,6 +37,8 @@ enum Command {
     Demo(demo::Demo),
     /// Show what each backend promises, and which are in this build
     Backends(backends::Backends),
+    /// Measure what each broker costs and gives through the hub: latency, throughput, CPU, memory, recovery
+    Bench(Box<bench::Bench>),
     /// Print the completions for a shell
     Completions {
         /// Which shell
@@ -95,6 +98,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Sub(subscribe) => subscribe.run(),
         Command::Demo(demo) => demo.run(),
         Command::Backends(backends) => backends.run(),
+        Command::Bench(bench) => bench.run(),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "hubplane", &mut io::stdout());
             Ok(())

@@ -1,0 +1,70 @@
+//! The knee: the highest rate at which nothing is lost and p99 stays within the limit.
+
+use std::io;
+
+use super::{
+    load::Load,
+    results::{Figures, Round, Step},
+    run::{Runner, Site, ms},
+    scenario::Scenario,
+};
+
+/// How often the stretch between the last step that held and the first that did not is halved.
+const HALVINGS: usize = 3;
+
+/// Doubles the rate until a step fails, then halves the last stretch; what it says of it.
+pub(super) fn climb(
+    runner: &Runner<'_>,
+    site: &mut Site,
+    scenario: &Scenario,
+    figures: &mut Figures,
+) -> io::Result<String> {
+    let mut load = Load::connect(scenario, &site.target, &format!("{}.l", runner.id))?;
+    let lengths = (runner.lengths.step_warm_up, runner.lengths.step);
+    let (mut rate, mut held, mut failed) = (scenario.ladder.from, None, None);
+    let mut halvings = 0;
+    loop {
+        let round = site.measure(&mut load, rate, lengths)?;
+        let step = step(&round, scenario, load.broken());
+        figures.ladder.push(step);
+        site.rest();
+        match step.held {
+            true => held = Some(rate),
+            false => failed = Some(rate),
+        }
+        rate = match (held, failed) {
+            (Some(held), None) if held < scenario.ladder.to => (held * 2.0).min(scenario.ladder.to),
+            (Some(held), Some(failed)) if halvings < HALVINGS => {
+                halvings += 1;
+                (held * failed).sqrt()
+            }
+            _ => break,
+        };
+    }
+    figures.ladder.sort_by(|a, b| a.rate.total_cmp(&b.rate));
+    figures.knee = held;
+    let top = figures.ladder.iter().rfind(|step| step.held);
+    Ok(match top {
+        Some(step) => format!(
+            "{:.0} messages a second ({:.0} deliveries) with p99 {}",
+            step.rate,
+            step.deliveries,
+            ms(step.p99)
+        ),
+        None => format!("not even {:.0} messages a second", scenario.ladder.from),
+    })
+}
+
+fn step(round: &Round, scenario: &Scenario, broken: usize) -> Step {
+    let limit = scenario.limit().as_micros() as u64;
+    let whole = round.lost == 0 && round.refused == 0 && round.repeated == 0 && broken == 0;
+    Step {
+        run: 0,
+        rate: round.rate,
+        deliveries: round.delivered as f64 / round.seconds,
+        p50: round.delivery.p50,
+        p99: round.delivery.p99,
+        lost: round.lost,
+        held: whole && round.delivered > 0 && round.delivery.p99 <= limit,
+    }
+}

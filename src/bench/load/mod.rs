@@ -1,0 +1,197 @@
+//! The load: real sockets that subscribe, an open-loop schedule that publishes, and a count of what came of it.
+//!
+//! A message is due at a moment that the schedule says, whatever the hubs do; its latency counts from then. So a hub
+//! that stands still is charged for all that was due meanwhile (no coordinated omission). All times are of one clock,
+//! since one process publishes and subscribes.
+
+mod churn;
+mod clock;
+mod frame;
+mod http;
+mod layout;
+mod pacer;
+mod publisher;
+mod sockets;
+mod subscriber;
+mod tally;
+
+use std::{
+    io,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread,
+    time::Duration,
+};
+
+pub(super) use self::{
+    clock::Clock,
+    layout::{Layout, Mark},
+    tally::{Stage, histogram, latency},
+};
+use self::{pacer::Pacer, publisher::Publishers, sockets::Sockets, tally::Tally};
+use super::{
+    results::Round,
+    scenario::{Publish, Scenario},
+    target::Target,
+};
+
+/// How long deliveries are waited for after the last message was due.
+const SETTLE: Duration = Duration::from_secs(2);
+/// How long is waited for acknowledgements: longer than a hub's own deadline.
+const ANSWERS: Duration = Duration::from_secs(6);
+/// How often it is looked whether all have come.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// A scenario's clients, connected to one backend's hubs.
+#[derive(Debug)]
+pub(super) struct Load {
+    layout: Arc<Layout>,
+    clock: Clock,
+    stage: Arc<Stage>,
+    sockets: Sockets,
+    publishers: Option<Publishers>,
+    /// Comes and goes for as long as this is there.
+    _churn: Option<churn::Churn>,
+    pacer: Pacer,
+}
+
+impl Load {
+    /// Connects all sockets; returns when every subscription is confirmed.
+    pub(super) fn connect(scenario: &Scenario, target: &Target, run: &str) -> io::Result<Self> {
+        let clock = Clock::start();
+        let layout = Arc::new(Layout::new(scenario, run, target.hubs.len()));
+        let stage = Arc::new(Stage::new(clock));
+        let sockets = Sockets::connect(&layout, target, &stage)?;
+        let publishers = match scenario.publish {
+            Publish::Http => Some(Publishers::connect(&layout, target, &stage)?),
+            Publish::WebSocket => None,
+        };
+        let churn = match scenario.churn {
+            0 => None,
+            rate => Some(churn::Churn::start(&layout, target, rate)?),
+        };
+        Ok(Self {
+            pacer: Pacer::new(&layout, clock),
+            layout,
+            clock,
+            stage,
+            sockets,
+            publishers,
+            _churn: churn,
+        })
+    }
+
+    /// Publishes at a rate, first for a while that is not counted, then for `length`, and counts what came of it.
+    /// `between` is called at the beginning and at the end of what is counted.
+    pub(super) fn measure(
+        &mut self,
+        rate: f64,
+        (warm_up, length): (Duration, Duration),
+        mut between: impl FnMut(bool),
+    ) -> io::Result<Round> {
+        if let Some(publishers) = &self.publishers {
+            publishers.clear();
+        }
+        self.sockets.repair()?;
+        let begin = self.clock.now() + warm_up.as_micros() as u64;
+        let end = begin + length.as_micros() as u64;
+        self.stage.set(begin, end);
+        let out = match &self.publishers {
+            Some(publishers) => pacer::Out::Http(publishers),
+            None => pacer::Out::Sockets(&self.sockets),
+        };
+        let paced = thread::scope(|scope| {
+            let pacer = &mut self.pacer;
+            let stage = Arc::clone(&self.stage);
+            let pacing = scope.spawn(move || pacer.run(rate, &stage, &out));
+            self.clock.sleep_until(begin);
+            between(false);
+            self.clock.sleep_until(end);
+            let paced = pacing.join();
+            between(true);
+            paced
+        });
+        let paced =
+            paced.map_err(|_panic| io::Error::other("the schedule's thread panicked"))??;
+        let tally = self.settle(paced.due);
+        let acknowledged = tally.acknowledged.min(paced.due);
+        let expected = acknowledged * u64::from(self.layout.subscribers());
+        Ok(Round {
+            run: 0,
+            rate,
+            seconds: length.as_secs_f64(),
+            due: paced.due,
+            acknowledged,
+            refused: paced.due - acknowledged,
+            delivered: tally.delivered,
+            lost: expected.saturating_sub(tally.delivered),
+            repeated: tally.repeated,
+            reordered: tally.reordered,
+            acknowledgement: latency(&tally.acknowledgement),
+            delivery: latency(&tally.delivery),
+            late: paced.late.value_at_quantile(0.99),
+            cost: Default::default(),
+        })
+    }
+
+    /// Waits for what is still on its way.
+    fn settle(&self, due: u64) -> Tally {
+        let begin = self.clock.now();
+        let each = u64::from(self.layout.subscribers());
+        loop {
+            let tally = self.stage.look();
+            let waited = Duration::from_micros(self.clock.now() - begin);
+            let answered = tally.acknowledged + tally.refused >= due;
+            let delivered = tally.delivered >= tally.acknowledged * each;
+            if (answered && (delivered || waited >= SETTLE)) || waited >= ANSWERS {
+                return tally;
+            }
+            thread::sleep(LOOK);
+        }
+    }
+
+    /// Sockets that are not connected.
+    pub(super) fn broken(&self) -> usize {
+        self.sockets.broken()
+    }
+}
+
+/// Publishers alone, for those who have subscribers of their own.
+#[derive(Debug)]
+pub(super) struct Feed {
+    pacer: Pacer,
+    publishers: Publishers,
+    stage: Arc<Stage>,
+}
+
+impl Feed {
+    pub(super) fn connect(
+        layout: &Arc<Layout>,
+        target: &Target,
+        stage: &Arc<Stage>,
+    ) -> io::Result<Self> {
+        Ok(Self {
+            pacer: Pacer::new(layout, stage.clock),
+            publishers: Publishers::connect(layout, target, stage)?,
+            stage: Arc::clone(stage),
+        })
+    }
+
+    /// Publishes at a rate until the stage ends, and waits for the answers; how many were due.
+    pub(super) fn run(&mut self, rate: f64) -> io::Result<u64> {
+        let out = pacer::Out::Http(&self.publishers);
+        let due = self.pacer.run(rate, &self.stage, &out)?.due;
+        let begin = self.stage.clock.now();
+        let answered = || {
+            let tally = self.stage.look();
+            tally.acknowledged + tally.refused >= due
+        };
+        while !answered() && self.stage.clock.now() - begin < ANSWERS.as_micros() as u64 {
+            thread::sleep(LOOK);
+        }
+        Ok(due)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

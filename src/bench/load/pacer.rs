@@ -1,0 +1,174 @@
+//! The schedule: which message is due when, whatever comes of the ones before.
+
+use std::{io, sync::Arc, thread, time::Duration};
+
+use hdrhistogram::Histogram;
+
+use super::{
+    clock::Clock,
+    frame,
+    layout::{Layout, Mark},
+    publisher::{Publishers, Ticket},
+    sockets::Sockets,
+    tally::{Stage, histogram},
+};
+
+/// A thread that woke up so late is the system's affair, and the message is due when it is awake; later than this, what
+/// was due counts from when it should have been.
+const SLACK: u64 = 1_000;
+/// No sleep is shorter.
+const NAP: Duration = Duration::from_micros(50);
+
+/// Where messages go out.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Out<'a> {
+    Http(&'a Publishers),
+    Sockets(&'a Sockets),
+}
+
+/// What was paced, of what counts.
+#[derive(Debug)]
+pub(super) struct Paced {
+    pub(super) due: u64,
+    /// How late the schedule itself was.
+    pub(super) late: Histogram<u64>,
+}
+
+/// Walks through all who publish, evenly and not in their order.
+#[derive(Debug)]
+pub(super) struct Pacer {
+    layout: Arc<Layout>,
+    clock: Clock,
+    voice: u32,
+    stride: u32,
+    numbers: Vec<u64>,
+    frame: Vec<u8>,
+    message: Vec<u8>,
+}
+
+impl Pacer {
+    pub(super) fn new(layout: &Arc<Layout>, clock: Clock) -> Self {
+        let voices = layout.voices();
+        Self {
+            layout: Arc::clone(layout),
+            clock,
+            voice: 0,
+            stride: stride(voices),
+            numbers: vec![0; voices as usize],
+            frame: Vec::new(),
+            message: Vec::new(),
+        }
+    }
+
+    /// Publishes at a rate until the stage ends.
+    pub(super) fn run(&mut self, rate: f64, stage: &Stage, out: &Out<'_>) -> io::Result<Paced> {
+        let begin = self.clock.now();
+        let end = stage.end();
+        let mut late = histogram();
+        let mut paced = Paced {
+            due: 0,
+            late: histogram(),
+        };
+        let step = 1e6 / rate;
+        let mut sent = 0_u64;
+        loop {
+            let at = begin + (sent as f64 * step) as u64;
+            if at >= end {
+                break;
+            }
+            let now = self.clock.now();
+            if at > now {
+                thread::sleep(Duration::from_micros(at - now).max(NAP));
+                continue;
+            }
+            let behind = now - at;
+            let due = if behind <= SLACK {
+                now.min(end - 1)
+            } else {
+                at
+            };
+            sent += 1;
+            if stage.counts(due) {
+                paced.due += 1;
+                late.saturating_record(behind.max(1));
+            }
+            self.publish(due, out);
+        }
+        if let Out::Http(publishers) = out {
+            publishers.flush();
+        }
+        paced.late = late;
+        Ok(paced)
+    }
+
+    fn publish(&mut self, due: u64, out: &Out<'_>) {
+        self.voice = (self.voice + self.stride) % self.numbers.len() as u32;
+        let voice = self.voice;
+        let number = &mut self.numbers[voice as usize];
+        *number += 1;
+        let (channel, rank) = self.layout.voice(voice);
+        let mark = Mark {
+            rank,
+            number: *number,
+            due,
+        };
+        self.message.clear();
+        match out {
+            Out::Http(publishers) => {
+                self.layout.write(&mut self.message, mark);
+                let number = mark.number;
+                let ticket = Ticket {
+                    channel,
+                    number,
+                    due,
+                };
+                publishers.publish(ticket, &self.message);
+            }
+            Out::Sockets(sockets) => {
+                let name = self.layout.name(channel);
+                let head = format!(
+                    "{{\"type\":\"publish\",\"ref\":{due},\"channel\":\"{name}\",\"data\":"
+                );
+                self.message.extend_from_slice(head.as_bytes());
+                self.layout.write(&mut self.message, mark);
+                self.message.push(b'}');
+                self.frame.clear();
+                frame::push(&mut self.frame, frame::TEXT, &self.message);
+                sockets.publish(self.layout.connection_of(voice), &self.frame);
+            }
+        }
+    }
+}
+
+/// A step that comes by everybody before it comes by somebody again, and by neighbours far apart in time.
+fn stride(many: u32) -> u32 {
+    let golden = (f64::from(many) * 0.618).round() as u32;
+    (golden.max(1)..)
+        .find(|step| coprime(*step, many))
+        .unwrap_or(1)
+}
+
+const fn coprime(mut a: u32, mut b: u32) -> bool {
+    while b != 0 {
+        (a, b) = (b, a % b);
+    }
+    a == 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everybody_has_his_turn() {
+        for many in [1, 2, 3, 50, 500, 1_000, 999] {
+            let (step, mut at) = (stride(many), 0);
+            let mut seen = vec![false; many as usize];
+            for _ in 0..many {
+                at = (at + step) % many;
+                seen[at as usize] = true;
+            }
+            assert!(seen.iter().all(|it| *it), "{many}");
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! What a run does, in which order, and how long each part may take.
+
+use std::time::Duration;
+
+use super::scenario::Scenario;
+
+/// How long a whole run takes at most, if nothing else is said.
+pub const USUAL: Duration = Duration::from_secs(15 * 60);
+/// With `--quick`.
+pub const QUICK: Duration = Duration::from_secs(170);
+
+/// What it takes to start hubs and clients, and to end them.
+const START: f64 = 2.2;
+/// Before each measurement; a step of a ladder has less.
+const WARM_UP: f64 = 1.0;
+const STEP_WARM_UP: f64 = 0.3;
+/// For what is still on its way.
+const SETTLE: f64 = 0.2;
+/// Steps of a ladder, more or less: doublings, and the halving of the last stretch.
+const STEPS: f64 = 10.0;
+/// A step is so much shorter than a round.
+const STEP: f64 = 0.4;
+/// A round, shortest and longest, seconds.
+const SHORTEST: f64 = 1.0;
+const LONGEST: f64 = 10.0;
+
+/// The whole of what is to be done.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Where.
+    pub backends: Vec<Backend>,
+    /// What.
+    pub scenarios: Vec<Scenario>,
+    /// Hub processes for each backend that can be shared.
+    pub hubs: usize,
+    /// How often the fixed rate is measured, in turn with the other backends.
+    pub rounds: usize,
+    /// Whether the knee is looked for.
+    pub ladder: bool,
+    /// Cores of the hubs and of the load, as `taskset` takes them.
+    pub pin: Option<(String, String)>,
+    /// Whether a hub is killed.
+    pub kill_hub: bool,
+    /// How long everything may take.
+    pub time: Duration,
+}
+
+/// One backend, or hubs that run already.
+#[derive(Clone, Debug)]
+pub struct Backend {
+    /// The backplane's address, for hubs that are started; what is behind running hubs is asked of them.
+    pub address: Option<String>,
+    /// Running hubs: `http://HOST:PORT`.
+    pub hubs: Vec<String>,
+    /// Their publishers' key.
+    pub key: Option<String>,
+    /// Its row of the capability table: column and word.
+    pub promises: Vec<(String, String)>,
+    /// A command that kills and restarts its broker.
+    pub restart: Option<String>,
+}
+
+/// How long each part takes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Lengths {
+    pub(super) warm_up: Duration,
+    pub(super) round: Duration,
+    pub(super) step_warm_up: Duration,
+    pub(super) step: Duration,
+}
+
+impl Plan {
+    /// So long that all of it fits in the time: shorter rounds for more backends and scenarios.
+    pub(super) fn lengths(&self) -> Lengths {
+        let pairs = (self.backends.len() * self.scenarios.len()).max(1) as f64;
+        let rounds = self.rounds as f64;
+        let ladder = if self.ladder { STEPS } else { 0.0 };
+        let each = self.time.as_secs_f64() / pairs;
+        let fixed = rounds * (START + WARM_UP + SETTLE)
+            + START
+            + WARM_UP
+            + ladder * (STEP_WARM_UP + SETTLE);
+        let scaled = rounds + 1.0 + ladder * STEP;
+        let round = ((each - fixed) / scaled).clamp(SHORTEST, LONGEST);
+        Lengths {
+            warm_up: Duration::from_secs_f64(WARM_UP),
+            round: Duration::from_secs_f64(round),
+            step_warm_up: Duration::from_secs_f64(STEP_WARM_UP),
+            step: Duration::from_secs_f64((round * STEP).max(0.8)),
+        }
+    }
+
+    /// Measurements of the whole run, as progress counts them.
+    pub(super) fn measurements(&self) -> usize {
+        let pairs = self.backends.len() * self.scenarios.len();
+        pairs * (self.rounds + 1 + usize::from(self.ladder))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(backends: usize, time: Duration) -> Plan {
+        let backend = Backend {
+            address: Some("memory:".to_owned()),
+            hubs: Vec::new(),
+            key: None,
+            promises: Vec::new(),
+            restart: None,
+        };
+        Plan {
+            backends: vec![backend; backends],
+            scenarios: Scenario::built_in(),
+            hubs: 2,
+            rounds: 3,
+            ladder: true,
+            pin: None,
+            kill_hub: false,
+            time,
+        }
+    }
+
+    #[test]
+    fn more_to_do_makes_rounds_shorter_and_never_too_short() {
+        let (few, many) = (plan(2, USUAL).lengths(), plan(6, USUAL).lengths());
+        assert!(few.round > many.round && many.round >= Duration::from_secs(1));
+        assert_eq!(plan(6, QUICK).lengths().round, Duration::from_secs(1));
+    }
+}

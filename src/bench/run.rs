@@ -1,0 +1,364 @@
+//! The run: each scenario on each backend, round by round in turn (A B C A B C), then the ladders.
+
+use std::{
+    io, thread,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use hubplane_backplane::{Address, OnRestart};
+
+use super::{
+    direct, fault,
+    ladder::climb,
+    load::Load,
+    plan::{Backend, Lengths, Plan},
+    results::{Cost, Figures, Measured, Round, Run, VERSION},
+    scenario::Scenario,
+    system,
+    target::{HubAddress, Hubs, Target, broker_ports},
+};
+use crate::backends;
+
+/// What a run says while it goes on.
+#[derive(Clone, Debug)]
+pub enum Progress {
+    /// Something begins: how much is done of how much, and what it is.
+    Begin {
+        /// Measurements that are done.
+        done: usize,
+        /// Measurements of the whole run.
+        of: usize,
+        /// Backend, scenario and part.
+        what: String,
+    },
+    /// A line to keep.
+    Line(String),
+}
+
+/// A run on its way.
+pub(super) struct Runner<'a> {
+    pub(super) plan: &'a Plan,
+    pub(super) lengths: Lengths,
+    pub(super) id: String,
+    done: usize,
+    say: &'a mut dyn FnMut(Progress),
+}
+
+/// Where one measurement is made, for as long as it is.
+pub(super) struct Site {
+    pub(super) hubs: Option<Hubs>,
+    pub(super) target: Target,
+    broker: Option<u32>,
+    ports: Vec<u16>,
+}
+
+/// Runs a plan to its end. What fails on one backend is noted there and does not stop the others.
+///
+/// # Errors
+/// What concerns all of them: no memory, no threads, cores that are not there.
+pub fn run(plan: &Plan, command: String, say: &mut dyn FnMut(Progress)) -> io::Result<Run> {
+    if let Some((_, load)) = &plan.pin {
+        system::pin(std::process::id(), load)?;
+    }
+    let started = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    let mut runner = Runner {
+        plan,
+        lengths: plan.lengths(),
+        id: format!("{:x}", started.as_millis() & 0xff_ffff_ffff),
+        done: 0,
+        say,
+    };
+    let mut measured: Vec<Measured> = Vec::new();
+    for backend in &plan.backends {
+        let name = name(backend, &measured);
+        measured.push(introduce(backend, name)?);
+    }
+    for scenario in &plan.scenarios {
+        runner.scenario(scenario, &mut measured);
+    }
+    Ok(Run {
+        version: VERSION,
+        started: started.as_secs(),
+        command,
+        hubplane: env!("CARGO_PKG_VERSION").to_owned(),
+        machine: system::machine(),
+        hubs: plan.hubs,
+        scenarios: plan.scenarios.clone(),
+        backends: measured,
+    })
+}
+
+/// The scheme, with a number behind it where it is there already.
+fn name(backend: &Backend, before: &[Measured]) -> String {
+    let scheme = match &backend.address {
+        Some(address) => address.split(':').next().unwrap_or_default().to_owned(),
+        None => backend.hubs.first().cloned().unwrap_or_default(),
+    };
+    let same = before
+        .iter()
+        .filter(|it| it.name == scheme || it.name.starts_with(&format!("{scheme} ")));
+    match same.count() {
+        0 => scheme,
+        n => format!("{scheme} {}", n + 1),
+    }
+}
+
+fn introduce(backend: &Backend, name: String) -> io::Result<Measured> {
+    let address = match &backend.address {
+        Some(text) => {
+            let address: Address = text.parse().map_err(io::Error::other)?;
+            address.to_string()
+        }
+        None => backend.hubs.join(","),
+    };
+    Ok(Measured {
+        name,
+        address,
+        promises: backend.promises.clone(),
+        scenarios: Default::default(),
+        failure: None,
+    })
+}
+
+impl Runner<'_> {
+    fn scenario(&mut self, scenario: &Scenario, measured: &mut [Measured]) {
+        let plan = self.plan;
+        for round in 1..=plan.rounds {
+            for (backend, into) in plan.backends.iter().zip(&mut *measured) {
+                let part = format!("round {round} of {}", plan.rounds);
+                self.part(scenario, into, &part, |runner, figures| {
+                    let result = runner.round(backend, scenario)?;
+                    let line = line(&result);
+                    figures.rounds.push(result);
+                    Ok(line)
+                });
+            }
+        }
+        for (backend, into) in plan.backends.iter().zip(&mut *measured) {
+            if let Some(address) = &backend.address {
+                self.part(scenario, into, "the broker alone", |runner, figures| {
+                    let lengths = (runner.lengths.warm_up, runner.lengths.round);
+                    let latency = direct::measure(address, scenario, &runner.id, lengths)?;
+                    if latency.count == 0 {
+                        return Ok("two instances share nothing there".to_owned());
+                    }
+                    let line = format!("p50 {}  p99 {}", ms(latency.p50), ms(latency.p99));
+                    figures.direct = Some(latency);
+                    Ok(line)
+                });
+            }
+            if plan.ladder {
+                self.part(scenario, into, "ladder", |runner, figures| {
+                    let mut site = runner.site(backend)?;
+                    climb(runner, &mut site, scenario, figures)
+                });
+            }
+            self.faults(backend, scenario, into);
+        }
+    }
+
+    /// Breaks what the plan says, once the scenario's figures are there.
+    fn faults(&mut self, backend: &Backend, scenario: &Scenario, into: &mut Measured) {
+        let shared = backend.address.is_some() && self.many(backend) > 1;
+        if self.plan.kill_hub && shared {
+            self.part(scenario, into, "a hub is killed", |runner, figures| {
+                let mut site = runner.site(backend)?;
+                fault::hub(&runner.id, &mut site, scenario).map(|fault| keep(fault, figures))
+            });
+        }
+        if let Some(command) = &backend.restart {
+            self.part(
+                scenario,
+                into,
+                "the broker is restarted",
+                |runner, figures| {
+                    let site = runner.site(backend)?;
+                    fault::broker(&runner.id, &site, scenario, command)
+                        .map(|fault| keep(fault, figures))
+                },
+            );
+        }
+    }
+
+    /// One part of the work; what it says is kept, and a failure is the backend's.
+    fn part(
+        &mut self,
+        scenario: &Scenario,
+        into: &mut Measured,
+        part: &str,
+        work: impl FnOnce(&mut Self, &mut Figures) -> io::Result<String>,
+    ) {
+        let what = format!("{} · {} · {part}", into.name, scenario.name);
+        let (done, of) = (self.done, self.plan.measurements());
+        (self.say)(Progress::Begin {
+            done,
+            of: of.max(done + 1),
+            what: what.clone(),
+        });
+        self.done += 1;
+        let mut figures = into.scenarios.remove(&scenario.name).unwrap_or_default();
+        let said = match work(self, &mut figures) {
+            Ok(line) => line,
+            Err(error) => {
+                into.failure = Some(format!("{} · {part}: {error}", scenario.name));
+                format!("failed: {error}")
+            }
+        };
+        into.scenarios.insert(scenario.name.clone(), figures);
+        (self.say)(Progress::Line(format!("{what}: {said}")));
+    }
+
+    /// How many hubs: one where every process has a log of its own.
+    fn many(&self, backend: &Backend) -> usize {
+        let scheme = backend
+            .address
+            .as_ref()
+            .and_then(|text| text.split(':').next());
+        let driver = scheme.and_then(|scheme| backends::find(scheme).ok());
+        match driver.map(|driver| driver.capabilities().on_restart) {
+            Some(OnRestart::NoBroker) => 1,
+            _ => self.plan.hubs,
+        }
+    }
+
+    /// Starts hubs, or takes those that run.
+    pub(super) fn site(&self, backend: &Backend) -> io::Result<Site> {
+        let Some(text) = &backend.address else {
+            let key = backend.key.as_deref();
+            let hubs = backend.hubs.iter().map(|url| HubAddress::parse(url, key));
+            let hubs = hubs.collect::<Result<_, _>>().map_err(io::Error::other)?;
+            return Ok(Site {
+                hubs: None,
+                target: Target { hubs },
+                broker: None,
+                ports: Vec::new(),
+            });
+        };
+        let cores = self.plan.pin.as_ref().map(|(hubs, _)| hubs.as_str());
+        let hubs = Hubs::start(text, self.many(backend), cores)?;
+        let address: Address = text.parse().map_err(io::Error::other)?;
+        let places = broker_ports(&address);
+        let broker = places
+            .iter()
+            .find_map(|(host, port)| system::listener(host, *port));
+        Ok(Site {
+            target: hubs.target.clone(),
+            hubs: Some(hubs),
+            broker,
+            ports: places.into_iter().map(|(_, port)| port).collect(),
+        })
+    }
+
+    fn round(&mut self, backend: &Backend, scenario: &Scenario) -> io::Result<Round> {
+        let site = self.site(backend)?;
+        let mut load = Load::connect(scenario, &site.target, &self.id)?;
+        let lengths = (self.lengths.warm_up, self.lengths.round);
+        site.measure(&mut load, scenario.rate, lengths)
+    }
+}
+
+impl Site {
+    /// Measures, and what it cost.
+    pub(super) fn measure(
+        &self,
+        load: &mut Load,
+        rate: f64,
+        lengths: (Duration, Duration),
+    ) -> io::Result<Round> {
+        let ids = self.hubs.as_ref().map(Hubs::ids).unwrap_or_default();
+        let hubs_cpu = || {
+            let each: Option<Vec<_>> = ids.iter().map(|id| system::cpu(*id)).collect();
+            each.filter(|all| !all.is_empty())
+                .map(|all| all.iter().sum::<Duration>())
+        };
+        let look = || Usage {
+            hubs: hubs_cpu(),
+            broker: self.broker.and_then(system::cpu),
+            load: system::cpu(std::process::id()),
+            wire: system::exchanged(&ids, &self.ports).filter(|bytes| *bytes > 0),
+        };
+        let mut looks = Vec::new();
+        let mut round = load.measure(rate, lengths, |_after| looks.push(look()))?;
+        let [before, after] = &looks[..] else {
+            return Ok(round);
+        };
+        let of = |from: Option<Duration>, to: Option<Duration>| Some(to?.saturating_sub(from?));
+        let each = |spent: Option<Duration>| {
+            (round.delivered > 0)
+                .then(|| Some(spent?.as_secs_f64() * 1e6 / round.delivered as f64))?
+        };
+        let memories: Option<Vec<_>> = ids.iter().map(|id| system::memory(*id)).collect();
+        round.cost = Cost {
+            hub_cpu: each(of(before.hubs, after.hubs)),
+            broker_cpu: each(of(before.broker, after.broker)),
+            hub_memory: memories
+                .filter(|all| !all.is_empty())
+                .map(|all| all.iter().sum()),
+            broker_memory: self.broker.and_then(system::memory),
+            wire: (round.due > 0)
+                .then(|| Some(after.wire?.saturating_sub(before.wire?) as f64 / round.due as f64))
+                .flatten(),
+            load_cpu: of(before.load, after.load).map(|spent| spent.as_secs_f64() / round.seconds),
+        };
+        Ok(round)
+    }
+
+    /// Lets hubs that have just been loaded come to rest.
+    pub(super) fn rest(&self) {
+        thread::sleep(Duration::from_millis(200));
+    }
+}
+
+struct Usage {
+    hubs: Option<Duration>,
+    broker: Option<Duration>,
+    load: Option<Duration>,
+    wire: Option<u64>,
+}
+
+fn keep(fault: super::results::Fault, figures: &mut Figures) -> String {
+    let line = match fault.recovered {
+        Some(after) => format!(
+            "all subscribers had messages again after {after} ms; {} lost, {} of them announced, {} refused",
+            fault.lost, fault.announced, fault.refused
+        ),
+        None => "not all subscribers had messages again".to_owned(),
+    };
+    figures.faults.push(fault);
+    line
+}
+
+fn line(round: &Round) -> String {
+    let cost = |name, value: Option<f64>| {
+        value
+            .map(|value| format!("  {name} {value:.1} µs"))
+            .unwrap_or_default()
+    };
+    let bad = round.lost + round.repeated + round.reordered + round.refused;
+    let bad = match bad {
+        0 => String::new(),
+        _ => format!(
+            "  {} lost, {} repeated, {} reordered, {} refused",
+            round.lost, round.repeated, round.reordered, round.refused
+        ),
+    };
+    format!(
+        "p50 {}  p99 {}{}{}{bad}",
+        ms(round.delivery.p50),
+        ms(round.delivery.p99),
+        cost("hubs", round.cost.hub_cpu),
+        cost("broker", round.cost.broker_cpu),
+    )
+}
+
+/// Microseconds as people read them.
+pub(super) fn ms(micros: u64) -> String {
+    let ms = micros as f64 / 1e3;
+    match micros {
+        0..10_000 => format!("{ms:.2} ms"),
+        10_000..100_000 => format!("{ms:.1} ms"),
+        _ => format!("{ms:.0} ms"),
+    }
+}

@@ -1,0 +1,185 @@
+//! What the operating system says: the machine, a process's time and memory, and whose a port is. Linux's `/proc`.
+
+use std::{
+    fs, io,
+    net::{IpAddr, ToSocketAddrs},
+    path::Path,
+    process::{Command, Stdio},
+    thread,
+    time::Duration,
+};
+
+use super::results::Machine;
+
+/// The machine, as a report shows it.
+pub(super) fn machine() -> Machine {
+    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+    let value = |text: &str, key: &str| {
+        let line = text.lines().find(|line| line.starts_with(key));
+        let value = line.and_then(|line| line.split_once([':', '=']));
+        value.map(|(_, value)| value.trim().trim_matches('"').to_owned())
+    };
+    let memory = value(&read("/proc/meminfo"), "MemTotal")
+        .and_then(|text| text.strip_suffix(" kB")?.trim().parse::<u64>().ok());
+    let release = value(&read("/etc/os-release"), "PRETTY_NAME").unwrap_or_default();
+    let kernel = read("/proc/sys/kernel/osrelease");
+    Machine {
+        processor: value(&read("/proc/cpuinfo"), "model name").unwrap_or_default(),
+        cores: thread::available_parallelism().map_or(1, usize::from),
+        memory: memory.unwrap_or_default() * 1024,
+        system: format!("{release}, Linux {}", kernel.trim()),
+    }
+}
+
+/// CPU time of all threads of a process.
+pub(super) fn cpu(process: u32) -> Option<Duration> {
+    let mut nanos = 0;
+    for thread in fs::read_dir(format!("/proc/{process}/task")).ok()? {
+        // A thread may end meanwhile; what it used is lost here.
+        let Ok(text) = fs::read_to_string(thread.ok()?.path().join("schedstat")) else {
+            continue;
+        };
+        nanos += text.split_whitespace().next()?.parse::<u64>().ok()?;
+    }
+    Some(Duration::from_nanos(nanos))
+}
+
+/// A process's proportional memory in bytes.
+pub(super) fn memory(process: u32) -> Option<u64> {
+    let rollup = fs::read_to_string(format!("/proc/{process}/smaps_rollup")).ok()?;
+    let row = rollup.lines().find_map(|line| line.strip_prefix("Pss:"))?;
+    let kib: u64 = row.trim().trim_end_matches(" kB").parse().ok()?;
+    Some(kib * 1024)
+}
+
+/// Keeps a process, with all its threads, on these cores.
+pub(super) fn pin(process: u32, cores: &str) -> io::Result<()> {
+    let status = Command::new("taskset")
+        .args(["-acp", cores, &process.to_string()])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .map_err(|error| io::Error::other(format!("taskset (util-linux): {error}")))?;
+    match status.success() {
+        true => Ok(()),
+        false => Err(io::Error::other(format!(
+            "taskset refuses the cores {cores}"
+        ))),
+    }
+}
+
+/// Asks a process to end.
+pub(super) fn terminate(process: u32) {
+    _ = Command::new("kill")
+        .args(["-TERM", &process.to_string()])
+        .stderr(Stdio::null())
+        .status();
+}
+
+/// The process on this machine that listens there, if it is one that we may look at.
+pub(super) fn listener(host: &str, port: u16) -> Option<u32> {
+    let local = |ip: IpAddr| ip.is_loopback() || ip.is_unspecified();
+    let mut found = (host, port).to_socket_addrs().ok()?;
+    if !found.any(|address| local(address.ip())) {
+        return None;
+    }
+    let sockets = ["/proc/net/tcp", "/proc/net/tcp6"]
+        .into_iter()
+        .filter_map(|table| fs::read_to_string(table).ok())
+        .find_map(|table| inode(&table, port))?;
+    let wanted = format!("socket:[{sockets}]");
+    let processes = fs::read_dir("/proc").ok()?.flatten();
+    processes
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .find(|process: &u32| owns(Path::new(&format!("/proc/{process}/fd")), &wanted))
+}
+
+/// The inode of the socket that listens on a port, from a table of `/proc/net` (proc_net_tcp.txt).
+fn inode(table: &str, port: u16) -> Option<u64> {
+    table.lines().skip(1).find_map(|line| {
+        let columns: Vec<_> = line.split_whitespace().collect();
+        let listens = *columns.get(3)? == "0A";
+        let here = u16::from_str_radix(columns.get(1)?.rsplit_once(':')?.1, 16).ok()?;
+        (listens && here == port).then(|| columns.get(9)?.parse().ok())?
+    })
+}
+
+fn owns(files: &Path, wanted: &str) -> bool {
+    let files = fs::read_dir(files).into_iter().flatten().flatten();
+    files
+        .filter_map(|file| fs::read_link(file.path()).ok())
+        .any(|target| target.to_str() == Some(wanted))
+}
+
+/// Bytes that these processes have exchanged with a port, both ways, over the connections that are open now; by `ss`
+/// (iproute2).
+pub(super) fn exchanged(processes: &[u32], ports: &[u16]) -> Option<u64> {
+    if ports.is_empty() {
+        return None;
+    }
+    let filter: Vec<_> = ports
+        .iter()
+        .map(|port| format!("dport = :{port}"))
+        .collect();
+    let output = Command::new("ss")
+        .args([
+            "-tinpHO",
+            "state",
+            "established",
+            &format!("( {} )", filter.join(" or ")),
+        ])
+        .stderr(Stdio::null())
+        .output()
+        .ok()
+        .filter(|output| output.status.success())?;
+    Some(sum_of(&String::from_utf8_lossy(&output.stdout), processes))
+}
+
+fn sum_of(table: &str, processes: &[u32]) -> u64 {
+    let ours = |line: &&str| {
+        processes
+            .iter()
+            .any(|process| line.contains(&format!("pid={process},")))
+    };
+    let count = |word: &str| {
+        let (name, value) = word.split_once(':')?;
+        let counted = matches!(name, "bytes_acked" | "bytes_received");
+        counted.then(|| value.parse::<u64>().ok()).flatten()
+    };
+    table
+        .lines()
+        .filter(ours)
+        .flat_map(|line| line.split_whitespace().filter_map(count))
+        .sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn who_listens_is_found_by_the_port() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        assert_eq!(super::listener("127.0.0.1", port), Some(std::process::id()));
+        drop(listener);
+        assert_eq!(super::listener("127.0.0.1", port), None);
+    }
+
+    #[test]
+    fn this_process_has_time_and_memory_and_the_machine_a_name() {
+        let process = std::process::id();
+        assert!(cpu(process).is_some_and(|time| !time.is_zero()));
+        assert!(memory(process).is_some_and(|bytes| bytes > 100_000));
+        assert!(machine().memory > 0 && machine().system.contains("Linux"));
+    }
+
+    #[test]
+    fn only_the_wanted_processes_bytes_are_counted() {
+        let table = "0 0 127.0.0.1:5 127.0.0.1:6379 users:((\"hubplane\",pid=7,fd=9)) cubic bytes_sent:9 bytes_acked:8 bytes_received:5\n\
+                     0 0 127.0.0.1:6 127.0.0.1:6379 users:((\"other\",pid=77,fd=9)) bytes_acked:100\n";
+        assert_eq!(sum_of(table, &[7]), 13);
+    }
+}

@@ -1,0 +1,233 @@
+//! `hubplane bench`.
+
+mod screen;
+
+use std::{env, fs, path::PathBuf, time::Duration};
+
+use hubplane_backplane::Address;
+
+use super::{Failure, backends::promises, note, print};
+use crate::{
+    backends,
+    bench::{
+        plan::{Backend, Plan, QUICK, USUAL},
+        results::Run,
+        run,
+        scenario::Scenario,
+    },
+    config::parse_duration,
+};
+use screen::Screen;
+
+/// Of a run that is not quick.
+const ROUNDS: usize = 3;
+const QUICK_ROUNDS: usize = 2;
+const QUICK_SCENARIOS: [&str; 2] = ["progress", "fanout"];
+/// More hub processes than this are a load test of the machine.
+const MOST_HUBS: usize = 64;
+
+/// Measures backends side by side: starts hubs on each, and drives them with real WebSocket clients.
+///
+/// Give each broker an address with a space of its own (a topic, a prefix, an exchange): the messages of a run are
+/// published there.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  hubplane bench --quick --backplane memory: --backplane redis://127.0.0.1:6379
+  hubplane bench --backplane redis://10.0.0.5 --backplane 'kafka://10.0.0.6:9092?topic=bench' --json run.json
+  hubplane bench --hub http://10.0.0.7:8080,http://10.0.0.8:8080 --scenario my.toml")]
+pub(super) struct Bench {
+    /// A backend to measure; several are measured in turn [default: memory:]
+    #[arg(long = "backplane", value_name = "ADDRESS")]
+    backplanes: Vec<String>,
+    /// Hubs that run already, of one backend: http://HOST:PORT[,http://HOST:PORT…]; their costs are not seen
+    #[arg(long = "hub", value_name = "URLS")]
+    hubs: Vec<String>,
+    /// A file with the key of hubs that run already
+    #[arg(long, value_name = "FILE")]
+    key_file: Option<PathBuf>,
+    /// A scenario: progress, fanout, chat, churn, large, or a .toml file [default: all five]
+    #[arg(long = "scenario", value_name = "NAME")]
+    scenarios: Vec<String>,
+    /// Print a built-in scenario's file, to begin one's own with
+    #[arg(long, value_name = "NAME", exclusive = true)]
+    print_scenario: Option<String>,
+    /// Two scenarios, two rounds, within three minutes for two backends
+    #[arg(long)]
+    quick: bool,
+    /// How long the whole run may take; more to do makes each measurement shorter [default: 15m]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    time: Option<Duration>,
+    /// Hub processes for each backend
+    #[arg(long = "processes", value_name = "N", default_value_t = 2)]
+    processes: usize,
+    /// How often each backend is measured at the fixed rate [default: 3]
+    #[arg(long, value_name = "N")]
+    rounds: Option<usize>,
+    /// Leave out the search for the highest rate
+    #[arg(long)]
+    no_ladder: bool,
+    /// Cores of the hubs and of the load, such as 0:1 or 0-3:4-7, by taskset; the broker's are yours
+    #[arg(long, value_name = "HUBS:LOAD", value_parser = pin)]
+    pin: Option<(String, String)>,
+    /// Kill a hub with SIGKILL, and measure how long its clients take to recover
+    #[arg(long)]
+    kill_hub: bool,
+    /// A command that kills and restarts a broker, and measure the same: redis='systemctl restart redis'
+    #[arg(long = "kill-broker", value_name = "SCHEME=COMMAND", value_parser = restart)]
+    kill_brokers: Vec<(String, String)>,
+    /// Write all figures as JSON, for `hubplane bench report`
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    parse_duration(text)
+        .filter(|time| !time.is_zero())
+        .ok_or_else(|| format!("{text:?} is no duration; write 90s or 15m"))
+}
+
+fn pin(text: &str) -> Result<(String, String), String> {
+    let parts = text.split_once(':');
+    let parts = parts.filter(|(hubs, load)| !hubs.is_empty() && !load.is_empty());
+    let (hubs, load) =
+        parts.ok_or("write the hubs' cores, a colon, and the load's: 0:1".to_owned())?;
+    Ok((hubs.to_owned(), load.to_owned()))
+}
+
+fn restart(text: &str) -> Result<(String, String), String> {
+    let parts = text.split_once('=');
+    let parts = parts.filter(|(scheme, command)| !scheme.is_empty() && !command.is_empty());
+    let (scheme, command) = parts.ok_or("write SCHEME=COMMAND, such as redis='…'".to_owned())?;
+    Ok((scheme.trim_end_matches(':').to_owned(), command.to_owned()))
+}
+
+impl Bench {
+    pub(super) fn run(&self) -> Result<(), Failure> {
+        if let Some(name) = &self.print_scenario {
+            let text = Scenario::text(name).map_err(Failure::wrong)?;
+            return print(text.trim_end());
+        }
+        let plan = self.plan()?;
+        let mut screen = Screen::new();
+        let run = run::run(&plan, self.command(), &mut |progress| screen.show(progress));
+        screen.clear();
+        let run = run.map_err(Failure::failed)?;
+        if let Some(path) = &self.json {
+            write(&run, path)?;
+        }
+        let failures: Vec<_> = run
+            .backends
+            .iter()
+            .filter_map(|it| Some(format!("{}: {}", it.name, it.failure.as_ref()?)))
+            .collect();
+        match failures.is_empty() {
+            true => Ok(()),
+            false => Err(Failure::failed(failures.join("\n"))),
+        }
+    }
+
+    fn plan(&self) -> Result<Plan, Failure> {
+        if !(1..=MOST_HUBS).contains(&self.processes) {
+            let message = format!("--processes must be from 1 to {MOST_HUBS}");
+            return Err(Failure::wrong(message));
+        }
+        let quick: Vec<_> = QUICK_SCENARIOS.map(str::to_owned).into();
+        let names = match (self.scenarios.is_empty(), self.quick) {
+            (true, true) => &quick,
+            _ => &self.scenarios,
+        };
+        let scenarios = match names.is_empty() {
+            true => Scenario::built_in(),
+            false => names
+                .iter()
+                .map(|name| Scenario::find(name))
+                .collect::<Result<_, _>>()
+                .map_err(Failure::wrong)?,
+        };
+        let (rounds, time) = match self.quick {
+            true => (QUICK_ROUNDS, QUICK),
+            false => (ROUNDS, USUAL),
+        };
+        Ok(Plan {
+            backends: self.backends()?,
+            scenarios,
+            hubs: self.processes,
+            rounds: self.rounds.unwrap_or(rounds).max(1),
+            ladder: !self.no_ladder,
+            pin: self.pin.clone(),
+            kill_hub: self.kill_hub,
+            time: self.time.unwrap_or(time),
+        })
+    }
+
+    fn backends(&self) -> Result<Vec<Backend>, Failure> {
+        let embedded = vec!["memory:".to_owned()];
+        let addresses = match self.backplanes.is_empty() && self.hubs.is_empty() {
+            true => &embedded,
+            false => &self.backplanes,
+        };
+        let mut found = Vec::new();
+        for text in addresses {
+            let address: Address = text.parse()?;
+            backends::find(address.scheme())?;
+            let mut commands = self.kill_brokers.iter();
+            let restart = commands.find(|(scheme, _)| scheme == address.scheme());
+            found.push(Backend {
+                address: Some(text.clone()),
+                hubs: Vec::new(),
+                key: None,
+                promises: promises(address.scheme()),
+                restart: restart.map(|(_, command)| command.clone()),
+            });
+        }
+        let schemes: Vec<_> = found
+            .iter()
+            .filter_map(|it| it.address.as_ref()?.split(':').next())
+            .collect();
+        if let Some((scheme, _)) = self
+            .kill_brokers
+            .iter()
+            .find(|(it, _)| !schemes.contains(&&**it))
+        {
+            let message = format!("--kill-broker {scheme}=…: no --backplane has this scheme");
+            return Err(Failure::wrong(message));
+        }
+        let key = match &self.key_file {
+            Some(path) => {
+                let text = fs::read_to_string(path);
+                let text =
+                    text.map_err(|error| Failure::wrong(format!("{}: {error}", path.display())))?;
+                Some(text.trim().to_owned())
+            }
+            None => None,
+        };
+        for urls in &self.hubs {
+            found.push(Backend {
+                address: None,
+                hubs: urls.split(',').map(str::to_owned).collect(),
+                key: key.clone(),
+                promises: Vec::new(),
+                restart: None,
+            });
+        }
+        Ok(found)
+    }
+
+    /// The command line as a report shows it: what an address keeps secret is left out.
+    fn command(&self) -> String {
+        let shown = |word: String| match word.parse::<Address>() {
+            Ok(address) if self.backplanes.contains(&word) => address.to_string(),
+            _ => word,
+        };
+        let words = env::args().skip(1).map(shown);
+        format!("hubplane {}", words.collect::<Vec<_>>().join(" "))
+    }
+}
+
+fn write(run: &Run, path: &PathBuf) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(run).map_err(Failure::failed)?;
+    fs::write(path, text)
+        .map_err(|error| Failure::failed(format!("{}: {error}", path.display())))?;
+    note(format_args!("all figures are in {}", path.display()));
+    Ok(())
+}

@@ -1,0 +1,90 @@
+//! What is seen while a run goes on: a line for each measurement, and below them, on a terminal, how far it is.
+
+use std::{
+    io::{self, IsTerminal, Write},
+    time::{Duration, Instant},
+};
+
+use crate::bench::run::Progress;
+
+/// Of the bar.
+const WIDTH: usize = 24;
+
+/// Standard error, as a terminal or as lines.
+pub(super) struct Screen {
+    begin: Instant,
+    live: bool,
+}
+
+impl Screen {
+    pub(super) fn new() -> Self {
+        Self {
+            begin: Instant::now(),
+            live: io::stderr().is_terminal(),
+        }
+    }
+
+    /// Nobody has to see it: what can't be written is no failure.
+    pub(super) fn show(&mut self, progress: Progress) {
+        let mut out = io::stderr().lock();
+        match progress {
+            Progress::Line(line) => {
+                self.clear();
+                _ = writeln!(out, "{line}");
+            }
+            Progress::Begin { done, of, what } if self.live => {
+                self.clear();
+                let bar = bar(done, of);
+                let left = left(self.begin.elapsed(), done, of);
+                _ = write!(out, "{bar} {done}/{of}{left}  {what}");
+                _ = out.flush();
+            }
+            Progress::Begin { .. } => {}
+        }
+    }
+
+    /// Takes the last line away.
+    pub(super) fn clear(&self) {
+        if self.live {
+            // Carriage return, and "erase in line" (ECMA-48).
+            _ = write!(io::stderr(), "\r\x1b[K");
+        }
+    }
+}
+
+fn bar(done: usize, of: usize) -> String {
+    let full = (WIDTH * done.min(of)).checked_div(of).unwrap_or(0);
+    format!("[{}{}]", "#".repeat(full), "·".repeat(WIDTH - full))
+}
+
+/// How long it will still take, as far as what is done tells.
+fn left(spent: Duration, done: usize, of: usize) -> String {
+    if done < 2 {
+        return String::new();
+    }
+    let seconds = spent.as_secs_f64() / done as f64 * of.saturating_sub(done) as f64;
+    match seconds as u64 {
+        seconds @ 0..90 => format!(", about {seconds} s left"),
+        seconds => format!(", about {} min left", seconds.div_ceil(60)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bar_is_as_full_as_the_work_is_done() {
+        assert_eq!(bar(0, 4), format!("[{}]", "·".repeat(24)));
+        assert_eq!(bar(4, 4), format!("[{}]", "#".repeat(24)));
+        assert_eq!(bar(1, 0).chars().count(), 26);
+    }
+
+    #[test]
+    fn what_is_left_is_told_once_it_can_be_known() {
+        let ten = Duration::from_secs(10);
+        assert_eq!(left(ten, 1, 4), "");
+        assert_eq!(left(ten, 2, 4), ", about 10 s left");
+        assert_eq!(left(ten * 60, 2, 4), ", about 10 min left");
+    }
+}
