@@ -1,9 +1,14 @@
-//! D7: each hub is killed in turn; its clients go on at another.
+//! D7: each hub is killed in turn; its clients go on at another, and who was there through it leaves once, or never was
+//! away.
 
-use std::time::Duration;
+mod history;
+mod presence;
 
-use tokio::time::sleep;
+use std::{fs, time::Duration};
 
+use tokio::time::{Instant, sleep};
+
+use self::presence::{Room, Times};
 use super::{Demands, judge};
 use crate::{
     Result,
@@ -28,23 +33,27 @@ async fn kills(bench: &Bench) -> Result<Cell> {
     let rounds = if bench.short { 1 } else { 10 };
     let kind = bench.backend.kind();
     let mut cell = Cell::default();
-    let mut workload = Workload::start(bench, &Settings::of(bench)).await?;
+    let mut settings = Settings::of(bench);
+    let times = if bench.short && kind.has_broker() {
+        let file = bench.directory.join("hub.toml");
+        fs::write(&file, Times::SHORT.file())?;
+        settings.options = vec!["--config".to_owned(), file.to_string_lossy().into_owned()];
+        Times::SHORT
+    } else {
+        Times::USUAL
+    };
+    let mut workload = Workload::start(bench, &settings).await?;
     let mut random = Random::new(bench.seed, 7);
     let mut kills = 0;
-    for _ in 0..rounds {
+    if kind.has_broker() {
+        kills += attended(&mut workload, &mut random, times, &mut cell, bench.seed).await?;
+    } else {
+        cell.note("presence: no other hub is there to tell of it");
+    }
+    for _ in kills.min(1)..rounds {
         for number in 0..workload.hubs.len() {
             sleep(random.between(2000, 4000)).await;
-            let before = workload.hubs[number].pid()?;
-            workload.hubs[number].kill().await?;
-            workload.fault("hub", Phase::Begin)?;
-            sleep(random.between(500, 2000)).await;
-            workload.fault("hub", Phase::Mend)?;
-            workload.hubs[number].again().await?;
-            workload.hubs[number]
-                .until_ready(true, Duration::from_secs(15))
-                .await?;
-            workload.fault("hub", Phase::End)?;
-            kills += u64::from(workload.hubs[number].pid()? != before);
+            kills += u64::from(kill(&mut workload, number, &mut random).await?);
         }
     }
     sleep(Duration::from_secs(4)).await;
@@ -64,7 +73,6 @@ async fn kills(bench: &Bench) -> Result<Cell> {
         let (back, of) = (verdict.recovered, verdict.resumes);
         cell.gate(back == of, format!("{back} of {of} resumes recovered"));
     }
-    cell.note("presence is not checked here: conformance and end-to-end tests have it");
     let demands = Demands {
         lossless: kind.has_broker(),
         native_may_be_lost: false,
@@ -72,4 +80,45 @@ async fn kills(bench: &Bench) -> Result<Cell> {
     };
     judge(&mut cell, kind, verdict, demands);
     Ok(cell)
+}
+
+/// The first round, with members on each hub; kills that took place.
+async fn attended(
+    workload: &mut Workload,
+    random: &mut Random,
+    times: Times,
+    cell: &mut Cell,
+    seed: u64,
+) -> Result<u64> {
+    let hubs = workload.hubs.iter().map(|hub| hub.address()).collect();
+    let mut room = Room::new(hubs, times, seed);
+    let mut kills = 0;
+    for number in 0..workload.hubs.len() {
+        let pause = sleep(random.between(2000, 4000));
+        let (watchers, ()) = tokio::join!(room.gather(number), pause);
+        let watchers = watchers?;
+        let killed = Instant::now();
+        let parting = room.part(number, killed, watchers);
+        let (killed, parted) = tokio::join!(kill(workload, number, random), parting);
+        parted?;
+        kills += u64::from(killed?);
+    }
+    room.agree().await?;
+    room.report(cell);
+    Ok(kills)
+}
+
+/// Kills a hub and starts it again; whether it is another process then.
+async fn kill(workload: &mut Workload, number: usize, random: &mut Random) -> Result<bool> {
+    let before = workload.hubs[number].pid()?;
+    workload.hubs[number].kill().await?;
+    workload.fault("hub", Phase::Begin)?;
+    sleep(random.between(500, 2000)).await;
+    workload.fault("hub", Phase::Mend)?;
+    workload.hubs[number].again().await?;
+    workload.hubs[number]
+        .until_ready(true, Duration::from_secs(15))
+        .await?;
+    workload.fault("hub", Phase::End)?;
+    Ok(workload.hubs[number].pid()? != before)
 }
