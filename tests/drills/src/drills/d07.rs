@@ -94,7 +94,8 @@ async fn attended(
     let mut room = Room::new(hubs, times, seed);
     let mut kills = 0;
     for number in 0..workload.hubs.len() {
-        let pause = sleep(random.between(2000, 4000));
+        // Listening to the end after a kill is the longer pause.
+        let pause = sleep(random.between(0, 1500));
         let (watchers, ()) = tokio::join!(room.gather(number), pause);
         let watchers = watchers?;
         let killed = Instant::now();

@@ -1,6 +1,6 @@
 //! What one watcher heard of one member, and what it must have heard.
 
-use std::time::Duration;
+use std::{ops::RangeInclusive, time::Duration};
 
 use tokio::time::Instant;
 
@@ -24,7 +24,7 @@ impl Fate {
         self,
         history: &History,
         killed: Instant,
-        bound: Duration,
+        times: &RangeInclusive<Duration>,
     ) -> Result<Option<Duration>, String> {
         let wanted: &[bool] = match self {
             Self::Was => &[],
@@ -46,11 +46,11 @@ impl Fate {
         let Some((_, left)) = history.get(1) else {
             return Ok(None);
         };
-        if *left < killed {
-            return Err(wrong("left before its hub's death"));
+        let after = left.saturating_duration_since(killed);
+        if after < *times.start() {
+            return Err(wrong("left within its grace"));
         }
-        let after = *left - killed;
-        if after > bound {
+        if after > *times.end() {
             return Err(wrong("left too late"));
         }
         Ok(Some(after))
@@ -61,13 +61,13 @@ impl Fate {
 mod tests {
     use super::*;
 
-    const BOUND: Duration = Duration::from_secs(16);
+    const TIMES: RangeInclusive<Duration> = Duration::from_secs(9)..=Duration::from_secs(16);
 
     fn judge(fate: Fate, events: &[(bool, u64)]) -> Result<Option<Duration>, String> {
         let start = Instant::now();
         let at = |second| start + Duration::from_secs(second);
         let history = events.iter().map(|(joined, s)| (*joined, at(*s))).collect();
-        fate.judge(&history, at(10), BOUND)
+        fate.judge(&history, at(10), &TIMES)
     }
 
     #[test]
@@ -83,7 +83,7 @@ mod tests {
 
     #[test]
     fn everything_else_is_found_wrong() {
-        let wrong: [(Fate, &[(bool, u64)]); 11] = [
+        let wrong: [(Fate, &[(bool, u64)]); 12] = [
             (Fate::Was, &[(false, 12)]),
             (Fate::Was, &[(false, 12), (true, 13)]),
             (Fate::Was, &[(true, 11)]),
@@ -95,6 +95,7 @@ mod tests {
             (Fate::Left, &[(true, 1), (false, 24), (false, 25)]),
             (Fate::Left, &[(true, 1), (false, 27)]),
             (Fate::Left, &[(true, 1), (false, 9)]),
+            (Fate::Left, &[(true, 1), (false, 12)]),
         ];
         for (fate, events) in wrong {
             assert!(judge(fate, events).is_err(), "{fate:?} {events:?}");

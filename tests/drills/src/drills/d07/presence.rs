@@ -1,7 +1,7 @@
 //! Members of one channel, through every hub. Of those of a killed hub half come back through another one within their
 //! grace, the others never; what the hubs that live on tell of them is compared with that.
 
-use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, ops::RangeInclusive, time::Duration};
 
 use futures_util::future::{try_join, try_join_all};
 use serde_json::{Value, json};
@@ -59,10 +59,10 @@ impl Times {
         )
     }
 
-    /// From a hub's death to its members' leaves. The grace counts from its last sign of life, too, not from when it was
-    /// noticed, and that is not after its death.
-    fn bound(self) -> Duration {
-        self.dead.max(self.grace) + SLACK
+    /// From a hub's death to its members' leaves. Both times count from when the hub was last heard, at most a beat before
+    /// its death, so one is over with the other; and nobody leaves within the grace.
+    fn leave(self) -> RangeInclusive<Duration> {
+        self.grace.saturating_sub(SLACK)..=self.dead.max(self.grace) + SLACK
     }
 }
 
@@ -156,7 +156,7 @@ impl Room {
         killed: Instant,
         mut watchers: Vec<Watcher>,
     ) -> Result<()> {
-        let end = killed + self.times.bound() + SLACK;
+        let end = killed + *self.times.leave().end() + SLACK / 2;
         let listening = try_join_all(watchers.iter_mut().map(|watcher| watcher.listen(end)));
         try_join(self.come_back(hub, killed), listening).await?;
         let mut expected: BTreeMap<String, Fate> = BTreeMap::new();
@@ -210,13 +210,13 @@ impl Room {
         for (client, fate) in expected {
             let history = watcher.heard.get(client).unwrap_or(&nothing);
             self.compared += 1;
-            match fate.judge(history, killed, self.times.bound()) {
+            match fate.judge(history, killed, &self.times.leave()) {
                 Ok(after) => self.slowest = self.slowest.max(after.unwrap_or_default()),
                 Err(why) => wrong.push(format!("{client} {why}")),
             }
         }
         if !wrong.is_empty() {
-            let (count, some) = (wrong.len(), &wrong[..wrong.len().min(3)]);
+            let (count, some) = (wrong.len(), &wrong[..wrong.len().min(2)]);
             let told = format!(
                 "presence: hub-{} told wrongly of {count}: {some:?}",
                 watcher.hub
