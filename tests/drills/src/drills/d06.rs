@@ -189,7 +189,8 @@ async fn deletion(bench: &Bench, workload: &mut Workload, cell: &mut Cell) -> Re
     workload.fault("deletion", Phase::End)
 }
 
-async fn topic(bench: &Bench, arguments: &[&str]) -> Result<()> {
+/// Kafka's own tool for topics.
+pub(super) async fn topic(bench: &Bench, arguments: &[&str]) -> Result<()> {
     let mut words = vec![
         "run",
         "org.apache.kafka.tools.TopicCommand",
