@@ -61,7 +61,8 @@
 //! a position of a log that was replaced is `PositionLost`.
 //!
 //! # What it creates
-//! The topic, if it is missing and `create` allows it; it stays. No consumer group and no committed offsets.
+//! The topic, if it is missing and `create` allows it, with the broker's time for its records
+//! (`message.timestamp.type=LogAppendTime`); it stays. No consumer group and no committed offsets.
 
 mod config;
 mod connection;

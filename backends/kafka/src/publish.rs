@@ -186,15 +186,22 @@ async fn answered(sent: DeliveryFuture, epoch: u64) -> Result<Receipt> {
         ))),
         Ok(Ok(Err((error, _)))) => Err(match error.rdkafka_error_code() {
             Some(
-                RDKafkaErrorCode::MessageSizeTooLarge
-                | RDKafkaErrorCode::MessageBatchTooLarge
-                | RDKafkaErrorCode::InvalidRecord,
+                RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::MessageBatchTooLarge,
             ) => Error::new(
                 ErrorKind::Rejected,
                 NAME,
                 "larger than the topic's max.message.bytes",
             )
             .with_source(error),
+            Some(RDKafkaErrorCode::InvalidTimestamp | RDKafkaErrorCode::InvalidRecord) => {
+                Error::new(
+                    ErrorKind::Rejected,
+                    NAME,
+                    "the broker refuses the record: this machine's clock is too far from the broker's for the topic \
+                     (message.timestamp.type=LogAppendTime lets the broker set the time), or the topic has rules of its own",
+                )
+                .with_source(error)
+            }
             Some(RDKafkaErrorCode::TopicAuthorizationFailed) => Error::new(
                 ErrorKind::Rejected,
                 NAME,

@@ -15,6 +15,8 @@ use hubplane_conformance::required;
 use hubplane_kafka::DRIVER;
 use rdkafka::{
     ClientConfig,
+    admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
+    client::DefaultClientContext,
     producer::{BaseProducer, BaseRecord, FutureProducer, FutureRecord, Producer},
 };
 use tokio::time::{sleep, timeout};
@@ -25,13 +27,21 @@ fn brokers() -> String {
         .to_owned()
 }
 
-/// A new topic of one partition, where every channel is in every other's way.
-async fn open(name: &str) -> (String, Arc<dyn Backplane>, Events) {
+/// A new topic's name.
+fn unique(name: &str) -> String {
     let unique = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
         .unwrap()
         .as_micros();
-    let topic = format!("hp-{name}-{unique}");
+    format!("hp-{name}-{unique}")
+}
+
+/// A new topic of one partition, where every channel is in every other's way.
+async fn open(name: &str) -> (String, Arc<dyn Backplane>, Events) {
+    open_topic(unique(name)).await
+}
+
+async fn open_topic(topic: String) -> (String, Arc<dyn Backplane>, Events) {
     let address = format!("kafka://{}?topic={topic}&partitions=1", brokers());
     let opened = DRIVER.open(&address.parse().unwrap()).await.unwrap();
     (topic, opened.backplane, opened.events)
@@ -144,11 +154,16 @@ async fn a_scan_has_every_channel_and_its_positions_are_those_of_reads() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_age_leaves_out_what_is_older() {
-    let (topic, a, mut events) = open("age").await;
-    let producer: FutureProducer = ClientConfig::new()
-        .set("bootstrap.servers", brokers())
-        .create()
-        .unwrap();
+    // A topic of somebody else's, whose times are the publishers'.
+    let (topic, mut client) = (unique("age"), ClientConfig::new());
+    client.set("bootstrap.servers", brokers());
+    let admin: AdminClient<DefaultClientContext> = client.create().unwrap();
+    let new = NewTopic::new(&topic, 1, TopicReplication::Fixed(1))
+        .set("message.timestamp.type", "CreateTime");
+    let made = admin.create_topics([&new], &AdminOptions::new()).await;
+    made.unwrap().pop().unwrap().unwrap();
+    let (topic, a, mut events) = open_topic(topic).await;
+    let producer: FutureProducer = client.create().unwrap();
     let now = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
         .unwrap()

@@ -189,8 +189,7 @@ async fn deletion(bench: &Bench, workload: &mut Workload, cell: &mut Cell) -> Re
     workload.fault("deletion", Phase::End)
 }
 
-/// Kafka's own tool for topics.
-pub(super) async fn topic(bench: &Bench, arguments: &[&str]) -> Result<()> {
+async fn topic(bench: &Bench, arguments: &[&str]) -> Result<()> {
     let mut words = vec![
         "run",
         "org.apache.kafka.tools.TopicCommand",

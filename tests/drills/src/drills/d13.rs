@@ -14,13 +14,13 @@ use tokio::{
     time::sleep,
 };
 
-use super::{Demands, d06, judge};
+use super::{Demands, judge};
 use crate::{
     Result,
     backend::Kind,
     bench::{Bench, Cell, Drill, Running},
     checker::Phase,
-    workload::{Settings, Workload, new_space},
+    workload::{Settings, Workload},
 };
 
 pub(crate) const DRILL: Drill = Drill {
@@ -62,17 +62,6 @@ async fn compile(directory: &Path) -> Result<String> {
     Ok(library.to_string_lossy().into_owned())
 }
 
-/// A topic to which the broker puts the times. By default they are the publishers', and since Kafka 4.0 what is more than
-/// an hour ahead of the broker is refused.
-async fn stamped_topic(bench: &Bench) -> Result<String> {
-    let space = new_space()?;
-    let stamped = "message.timestamp.type=LogAppendTime";
-    let create = ["--create", "--topic", &space, "--partitions", "8"];
-    let arguments = [&create[..], &["--config", stamped]].concat();
-    d06::topic(bench, &arguments).await?;
-    Ok(space)
-}
-
 /// Minutes by which a hub's clock is ahead, by the date of its answers; of days nothing is said.
 async fn ahead(hub: SocketAddr) -> Result<i64> {
     const DAY: i64 = 24 * 60;
@@ -101,10 +90,6 @@ async fn clocks(bench: &Bench) -> Result<Cell> {
     let mut settings = Settings::of(bench);
     if bench.backend.kind() == Kind::Kafka {
         libraries = format!("{}:{libraries}", compile(&bench.directory).await?);
-        settings.space = Some(stamped_topic(bench).await?);
-        cell.note(
-            "the topic's times are the broker's (LogAppendTime): with the publishers', Kafka 4 refuses what is over an hour ahead",
-        );
     }
     // Not by the program faketime, which stays between: a kill must reach the hub. Machines differ in what the time is, not
     // in how long a second lasts.
