@@ -85,6 +85,18 @@ fn client_protocols_are_pure_and_synchronous() {
 }
 
 #[test]
+fn the_bench_sees_hubs_from_outside() {
+    let mut wrong = Vec::new();
+    for file in sources("src/bench") {
+        file.modules(&mut wrong, &["hub", "server", "protocol", "cli"]);
+    }
+    none(
+        &wrong,
+        "src/bench measures processes over their sockets, as any client would: it must not reach inside",
+    );
+}
+
+#[test]
 fn a_broker_library_is_named_by_its_backend_only() {
     let mut wrong = Vec::new();
     // Tests and examples may: they play the outside producer, who has never heard of hubplane.

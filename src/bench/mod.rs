@@ -12,4 +12,4 @@ pub mod results;
 pub mod run;
 pub mod scenario;
 mod system;
-mod target;
+pub mod target;

@@ -18,6 +18,14 @@ const START: Duration = Duration::from_secs(40);
 /// How long a hub that is told to end has for it.
 const END: Duration = Duration::from_secs(5);
 
+/// Whether a running hub can be measured at this address.
+///
+/// # Errors
+/// A sentence that says how to write it.
+pub fn check(url: &str) -> Result<(), String> {
+    HubAddress::parse(url, None).map(drop)
+}
+
 /// A hub, for clients.
 #[derive(Clone)]
 pub(super) struct HubAddress {

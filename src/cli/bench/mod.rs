@@ -14,6 +14,7 @@ use crate::{
         results::Run,
         run,
         scenario::Scenario,
+        target,
     },
     config::parse_duration,
 };
@@ -202,6 +203,8 @@ impl Bench {
             None => None,
         };
         for urls in &self.hubs {
+            let mut each = urls.split(',');
+            each.try_for_each(|url| target::check(url).map_err(Failure::wrong))?;
             found.push(Backend {
                 address: None,
                 hubs: urls.split(',').map(str::to_owned).collect(),
