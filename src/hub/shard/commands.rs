@@ -170,6 +170,10 @@ impl State {
             .get_key_value(&channel)
             .map_or(channel, |(known, _)| Channel::clone(known));
         if let Some(session) = self.session(key) {
+            if session.channels.is_empty() {
+                // Most have one; a Vec's own first step is four.
+                session.channels.reserve_exact(1);
+            }
             session.channels.push(Channel::clone(&channel));
         }
         let (shard, known) = (self.index, self.topics.contains_key(&channel));

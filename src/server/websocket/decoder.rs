@@ -53,10 +53,16 @@ const TOO_MANY: Violation = Violation {
 pub(super) struct Decoder {
     /// The start of a frame that is not there in full.
     rest: Vec<u8>,
-    /// The fragments of a message so far.
+    /// Inside a fragmented message: what there is of it.
+    fragmented: Option<Box<Fragments>>,
+}
+
+/// The beginning of a fragmented message.
+#[derive(Debug)]
+struct Fragments {
+    text: bool,
+    count: usize,
     message: Vec<u8>,
-    /// Set inside a fragmented message: whether it is text, and how many fragments came.
-    fragmented: Option<(bool, usize)>,
 }
 
 impl Decoder {
@@ -135,20 +141,17 @@ impl Decoder {
             OpCode::Data(Data::Text | Data::Binary) if self.fragmented.is_some() => {
                 Err(protocol("a message begins inside another"))
             }
-            OpCode::Data(_)
-                if length.saturating_add(self.message.len() as u64)
-                    > limits.message_bytes as u64 =>
-            {
-                Err(TOO_LARGE)
+            OpCode::Data(_) => {
+                let begun = self.fragmented.as_ref();
+                let (bytes, count) = begun.map_or((0, 0), |it| (it.message.len(), it.count));
+                if length.saturating_add(bytes as u64) > limits.message_bytes as u64 {
+                    return Err(TOO_LARGE);
+                }
+                if count >= limits.fragments {
+                    return Err(TOO_MANY);
+                }
+                Ok(())
             }
-            OpCode::Data(_)
-                if self
-                    .fragmented
-                    .is_some_and(|(_, count)| count >= limits.fragments) =>
-            {
-                Err(TOO_MANY)
-            }
-            OpCode::Data(_) => Ok(()),
         }
     }
 
@@ -158,24 +161,30 @@ impl Decoder {
         payload: &[u8],
         on: &mut dyn FnMut(Received<'_>) -> bool,
     ) -> Result<bool, Violation> {
-        let (text, count) = match header.opcode {
+        let text = match header.opcode {
             OpCode::Control(Control::Ping) => return Ok(on(Received::Ping(payload))),
             OpCode::Control(Control::Pong) => return Ok(on(Received::Pong)),
             OpCode::Control(_) => return Ok(on(Received::Close(close_code(payload)?))),
-            OpCode::Data(Data::Continue) => self.fragmented.unwrap_or_default(),
-            OpCode::Data(kind) => (kind == Data::Text, 0),
+            OpCode::Data(kind) => kind == Data::Text,
         };
-        if !header.is_final {
-            self.message.extend_from_slice(payload);
-            self.fragmented = Some((text, count + 1));
-            return Ok(true);
-        }
-        if self.fragmented.take().is_none() {
+        let begun = self.fragmented.take();
+        if begun.is_none() && header.is_final {
             return whole(text, payload, on);
         }
-        let mut message = std::mem::take(&mut self.message);
-        message.extend_from_slice(payload);
-        whole(text, &message, on)
+        let mut begun = begun.unwrap_or_else(|| {
+            Box::new(Fragments {
+                text,
+                count: 0,
+                message: Vec::new(),
+            })
+        });
+        begun.message.extend_from_slice(payload);
+        if header.is_final {
+            return whole(begun.text, &begun.message, on);
+        }
+        begun.count += 1;
+        self.fragmented = Some(begun);
+        Ok(true)
     }
 }
 

@@ -83,14 +83,17 @@ impl fmt::Debug for Reading {
     }
 }
 
-/// Serves one client until either side ends it. `buffer` is the thread's, borrowed only while bytes are there.
-pub(in crate::server) async fn serve(
+/// Opens a session, and serves it until either side ends it. `buffer` is the thread's, borrowed only while bytes are there.
+///
+/// No `async fn`: its future would keep room for all that is needed at the beginning alone, for as long as the client
+/// stays.
+pub(in crate::server) fn serve(
     shard: Rc<Shard>,
     buffer: Rc<RefCell<Vec<u8>>>,
     stream: TcpStream,
     early: Bytes,
     hello: Hello,
-) {
+) -> impl Future<Output = ()> {
     let stream = Rc::new(stream);
     let socket = Box::new(Shared(Rc::clone(&stream)));
     let key = shard.open(Admission {
@@ -125,7 +128,7 @@ pub(in crate::server) async fn serve(
     // Even an empty one holds the whole buffer that HTTP was read into.
     drop(early);
     reading.shard.flush_dirty();
-    poll_fn(|cx| reading.poll(cx, &buffer)).await;
+    poll_fn(move |cx| reading.poll(cx, &buffer))
 }
 
 impl Reading {
