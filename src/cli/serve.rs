@@ -15,7 +15,7 @@ use crate::{
     auth::{Access, Key},
     backends,
     config::{DRAIN, File, parse_duration},
-    hub::{Hub, Setup},
+    hub::{Hub, MOST_SHARDS, Setup},
     server::Server,
 };
 
@@ -60,7 +60,7 @@ pub(super) struct Serve {
         value_delimiter = ','
     )]
     origins: Vec<String>,
-    /// Threads that serve sockets [default: one a core]
+    /// Threads that serve sockets, 64 at most [default: one a core]
     #[arg(long, env = "HUBPLANE_SHARDS", value_name = "N")]
     shards: Option<usize>,
     /// What to log, such as debug or hubplane=debug
@@ -118,7 +118,11 @@ impl Serve {
             .or(file.node)
             .unwrap_or_else(|| default_node(address));
         let cores = thread::available_parallelism().map_or(1, usize::from);
-        let shards = self.shards.or(file.shards).unwrap_or(cores).clamp(1, 1_024);
+        let shards = self
+            .shards
+            .or(file.shards)
+            .unwrap_or(cores)
+            .clamp(1, MOST_SHARDS);
         let setup = Setup {
             node,
             driver,

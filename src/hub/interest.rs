@@ -41,7 +41,8 @@ struct Wanted {
 
 #[derive(Debug, Default)]
 struct Want {
-    shards: Vec<usize>,
+    /// Which shards, a bit each.
+    shards: u64,
     /// The broker has confirmed it.
     active: bool,
     idle_since: Option<Instant>,
@@ -67,9 +68,7 @@ impl Interest {
         let mut wanted = self.lock();
         let want = wanted.channels.entry(Channel::clone(channel)).or_default();
         want.idle_since = None;
-        if !want.shards.contains(&shard) {
-            want.shards.push(shard);
-        }
+        want.shards |= 1 << shard;
         if want.active {
             return true;
         }
@@ -106,8 +105,8 @@ impl Interest {
         let Some(want) = wanted.channels.get_mut(channel) else {
             return;
         };
-        want.shards.retain(|&known| known != shard);
-        if want.shards.is_empty() && !want.kept {
+        want.shards &= !(1 << shard);
+        if want.shards == 0 && !want.kept {
             let now = Instant::now();
             want.idle_since = Some(now);
             wanted.idle.push_back((now, Channel::clone(channel)));
@@ -195,8 +194,10 @@ impl Interest {
                     continue;
                 };
                 want.active = result.is_ok();
-                for &shard in &want.shards {
-                    tell[shard].push(Channel::clone(channel));
+                for (shard, tell) in tell.iter_mut().enumerate() {
+                    if want.shards & (1 << shard) != 0 {
+                        tell.push(Channel::clone(channel));
+                    }
                 }
                 if want.kept {
                     // The backend subscribes to it on its return.

@@ -67,6 +67,8 @@ use crate::config::Limits;
 
 /// What the channels that belong to the hub itself begin with.
 const RESERVED: &str = "$hubplane/";
+/// Shards of one hub, at most: which of them want a channel is a word of as many bits.
+pub const MOST_SHARDS: usize = 64;
 /// Channels whose past may wait to be read from the broker.
 const READS: usize = 1_024;
 
@@ -107,7 +109,7 @@ pub struct Setup {
     pub driver: &'static dyn Driver,
     /// What it allows.
     pub limits: Limits,
-    /// How many shards, each for a thread of its own.
+    /// How many shards, each for a thread of its own; [`MOST_SHARDS`] at most.
     pub shards: usize,
 }
 
@@ -121,7 +123,8 @@ impl Hub {
             shards,
         } = setup;
         let capabilities = driver.capabilities();
-        let (senders, mailboxes): (Vec<_>, Vec<_>) = (0..shards).map(Mailbox::new).unzip();
+        let (senders, mailboxes): (Vec<_>, Vec<_>) =
+            (0..shards.clamp(1, MOST_SHARDS)).map(Mailbox::new).unzip();
         let origin = random();
         let (publisher, line) = Publisher::new(&limits, origin);
         let (reads, wanted) = mpsc::channel(READS);
