@@ -11,6 +11,8 @@ mod counts;
 mod epochs;
 pub mod frame;
 mod ids;
+#[doc(hidden)]
+pub mod inside;
 mod interest;
 mod ledger;
 mod log;

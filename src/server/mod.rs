@@ -10,4 +10,6 @@ mod threads;
 mod upgrade;
 mod websocket;
 
+#[doc(hidden)]
+pub use self::websocket::inside;
 pub use self::{listener::Server, problem::Problem, routes::embedded, threads::Shards};

@@ -4,6 +4,7 @@
 mod budget;
 mod decoder;
 mod encode;
+pub mod inside;
 mod session;
 
 pub(super) use self::{

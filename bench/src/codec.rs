@@ -1,0 +1,156 @@
+//! Text to commands, messages to frames, frames to text.
+
+use std::{hint::black_box, sync::atomic};
+
+use hubplane::{
+    config::Limits,
+    hub::{
+        command::{Ending, Push, Reply},
+        frame::{Encoded, Encoding, Frame},
+    },
+    protocol::{Protocol, json::JSON},
+    server::inside,
+};
+use hubplane_backplane::{Position, Publication};
+
+use crate::{Run, text};
+
+/// What a client's frame is masked with.
+const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
+
+pub(crate) fn decode_subscribe() -> Run {
+    decode(
+        r#"{"type":"subscribe","ref":7,"channel":"jobs.42","since":"cabefcba1beccd02-0-1"}"#.into(),
+    )
+}
+
+pub(crate) fn decode_publish() -> Run {
+    decode(publish(128))
+}
+
+pub(crate) fn decode_large() -> Run {
+    decode(publish(16 * 1024))
+}
+
+fn publish(bytes: usize) -> String {
+    let data = text(bytes);
+    format!(r#"{{"type":"publish","ref":7,"channel":"jobs.42","data":{data}}}"#)
+}
+
+fn decode(text: String) -> Run {
+    assert!(JSON.decode(&text).is_ok(), "{text} is a command");
+    Box::new(move || drop(black_box(JSON.decode(black_box(&text)))))
+}
+
+/// One message as it comes from a log.
+fn publication(bytes: usize) -> Publication {
+    Publication {
+        channel: "jobs.42".into(),
+        data: text(bytes).into(),
+        position: Some(Position {
+            epoch: 0xcabe_fcba_1bec_cd02,
+            lane: 0,
+            offset: 1_234_567,
+        }),
+        id: Some("43ae10d35558eae11".into()),
+        origin: None,
+        tags: Vec::new(),
+    }
+}
+
+pub(crate) fn encode() -> Run {
+    encode_bytes(128)
+}
+
+pub(crate) fn encode_large() -> Run {
+    encode_bytes(16 * 1024)
+}
+
+fn encode_bytes(bytes: usize) -> Run {
+    let publication = publication(bytes);
+    let mut out = Vec::new();
+    Box::new(move || {
+        out.clear();
+        JSON.push(&Push::Message(black_box(&publication)), &mut out);
+        black_box(&out);
+    })
+}
+
+pub(crate) fn frame() -> Run {
+    let (encoding, publication) = (inside::encoding(), publication(128));
+    Box::new(move || {
+        drop(black_box(
+            encoding.push(&Push::Message(black_box(&publication))),
+        ))
+    })
+}
+
+/// What one read of a busy client's socket may hold; copied first, since unmasking changes it.
+pub(crate) fn frames() -> Run {
+    let text = publish(128);
+    let mut masked = vec![0x81, 0x80 | 126];
+    masked.extend_from_slice(&u16::try_from(text.len()).unwrap_or_default().to_be_bytes());
+    masked.extend_from_slice(&MASK);
+    masked.extend(text.bytes().zip(MASK.iter().cycle()).map(|(a, b)| a ^ b));
+    let input = masked.repeat(64);
+    let (mut buffer, limits) = (input.clone(), Limits::default());
+    Box::new(move || {
+        buffer.copy_from_slice(black_box(&input));
+        assert_eq!(inside::texts(&mut buffer, &limits), Some(64));
+    })
+}
+
+pub(crate) fn once_for_one() -> Run {
+    once(1)
+}
+
+pub(crate) fn once_for_many() -> Run {
+    once(1_000)
+}
+
+/// Counts what it encodes.
+#[derive(Debug)]
+struct Counting {
+    inner: &'static dyn Encoding,
+    encoded: atomic::AtomicUsize,
+}
+
+impl Encoding for Counting {
+    fn slot(&self) -> usize {
+        self.inner.slot()
+    }
+
+    fn reply(&self, reply: &Reply<'_>) -> Frame {
+        self.inner.reply(reply)
+    }
+
+    fn push(&self, push: &Push<'_>) -> Frame {
+        self.encoded.fetch_add(1, atomic::Ordering::Relaxed);
+        self.inner.push(push)
+    }
+
+    fn ping(&self) -> Frame {
+        self.inner.ping()
+    }
+
+    fn ending(&self, ending: Ending) -> Frame {
+        self.inner.ending(ending)
+    }
+}
+
+/// One message to so many: encoded once, however many there are.
+fn once(recipients: usize) -> Run {
+    let publication = publication(128);
+    let encoding = Counting {
+        inner: inside::encoding(),
+        encoded: 0.into(),
+    };
+    let mut frames: Vec<Frame> = Vec::with_capacity(recipients);
+    Box::new(move || {
+        let encoded = Encoded::new(black_box(&publication).clone());
+        frames.extend((0..recipients).map(|_| encoded.frame(&encoding, || ()).clone()));
+        frames.clear();
+        let times = encoding.encoded.swap(0, atomic::Ordering::Relaxed);
+        assert_eq!(times, 1, "one encoding for {recipients} recipients");
+    })
+}

@@ -1,0 +1,44 @@
+//! The window by itself, for the benchmarks in `bench/`: what is timed there is nobody's interface and may change at any
+//! time.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use hubplane_backplane::Position;
+
+use super::{
+    frame::Encoded,
+    window::{Cap, Found, Window},
+};
+
+/// A window on its own.
+#[derive(Debug)]
+pub struct Kept(Window);
+
+impl Kept {
+    /// Empty, for messages after this position.
+    pub fn new(most_bytes: usize, after: Position) -> Self {
+        let mut window = Window::new(most_bytes, Duration::from_secs(3_600));
+        window.begin(after);
+        Self(window)
+    }
+
+    /// Takes in a batch and drops what is over the limit.
+    pub fn push(&mut self, batch: &Arc<Vec<Encoded>>, now: Instant) {
+        self.0.push(batch, now);
+    }
+
+    /// How many messages a channel had after this position; `None` where the window doesn't know.
+    pub fn read(&self, channel: &str, after: Position) -> Option<usize> {
+        let cap = Cap {
+            messages: usize::MAX,
+            bytes: usize::MAX,
+        };
+        match self.0.read(channel, after, None, cap) {
+            Found::All(entries) => Some(entries.len()),
+            Found::TooMany | Found::Older | Found::Lost => None,
+        }
+    }
+}
