@@ -22,6 +22,8 @@ use tokio::{
 
 use crate::{Run, text};
 
+const HOUR: Duration = Duration::from_secs(3_600);
+
 pub(crate) fn one() -> Run {
     dispatch(1, 1, 16)
 }
@@ -90,7 +92,10 @@ async fn start() -> (Arc<Hub>, hubplane::hub::Mailbox) {
         driver: &DRIVER,
         limits: Limits {
             window_bytes: 1024 * 1024,
-            ping_interval: Duration::from_secs(3_600),
+            // Nothing that happens by the clock is counted in.
+            ping_interval: HOUR,
+            beacon_interval: HOUR,
+            deaf_after: HOUR,
             ..Limits::default()
         },
         shards: 1,
