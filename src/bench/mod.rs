@@ -7,9 +7,13 @@ mod direct;
 mod fault;
 mod ladder;
 mod load;
+pub mod merge;
 pub mod plan;
 pub mod results;
 pub mod run;
+#[cfg(test)]
+mod sample;
 pub mod scenario;
+pub mod summary;
 mod system;
 pub mod target;

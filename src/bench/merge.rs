@@ -1,0 +1,333 @@
+//! Several runs as one, for tables and reports: rounds of the same backend and scenario are pooled, each with the number
+//! of its run. What may be compared across runs is decided by [`super::summary`], not here.
+
+use std::{collections::BTreeSet, fs, path::Path};
+
+use serde::{Deserialize, Serialize, de::IgnoredAny};
+
+use super::{
+    results::{Figures, Machine, Measured, Run, VERSION},
+    scenario::Scenario,
+    summary::pool,
+};
+
+/// One or several runs.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Merged {
+    /// [`VERSION`].
+    pub version: u32,
+    /// The runs; a round's `run` is a place in this list.
+    pub sources: Vec<Source>,
+    /// All scenarios, in the order in which they came.
+    pub scenarios: Vec<Scenario>,
+    /// All backends, in the order in which they came.
+    pub backends: Vec<Measured>,
+    /// What a reader must know about how they were put together.
+    #[serde(default)]
+    pub notes: Vec<String>,
+}
+
+/// Where and when a run was made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Source {
+    /// When it began: seconds since 1970.
+    pub started: u64,
+    /// The command line.
+    pub command: String,
+    /// The version of hubplane.
+    pub hubplane: String,
+    /// What it ran on.
+    pub machine: Machine,
+    /// Hub processes for each backend.
+    pub hubs: usize,
+}
+
+/// The part of a file that tells what it is.
+#[derive(Deserialize)]
+struct Head {
+    version: u32,
+    sources: Option<IgnoredAny>,
+}
+
+impl From<Run> for Merged {
+    fn from(run: Run) -> Self {
+        Self {
+            version: run.version,
+            sources: vec![Source {
+                started: run.started,
+                command: run.command,
+                hubplane: run.hubplane,
+                machine: run.machine,
+                hubs: run.hubs,
+            }],
+            scenarios: run.scenarios,
+            backends: run.backends,
+            notes: Vec::new(),
+        }
+    }
+}
+
+impl Merged {
+    /// Reads files that `hubplane bench --json` or this wrote, and puts them together.
+    ///
+    /// # Errors
+    /// With the file and what is wrong with it.
+    pub fn read<P: AsRef<Path>>(files: &[P]) -> Result<Self, String> {
+        let mut all: Option<Self> = None;
+        for file in files {
+            let name = file.as_ref().display();
+            let text = fs::read_to_string(file).map_err(|error| format!("{name}: {error}"))?;
+            let next = Self::parse(&text).map_err(|error| format!("{name}: {error}"))?;
+            all = Some(match all {
+                Some(all) => all.with(next).map_err(|error| format!("{name}: {error}"))?,
+                None => next,
+            });
+        }
+        all.ok_or_else(|| "no file was given".to_owned())
+    }
+
+    /// Reads one file's text.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let no_run = |error| format!("no figures of hubplane bench: {error}");
+        let head: Head = serde_json::from_str(text).map_err(no_run)?;
+        if head.version != VERSION {
+            return Err(format!(
+                "its layout is number {}, and this hubplane reads {VERSION}: measure again, or take the hubplane that wrote it",
+                head.version
+            ));
+        }
+        let merged: Self = match head.sources {
+            Some(_) => serde_json::from_str(text).map_err(no_run)?,
+            None => serde_json::from_str::<Run>(text).map_err(no_run)?.into(),
+        };
+        let runs = merged.sources.len();
+        let figures = || merged.backends.iter().flat_map(|it| it.scenarios.values());
+        let rounds = figures().flat_map(|it| it.rounds.iter().map(|round| round.run));
+        let steps = figures().flat_map(|it| it.ladder.iter().map(|step| step.run));
+        let faults = figures().flat_map(|it| it.faults.iter().map(|fault| fault.run));
+        match rounds.chain(steps).chain(faults).find(|run| *run >= runs) {
+            Some(run) => Err(format!("it has figures of run {run}, and {runs} runs")),
+            None => Ok(merged),
+        }
+    }
+
+    /// Adds the figures of other runs.
+    ///
+    /// # Errors
+    /// Where one of them is here already: its rounds would count twice.
+    pub fn with(mut self, mut other: Self) -> Result<Self, String> {
+        if let Some(twice) = other.sources.iter().find(|it| self.sources.contains(it)) {
+            return Err(format!("the run of `{}` was given twice", twice.command));
+        }
+        let first = self.sources.len();
+        self.sources.append(&mut other.sources);
+        self.notes.append(&mut other.notes);
+        let names = self.adopt(other.scenarios);
+        for mut backend in other.backends {
+            let scenarios = std::mem::take(&mut backend.scenarios);
+            let here = match self.backends.iter().position(|it| it.name == backend.name) {
+                Some(at) => {
+                    self.note_difference(at, &backend, first);
+                    &mut self.backends[at]
+                }
+                None => {
+                    self.backends.push(backend);
+                    self.backends.last_mut().ok_or("invariant: just pushed")?
+                }
+            };
+            for (name, figures) in scenarios {
+                let renamed = names.iter().find(|(old, _)| *old == name);
+                let name = renamed.map_or(name, |(_, new)| new.clone());
+                pour(here.scenarios.entry(name).or_default(), figures, first);
+            }
+        }
+        Ok(self)
+    }
+
+    /// Takes over scenarios; two that differ and have one name are kept apart. Gives the old names with the new.
+    fn adopt(&mut self, scenarios: Vec<Scenario>) -> Vec<(String, String)> {
+        let mut names = Vec::new();
+        for mut scenario in scenarios {
+            let old = scenario.name.clone();
+            let mut number = 1;
+            while let Some(known) = self.scenarios.iter().find(|it| it.name == scenario.name) {
+                if *known == scenario {
+                    break;
+                }
+                number += 1;
+                scenario.name = format!("{old}-{number}");
+            }
+            if scenario.name != old {
+                self.notes.push(format!(
+                    "The scenario {old} is not the same in all runs: a second form of it is shown as {}.",
+                    scenario.name
+                ));
+            }
+            names.push((old, scenario.name.clone()));
+            if !self.scenarios.contains(&scenario) {
+                self.scenarios.push(scenario);
+            }
+        }
+        names
+    }
+
+    fn note_difference(&mut self, at: usize, other: &Measured, first: usize) {
+        let here = &mut self.backends[at];
+        if here.address != other.address {
+            self.notes.push(format!(
+                "{} had the address {} at first, and {} in run {}.",
+                here.name,
+                here.address,
+                other.address,
+                first + 1
+            ));
+        }
+        if here.promises.is_empty() {
+            here.promises.clone_from(&other.promises);
+        }
+        if let Some(failure) = &other.failure {
+            let earlier = here.failure.take().map(|it| it + "; ").unwrap_or_default();
+            here.failure = Some(format!("{earlier}run {}: {failure}", first + 1));
+        }
+    }
+
+    /// What a reader must know before he compares: runs that differ in what figures depend on.
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = self.notes.clone();
+        let mut differ = |what: &str, of: fn(&Source) -> String| {
+            let values: BTreeSet<_> = self.sources.iter().map(of).collect();
+            if values.len() > 1 {
+                warnings.push(format!(
+                    "The runs were made {what} ({}). Figures can be compared within one run only, and only so are they compared here.",
+                    values.into_iter().collect::<Vec<_>>().join("; ")
+                ));
+            }
+        };
+        differ("on different machines", |it| describe(&it.machine));
+        differ("by different versions of hubplane", |it| {
+            it.hubplane.clone()
+        });
+        differ("with different numbers of hub processes", |it| {
+            it.hubs.to_string()
+        });
+        warnings
+    }
+}
+
+/// A machine in a line.
+pub fn describe(machine: &Machine) -> String {
+    format!(
+        "{}, {} {}, {:.1} GiB, {}",
+        machine.processor,
+        machine.cores,
+        if machine.cores == 1 { "core" } else { "cores" },
+        machine.memory as f64 / f64::from(1 << 30),
+        machine.system
+    )
+}
+
+/// Adds figures whose runs count from `first`.
+fn pour(into: &mut Figures, mut figures: Figures, first: usize) {
+    let fresh = into.rounds.is_empty() && into.ladder.is_empty() && into.knee.is_none();
+    let count = |run: &mut usize| *run += first;
+    figures.rounds.iter_mut().for_each(|it| count(&mut it.run));
+    figures.ladder.iter_mut().for_each(|it| count(&mut it.run));
+    figures.faults.iter_mut().for_each(|it| count(&mut it.run));
+    into.direct = match (into.direct.take(), figures.direct) {
+        (Some(one), Some(two)) => Some(pool([&one, &two])),
+        (one, two) => one.or(two),
+    };
+    // What held in every run is what one may count on.
+    into.knee = match fresh {
+        true => figures.knee,
+        false => into
+            .knee
+            .zip(figures.knee)
+            .map(|(a, b)| a.min(b))
+            .or(into.knee)
+            .or(figures.knee),
+    };
+    into.rounds.append(&mut figures.rounds);
+    into.ladder.append(&mut figures.ladder);
+    into.faults.append(&mut figures.faults);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::sample::run;
+
+    fn another() -> Run {
+        let mut run = run();
+        run.started += 86_400;
+        run
+    }
+
+    #[test]
+    fn rounds_are_pooled_and_know_their_run() {
+        let one = Merged::from(run());
+        let both = one.clone().with(another().into()).unwrap();
+        assert_eq!(
+            (both.sources.len(), both.backends.len()),
+            (2, one.backends.len())
+        );
+        let figures = &both.backends[0].scenarios["progress"];
+        let runs: Vec<_> = figures.rounds.iter().map(|round| round.run).collect();
+        assert_eq!(runs, [0, 0, 0, 1, 1, 1]);
+        let direct = both.backends[1].scenarios["progress"].direct.clone();
+        let before = one.backends[1].scenarios["progress"].direct.clone();
+        assert_eq!(direct.unwrap().count, 2 * before.unwrap().count);
+        assert_eq!(both.warnings(), [""; 0]);
+    }
+
+    #[test]
+    fn what_was_merged_is_read_again_and_merged_further() {
+        let mut third = another();
+        third.started += 1;
+        let both = Merged::from(run()).with(another().into()).unwrap();
+        let text = serde_json::to_string(&both).unwrap();
+        let again = Merged::parse(&text).unwrap().with(third.into()).unwrap();
+        let rounds = &again.backends[0].scenarios["fanout"].rounds;
+        assert_eq!(rounds.last().unwrap().run, 2);
+    }
+
+    #[test]
+    fn other_machines_and_other_scenarios_are_marked() {
+        let mut other = another();
+        other.machine.cores = 8;
+        other.scenarios[0].payload = 256;
+        let both = Merged::from(run()).with(other.into()).unwrap();
+        let names: Vec<_> = both.scenarios.iter().map(|it| &*it.name).collect();
+        assert_eq!(names, ["progress", "fanout", "progress-2"]);
+        assert_eq!(both.backends[0].scenarios["progress-2"].rounds[0].run, 1);
+        let warnings = both.warnings().join("\n");
+        assert!(warnings.contains("different machines"), "{warnings}");
+        assert!(warnings.contains("shown as progress-2"), "{warnings}");
+    }
+
+    #[test]
+    fn a_file_that_is_none_is_refused_with_the_reason() {
+        let twice = Merged::from(run()).with(run().into()).unwrap_err();
+        assert!(twice.contains("given twice"), "{twice}");
+        for (text, said) in [
+            ("{}", "version"),
+            ("[", "no figures"),
+            (r#"{"version":9}"#, "its layout is number 9"),
+        ] {
+            let error = Merged::parse(text).unwrap_err();
+            assert!(error.contains(said), "{error}");
+        }
+        let mut wrong = run();
+        wrong.backends[0]
+            .scenarios
+            .get_mut("fanout")
+            .unwrap()
+            .rounds[0]
+            .run = 7;
+        let error = Merged::parse(&serde_json::to_string(&wrong).unwrap()).unwrap_err();
+        assert!(error.contains("run 7"), "{error}");
+    }
+}

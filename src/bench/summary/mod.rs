@@ -1,0 +1,15 @@
+//! What tables, reports and advice take from rounds: the median with the smallest and the largest, and what may be said
+//! of two backends. Nothing here is fitted or tested for significance: what overlaps is not told apart.
+
+mod compare;
+mod distribution;
+mod figure;
+mod finding;
+mod knee;
+
+pub use compare::{Range, Verdict, compare};
+pub use distribution::{at, pool, quantiles};
+pub(crate) use figure::rate;
+pub use figure::{Figure, Spread, Unit};
+pub use finding::{Matter, findings, pairs, soundness};
+pub use knee::{Knee, knee, knees};
