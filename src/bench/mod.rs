@@ -16,4 +16,5 @@ mod sample;
 pub mod scenario;
 pub mod summary;
 mod system;
+pub mod table;
 pub mod target;

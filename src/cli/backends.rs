@@ -4,7 +4,10 @@ use hubplane_backplane::Capabilities;
 use serde_json::{Value, json};
 
 use super::{Failure, print};
-use crate::backends::{DRIVERS, KNOWN};
+use crate::{
+    backends::{DRIVERS, KNOWN},
+    bench::table::align,
+};
 
 /// What each backend promises.
 #[derive(Debug, clap::Args)]
@@ -107,24 +110,7 @@ fn table() -> String {
             .iter()
             .map(|driver| row(driver.schemes(), &driver.capabilities())),
     );
-    let widths: Vec<_> = (0..HEAD.len())
-        .map(|column| {
-            rows.iter()
-                .map(|row| row[column].chars().count())
-                .max()
-                .unwrap_or_default()
-        })
-        .collect();
-    let mut lines: Vec<String> = rows
-        .iter()
-        .map(|row| {
-            let cells = row
-                .iter()
-                .zip(&widths)
-                .map(|(cell, &width)| format!("{cell:width$}"));
-            cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
-        })
-        .collect();
+    let mut lines = align(&rows);
     for (feature, schemes) in KNOWN {
         if !DRIVERS.iter().any(|driver| driver.schemes() == *schemes) {
             lines.push(format!(
