@@ -9,6 +9,7 @@ mod ladder;
 mod load;
 pub mod merge;
 pub mod plan;
+pub mod report;
 pub mod results;
 pub mod run;
 #[cfg(test)]

@@ -64,7 +64,7 @@ pub fn work(scenario: &Scenario) -> String {
         scenario.what,
         super::summary::rate(scenario.rate),
         scenario.payload,
-        scenario.subscribers()
+        super::summary::rate(f64::from(scenario.subscribers()))
     )
 }
 
@@ -104,6 +104,7 @@ pub fn rows(merged: &Merged, scenario: &Scenario) -> Vec<Vec<String>> {
         )
     });
     row("highest rate", &knee);
+    row("rounds", &|it| Some(it.rounds.len().to_string()));
     let sum = |of: fn(&super::results::Round) -> u64| {
         move |it: &Figures| {
             let sum: u64 = it.rounds.iter().map(of).sum();

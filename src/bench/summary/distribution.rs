@@ -55,11 +55,15 @@ pub fn quantiles(latency: &Latency) -> Vec<(f64, u64)> {
         let enough = |(out_of, _): &(f64, u64)| *out_of <= latency.count as f64;
         return given.into_iter().filter(enough).collect();
     }
-    // From 1.25, that is p20, so that the curve begins left of the median.
+    // From 1.25, that is p20, so that the curve begins left of the median; which is on no even step.
     let from = (1.25f64.log10() * f64::from(POINTS)).floor() as i32;
-    (from..)
-        .map(|n| 10f64.powf(f64::from(n) / f64::from(POINTS)))
+    let steps = (from..).map(|n| 10f64.powf(f64::from(n) / f64::from(POINTS)));
+    let mut all: Vec<f64> = steps
         .take_while(|out_of| *out_of <= latency.count as f64)
+        .chain((latency.count > 1).then_some(2.0))
+        .collect();
+    all.sort_by(f64::total_cmp);
+    all.into_iter()
         .map(|out_of| (out_of, at(&latency.buckets, 1.0 - 1.0 / out_of)))
         .collect()
 }

@@ -199,23 +199,15 @@ impl Unit {
         }
     }
 
-    /// A median with its range: `310 µs (298–325)`; one measurement stands alone.
+    /// A median with its range: `310 µs (298–325)`; alone where there is no range.
     pub fn show_spread(self, spread: Spread) -> String {
-        match spread.count {
-            1 => self.show(spread.median),
-            _ => format!("{} ({})", self.show(spread.median), self.range(spread)),
-        }
-    }
-
-    /// From the smallest to the largest, in the unit of the median.
-    fn range(self, spread: Spread) -> String {
         let (by, _) = self.scale(spread.median);
         let text = if self == Self::Rate { rate } else { digits };
         let (least, most) = (text(spread.least / by), text(spread.most / by));
-        if least == most {
-            return least;
+        match least == most {
+            true => self.show(spread.median),
+            false => format!("{} ({least}–{most})", self.show(spread.median)),
         }
-        format!("{least}–{most}")
     }
 }
 
@@ -274,6 +266,8 @@ mod tests {
         assert_eq!(show(Unit::Share, 0.4), "40.0 %");
         let spread = Spread::of([310.0, 298.0, 1_325.0]).unwrap();
         assert_eq!(Unit::Time.show_spread(spread), "310 µs (298–1,325)");
+        let still = Spread::of([310.0, 310.0]).unwrap();
+        assert_eq!(Unit::Time.show_spread(still), "310 µs");
     }
 
     #[test]

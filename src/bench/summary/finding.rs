@@ -54,7 +54,7 @@ impl Matter {
             Some(figure) => (figure.spread(figures)?.median, ranges(figure, figures)),
             None => {
                 let knees = knees(figures);
-                let held = knees.iter().filter_map(|knee| knee.held);
+                let held = knees.iter().map(|knee| knee.held.unwrap_or(0.0));
                 let middle = Spread::of(held)?.median;
                 (middle, knees.iter().map(|knee| knee.range()).collect())
             }

@@ -11,5 +11,6 @@ pub use compare::{Range, Verdict, compare};
 pub use distribution::{at, pool, quantiles};
 pub(crate) use figure::rate;
 pub use figure::{Figure, Spread, Unit};
+pub(crate) use finding::list;
 pub use finding::{Matter, findings, pairs, soundness};
 pub use knee::{Knee, knee, knees};

@@ -1,0 +1,145 @@
+//! Stand-in colours, and what the page has in their place.
+
+use plotters::style::RGBColor;
+
+use super::canvas::FINE;
+
+/// What something is drawn with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ink {
+    /// Words.
+    Text,
+    /// Words beside it.
+    Quiet,
+    /// Lines behind the figures.
+    Grid,
+    /// The limit.
+    Limit,
+    /// A backend's line: with a pattern of dashes of its own.
+    Line(usize),
+    /// A backend's marks.
+    Mark(usize),
+    /// A part of one backend's figures: delivery, acknowledgement, the broker alone.
+    Part(usize),
+    /// A bar: plain, then striped.
+    Bar(usize),
+}
+
+/// Colours in the style sheet.
+const SERIES: usize = 6;
+/// Dashes and gaps; together with the marks more than there are backends.
+const DASHES: [&[i32]; 6] = [&[], &[7, 3], &[2, 3], &[10, 3, 2, 3], &[4, 2], &[14, 4]];
+const PARTS: [&[i32]; 3] = [&[], &[6, 3], &[2, 3]];
+/// Not a colour that anybody would see: each has its group and its number.
+const RED: u8 = 0x0A;
+
+impl Ink {
+    pub(super) fn color(self) -> RGBColor {
+        let (group, number) = self.key();
+        RGBColor(RED, group, number)
+    }
+
+    const fn key(self) -> (u8, u8) {
+        match self {
+            Self::Text => (0, 0),
+            Self::Quiet => (0, 1),
+            Self::Grid => (0, 2),
+            Self::Limit => (0, 3),
+            Self::Line(n) => (1, (n % SERIES) as u8),
+            Self::Mark(n) => (2, (n % SERIES) as u8),
+            Self::Part(n) => (3, (n % PARTS.len()) as u8),
+            Self::Bar(n) => (4, (n % 2) as u8),
+        }
+    }
+
+    fn all() -> impl Iterator<Item = Self> {
+        let series = (0..SERIES).flat_map(|n| [Self::Line(n), Self::Mark(n)]);
+        let parts = (0..PARTS.len()).map(Self::Part);
+        [
+            Self::Text,
+            Self::Quiet,
+            Self::Grid,
+            Self::Limit,
+            Self::Bar(0),
+            Self::Bar(1),
+        ]
+        .into_iter()
+        .chain(series)
+        .chain(parts)
+    }
+
+    fn style(self) -> (String, String) {
+        let dashes = |dashes: &[i32]| {
+            let lengths: Vec<_> = dashes.iter().map(|it| (it * FINE).to_string()).collect();
+            match lengths.is_empty() {
+                true => String::new(),
+                false => format!(" stroke-dasharray=\"{}\"", lengths.join(" ")),
+            }
+        };
+        match self {
+            Self::Text => ("var(--ink)".to_owned(), String::new()),
+            Self::Quiet => ("var(--quiet)".to_owned(), String::new()),
+            Self::Grid => ("var(--grid)".to_owned(), String::new()),
+            Self::Limit => ("var(--limit)".to_owned(), dashes(&[1, 3])),
+            Self::Line(n) => (format!("var(--s{n})"), dashes(DASHES[n % DASHES.len()])),
+            Self::Mark(n) => (format!("var(--s{n})"), String::new()),
+            Self::Part(n) => (format!("var(--p{n})"), dashes(PARTS[n % PARTS.len()])),
+            Self::Bar(0) => ("var(--bar)".to_owned(), String::new()),
+            Self::Bar(_) => ("url(#stripes)".to_owned(), String::new()),
+        }
+    }
+}
+
+/// Puts the page's colours in place of the stand-ins.
+pub(super) fn dye(mut svg: String) -> String {
+    for ink in Ink::all() {
+        let (group, number) = ink.key();
+        let stand_in = format!("#{RED:02X}{group:02X}{number:02X}");
+        let (color, dashes) = ink.style();
+        svg = svg
+            .replace(
+                &format!("fill=\"{stand_in}\""),
+                &format!("fill=\"{color}\""),
+            )
+            .replace(
+                &format!("stroke=\"{stand_in}\""),
+                &format!("stroke=\"{color}\"{dashes}"),
+            );
+    }
+    svg
+}
+
+/// The patterns that bars are filled with; once a page.
+pub(crate) fn patterns() -> String {
+    let (step, half) = (6 * FINE, 3 * FINE);
+    format!(
+        "<svg class=\"patterns\" aria-hidden=\"true\" width=\"0\" height=\"0\"><defs><pattern id=\"stripes\" width=\"{step}\" \
+         height=\"{step}\" patternUnits=\"userSpaceOnUse\" patternTransform=\"rotate(45)\"><rect width=\"{step}\" \
+         height=\"{step}\" fill=\"var(--paper)\"/><rect width=\"{half}\" height=\"{step}\" fill=\"var(--bar-2)\"/>\
+         </pattern></defs></svg>\n"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stand_ins_differ_and_are_all_replaced() {
+        let all: Vec<_> = Ink::all().collect();
+        for (at, ink) in all.iter().enumerate() {
+            assert!(
+                all[..at].iter().all(|it| it.color() != ink.color()),
+                "{ink:?}"
+            );
+            let RGBColor(r, g, b) = ink.color();
+            let dyed = dye(format!(
+                "<a fill=\"#{r:02X}{g:02X}{b:02X}\" stroke=\"#{r:02X}{g:02X}{b:02X}\"/>"
+            ));
+            assert!(
+                !dyed.contains('#') || dyed.contains("url(#stripes)"),
+                "{dyed}"
+            );
+        }
+    }
+}

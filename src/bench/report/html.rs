@@ -1,0 +1,162 @@
+//! HTML as text: what is opened is closed, and all text is escaped.
+
+use std::fmt::Write;
+
+/// A piece of a page.
+#[derive(Debug, Default)]
+pub(super) struct Html {
+    text: String,
+}
+
+/// Names and values.
+type Attributes<'a> = &'a [(&'a str, &'a str)];
+
+impl Html {
+    pub(super) fn new() -> Self {
+        Self::default()
+    }
+
+    /// An element with others inside.
+    pub(super) fn inside(
+        &mut self,
+        tag: &str,
+        attributes: Attributes<'_>,
+        fill: impl FnOnce(&mut Self),
+    ) {
+        self.open(tag, attributes);
+        fill(self);
+        // Nobody but `write!` to a string, which does not fail.
+        _ = writeln!(self.text, "</{tag}>");
+    }
+
+    /// An element with text.
+    pub(super) fn element(&mut self, tag: &str, attributes: Attributes<'_>, text: &str) {
+        self.inside(tag, attributes, |html| html.text(text));
+    }
+
+    /// An element that has no end.
+    pub(super) fn void(&mut self, tag: &str, attributes: Attributes<'_>) {
+        self.open(tag, attributes);
+    }
+
+    /// Text.
+    pub(super) fn text(&mut self, text: &str) {
+        escape(&mut self.text, text);
+    }
+
+    /// What is HTML or SVG already, made by this program.
+    pub(super) fn raw(&mut self, made: &str) {
+        self.text.push_str(made);
+    }
+
+    pub(super) fn list<T: AsRef<str>>(&mut self, items: &[T]) {
+        self.inside("ul", &[], |html| {
+            for item in items {
+                html.element("li", &[], item.as_ref());
+            }
+        });
+    }
+
+    /// A table; the first row is the head, the first cell of each row its name. It scrolls by itself where it is too wide.
+    pub(super) fn table<R: AsRef<[String]>>(&mut self, caption: &str, rows: &[R]) {
+        let Some((head, body)) = rows.split_first() else {
+            return;
+        };
+        let region = [
+            ("class", "scroll"),
+            ("role", "region"),
+            ("aria-label", caption),
+            ("tabindex", "0"),
+        ];
+        self.inside("div", &region, |html| {
+            html.inside("table", &[], |html| {
+                html.element("caption", &[], caption);
+                html.inside("thead", &[], |html| {
+                    html.inside("tr", &[], |html| {
+                        for cell in head.as_ref() {
+                            match cell.is_empty() {
+                                true => html.element("td", &[], ""),
+                                false => html.element("th", &[("scope", "col")], cell),
+                            }
+                        }
+                    });
+                });
+                html.inside("tbody", &[], |html| {
+                    body.iter().for_each(|row| html.row(row))
+                });
+            });
+        });
+    }
+
+    fn row<R: AsRef<[String]>>(&mut self, row: &R) {
+        self.inside("tr", &[], |html| {
+            for (column, cell) in row.as_ref().iter().enumerate() {
+                match column {
+                    0 => html.element("th", &[("scope", "row")], cell),
+                    _ => html.element("td", &[], cell),
+                }
+            }
+        });
+    }
+
+    pub(super) fn done(self) -> String {
+        self.text
+    }
+
+    fn open(&mut self, tag: &str, attributes: Attributes<'_>) {
+        self.text.push('<');
+        self.text.push_str(tag);
+        for (name, value) in attributes {
+            _ = write!(self.text, " {name}=\"");
+            escape(&mut self.text, value);
+            self.text.push('"');
+        }
+        self.text.push('>');
+    }
+}
+
+pub(super) fn escape(into: &mut String, text: &str) {
+    for sign in text.chars() {
+        match sign {
+            '&' => into.push_str("&amp;"),
+            '<' => into.push_str("&lt;"),
+            '>' => into.push_str("&gt;"),
+            '"' => into.push_str("&quot;"),
+            '\'' => into.push_str("&#39;"),
+            // No sign of its own in HTML.
+            sign if sign.is_control() && sign != '\n' && sign != '\t' => into.push('\u{fffd}'),
+            sign => into.push(sign),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_and_attributes_are_escaped() {
+        let mut html = Html::new();
+        html.element("p", &[("title", "a\"b")], "<script>&\u{7}");
+        assert_eq!(
+            html.done(),
+            "<p title=\"a&quot;b\">&lt;script&gt;&amp;\u{fffd}</p>\n"
+        );
+    }
+
+    #[test]
+    fn a_table_has_a_caption_and_scopes() {
+        let mut html = Html::new();
+        let rows = [["", "a"], ["x", "1"]].map(|row| row.map(str::to_owned));
+        html.table("What <it> is", &rows);
+        let text = html.done();
+        for part in [
+            "<caption>What &lt;it&gt; is</caption>",
+            "<th scope=\"col\">a</th>",
+            "<th scope=\"row\">x</th>",
+            "tabindex=\"0\"",
+        ] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+    }
+}
