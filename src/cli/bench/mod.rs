@@ -1,20 +1,21 @@
 //! `hubplane bench`.
 
+mod report;
 mod screen;
 
 use std::{env, fs, path::PathBuf, time::Duration};
 
 use hubplane_backplane::Address;
 
-use super::{Failure, backends::promises, note, print};
+use super::{Failure, backends::promises, print};
 use crate::{
     backends,
     bench::{
+        merge::Merged,
         plan::{Backend, Plan, QUICK, USUAL},
-        results::Run,
-        run,
+        report as page, run,
         scenario::Scenario,
-        target,
+        table, target,
     },
     config::parse_duration,
 };
@@ -32,11 +33,13 @@ const MOST_HUBS: usize = 64;
 /// Give each broker an address with a space of its own (a topic, a prefix, an exchange): the messages of a run are
 /// published there.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:
+#[command(args_conflicts_with_subcommands = true, after_help = "Examples:
   hubplane bench --quick --backplane memory: --backplane redis://127.0.0.1:6379
   hubplane bench --backplane redis://10.0.0.5 --backplane 'kafka://10.0.0.6:9092?topic=bench' --json run.json
   hubplane bench --hub http://10.0.0.7:8080,http://10.0.0.8:8080 --scenario my.toml")]
 pub(super) struct Bench {
+    #[command(subcommand)]
+    command: Option<Command>,
     /// A backend to measure; several are measured in turn [default: memory:]
     #[arg(long = "backplane", value_name = "ADDRESS")]
     backplanes: Vec<String>,
@@ -79,6 +82,15 @@ pub(super) struct Bench {
     /// Write all figures as JSON, for `hubplane bench report`
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Write a page with charts: one file that opens from disk
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Put runs together: a table, and a page that opens from disk
+    Report(report::Report),
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
@@ -104,6 +116,9 @@ fn restart(text: &str) -> Result<(String, String), String> {
 
 impl Bench {
     pub(super) fn run(&self) -> Result<(), Failure> {
+        if let Some(Command::Report(report)) = &self.command {
+            return report.run();
+        }
         if let Some(name) = &self.print_scenario {
             let text = Scenario::text(name).map_err(Failure::wrong)?;
             return print(text.trim_end());
@@ -114,9 +129,16 @@ impl Bench {
         screen.clear();
         let run = run.map_err(Failure::failed)?;
         if let Some(path) = &self.json {
-            write(&run, path)?;
+            let text = serde_json::to_string(&run).map_err(Failure::failed)?;
+            report::write(path, &text)?;
         }
-        let failures: Vec<_> = run
+        let merged = Merged::from(run);
+        if let Some(path) = &self.report {
+            let page = page::html(&merged).map_err(Failure::failed)?;
+            report::write(path, &page)?;
+        }
+        print(table::text(&merged))?;
+        let failures: Vec<_> = merged
             .backends
             .iter()
             .filter_map(|it| Some(format!("{}: {}", it.name, it.failure.as_ref()?)))
@@ -225,12 +247,4 @@ impl Bench {
         let words = env::args().skip(1).map(shown);
         format!("hubplane {}", words.collect::<Vec<_>>().join(" "))
     }
-}
-
-fn write(run: &Run, path: &PathBuf) -> Result<(), Failure> {
-    let text = serde_json::to_string_pretty(run).map_err(Failure::failed)?;
-    fs::write(path, text)
-        .map_err(|error| Failure::failed(format!("{}: {error}", path.display())))?;
-    note(format_args!("all figures are in {}", path.display()));
-    Ok(())
 }
