@@ -16,3 +16,4 @@ mod protocol;
 mod recovery;
 mod recovery_client;
 mod redis;
+mod report;
