@@ -1,0 +1,156 @@
+//! What the sockets of one measurement have heard.
+
+use std::{
+    cell::{Cell, RefCell},
+    time::Instant,
+};
+
+use hdrhistogram::Histogram;
+use memchr::memmem::Finder;
+
+use crate::protocol::{Protocol, Said};
+
+/// Times up to a minute, to two digits, in microseconds.
+pub(crate) fn histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, 60_000_000, 2).expect("invariant: sound bounds")
+}
+
+/// A message's data: who published it, its number, and when it was due, in microseconds; filled up to its size.
+pub(crate) fn data(publisher: usize, number: u64, due: u64, bytes: usize) -> String {
+    // With JSON's quotes it has the size that the scenario says.
+    let mut data = format!("{publisher}.{number}.{due}.");
+    data.extend(std::iter::repeat_n(
+        'x',
+        bytes.saturating_sub(2 + data.len()),
+    ));
+    data
+}
+
+pub(crate) struct Heard {
+    protocol: &'static dyn Protocol,
+    before_data: Finder<'static>,
+    /// What times are counted from.
+    pub(crate) start: Instant,
+    /// The first message's number that counts; what was published before is warm-up.
+    first: u64,
+    /// How often each message was heard.
+    times: RefCell<Vec<u16>>,
+    pub(crate) ages: RefCell<Histogram<u64>>,
+    pub(crate) deliveries: Cell<u64>,
+    /// When the last of these came.
+    pub(crate) last: Cell<u64>,
+    /// Commands that the server refused.
+    pub(crate) refused: Cell<u64>,
+    /// Sockets that the server closed.
+    pub(crate) closed: Cell<u64>,
+}
+
+impl Heard {
+    pub(crate) fn new(protocol: &'static dyn Protocol, first: u64, messages: u64) -> Self {
+        Self {
+            protocol,
+            before_data: Finder::new(protocol.before_data()),
+            start: Instant::now(),
+            first,
+            times: RefCell::new(vec![0; messages as usize]),
+            ages: RefCell::new(histogram()),
+            deliveries: Cell::new(0),
+            last: Cell::new(0),
+            refused: Cell::new(0),
+            closed: Cell::new(0),
+        }
+    }
+
+    /// Microseconds since the start.
+    pub(crate) fn now(&self) -> u64 {
+        self.start.elapsed().as_micros() as u64
+    }
+
+    /// A text from the server, which may hold several messages; what is to be answered.
+    pub(crate) fn text(&self, text: &[u8]) -> Option<&'static str> {
+        let mark = self.protocol.before_data().len();
+        let mut any = false;
+        if mark == 0 {
+            any = self.message(text);
+        } else {
+            for at in self.before_data.find_iter(text) {
+                any |= self.message(&text[at + mark..]);
+            }
+        }
+        if any {
+            return None;
+        }
+        match self.protocol.read(&String::from_utf8_lossy(text)) {
+            Said::Ping(answer) => return Some(answer),
+            Said::Refused => self.refused.set(self.refused.get() + 1),
+            Said::Greeting | Said::Subscribed | Said::Published | Said::Nothing => {}
+        }
+        None
+    }
+
+    /// Notes a message by its data; whether it is one.
+    fn message(&self, data: &[u8]) -> bool {
+        let mut numbers = [0_u64; 3];
+        let mut at = 0;
+        for number in &mut numbers {
+            let begin = at;
+            while let Some(digit @ b'0'..=b'9') = data.get(at) {
+                *number = *number * 10 + u64::from(digit - b'0');
+                at += 1;
+            }
+            if at == begin || data.get(at) != Some(&b'.') {
+                return false;
+            }
+            at += 1;
+        }
+        let [_publisher, number, due] = numbers;
+        let index = number.checked_sub(self.first);
+        let mut times = self.times.borrow_mut();
+        if let Some(times) = index.and_then(|index| times.get_mut(index as usize)) {
+            let now = self.now();
+            *times = times.saturating_add(1);
+            self.deliveries.set(self.deliveries.get() + 1);
+            self.last.set(now);
+            let age = now.saturating_sub(due);
+            self.ages.borrow_mut().saturating_record(age);
+        }
+        true
+    }
+
+    /// Deliveries that are missing and such that came again, if each message but these is due so often.
+    pub(crate) fn balance(&self, each: u64, but: &[u64]) -> (u64, u64) {
+        let (mut lost, mut repeated) = (0, 0);
+        for (number, &times) in (self.first..).zip(&*self.times.borrow()) {
+            let times = u64::from(times);
+            if !but.contains(&number) {
+                lost += each.saturating_sub(times);
+            }
+            repeated += times.saturating_sub(each);
+        }
+        (lost, repeated)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::Name;
+
+    #[test]
+    fn messages_are_told_from_everything_else() {
+        let heard = Heard::new(Name::Centrifugo.protocol(), 10, 2);
+        let push = |number| {
+            let data = data(0, number, 0, 64);
+            assert_eq!(data.len(), 62);
+            format!(r#"{{"push":{{"channel":"c","pub":{{"data":"{data}"}}}}}}"#)
+        };
+        let both = format!("{}\n{}", push(10), push(11));
+        assert_eq!(heard.text(both.as_bytes()), None);
+        heard.text(push(9).as_bytes());
+        assert_eq!(heard.text(b"{}"), Some("{}"));
+        heard.text(br#"{"id":7,"error":{"code":1}}"#);
+        assert_eq!((heard.deliveries.get(), heard.refused.get()), (2, 1));
+        assert_eq!(heard.balance(1, &[]), (0, 0));
+        assert_eq!(heard.balance(2, &[11]), (1, 0));
+    }
+}

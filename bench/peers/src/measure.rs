@@ -1,0 +1,266 @@
+//! One scenario on one target at one rate: connect, subscribe, publish by the clock, and count what arrives.
+
+use std::{
+    cell::RefCell,
+    rc::Rc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use hubplane::bench::scenario::{Publish, Scenario};
+use tokio::{
+    net::TcpStream,
+    sync::mpsc,
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+
+use crate::{
+    Failure,
+    heard::{Heard, data, histogram},
+    http::{CONNECTIONS, Queue, publish},
+    protocol::Protocol,
+    sockets::{listen, open},
+    target::{Target, cpu},
+    websocket::{Opening, TEXT, frame, send},
+};
+
+/// Sockets that are opened at a time.
+const OPENING: usize = 64;
+/// For one socket to be opened and subscribed.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// For what is still on its way when nothing more is published.
+const STRAGGLERS: Duration = Duration::from_secs(2);
+const READ_BYTES: usize = 64 * 1_024;
+
+/// What came of it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Measured {
+    /// Deliveries a second, from the first message's time to the last delivery.
+    pub(crate) deliveries: f64,
+    /// From when a message was due to each subscriber, microseconds.
+    pub(crate) p50: u64,
+    pub(crate) p99: u64,
+    pub(crate) lost: u64,
+    pub(crate) repeated: u64,
+    pub(crate) refused: u64,
+    /// Sockets that the server closed.
+    pub(crate) closed: u64,
+    /// CPU time of the instances and of the broker, microseconds a delivery.
+    pub(crate) servers: f64,
+    pub(crate) broker: f64,
+    /// Of the instances, with all sockets open, bytes.
+    pub(crate) memory: u64,
+    /// How late the load was, 99th percentile, microseconds.
+    pub(crate) late: u64,
+    /// The load's own CPU time, as a share of one core.
+    pub(crate) load: f64,
+}
+
+/// What is measured, and for how long.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Plan<'a> {
+    pub(crate) scenario: &'a Scenario,
+    pub(crate) rate: f64,
+    pub(crate) warm_up: Duration,
+    pub(crate) length: Duration,
+}
+
+impl Plan<'_> {
+    fn messages(&self, length: Duration) -> u64 {
+        (self.rate * length.as_secs_f64()).ceil() as u64
+    }
+}
+
+pub(crate) async fn measure(target: &Target, plan: Plan<'_>) -> Result<Measured, Failure> {
+    let protocol = target.protocol.protocol();
+    let (first, messages) = (plan.messages(plan.warm_up), plan.messages(plan.length));
+    let load = Load {
+        target,
+        plan,
+        protocol,
+        heard: Rc::new(Heard::new(protocol, first, messages)),
+        sockets: Vec::new(),
+        tasks: JoinSet::new(),
+        queues: Vec::new(),
+    };
+    load.run(first, messages).await
+}
+
+struct Load<'a> {
+    target: &'a Target,
+    plan: Plan<'a>,
+    protocol: &'static dyn Protocol,
+    heard: Rc<Heard>,
+    /// In the order of the scenario.
+    sockets: Vec<Rc<TcpStream>>,
+    tasks: JoinSet<()>,
+    queues: Vec<Rc<Queue>>,
+}
+
+impl Load<'_> {
+    async fn run(mut self, first: u64, messages: u64) -> Result<Measured, Failure> {
+        self.connect().await?;
+        for &address in &self.target.addresses {
+            let queue = Rc::new(Queue::default());
+            for _ in 0..CONNECTIONS {
+                self.tasks.spawn_local(publish(address, Rc::clone(&queue)));
+            }
+            self.queues.push(queue);
+        }
+        let memory = self.target.memory()?;
+        let mut late = histogram();
+        let mut before = None;
+        let begin = self.heard.now() + 10_000;
+        let each = 1_000_000.0 / self.plan.rate;
+        let due = move |number: u64| begin + (number as f64 * each) as u64;
+        let mut clock = clock(self.heard.start, (0..first + messages).map(due));
+        for number in 0..first + messages {
+            if number == first {
+                before = Some((self.target.spent()?, own_cpu()?, Instant::now()));
+            }
+            clock.recv().await.ok_or("the clock has stopped")?;
+            late.saturating_record(self.heard.now().saturating_sub(due(number)));
+            self.publish(number, due(number)).await;
+        }
+        let (before, own, since) = before.ok_or("nothing is due")?;
+        let http = self.plan.scenario.publish == Publish::Http;
+        let mut each = u64::from(self.plan.scenario.subscribers());
+        if !http && !self.protocol.echoes() {
+            each -= 1;
+        }
+        self.wait_for(messages * each).await;
+        let elapsed = since.elapsed();
+        let after = self.target.spent()?;
+        let own = own_cpu()?.saturating_sub(own);
+        let refused: Vec<_> = self
+            .queues
+            .iter()
+            .flat_map(|queue| queue.refused.borrow().clone())
+            .collect();
+        let heard = &self.heard;
+        let (lost, repeated) = heard.balance(each, &refused);
+        let ages = heard.ages.borrow();
+        let deliveries = heard.deliveries.get();
+        let every = |time: Duration| time.as_secs_f64() * 1e6 / deliveries.max(1) as f64;
+        let span = heard.last.get().saturating_sub(due(first)).max(1);
+        Ok(Measured {
+            deliveries: deliveries as f64 * 1e6 / span as f64,
+            p50: ages.value_at_quantile(0.5),
+            p99: ages.value_at_quantile(0.99),
+            lost,
+            repeated,
+            refused: refused.len() as u64 + heard.refused.get(),
+            closed: heard.closed.get(),
+            servers: every(after.0.saturating_sub(before.0)),
+            broker: every(after.1.saturating_sub(before.1)),
+            memory,
+            late: late.value_at_quantile(0.99),
+            load: own.as_secs_f64() / elapsed.as_secs_f64(),
+        })
+    }
+
+    /// All sockets with their subscriptions, some at a time.
+    async fn connect(&mut self) -> Result<(), Failure> {
+        let count = self.plan.scenario.connections as usize;
+        let buffer = Rc::new(RefCell::new(vec![0; READ_BYTES]));
+        let mut opened = Vec::with_capacity(count);
+        let mut opening = JoinSet::new();
+        for index in 0..count {
+            if opening.len() == OPENING
+                && let Some(done) = opening.join_next().await
+            {
+                opened.push(done??);
+            }
+            let address = self.target.addresses[index % self.target.addresses.len()];
+            let channels = self.channels(index);
+            let protocol = self.protocol;
+            opening.spawn_local(async move {
+                let open = open(protocol, address, channels);
+                let socket = timeout(PATIENCE, open).await??;
+                Ok::<_, Failure>((index, socket))
+            });
+        }
+        while let Some(done) = opening.join_next().await {
+            opened.push(done??);
+        }
+        opened.sort_by_key(|(index, _)| *index);
+        for (_, Opening { stream, rest }) in opened {
+            let stream = Rc::new(stream);
+            self.sockets.push(Rc::clone(&stream));
+            let listen = listen(stream, rest, Rc::clone(&buffer), Rc::clone(&self.heard));
+            self.tasks.spawn_local(listen);
+        }
+        Ok(())
+    }
+
+    /// A socket's channels. With one for each socket, neighbours share it: they are on different instances.
+    fn channels(&self, socket: usize) -> Vec<String> {
+        let scenario = self.plan.scenario;
+        let each = scenario.channels_per_connection as usize;
+        let channels = scenario.channels as usize;
+        let index = |nth: usize| match each {
+            1 => socket / scenario.subscribers() as usize,
+            _ => (socket * each + nth) % channels,
+        };
+        (0..each)
+            .map(|nth| self.protocol.channel(&scenario.name, index(nth)))
+            .collect()
+    }
+
+    async fn publish(&self, number: u64, due: u64) {
+        let scenario = self.plan.scenario;
+        let bytes = scenario.payload as usize;
+        let nth = number as usize;
+        match scenario.publish {
+            Publish::Http => {
+                let channels = scenario.channels as usize;
+                // Each channel's messages come from all instances.
+                let instance = (nth + nth / channels.max(2)) % self.queues.len();
+                let channel = self.protocol.channel(&scenario.name, nth % channels);
+                let data = data(instance, number, due, bytes);
+                self.queues[instance].put(number, self.protocol.request(&channel, &data));
+            }
+            Publish::WebSocket => {
+                // Far apart, so that neighbours in time are in different rooms.
+                let index = nth * 619 % self.sockets.len();
+                let channel = &self.channels(index)[0];
+                let data = data(index, number, due, bytes);
+                let text = self.protocol.publish(channel, &data, number);
+                // A socket that is closed counts as such, and its message as lost.
+                _ = send(&self.sockets[index], &frame(TEXT, text.as_bytes())).await;
+            }
+        }
+    }
+
+    /// Until so many deliveries are there, or none comes any more.
+    async fn wait_for(&self, deliveries: u64) {
+        let (mut seen, mut since) = (0, Instant::now());
+        while self.heard.deliveries.get() < deliveries && since.elapsed() < STRAGGLERS {
+            sleep(Duration::from_millis(5)).await;
+            let now = self.heard.deliveries.get();
+            if std::mem::replace(&mut seen, now) != now {
+                since = Instant::now();
+            }
+        }
+    }
+}
+
+/// A thread that says when it is time; tokio's own clock is as coarse as a millisecond.
+fn clock(start: Instant, due: impl Iterator<Item = u64> + Send + 'static) -> mpsc::Receiver<()> {
+    let (sender, receiver) = mpsc::channel(1_024);
+    thread::spawn(move || {
+        for due in due {
+            let at = start + Duration::from_micros(due);
+            thread::sleep(at.saturating_duration_since(Instant::now()));
+            if sender.blocking_send(()).is_err() {
+                return;
+            }
+        }
+    });
+    receiver
+}
+
+fn own_cpu() -> Result<Duration, Failure> {
+    cpu(std::process::id())
+}

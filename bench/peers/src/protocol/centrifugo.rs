@@ -1,0 +1,54 @@
+//! Centrifugo's bidirectional protocol in JSON: https://centrifugal.dev/docs/transports/client_protocol, and its HTTP API:
+//! https://centrifugal.dev/docs/server/server_api.
+
+use super::{Protocol, Request, Said};
+
+pub(super) struct Centrifugo;
+
+/// As in `up`.
+const KEY: &str = "peers";
+
+impl Protocol for Centrifugo {
+    fn path(&self) -> &'static str {
+        "/connection/websocket"
+    }
+
+    fn hello(&self) -> Option<&'static str> {
+        Some(r#"{"id":1,"connect":{}}"#)
+    }
+
+    fn greets(&self) -> bool {
+        true
+    }
+
+    fn subscribe(&self, channel: &str, _greeting: &str) -> String {
+        format!(r#"{{"id":2,"subscribe":{{"channel":"{channel}"}}}}"#)
+    }
+
+    fn publish(&self, channel: &str, data: &str, number: u64) -> String {
+        // Ids below are taken.
+        let id = number + 3;
+        format!(r#"{{"id":{id},"publish":{{"channel":"{channel}","data":"{data}"}}}}"#)
+    }
+
+    fn request(&self, channel: &str, data: &str) -> Request {
+        Request {
+            path: "/api/publish".to_owned(),
+            headers: format!("x-api-key: {KEY}\r\n"),
+            body: format!(r#"{{"channel":"{channel}","data":"{data}"}}"#),
+        }
+    }
+
+    fn read(&self, text: &str) -> Said {
+        if text == "{}" {
+            return Said::Ping("{}");
+        }
+        match text {
+            _ if text.contains(r#""error":"#) => Said::Refused,
+            _ if text.contains(r#""connect":"#) => Said::Greeting,
+            _ if text.contains(r#""subscribe":"#) => Said::Subscribed,
+            _ if text.contains(r#""publish":"#) => Said::Published,
+            _ => Said::Nothing,
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! The figures as tables in Markdown.
+
+use std::fmt::Write as _;
+
+use hubplane::bench::scenario::Scenario;
+
+use crate::measure::Measured;
+
+pub(crate) const LADDER: &str = "| server | highest messages/s that held | deliveries/s | p99 ms | the next step failed by |\n|---|---|---|---|---|";
+
+/// One row a server: medians, with the smallest and the largest.
+pub(crate) fn rounds<'a>(
+    scenario: &Scenario,
+    rate: f64,
+    rows: impl Iterator<Item = (&'a str, &'a Vec<Measured>)>,
+) -> String {
+    let mut table = format!(
+        "**{}**: {}, {rate} messages a second of {} bytes\n\n\
+         | server | deliveries/s | p50 ms | p99 ms | lost | CPU-µs a delivery, servers + broker | of these the broker | \
+         PSS of the servers, MB | load: core, late p99 ms |\n|---|---|---|---|---|---|---|---|---|\n",
+        scenario.name, scenario.what, scenario.payload
+    );
+    for (name, rounds) in rows {
+        let of = |figure: fn(&Measured) -> f64, digits| spread(rounds.iter().map(figure), digits);
+        let sum = |figure: fn(&Measured) -> u64| rounds.iter().map(figure).sum::<u64>();
+        let mut lost = sum(|it| it.lost).to_string();
+        for (what, count) in [
+            ("repeated", sum(|it| it.repeated)),
+            ("refused", sum(|it| it.refused)),
+            ("sockets closed", sum(|it| it.closed)),
+        ] {
+            if count > 0 {
+                _ = write!(lost, ", {count} {what}");
+            }
+        }
+        _ = writeln!(
+            table,
+            "| {name} | {} | {} | {} | {lost} | {} | {} | {} | {}, {} |",
+            of(|it| it.deliveries, 0),
+            of(|it| it.p50 as f64 / 1e3, 2),
+            of(|it| it.p99 as f64 / 1e3, 1),
+            of(|it| it.servers + it.broker, 1),
+            of(|it| it.broker, 1),
+            of(|it| it.memory as f64 / 1e6, 1),
+            of(|it| it.load, 2),
+            of(|it| it.late as f64 / 1e3, 1),
+        );
+    }
+    table
+}
+
+/// Median (smallest–largest).
+fn spread(figures: impl Iterator<Item = f64>, digits: usize) -> String {
+    let mut figures: Vec<f64> = figures.collect();
+    figures.sort_by(f64::total_cmp);
+    match &figures[..] {
+        [] => "none".to_owned(),
+        [one] => format!("{one:.digits$}"),
+        [first, .., last] => {
+            let half = figures.len() / 2;
+            let middle = (figures[half] + figures[(figures.len() - 1) / 2]) / 2.0;
+            format!("{middle:.digits$} ({first:.digits$}–{last:.digits$})")
+        }
+    }
+}
+
+pub(crate) fn knee(
+    name: &str,
+    held: Option<&(f64, Measured)>,
+    failed: Option<&(f64, Measured)>,
+) -> String {
+    let (rate, deliveries, p99) = match held {
+        Some((rate, it)) => (*rate, it.deliveries, it.p99 as f64 / 1e3),
+        None => (0.0, 0.0, 0.0),
+    };
+    let why = match failed {
+        None => "no step failed".to_owned(),
+        Some((rate, it)) => format!(
+            "at {rate:.0}: p99 {:.1} ms, {} lost, {} refused, {} sockets closed, load {:.2} of its core",
+            it.p99 as f64 / 1e3,
+            it.lost,
+            it.refused,
+            it.closed,
+            it.load
+        ),
+    };
+    format!("| {name} | {rate:.0} | {deliveries:.0} | {p99:.1} | {why} |")
+}
