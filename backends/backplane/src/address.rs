@@ -60,6 +60,22 @@ impl Address {
         &self.path
     }
 
+    /// The same address with another value of a key.
+    #[must_use]
+    pub fn with(mut self, key: &str, value: impl Into<String>) -> Self {
+        self.params.retain(|(known, _)| known != key);
+        self.params.push((key.to_owned(), value.into()));
+        self
+    }
+
+    /// The same address at another host.
+    #[must_use]
+    pub fn at(mut self, name: impl Into<String>, port: Option<u16>) -> Self {
+        let name = name.into();
+        self.hosts = vec![Host { name, port }];
+        self
+    }
+
     /// Starts reading the settings; `backend` names who asks, in errors.
     pub fn settings(&self, backend: &'static str) -> Settings<'_> {
         Settings::new(self, backend)
@@ -251,6 +267,20 @@ mod tests {
             address.params()[1],
             ("kafka.x".to_owned(), "1&2".to_owned())
         );
+    }
+
+    #[test]
+    fn parts_can_be_exchanged() {
+        let address: Address = "redis://me:secret@a:1,b/0?prefix=x&tls=true"
+            .parse()
+            .unwrap();
+        let moved = address.with("prefix", "a&b").at("h", Some(7));
+        assert_eq!(
+            moved.to_string(),
+            "redis://me:***@h:7/0?tls=true&prefix=a&b"
+        );
+        assert_eq!(moved.inline_password().unwrap().reveal(), "secret");
+        assert_eq!(moved.settings("x").text("prefix").unwrap(), Some("a&b"));
     }
 
     #[test]

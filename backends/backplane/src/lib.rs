@@ -17,6 +17,7 @@ mod position;
 mod publication;
 mod secret;
 mod settings;
+mod spaces;
 pub mod wire;
 
 pub use address::{Address, Host};
@@ -28,3 +29,4 @@ pub use position::{ParsePositionError, Position};
 pub use publication::{Channel, MessageId, Origin, Outgoing, Publication, Receipt, Tags};
 pub use secret::Secret;
 pub use settings::Settings;
+pub use spaces::{Leaving, Spaces};

@@ -82,7 +82,7 @@ mod watch;
 use async_trait::async_trait;
 use hubplane_backplane::{
     Address, Capabilities, Delivery, Driver, Durability, Interest, OnRestart, Opened, Order,
-    Replay, Result,
+    Replay, Result, Spaces,
 };
 
 /// The name in errors.
@@ -119,5 +119,9 @@ impl Driver for KafkaDriver {
 
     async fn open(&self, address: &Address) -> Result<Opened> {
         connection::open(config::Config::read(address)?).await
+    }
+
+    fn spaces(&self) -> Option<&dyn Spaces> {
+        None
     }
 }

@@ -36,7 +36,7 @@ mod log;
 use async_trait::async_trait;
 use hubplane_backplane::{
     Address, Capabilities, Delivery, Driver, Durability, Interest, OnRestart, Opened, Order,
-    Replay, Result,
+    Replay, Result, Spaces,
 };
 
 /// The name in errors.
@@ -73,5 +73,9 @@ impl Driver for MemoryDriver {
     async fn open(&self, address: &Address) -> Result<Opened> {
         let config = config::Config::read(address)?;
         Ok(connection::open(log::Log::of(config)?))
+    }
+
+    fn spaces(&self) -> Option<&dyn Spaces> {
+        None
     }
 }

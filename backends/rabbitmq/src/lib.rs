@@ -90,7 +90,7 @@ mod tls;
 use async_trait::async_trait;
 use hubplane_backplane::{
     Address, Capabilities, Delivery, Driver, Durability, Interest, OnRestart, Opened, Order,
-    Replay, Result,
+    Replay, Result, Spaces,
 };
 
 pub use streams::STREAMS_DRIVER;
@@ -128,5 +128,9 @@ impl Driver for RabbitDriver {
 
     async fn open(&self, address: &Address) -> Result<Opened> {
         connection::open(config::Config::read(address)?).await
+    }
+
+    fn spaces(&self) -> Option<&dyn Spaces> {
+        None
     }
 }

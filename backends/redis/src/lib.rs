@@ -86,7 +86,7 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use hubplane_backplane::{
     Address, Capabilities, Delivery, Driver, Durability, Interest, OnRestart, Opened, Order,
-    Replay, Result, events,
+    Replay, Result, Spaces, events,
 };
 use redis::cmd;
 use tokio::time::timeout;
@@ -142,6 +142,10 @@ impl Driver for RedisDriver {
                 "{address} did not answer within {OPEN_LIMIT:?}"
             ))),
         }
+    }
+
+    fn spaces(&self) -> Option<&dyn Spaces> {
+        None
     }
 }
 

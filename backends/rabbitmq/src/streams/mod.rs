@@ -68,7 +68,7 @@ pub(crate) mod reader;
 use async_trait::async_trait;
 use hubplane_backplane::{
     Address, Capabilities, Delivery, Driver, Durability, Error, Interest, OnRestart, Opened, Order,
-    Replay, Result,
+    Replay, Result, Spaces,
 };
 
 use crate::{config::Config, connection};
@@ -107,6 +107,10 @@ impl Driver for StreamsDriver {
     async fn open(&self, address: &Address) -> Result<Opened> {
         let config = Config::read(address).map_err(renamed)?;
         connection::open(config).await.map_err(renamed)
+    }
+
+    fn spaces(&self) -> Option<&dyn Spaces> {
+        None
     }
 }
 

@@ -80,7 +80,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use hubplane_backplane::{
     Address, Capabilities, Delivery, Driver, Durability, Error, Interest, OnRestart, Opened, Order,
-    Replay, Result,
+    Replay, Result, Spaces,
 };
 use tokio::time::timeout;
 
@@ -124,6 +124,10 @@ impl Driver for StreamsDriver {
                 "{address} did not answer within {OPEN_LIMIT:?}"
             )))),
         }
+    }
+
+    fn spaces(&self) -> Option<&dyn Spaces> {
+        None
     }
 }
 
