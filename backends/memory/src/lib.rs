@@ -32,6 +32,7 @@ mod connection;
 mod consume;
 mod history;
 mod log;
+mod spaces;
 
 use async_trait::async_trait;
 use hubplane_backplane::{
@@ -76,6 +77,6 @@ impl Driver for MemoryDriver {
     }
 
     fn spaces(&self) -> Option<&dyn Spaces> {
-        None
+        Some(self)
     }
 }

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use crate::{NAME, config::Config};
 
-const MAX_MESSAGES: usize = 100_000;
+pub(crate) const MAX_MESSAGES: usize = 100_000;
 const MAX_BYTES: usize = 64 * 1024 * 1024;
 /// What a kept message costs besides its bytes: its records in the ring and the allocations behind them.
 const OVERHEAD: usize = 128;
