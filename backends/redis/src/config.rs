@@ -14,6 +14,8 @@ use crate::{
 
 const PORT: u16 = 6379;
 const SENTINEL_PORT: u16 = 26379;
+/// The prefix of an address that names none.
+pub(crate) const PREFIX: &str = "hubplane:";
 const MAX_PREFIX: usize = 128;
 const MAX_STREAMS: u32 = 64;
 /// Ends the schemes of the second backend.
@@ -96,7 +98,7 @@ impl std::fmt::Display for Node {
 impl Config {
     pub(crate) fn read(address: &Address) -> Result<Self> {
         let mut settings = address.settings(NAME);
-        let prefix = settings.text("prefix")?.unwrap_or("hubplane:").to_owned();
+        let prefix = settings.text("prefix")?.unwrap_or(PREFIX).to_owned();
         if prefix.len() > MAX_PREFIX {
             return Err(settings.wrong(format!("\"prefix\" is longer than {MAX_PREFIX} bytes")));
         }

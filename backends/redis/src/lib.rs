@@ -79,6 +79,7 @@ mod interest;
 mod outbox;
 mod publish;
 mod socket;
+mod spaces;
 pub mod streams;
 
 use std::{sync::Arc, time::Duration};
@@ -145,7 +146,7 @@ impl Driver for RedisDriver {
     }
 
     fn spaces(&self) -> Option<&dyn Spaces> {
-        None
+        Some(self)
     }
 }
 

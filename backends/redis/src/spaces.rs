@@ -1,0 +1,155 @@
+//! What it takes to try these backends on somebody's Redis: prefixes of their own behind the address's, so that an ACL
+//! for that one covers them, and no commands that the ACL of the documentation does not allow.
+
+use async_trait::async_trait;
+use hubplane_backplane::{Address, Error, ErrorKind, Leaving, Result, Spaces};
+use redis::{Cmd, cmd};
+
+use crate::{
+    NAME, RedisDriver,
+    config::{Config, PREFIX},
+    connection::{Link, dial},
+    failure,
+    streams::{StreamsDriver, keys::Part, renamed},
+};
+
+fn within(address: &Address, name: &str) -> Address {
+    let prefix = address.settings(NAME).text("prefix").ok().flatten();
+    let prefix = prefix.unwrap_or(PREFIX);
+    address.clone().with("prefix", format!("{prefix}{name}:"))
+}
+
+#[async_trait]
+impl Spaces for RedisDriver {
+    fn within(&self, address: &Address, name: &str) -> Address {
+        within(address, name)
+    }
+
+    fn leaves(&self, _: &Address) -> Vec<Leaving> {
+        Vec::new()
+    }
+
+    async fn remove(&self, _: &Address) -> Result<()> {
+        Ok(())
+    }
+
+    async fn publish_outside(&self, address: &Address, channel: &str, data: &[u8]) -> Result<()> {
+        let config = Config::read(address)?;
+        let mut link = Box::pin(dial(&config, None, None)).await?;
+        let mut publish = cmd("PUBLISH");
+        publish.arg(config.prefix.clone() + channel).arg(data);
+        let asked = publish.exec_async(&mut link.connection).await;
+        asked.map_err(|error| failure::of_login(&link.node, error))
+    }
+
+    async fn trim(&self, _: &Address) -> Result<()> {
+        Err(Error::new(ErrorKind::Rejected, NAME, "there is no log"))
+    }
+}
+
+/// A connection to where a part's streams are.
+async fn to(config: &Config, part: &Part) -> Result<Link> {
+    let dialled = Box::pin(dial(config, part.slot, None)).await;
+    dialled.map_err(renamed)
+}
+
+async fn ask(config: &Config, link: &mut Link, command: &Cmd) -> Result<()> {
+    let asked = command.exec_async(&mut link.connection).await;
+    asked.map_err(|error| renamed(failure::of_log(&link.node, config, error)))
+}
+
+#[async_trait]
+impl Spaces for StreamsDriver {
+    fn within(&self, address: &Address, name: &str) -> Address {
+        within(address, name)
+    }
+
+    fn leaves(&self, address: &Address) -> Vec<Leaving> {
+        let Ok(config) = Config::read(address) else {
+            return Vec::new();
+        };
+        let (keys, prefix) = (&config.log().keys, &config.prefix);
+        let all = (0..keys.count()).map(|lane| keys.of(lane));
+        let unlink = |key: String| format!("redis-cli UNLINK '{key}'");
+        let each = all.flat_map(|key| [key.stream.clone(), key.token.clone()]);
+        let each = each.chain([keys.number().to_owned()]).map(unlink);
+        vec![Leaving {
+            what: format!("the keys {prefix}stream:*"),
+            removal: each.collect::<Vec<_>>().join("; "),
+        }]
+    }
+
+    /// Puts something that ends at once in the place of each key: the right to delete is none that this backend needs.
+    async fn remove(&self, address: &Address) -> Result<()> {
+        let config = Config::read(address).map_err(renamed)?;
+        let log = config.log();
+        for part in &log.parts {
+            let mut link = to(&config, part).await?;
+            let own = log.keys.within(part).iter();
+            let own = own.flat_map(|key| [key.stream.as_str(), &key.token]);
+            let number = part.lanes.contains(&0).then(|| log.keys.number());
+            for key in own.chain(number) {
+                let mut set = cmd("SET");
+                set.arg(key).arg("").arg("PX").arg(1);
+                ask(&config, &mut link, &set).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn publish_outside(&self, address: &Address, channel: &str, data: &[u8]) -> Result<()> {
+        let config = Config::read(address).map_err(renamed)?;
+        let log = config.log();
+        let mut link = to(&config, &log.parts[log.part(channel)]).await?;
+        let mut add = cmd("XADD");
+        add.arg(&log.keys.of(log.keys.lane(channel)).stream);
+        add.arg("*").arg("c").arg(channel).arg("d").arg(data);
+        ask(&config, &mut link, &add).await
+    }
+
+    /// By one more entry that is the only one kept.
+    async fn trim(&self, address: &Address) -> Result<()> {
+        let config = Config::read(address).map_err(renamed)?;
+        let log = config.log();
+        for part in &log.parts {
+            let mut link = to(&config, part).await?;
+            for key in log.keys.within(part) {
+                let mut add = cmd("XADD");
+                add.arg(&key.stream).arg("MAXLEN").arg("=").arg(1).arg("*");
+                add.arg("c").arg("filler").arg("d").arg("x");
+                ask(&config, &mut link, &add).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hubplane_backplane::Driver;
+
+    use super::*;
+    use crate::{DRIVER, STREAMS_DRIVER};
+
+    #[test]
+    fn a_space_is_a_prefix_behind_the_own_one() {
+        let prefix = |driver: &dyn Driver, text: &str| {
+            let spaces = driver.spaces().unwrap();
+            let address = spaces.within(&text.parse().unwrap(), "c1");
+            Config::read(&address).unwrap().prefix
+        };
+        assert_eq!(prefix(&DRIVER, "redis://h"), "hubplane:c1:");
+        assert_eq!(prefix(&DRIVER, "redis://h?prefix=a:"), "a:c1:");
+        assert_eq!(prefix(&STREAMS_DRIVER, "redis+streams://h"), "hubplane:c1:");
+    }
+
+    #[test]
+    fn what_stays_is_named_with_its_removal() {
+        let address = "redis+streams://h?prefix=a:&streams=1".parse().unwrap();
+        assert_eq!(
+            STREAMS_DRIVER.leaves(&address)[0].removal,
+            "redis-cli UNLINK 'a:stream:{0}'; redis-cli UNLINK 'a:stream:{0}:epoch'; \
+             redis-cli UNLINK 'a:stream:{0}:streams'"
+        );
+    }
+}
