@@ -5,6 +5,8 @@ use rdkafka::{ClientConfig, config::RDKafkaLogLevel};
 
 use crate::{NAME, identity};
 
+/// The topic of an address that names none.
+pub(crate) const TOPIC: &str = "hubplane";
 /// The longest that a batch may be collected.
 const MOST_LINGER: Duration = Duration::from_millis(1);
 /// How long a record may wait for its acknowledgement; below the contract's 5 s.
@@ -71,7 +73,7 @@ impl std::fmt::Debug for Config {
 impl Config {
     pub(crate) fn read(address: &Address) -> Result<Self> {
         let mut settings = address.settings(NAME);
-        let topic = settings.text("topic")?.unwrap_or("hubplane").to_owned();
+        let topic = settings.text("topic")?.unwrap_or(TOPIC).to_owned();
         let create = settings.flag("create")?.unwrap_or(true);
         let partitions = settings.parsed("partitions")?.unwrap_or(8);
         let replication = settings.parsed("replication")?;

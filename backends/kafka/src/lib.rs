@@ -76,6 +76,7 @@ mod publish;
 mod record;
 mod replay;
 mod shared;
+mod spaces;
 mod topic;
 mod watch;
 
@@ -122,6 +123,6 @@ impl Driver for KafkaDriver {
     }
 
     fn spaces(&self) -> Option<&dyn Spaces> {
-        None
+        Some(self)
     }
 }

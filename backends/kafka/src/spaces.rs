@@ -1,0 +1,153 @@
+//! What it takes to try this backend on somebody's Kafka: topics of its own beside the address's.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use hubplane_backplane::{Address, Error, ErrorKind, Leaving, Result, Spaces};
+use rdkafka::{
+    ClientConfig, Offset, TopicPartitionList,
+    admin::{AdminClient, AdminOptions},
+    client::DefaultClientContext,
+    consumer::{BaseConsumer, Consumer as _},
+    error::{KafkaError, RDKafkaErrorCode},
+    producer::{FutureProducer, FutureRecord},
+};
+
+use crate::{
+    KafkaDriver, NAME,
+    config::{Config, TOPIC},
+    topic::failed,
+};
+
+/// For one question to the broker.
+const ASK: Duration = Duration::from_secs(5);
+
+fn options() -> AdminOptions {
+    AdminOptions::new()
+        .request_timeout(Some(ASK))
+        .operation_timeout(Some(ASK))
+}
+
+fn admin(config: &ClientConfig) -> Result<AdminClient<DefaultClientContext>> {
+    let made = config.create();
+    made.map_err(|error| failed(ErrorKind::Config, "the client can't be made", error))
+}
+
+/// What the broker refused, in librdkafka's words.
+fn refused(doing: &str, topic: &str, error: KafkaError) -> Error {
+    let kind = match error.rdkafka_error_code() {
+        Some(RDKafkaErrorCode::TopicAuthorizationFailed) => ErrorKind::Config,
+        _ => ErrorKind::Unavailable,
+    };
+    failed(
+        kind,
+        format!("{doing} the topic {topic:?} is refused"),
+        error,
+    )
+}
+
+#[async_trait]
+impl Spaces for KafkaDriver {
+    fn within(&self, address: &Address, name: &str) -> Address {
+        let topic = address.settings(NAME).text("topic").ok().flatten();
+        let topic = topic.unwrap_or(TOPIC);
+        address.clone().with("topic", format!("{topic}-{name}"))
+    }
+
+    fn leaves(&self, address: &Address) -> Vec<Leaving> {
+        let Ok(Config { topic, brokers, .. }) = Config::read(address) else {
+            return Vec::new();
+        };
+        vec![Leaving {
+            what: format!("the topic {topic}"),
+            removal: format!(
+                "kafka-topics.sh --bootstrap-server {brokers} --delete --topic {topic}"
+            ),
+        }]
+    }
+
+    async fn remove(&self, address: &Address) -> Result<()> {
+        let config = Config::read(address)?;
+        let topic = config.topic.as_str();
+        let admin = admin(&config.client())?;
+        let done = admin.delete_topics(&[topic], &options()).await;
+        let done = done.map_err(|error| refused("deleting", topic, error))?;
+        match done.into_iter().next() {
+            None | Some(Ok(_)) | Some(Err((_, RDKafkaErrorCode::UnknownTopicOrPartition))) => {
+                Ok(())
+            }
+            Some(Err((_, code))) => Err(refused("deleting", topic, KafkaError::AdminOp(code))),
+        }
+    }
+
+    async fn publish_outside(&self, address: &Address, channel: &str, data: &[u8]) -> Result<()> {
+        let config = Config::read(address)?;
+        let mut client = config.client();
+        // As Java's clients choose.
+        client.set("partitioner", "murmur2_random");
+        let producer: FutureProducer = client
+            .create()
+            .map_err(|error| failed(ErrorKind::Config, "the client can't be made", error))?;
+        let record = FutureRecord::to(&config.topic).key(channel).payload(data);
+        match producer.send(record, ASK).await {
+            Ok(_) => Ok(()),
+            Err((error, _)) => Err(refused("publishing to", &config.topic, error)),
+        }
+    }
+
+    async fn trim(&self, address: &Address) -> Result<()> {
+        let config = Config::read(address)?;
+        let topic = config.topic.clone();
+        let client = config.client();
+        // librdkafka waits here, and holds up no task meanwhile.
+        let asked = tokio::task::spawn_blocking(move || {
+            let consumer: BaseConsumer = client.create()?;
+            let metadata = consumer.fetch_metadata(Some(&topic), ASK)?;
+            let mut upto = TopicPartitionList::new();
+            for part in metadata
+                .topics()
+                .iter()
+                .flat_map(|found| found.partitions())
+            {
+                upto.add_partition_offset(&topic, part.id(), Offset::End)?;
+            }
+            Ok(upto)
+        });
+        let topic = config.topic.as_str();
+        let wrong = |error| refused("cutting", topic, error);
+        let upto = asked.await.map_err(|error| {
+            Error::new(ErrorKind::Unavailable, NAME, "the question was dropped").with_source(error)
+        })?;
+        let upto = upto.map_err(wrong)?;
+        let admin = admin(&config.client())?;
+        let done = admin.delete_records(&upto, &options()).await;
+        let done = done.map_err(wrong)?;
+        let parts = done.elements();
+        parts
+            .iter()
+            .try_for_each(|part| part.error())
+            .map_err(wrong)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_space_is_a_topic_behind_the_own_one() {
+        let within = |text: &str| {
+            let address = KafkaDriver.within(&text.parse().unwrap(), "c1");
+            let leaves = KafkaDriver.leaves(&address).remove(0);
+            (Config::read(&address).unwrap(), leaves)
+        };
+        let (config, leaves) = within("kafka://h?partitions=3");
+        assert_eq!((&*config.topic, config.partitions), ("hubplane-c1", 3));
+        assert!(
+            leaves
+                .removal
+                .contains("h:9092 --delete --topic hubplane-c1")
+        );
+        assert_eq!(within("kafka://h?topic=news").0.topic, "news-c1");
+    }
+}
