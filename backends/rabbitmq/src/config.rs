@@ -5,6 +5,9 @@ use rustls::ClientConfig;
 
 use crate::{NAME, tls};
 
+/// The exchange of an address that names none.
+pub(crate) const EXCHANGE: &str = "hubplane";
+
 /// What an address says.
 #[derive(Debug)]
 pub(crate) struct Config {
@@ -61,7 +64,7 @@ impl Config {
     pub(crate) fn read(address: &Address) -> Result<Self> {
         let mut settings = address.settings(NAME);
         let wrong = |message: &str| Err(Error::new(ErrorKind::Config, NAME, message));
-        let exchange = settings.text("exchange")?.unwrap_or("hubplane").to_owned();
+        let exchange = settings.text("exchange")?.unwrap_or(EXCHANGE).to_owned();
         let streams = address.scheme().ends_with("+streams");
         let (retention, expires, most) = match streams {
             true => (Some(Retention::read(&mut settings)?), None, 1 << 30),

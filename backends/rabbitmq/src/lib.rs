@@ -83,6 +83,7 @@ mod place;
 mod publish;
 mod reading;
 mod seen;
+mod spaces;
 pub mod streams;
 mod ticket;
 mod tls;
@@ -131,6 +132,6 @@ impl Driver for RabbitDriver {
     }
 
     fn spaces(&self) -> Option<&dyn Spaces> {
-        None
+        Some(self)
     }
 }

@@ -53,7 +53,7 @@ fn durable() -> QueueDeclareOptions {
 }
 
 /// The stream that keeps the epochs: the last one counts.
-fn epochs(config: &Config) -> String {
+pub(crate) fn epochs(config: &Config) -> String {
     name(config) + ".epochs"
 }
 

@@ -110,7 +110,7 @@ impl Driver for StreamsDriver {
     }
 
     fn spaces(&self) -> Option<&dyn Spaces> {
-        None
+        Some(self)
     }
 }
 
