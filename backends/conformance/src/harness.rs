@@ -1,7 +1,7 @@
 use std::{env, fmt, process::Stdio, sync::Arc};
 
 use async_trait::async_trait;
-use hubplane_backplane::Driver;
+use hubplane_backplane::{Address, Driver};
 use tokio::process::Command;
 
 /// What a backend's tests tell the suite: how to open it, and how to hurt its broker.
@@ -12,7 +12,7 @@ pub trait Harness: fmt::Debug + Send + Sync + 'static {
 
     /// The address of one space on the broker: what is published in one space is never heard in another. `space` is
     /// new for each case: 1 to 24 bytes of `a-z`, `0-9` and `-`.
-    fn address(&self, space: &str) -> String;
+    fn address(&self, space: &str) -> Address;
 
     /// How to stop, kill and start the broker; `None` only for a backend without one.
     fn control(&self) -> Option<Control>;
@@ -21,7 +21,7 @@ pub trait Harness: fmt::Debug + Send + Sync + 'static {
     fn refused(&self) -> Vec<Refused>;
 
     /// An address where no broker listens; `None` only for a backend without one.
-    fn absent(&self) -> Option<String>;
+    fn absent(&self) -> Option<Address>;
 
     /// Publishes in a space as an outside producer does: with the broker's own client and no hubplane code.
     async fn publish_outside(&self, space: &str, channel: &str, data: &[u8]);
@@ -67,6 +67,20 @@ impl Control {
     /// Where it is not set: a test that needs a broker fails without one, it is never skipped.
     pub fn from_env(name: &str) -> Self {
         Self(Means::Command(required(name)))
+    }
+
+    /// By a command.
+    ///
+    /// # Errors
+    /// Where `{}` is missing in it.
+    pub fn from_command(command: impl Into<String>) -> Result<Self, String> {
+        let command = command.into();
+        match command.contains("{}") {
+            true => Ok(Self(Means::Command(command))),
+            false => Err(format!(
+                "{command:?} has no {{}}, which stands for start, stop and kill"
+            )),
+        }
     }
 
     /// By a function that is called with the verb: for brokers inside this process.

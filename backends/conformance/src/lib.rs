@@ -5,74 +5,31 @@
 //! must be there, what is not must be absent. Every case opens at least two instances, as production does. Cases that
 //! hurt the broker run alone.
 
+mod case;
 mod cases;
+mod guarantee;
 mod harness;
+mod site;
 mod space;
 
-use std::{
-    future::Future,
-    panic::{AssertUnwindSafe, resume_unwind},
-    pin::Pin,
-    sync::{PoisonError, RwLock},
-    time::Duration,
-};
+use std::sync::{PoisonError, RwLock};
 
-use futures_util::FutureExt;
-
+pub use case::{Case, Outcome, not_tried};
+pub use guarantee::Guarantee;
 pub use harness::{Control, Harness, Refused, required};
-
-/// How long one case may take.
-const LIMIT: Duration = Duration::from_secs(120);
-
-/// A case on its way.
-type Running<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
-
-/// One case of the suite.
-#[derive(Clone, Copy, Debug)]
-pub struct Case {
-    /// The name of its test.
-    pub name: &'static str,
-    /// It stops or kills the broker, so that nothing else may run beside it.
-    pub disturbs: bool,
-    run: for<'a> fn(&'a dyn Harness) -> Running<'a>,
-}
-
-impl Case {
-    /// Runs the case; it panics where the backend fails it, with what was expected. The broker runs again
-    /// afterwards in any case.
-    pub async fn run(&self, harness: &dyn Harness) {
-        let running = AssertUnwindSafe((self.run)(harness)).catch_unwind();
-        let done = tokio::time::timeout(LIMIT, running).await;
-        let sound = matches!(done, Ok(Ok(())));
-        let control = if self.disturbs {
-            harness.control()
-        } else {
-            None
-        };
-        if let (false, Some(control)) = (sound, control) {
-            control.start().await;
-        }
-        if let Ok(Err(panic)) = done {
-            resume_unwind(panic);
-        }
-        assert!(
-            done.is_ok(),
-            "the case {} was not over after {LIMIT:?}",
-            self.name
-        );
-    }
-}
+pub use site::{Left, Site};
 
 /// The central list: from it come [`cases()`] and `suite!`.
 macro_rules! list {
-    ($d:tt $($name:ident: $disturbs:literal),* $(,)?) => {
+    ($d:tt $($name:ident: $disturbs:literal [$($about:ident)*],)*) => {
         /// All cases.
         pub fn cases() -> Vec<Case> {
             vec![$(Case {
                 name: stringify!($name),
                 disturbs: $disturbs,
+                about: &[$(Guarantee::$about),*],
                 run: |harness| Box::pin(cases::$name(harness)),
-            }),*]
+            },)*]
         }
 
         /// One named test per case, for a [`Harness`].
@@ -89,29 +46,30 @@ macro_rules! list {
 }
 
 list! { $
-    every_instance_hears_each_message_once: false,
-    order_is_as_declared: false,
-    a_batch_is_answered_item_by_item: false,
-    interest_changes_lose_nothing: false,
-    repeated_interest_is_as_once: false,
-    a_slow_instance_loses_nothing_in_silence: false,
-    hostile_names_and_payloads_arrive_exactly: false,
-    limits_are_as_declared: false,
-    spaces_never_hear_each_other: false,
-    outside_messages_arrive_as_they_are: false,
-    positions_are_as_declared: false,
-    progress_is_as_declared: false,
-    history_is_as_declared: false,
-    trimmed_history_is_said: false,
-    close_ends_everything: false,
-    close_works_while_blocked: false,
-    close_works_twice_at_once: false,
-    an_absent_broker_is_said_in_time: false,
-    wrong_addresses_are_refused: false,
-    a_restart_is_survived: true,
-    a_kill_is_survived: true,
-    publishing_without_a_broker_is_answered: true,
-    interest_without_a_broker_is_kept: true,
+    every_instance_hears_each_message_once: false [Delivery],
+    order_is_as_declared: false [Order],
+    a_batch_is_answered_item_by_item: false [Delivery],
+    interest_changes_lose_nothing: false [Interest],
+    repeated_interest_is_as_once: false [Interest],
+    a_slow_instance_loses_nothing_in_silence: false [Delivery],
+    hostile_names_and_payloads_arrive_exactly: false [Payload Channel],
+    payloads_are_limited_as_declared: false [Payload],
+    names_are_limited_as_declared: false [Channel],
+    spaces_never_hear_each_other: false [Contract],
+    outside_messages_arrive_as_they_are: false [Contract],
+    positions_are_as_declared: false [Replay],
+    progress_is_as_declared: false [Replay],
+    history_is_as_declared: false [Replay],
+    trimmed_history_is_said: false [Replay],
+    close_ends_everything: false [Durability Contract],
+    close_works_while_blocked: false [Contract],
+    close_works_twice_at_once: false [Contract],
+    an_absent_broker_is_said_in_time: false [Contract],
+    wrong_addresses_are_refused: false [Contract],
+    a_restart_is_survived: true [OnRestart],
+    a_kill_is_survived: true [OnRestart Durability],
+    publishing_without_a_broker_is_answered: true [Durability],
+    interest_without_a_broker_is_kept: true [OnRestart],
 }
 
 /// Runs one case as a test, on a runtime of its own.

@@ -7,8 +7,7 @@ use std::{
 };
 
 use hubplane_backplane::{
-    Address, Backplane, Capabilities, Channel, Event, Events, Outgoing, Publication, Receipt,
-    Result,
+    Backplane, Capabilities, Channel, Event, Events, Outgoing, Publication, Receipt, Result,
 };
 use tokio::{
     sync::Notify,
@@ -16,7 +15,7 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use crate::Harness;
+use crate::{Harness, case::note_opened};
 
 /// How long a message may take on a busy machine.
 pub(crate) const SOON: Duration = Duration::from_secs(10);
@@ -42,13 +41,10 @@ impl<'a> Space<'a> {
 
     /// Opens without reading the events.
     pub(crate) async fn open_raw(&self) -> (Arc<dyn Backplane>, Events) {
-        let address: Address = self
-            .harness
-            .address(&self.name)
-            .parse()
-            .expect("the harness gives an address");
+        let address = self.harness.address(&self.name);
         let opened = self.harness.driver().open(&address).await;
         let opened = opened.unwrap_or_else(|error| panic!("open failed: {error}"));
+        note_opened(&opened.backplane);
         (opened.backplane, opened.events)
     }
 

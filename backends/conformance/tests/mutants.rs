@@ -65,7 +65,12 @@ const CAUGHT: &[(Fault, &str, &[&str])] = &[
     ),
     (
         Fault::TakesTooLarge,
-        "limits_are_as_declared",
+        "payloads_are_limited_as_declared",
+        &["a_batch_is_answered_item_by_item"],
+    ),
+    (
+        Fault::TakesTooLong,
+        "names_are_limited_as_declared",
         &["a_batch_is_answered_item_by_item"],
     ),
     (

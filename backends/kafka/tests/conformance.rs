@@ -3,17 +3,15 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use hubplane_backplane::Driver;
+use hubplane_backplane::{Address, Driver, Spaces};
 use hubplane_conformance::{Control, Harness, Refused, required};
 use hubplane_kafka::DRIVER;
 use rdkafka::{
-    ClientConfig, Offset, TopicPartitionList,
-    admin::{AdminClient, AdminOptions},
+    ClientConfig,
     producer::{FutureProducer, FutureRecord},
 };
 
 const ADDRESS: &str = "HUBPLANE_TEST_KAFKA";
-const PARTITIONS: i32 = 4;
 
 #[derive(Debug)]
 struct Kafka;
@@ -24,11 +22,10 @@ impl Harness for Kafka {
         &DRIVER
     }
 
-    fn address(&self, space: &str) -> String {
-        format!(
-            "{}?topic=hp-{space}&partitions={PARTITIONS}",
-            required(ADDRESS)
-        )
+    fn address(&self, space: &str) -> Address {
+        let broker = required(ADDRESS);
+        let address = format!("{broker}?topic=hp-{space}&partitions=4");
+        address.parse().expect("an address")
     }
 
     fn control(&self) -> Option<Control> {
@@ -56,8 +53,8 @@ impl Harness for Kafka {
         ]
     }
 
-    fn absent(&self) -> Option<String> {
-        Some("kafka://127.0.0.1:1".to_owned())
+    fn absent(&self) -> Option<Address> {
+        Some("kafka://127.0.0.1:1".parse().expect("an address"))
     }
 
     async fn publish_outside(&self, space: &str, channel: &str, data: &[u8]) {
@@ -79,20 +76,7 @@ impl Harness for Kafka {
     }
 
     async fn trim(&self, space: &str) {
-        let brokers = required(ADDRESS);
-        let admin: AdminClient<_> = ClientConfig::new()
-            .set("bootstrap.servers", brokers.trim_start_matches("kafka://"))
-            .create()
-            .expect("an admin client");
-        let mut upto = TopicPartitionList::new();
-        for partition in 0..PARTITIONS {
-            upto.add_partition_offset(&format!("hp-{space}"), partition, Offset::End)
-                .expect("an offset");
-        }
-        let done = admin.delete_records(&upto, &AdminOptions::new()).await;
-        for part in done.expect("deleted").elements() {
-            part.error().expect("deleted");
-        }
+        DRIVER.trim(&self.address(space)).await.expect("trimmed");
     }
 }
 

@@ -1,7 +1,7 @@
 //! The conformance suite on the embedded backend.
 
 use async_trait::async_trait;
-use hubplane_backplane::{Driver, Outgoing};
+use hubplane_backplane::{Address, Driver, Spaces};
 use hubplane_conformance::{Control, Harness, Refused};
 use hubplane_memory::DRIVER;
 
@@ -14,8 +14,9 @@ impl Harness for Memory {
         &DRIVER
     }
 
-    fn address(&self, space: &str) -> String {
-        format!("memory://{space}?max-messages=20000")
+    fn address(&self, space: &str) -> Address {
+        let address = format!("memory://{space}?max-messages=20000");
+        address.parse().expect("an address")
     }
 
     fn control(&self) -> Option<Control> {
@@ -33,30 +34,18 @@ impl Harness for Memory {
         ]
     }
 
-    fn absent(&self) -> Option<String> {
+    fn absent(&self) -> Option<Address> {
         None
     }
 
     async fn publish_outside(&self, space: &str, channel: &str, data: &[u8]) {
-        let address = self.address(space).parse().expect("an address");
-        let outside = DRIVER.open(&address).await.expect("open").backplane;
-        let outgoing = Outgoing::new(channel, data.to_vec());
-        outside
-            .publish(vec![outgoing])
-            .await
-            .remove(0)
-            .expect("published");
-        outside.close().await;
+        let address = self.address(space);
+        let published = DRIVER.publish_outside(&address, channel, data).await;
+        published.expect("published");
     }
 
     async fn trim(&self, space: &str) {
-        let address = self.address(space).parse().expect("an address");
-        let filler = DRIVER.open(&address).await.expect("open").backplane;
-        for _ in 0..25 {
-            let batch = (0..1_000).map(|_| Outgoing::new("filler", "x")).collect();
-            filler.publish(batch).await;
-        }
-        filler.close().await;
+        DRIVER.trim(&self.address(space)).await.expect("trimmed");
     }
 }
 

@@ -4,7 +4,7 @@ mod broker;
 
 use async_trait::async_trait;
 use broker::{CONTROL, on_exchange, plain};
-use hubplane_backplane::Driver;
+use hubplane_backplane::{Address, Driver};
 use hubplane_conformance::{Control, Harness, Refused, required};
 use hubplane_rabbitmq::DRIVER;
 
@@ -21,8 +21,9 @@ impl Harness for RabbitMq {
         &DRIVER
     }
 
-    fn address(&self, space: &str) -> String {
-        on_exchange(&plain(), &exchange(space))
+    fn address(&self, space: &str) -> Address {
+        let address = on_exchange(&plain(), &exchange(space));
+        address.parse().expect("an address")
     }
 
     fn control(&self) -> Option<Control> {
@@ -47,13 +48,13 @@ impl Harness for RabbitMq {
                 "an exchange that is the broker's",
                 on_exchange(&plain(), "amq.topic"),
             ),
-            refused("an unknown key", self.address("x") + "&topic=news"),
+            refused("an unknown key", plain() + "?topic=news"),
         ]
     }
 
-    fn absent(&self) -> Option<String> {
+    fn absent(&self) -> Option<Address> {
         // Port 1 is below the range that anything here listens on.
-        Some("amqp://127.0.0.1:1".to_owned())
+        Some("amqp://127.0.0.1:1".parse().expect("an address"))
     }
 
     async fn publish_outside(&self, space: &str, channel: &str, data: &[u8]) {

@@ -4,10 +4,9 @@ mod broker;
 
 use async_trait::async_trait;
 use broker::{CONTROL, on_exchange, plain};
-use hubplane_backplane::Driver;
+use hubplane_backplane::{Address, Driver, Spaces};
 use hubplane_conformance::{Control, Harness, Refused, required};
 use hubplane_rabbitmq::STREAMS_DRIVER;
-use lapin::{BasicProperties, options::BasicPublishOptions};
 
 #[derive(Debug)]
 struct Streams;
@@ -26,9 +25,10 @@ impl Harness for Streams {
         &STREAMS_DRIVER
     }
 
-    fn address(&self, space: &str) -> String {
+    fn address(&self, space: &str) -> Address {
         let address = on_exchange(&streams(&plain()), &exchange(space));
-        address + "&segment-bytes=1000000&max-bytes=20000000"
+        let address = address + "&segment-bytes=1000000&max-bytes=20000000";
+        address.parse().expect("an address")
     }
 
     fn control(&self) -> Option<Control> {
@@ -51,39 +51,22 @@ impl Harness for Streams {
                 "an exchange that is the broker's",
                 on_exchange(&streams(&plain()), "amq.topic"),
             ),
-            refused("a key of queues", self.address("x") + "&expires=60s"),
+            refused("a key of queues", streams(&plain()) + "?expires=60s"),
         ]
     }
 
-    fn absent(&self) -> Option<String> {
+    fn absent(&self) -> Option<Address> {
         // Port 1 is below the range that anything here listens on.
-        Some("amqp+streams://127.0.0.1:1".to_owned())
+        Some("amqp+streams://127.0.0.1:1".parse().expect("an address"))
     }
 
     async fn publish_outside(&self, space: &str, channel: &str, data: &[u8]) {
         broker::publish_outside(&exchange(space), channel, data).await;
     }
 
-    /// Twice what the log keeps: the oldest files go as new ones are begun.
     async fn trim(&self, space: &str) {
-        let name = exchange(space);
-        let (connection, outside) = broker::outside().await;
-        for _ in 0..400 {
-            let (options, properties) =
-                (BasicPublishOptions::default(), BasicProperties::default());
-            let body = vec![0; 100_000];
-            let to = name.as_str().into();
-            let published = outside.basic_publish(to, "filler".into(), options, &body, properties);
-            assert!(
-                published
-                    .await
-                    .expect("published")
-                    .await
-                    .expect("answered")
-                    .is_ack()
-            );
-        }
-        connection.close(200, "done".into()).await.expect("closed");
+        let trimmed = STREAMS_DRIVER.trim(&self.address(space)).await;
+        trimmed.expect("trimmed");
     }
 }
 

@@ -1,7 +1,7 @@
 //! The suite on a real Redis.
 
 use async_trait::async_trait;
-use hubplane_backplane::Driver;
+use hubplane_backplane::{Address, Driver};
 use hubplane_conformance::{Control, Harness, Refused, required};
 use hubplane_redis::DRIVER;
 
@@ -18,12 +18,10 @@ impl Harness for Redis {
         &DRIVER
     }
 
-    fn address(&self, space: &str) -> String {
-        format!(
-            "{}?prefix={}",
-            required("HUBPLANE_TEST_REDIS"),
-            prefix(space)
-        )
+    fn address(&self, space: &str) -> Address {
+        let server = required("HUBPLANE_TEST_REDIS");
+        let address = format!("{server}?prefix={}", prefix(space));
+        address.parse().expect("an address")
     }
 
     fn control(&self) -> Option<Control> {
@@ -31,6 +29,7 @@ impl Harness for Redis {
     }
 
     fn refused(&self) -> Vec<Refused> {
+        let server = required("HUBPLANE_TEST_REDIS");
         let user = required("HUBPLANE_TEST_REDIS_ACL");
         let tls = required("HUBPLANE_TEST_REDIS_TLS");
         let refused = |what, address| Refused { what, address };
@@ -44,13 +43,13 @@ impl Harness for Redis {
                 "a wrong name in the certificate",
                 tls.replace("localhost", "127.0.0.1"),
             ),
-            refused("an unknown key", self.address("x") + "&topic=news"),
+            refused("an unknown key", server + "?topic=news"),
         ]
     }
 
-    fn absent(&self) -> Option<String> {
+    fn absent(&self) -> Option<Address> {
         // Port 1 is below the range that anything here listens on.
-        Some("redis://127.0.0.1:1".to_owned())
+        Some("redis://127.0.0.1:1".parse().expect("an address"))
     }
 
     async fn publish_outside(&self, space: &str, channel: &str, data: &[u8]) {

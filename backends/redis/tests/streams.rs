@@ -1,7 +1,7 @@
 //! The suite on a real Redis, with streams: on one server, and on a Cluster.
 
 use async_trait::async_trait;
-use hubplane_backplane::Driver;
+use hubplane_backplane::{Address, Driver, Spaces};
 use hubplane_conformance::{Control, Harness, Refused, required};
 use hubplane_redis::STREAMS_DRIVER;
 use redis::{Cmd, aio::MultiplexedConnection};
@@ -69,10 +69,11 @@ impl Harness for Streams {
         &STREAMS_DRIVER
     }
 
-    fn address(&self, space: &str) -> String {
+    fn address(&self, space: &str) -> Address {
         let address = streams(&required(self.0));
         let joint = if address.contains('?') { '&' } else { '?' };
-        format!("{address}{joint}prefix={}&streams={STREAMS}", prefix(space))
+        let address = format!("{address}{joint}prefix={}&streams={STREAMS}", prefix(space));
+        address.parse().expect("an address")
     }
 
     fn control(&self) -> Option<Control> {
@@ -97,14 +98,14 @@ impl Harness for Streams {
                 tls.replace("localhost", "127.0.0.1"),
             ),
             refused("a node of a Cluster as a server", node),
-            refused("a server as a Cluster", server + "?cluster=true"),
-            refused("an unknown key", self.address("x") + "&envelope=never"),
+            refused("a server as a Cluster", server.clone() + "?cluster=true"),
+            refused("an unknown key", server + "?envelope=never"),
         ]
     }
 
-    fn absent(&self) -> Option<String> {
+    fn absent(&self) -> Option<Address> {
         // Port 1 is below the range that anything here listens on.
-        Some("redis+streams://127.0.0.1:1".to_owned())
+        Some("redis+streams://127.0.0.1:1".parse().expect("an address"))
     }
 
     async fn publish_outside(&self, space: &str, channel: &str, data: &[u8]) {
@@ -115,11 +116,8 @@ impl Harness for Streams {
     }
 
     async fn trim(&self, space: &str) {
-        for stream in 0..STREAMS {
-            let mut trim = redis::cmd("XTRIM");
-            trim.arg(key(space, stream)).arg("MAXLEN").arg(0);
-            self.ask(&trim).await;
-        }
+        let trimmed = STREAMS_DRIVER.trim(&self.address(space)).await;
+        trimmed.expect("trimmed");
     }
 }
 

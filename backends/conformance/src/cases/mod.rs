@@ -18,7 +18,10 @@ pub(crate) use self::{
         a_batch_is_answered_item_by_item, every_instance_hears_each_message_once,
         order_is_as_declared, outside_messages_arrive_as_they_are, spaces_never_hear_each_other,
     },
-    exact::{hostile_names_and_payloads_arrive_exactly, limits_are_as_declared},
+    exact::{
+        hostile_names_and_payloads_arrive_exactly, names_are_limited_as_declared,
+        payloads_are_limited_as_declared,
+    },
     faults::{a_kill_is_survived, a_restart_is_survived},
     history::{history_is_as_declared, trimmed_history_is_said},
     interest::{interest_changes_lose_nothing, repeated_interest_is_as_once},

@@ -1,13 +1,17 @@
 use std::time::Duration;
 
-use hubplane_backplane::{Address, ErrorKind, OnRestart};
+use hubplane_backplane::{Address, ErrorKind, OnRestart, Result};
 use tokio::time::timeout;
 
 use crate::{Harness, space::Space};
 
 /// What an address that must not work answers, in time.
-async fn refusal(harness: &dyn Harness, what: &str, address: &str) -> (ErrorKind, String) {
-    let address: Address = match address.parse() {
+async fn refusal(
+    harness: &dyn Harness,
+    what: &str,
+    address: Result<Address>,
+) -> (ErrorKind, String) {
+    let address = match address {
         Ok(address) => address,
         Err(error) => return (error.kind(), error.to_string()),
     };
@@ -28,7 +32,7 @@ pub(crate) async fn an_absent_broker_is_said_in_time(harness: &dyn Harness) {
             "only a backend without a broker has none to miss"
         );
     };
-    let (kind, error) = refusal(harness, "no broker", &address).await;
+    let (kind, error) = refusal(harness, "no broker", Ok(address)).await;
     assert_eq!(kind, ErrorKind::Unavailable, "{error}");
 }
 
@@ -40,7 +44,7 @@ pub(crate) async fn wrong_addresses_are_refused(harness: &dyn Harness) {
         "every backend has a wrong address: an unknown key at least"
     );
     for refused in all {
-        let (kind, error) = refusal(harness, refused.what, &refused.address).await;
+        let (kind, error) = refusal(harness, refused.what, refused.address.parse()).await;
         assert_eq!(kind, ErrorKind::Config, "{}: {error}", refused.what);
         assert!(
             !error.contains("hunter2"),
@@ -49,12 +53,15 @@ pub(crate) async fn wrong_addresses_are_refused(harness: &dyn Harness) {
         );
     }
     let space = Space::new(harness);
-    for (more, named) in [
-        ("no-such-key=1", true),
-        ("no-such-key=1&password=hunter2", false),
+    // Not only of wrong addresses, but of the right one, too.
+    let unknown = harness.address(&space.name).with("no-such-key", "1");
+    let unheard = unknown.clone().with("password", "hunter2");
+    for (what, address, named) in [
+        ("an unknown key", unknown, true),
+        ("an unknown key, and a password", unheard, false),
     ] {
-        let (kind, error) = refusal(harness, more, &with(&space, more)).await;
-        assert_eq!(kind, ErrorKind::Config, "{more}: {error}");
+        let (kind, error) = refusal(harness, what, Ok(address)).await;
+        assert_eq!(kind, ErrorKind::Config, "{what}: {error}");
         assert!(
             error.contains("no-such-key") || !named,
             "the unknown key is named: {error}"
@@ -64,10 +71,4 @@ pub(crate) async fn wrong_addresses_are_refused(harness: &dyn Harness) {
     let (a, b) = space.pair(&["c"]).await;
     a.close().await;
     b.close().await;
-}
-
-fn with(space: &Space<'_>, more: &str) -> String {
-    let address = space.harness.address(&space.name);
-    let sign = if address.contains('?') { '&' } else { '?' };
-    format!("{address}{sign}{more}")
 }

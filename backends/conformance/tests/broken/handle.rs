@@ -93,7 +93,8 @@ impl Handle {
     fn publish(&self, outgoing: &Outgoing) -> Result<Receipt> {
         self.open()?;
         let large = outgoing.data.len() > MAX_PAYLOAD && !self.has(Fault::TakesTooLarge);
-        if large || outgoing.channel.len() > MAX_CHANNEL {
+        let long = outgoing.channel.len() > MAX_CHANNEL && !self.has(Fault::TakesTooLong);
+        if large || long {
             return Err(error(ErrorKind::Rejected));
         }
         if let Some(position) = self.send(outgoing) {

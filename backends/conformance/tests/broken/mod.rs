@@ -31,6 +31,7 @@ pub(crate) enum Fault {
     ReadsPatterns,
     AltersPayloads,
     TakesTooLarge,
+    TakesTooLong,
     LeaksAcrossSpaces,
     NamesOutsiders,
     HasNoPositions,
@@ -153,8 +154,8 @@ impl Harness for Broken {
         self.driver
     }
 
-    fn address(&self, space: &str) -> String {
-        format!("broken://{space}")
+    fn address(&self, space: &str) -> Address {
+        format!("broken://{space}").parse().expect("an address")
     }
 
     fn control(&self) -> Option<Control> {
@@ -170,8 +171,8 @@ impl Harness for Broken {
         }]
     }
 
-    fn absent(&self) -> Option<String> {
-        Some("broken://absent".to_owned())
+    fn absent(&self) -> Option<Address> {
+        Some("broken://absent".parse().expect("an address"))
     }
 
     async fn publish_outside(&self, space: &str, channel: &str, data: &[u8]) {

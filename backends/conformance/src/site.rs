@@ -1,0 +1,229 @@
+//! The suite on somebody's broker, with nothing but its address.
+
+use std::{
+    collections::BTreeSet,
+    fmt,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use hubplane_backplane::{Address, Driver, Error, ErrorKind, Leaving, OnRestart, Result, Spaces};
+use tokio::time::timeout;
+
+use crate::{Control, Harness, Refused, not_tried};
+
+/// For what a [`Spaces`] is asked; filling a log takes its time.
+const ASK: Duration = Duration::from_secs(60);
+
+/// So begins the name of the space that is opened first.
+const CHECK: &str = "conformance-";
+
+/// A [`Harness`] for any backend whose driver offers [`Spaces`]. What can't be done at this broker is
+/// [`Outcome::NotTried`](crate::Outcome::NotTried).
+pub struct Site {
+    driver: &'static dyn Driver,
+    address: Address,
+    in_place: bool,
+    disturb: Option<Control>,
+    /// The spaces that were asked for and not removed yet.
+    used: Mutex<BTreeSet<String>>,
+}
+
+impl fmt::Debug for Site {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Site({})", self.address)
+    }
+}
+
+/// Something that the suite has made and could not remove, and why.
+#[derive(Debug)]
+pub struct Left {
+    /// What, and how to remove it.
+    pub leaving: Leaving,
+    /// Why it is still there.
+    pub error: Error,
+}
+
+impl Site {
+    /// Cases get spaces within this address.
+    pub fn new(driver: &'static dyn Driver, address: Address) -> Self {
+        Self {
+            driver,
+            address,
+            in_place: false,
+            disturb: None,
+            used: Mutex::default(),
+        }
+    }
+
+    /// Cases use the address itself, one after the other, and nobody else may meanwhile.
+    #[must_use]
+    pub const fn in_place(mut self) -> Self {
+        self.in_place = true;
+        self
+    }
+
+    /// The broker may be stopped and killed.
+    #[must_use]
+    pub fn disturbed_by(mut self, control: Control) -> Self {
+        self.disturb = Some(control);
+        self
+    }
+
+    /// The address that it was made for.
+    pub const fn own_address(&self) -> &Address {
+        &self.address
+    }
+
+    /// The backend that is tried.
+    pub const fn own_driver(&self) -> &'static dyn Driver {
+        self.driver
+    }
+
+    fn used(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.used.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn spaces(&self) -> Option<&'static dyn Spaces> {
+        self.driver.spaces()
+    }
+
+    fn place(&self, space: &str) -> Address {
+        match self.spaces() {
+            Some(spaces) if !self.in_place => spaces.within(&self.address, space),
+            _ => self.address.clone(),
+        }
+    }
+
+    /// Opens and closes one instance in a space, so that what is wrong for all cases is said once.
+    ///
+    /// # Errors
+    /// Those of `Driver::open`, and `Config` where the backend offers no spaces.
+    pub async fn check(&self) -> Result<()> {
+        if self.spaces().is_none() {
+            let name = self.driver.schemes()[0];
+            let message = "this backend can't be tried from outside its own tests";
+            return Err(Error::new(ErrorKind::Config, name, message));
+        }
+        let space = format!("{CHECK}{:x}", getrandom::u32().unwrap_or_default());
+        let address = self.place(&space);
+        if !self.in_place {
+            self.used().insert(space);
+        }
+        let opened = self.driver.open(&address).await?;
+        opened.backplane.close().await;
+        Ok(())
+    }
+
+    /// Whether an error of [`check`](Self::check) is of the space, so that the address itself may do.
+    pub fn is_of_space(&self, error: &Error) -> bool {
+        !self.in_place && error.to_string().contains(CHECK)
+    }
+
+    /// Removes what the cases have made on the broker since the last call; what could not be removed.
+    pub async fn tidy(&self) -> Vec<Left> {
+        let used = std::mem::take(&mut *self.used());
+        let Some(spaces) = self.spaces().filter(|_| !self.in_place) else {
+            return Vec::new();
+        };
+        let mut left = Vec::new();
+        for name in used {
+            let address = spaces.within(&self.address, &name);
+            for leaving in self.remove(spaces, &address).await {
+                left.push(leaving);
+            }
+        }
+        left
+    }
+
+    async fn remove(&self, spaces: &dyn Spaces, address: &Address) -> Vec<Left> {
+        let removed = timeout(ASK, spaces.remove(address)).await;
+        let late = |_elapsed| Err(self.late());
+        let Err(error) = removed.unwrap_or_else(late) else {
+            return Vec::new();
+        };
+        let (kind, backend, text) = (error.kind(), error.backend(), error.to_string());
+        let because = |leaving| Left {
+            leaving,
+            error: Error::new(kind, backend, text.clone()),
+        };
+        spaces.leaves(address).into_iter().map(because).collect()
+    }
+
+    fn late(&self) -> Error {
+        let message = format!("the broker did not answer within {ASK:?}");
+        Error::new(ErrorKind::Unavailable, self.driver.schemes()[0], message)
+    }
+
+    /// What a space can be asked by.
+    fn asked(&self, space: &str) -> (&'static dyn Spaces, Address) {
+        match self.spaces() {
+            Some(spaces) => (spaces, self.address(space)),
+            None => not_tried("the backend offers no way to do it"),
+        }
+    }
+
+    /// What the user has no right to is not tried.
+    async fn allowed(&self, asking: impl Future<Output = Result<()>>) {
+        let asked = timeout(ASK, asking).await;
+        if let Err(error) = asked.unwrap_or_else(|_elapsed| Err(self.late())) {
+            not_tried(error);
+        }
+    }
+}
+
+#[async_trait]
+impl Harness for Site {
+    fn driver(&self) -> &'static dyn Driver {
+        self.driver
+    }
+
+    fn address(&self, space: &str) -> Address {
+        let others = |used: &BTreeSet<String>| used.iter().any(|name| name != space);
+        if self.in_place && others(&self.used()) {
+            not_tried("it takes two spaces, and in place there is one");
+        }
+        self.used().insert(space.to_owned());
+        self.place(space)
+    }
+
+    fn control(&self) -> Option<Control> {
+        if self.driver.capabilities().on_restart == OnRestart::NoBroker {
+            not_tried("there is no broker apart from this process");
+        }
+        match &self.disturb {
+            Some(control) => Some(control.clone()),
+            None => not_tried("needs --disturb"),
+        }
+    }
+
+    /// Wrong passwords are left to the tests: a managed broker may lock the user out.
+    fn refused(&self) -> Vec<Refused> {
+        let scheme = self.address.scheme();
+        vec![Refused {
+            what: "an unknown key",
+            address: format!("{scheme}://127.0.0.1:1?no-such-key=1"),
+        }]
+    }
+
+    fn absent(&self) -> Option<Address> {
+        // Port 1 is below the range that anything listens on.
+        let broker = self.driver.capabilities().on_restart != OnRestart::NoBroker;
+        broker.then(|| self.address.clone().at("127.0.0.1", Some(1)))
+    }
+
+    async fn publish_outside(&self, space: &str, channel: &str, data: &[u8]) {
+        let (spaces, address) = self.asked(space);
+        let publishing = spaces.publish_outside(&address, channel, data);
+        self.allowed(publishing).await;
+    }
+
+    async fn trim(&self, space: &str) {
+        if self.in_place {
+            not_tried("it would cut the address's own log");
+        }
+        let (spaces, address) = self.asked(space);
+        self.allowed(spaces.trim(&address)).await;
+    }
+}
