@@ -39,7 +39,7 @@ fn json() -> Value {
 }
 
 /// The columns of the table, as README shows them too.
-const HEAD: [&str; 9] = [
+pub(crate) const HEAD: [&str; 9] = [
     "backend",
     "order",
     "delivery",

@@ -3,6 +3,7 @@
 mod backends;
 mod bench;
 mod client;
+mod conformance;
 mod demo;
 mod serve;
 
@@ -39,6 +40,8 @@ enum Command {
     Backends(backends::Backends),
     /// Measure what each broker costs and gives through the hub: latency, throughput, CPU, memory, recovery
     Bench(Box<bench::Bench>),
+    /// Try what a broker really keeps of what its backend promises
+    Conformance(conformance::Conformance),
     /// Print the completions for a shell
     Completions {
         /// Which shell
@@ -99,6 +102,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Demo(demo) => demo.run(),
         Command::Backends(backends) => backends.run(),
         Command::Bench(bench) => bench.run(),
+        Command::Conformance(conformance) => conformance.run(),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "hubplane", &mut io::stdout());
             Ok(())

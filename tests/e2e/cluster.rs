@@ -89,7 +89,7 @@ fn by_xadd(space: &str, messages: &[(String, String)]) {
     feed(redis_cli(), &lines.collect::<String>());
 }
 
-fn redis_cli() -> Command {
+pub(crate) fn redis_cli() -> Command {
     let host = required("HUBPLANE_TEST_REDIS").replace("redis://", "");
     let (host, port) = host.split_once(':').unwrap();
     let mut command = Command::new("redis-cli");
@@ -97,7 +97,8 @@ fn redis_cli() -> Command {
     command
 }
 
-fn by_console_producer(space: &str, messages: &[(String, String)]) {
+/// One of Kafka's own programs.
+pub(crate) fn kafka_tool(class: &str) -> Command {
     let cache = std::env::var("HUBPLANE_CACHE")
         .unwrap_or_else(|_| format!("{}/.cache/hubplane", std::env::var("HOME").unwrap()));
     let mut all: Vec<_> = fs::read_dir(cache)
@@ -113,22 +114,22 @@ fn by_console_producer(space: &str, messages: &[(String, String)]) {
     let jars = all
         .pop()
         .expect("Kafka's jars, fetched by tests/brokers/kafka.sh");
-    let broker = required("HUBPLANE_TEST_KAFKA").replace("kafka://", "");
     let mut command = Command::new("java");
+    command.args([
+        "-Xmx128m",
+        "-XX:TieredStopAtLevel=1",
+        "-cp",
+        &format!("{}/*", jars.display()),
+        class,
+    ]);
     command
-        .args([
-            "-Xmx128m",
-            "-XX:TieredStopAtLevel=1",
-            "-cp",
-            &format!("{}/*", jars.display()),
-        ])
-        .args([
-            "org.apache.kafka.tools.ConsoleProducer",
-            "--bootstrap-server",
-            &broker,
-            "--topic",
-            space,
-        ])
+}
+
+fn by_console_producer(space: &str, messages: &[(String, String)]) {
+    let broker = required("HUBPLANE_TEST_KAFKA").replace("kafka://", "");
+    let mut command = kafka_tool("org.apache.kafka.tools.ConsoleProducer");
+    command
+        .args(["--bootstrap-server", &broker, "--topic", space])
         .args([
             "--reader-property",
             "parse.key=true",

@@ -8,6 +8,7 @@ mod bench;
 mod client;
 mod cluster;
 mod command_line;
+mod conformance;
 mod demo;
 mod drain;
 mod hub;

@@ -1,0 +1,233 @@
+//! `hubplane conformance`: the suite that every backend passes, on the user's own broker.
+
+mod progress;
+mod report;
+
+use std::{
+    panic,
+    sync::{Arc, Mutex, PoisonError},
+    time::Instant,
+};
+
+use hubplane_backplane::{Address, Error, ErrorKind, OnRestart};
+use hubplane_conformance::{Case, Control, Outcome, Site, cases};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+};
+
+use self::{
+    progress::Progress,
+    report::{Report, Tried},
+};
+use super::{Failure, print, runtime};
+use crate::backends;
+
+/// What a broker really keeps of what its backend promises.
+///
+/// Each case gets a topic, prefix or exchange of its own within the address's, which is removed again. The table on
+/// standard output has, for each guarantee, the promise and what was found; the exit code is 1 where they differ.
+#[derive(Debug, clap::Args)]
+pub(super) struct Conformance {
+    /// The broker, with the settings that hubs are to use: memory:, redis://…, kafka://…, amqp://…
+    #[arg(long, value_name = "ADDRESS", required_unless_present = "list")]
+    backplane: Option<String>,
+    /// Only this case; may be given several times
+    #[arg(long = "case", value_name = "NAME")]
+    names: Vec<String>,
+    /// List the cases and what each is about, and end
+    #[arg(long)]
+    list: bool,
+    /// Also try what happens when the broker ends: a command for the shell in which {} stands for stop, kill or start, and
+    /// which returns from `start` once the broker answers
+    #[arg(long, value_name = "COMMAND")]
+    disturb: Option<String>,
+    /// Use the address's own topic, prefix or exchange instead of new ones. Nobody else may publish there meanwhile, and
+    /// whoever listens there gets what the cases publish
+    #[arg(long)]
+    in_place: bool,
+    /// The findings as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Conformance {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        if self.list {
+            return list(self.json);
+        }
+        let chosen = self.chosen()?;
+        let site = self.site()?;
+        let report = runtime()?.block_on(Box::pin(self.all(&site, &chosen)))?;
+        match self.json {
+            true => print(report.json())?,
+            false => print(report.table())?,
+        }
+        match report.failure() {
+            Some(message) => Err(Failure::failed(message)),
+            None => Ok(()),
+        }
+    }
+
+    fn chosen(&self) -> Result<Vec<Case>, Failure> {
+        let all = cases();
+        let unknown = |name: &&String| !all.iter().any(|case| case.name == name.as_str());
+        if let Some(name) = self.names.iter().find(unknown) {
+            let message =
+                format!("there is no case {name:?}; `hubplane conformance --list` has all");
+            return Err(Failure::wrong(message));
+        }
+        let chosen =
+            |case: &Case| self.names.is_empty() || self.names.iter().any(|n| n == case.name);
+        Ok(all.into_iter().filter(chosen).collect())
+    }
+
+    fn site(&self) -> Result<Site, Failure> {
+        let address: Address = self.backplane.as_deref().unwrap_or("memory:").parse()?;
+        let driver = backends::find(address.scheme())?;
+        let no_broker = driver.capabilities().on_restart == OnRestart::NoBroker;
+        if no_broker && (self.in_place || self.disturb.is_some()) {
+            let message = "--in-place and --disturb are for brokers, and this backend has none";
+            return Err(Failure::wrong(message));
+        }
+        let mut site = Site::new(driver, address);
+        if self.in_place {
+            site = site.in_place();
+        }
+        if let Some(command) = &self.disturb {
+            let control = Control::from_command(command.as_str());
+            let wrong = |error| Failure::wrong(format!("--disturb: {error}"));
+            site = site.disturbed_by(control.map_err(wrong)?);
+        }
+        Ok(site)
+    }
+
+    /// Tries the cases, one after the other.
+    async fn all(&self, site: &Site, chosen: &[Case]) -> Result<Report, Failure> {
+        let panics = Panics::catch();
+        let stopped = signals()?;
+        let mut report = Report::new(site, self.in_place);
+        let checked = site.check().await;
+        report.left.extend(site.tidy().await);
+        if let Err(error) = checked {
+            let of_space = site.is_of_space(&error);
+            let mut failure = Failure::from(error);
+            if of_space {
+                failure.message += "; --in-place makes nothing and stays within the address's own";
+            }
+            return Err(failure);
+        }
+        let progress = Progress::of(chosen.len());
+        for (index, case) in chosen.iter().enumerate() {
+            progress.begins(index, case.name);
+            let start = Instant::now();
+            let mut stop = stopped.clone();
+            let stop = async { _ = stop.wait_for(|stopped| *stopped).await };
+            let interrupted = *stopped.borrow();
+            let outcome = match (&report.gone, interrupted) {
+                (Some(_), _) => {
+                    Outcome::NotTried("the broker can't be reached any more".to_owned())
+                }
+                (None, true) => Outcome::NotTried("interrupted".to_owned()),
+                (None, false) => Box::pin(case.attempt(site, stop)).await,
+            };
+            if matches!(outcome, Outcome::NotHeld(_)) {
+                // Who is away keeps no promise, but none of the others was looked at, then.
+                report.gone = gone(site).await;
+            }
+            report.left.extend(site.tidy().await);
+            let tried = Tried {
+                case: *case,
+                outcome: panics.beside(outcome),
+                took: start.elapsed(),
+            };
+            progress.ended(index, &tried);
+            report.tried.push(tried);
+        }
+        report.interrupted = *stopped.borrow();
+        Ok(report)
+    }
+}
+
+/// Why the broker can't be reached.
+async fn gone(site: &Site) -> Option<Error> {
+    let error = site.check().await.err();
+    error.filter(|error| error.kind() == ErrorKind::Unavailable)
+}
+
+fn list(json: bool) -> Result<(), Failure> {
+    for case in cases() {
+        let about: Vec<_> = case
+            .about
+            .iter()
+            .map(|guarantee| guarantee.as_str())
+            .collect();
+        print(match json {
+            true => {
+                serde_json::json!({ "name": case.name, "about": about, "disturbs": case.disturbs })
+                    .to_string()
+            }
+            false => {
+                let disturbs = if case.disturbs {
+                    "; needs --disturb"
+                } else {
+                    ""
+                };
+                format!("{:42}{}{disturbs}", case.name, about.join(", "))
+            }
+        })?;
+    }
+    Ok(())
+}
+
+/// Becomes true with the first signal to end: what was created is removed, then.
+fn signals() -> Result<watch::Receiver<bool>, Failure> {
+    let (send, stopped) = watch::channel(false);
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::failed)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(Failure::failed)?;
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        send.send_replace(true);
+        // The receivers would take the end of the sender for nothing.
+        std::future::pending::<()>().await;
+    });
+    Ok(stopped)
+}
+
+/// The panics of this process, which nobody sees printed: a case says by one that it is not held, and says why.
+struct Panics(Arc<Mutex<Vec<String>>>);
+
+impl Panics {
+    fn catch() -> Self {
+        let all = Arc::new(Mutex::new(Vec::new()));
+        let noting = Arc::clone(&all);
+        panic::set_hook(Box::new(move |panic| {
+            let mut all = noting.lock().unwrap_or_else(PoisonError::into_inner);
+            all.push(panic.to_string());
+        }));
+        Self(all)
+    }
+
+    /// A panic beside a case that held is a finding, too: the backend's.
+    fn beside(&self, outcome: Outcome) -> Outcome {
+        let all = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        match outcome {
+            Outcome::Held if !all.is_empty() => {
+                Outcome::NotHeld(format!("a task of the backend ended: {}", all.join("; ")))
+            }
+            outcome => outcome,
+        }
+    }
+}
+
+impl Drop for Panics {
+    fn drop(&mut self) {
+        // Not possible in the midst of one, whose words would then be lost.
+        if !std::thread::panicking() {
+            _ = panic::take_hook();
+        }
+    }
+}

@@ -1,0 +1,275 @@
+//! What was found, beside what is promised: as a table and as JSON.
+
+use std::time::Duration;
+
+use hubplane_backplane::{Address, Driver, Durability, Error};
+use hubplane_conformance::{Case, Guarantee, Left, Outcome, Site};
+use serde_json::{Value, json};
+
+use crate::cli::backends::{HEAD, row};
+
+/// Of a message, in the table; the whole one stands below it.
+const IN_A_CELL: usize = 160;
+/// Of a message anywhere: what a case has seen may be thousands of messages.
+const AT_ALL: usize = 2_000;
+
+/// One case, and what came of it.
+pub(super) struct Tried {
+    pub(super) case: Case,
+    pub(super) outcome: Outcome,
+    pub(super) took: Duration,
+}
+
+/// The whole run.
+pub(super) struct Report {
+    address: Address,
+    driver: &'static dyn Driver,
+    in_place: bool,
+    pub(super) tried: Vec<Tried>,
+    pub(super) left: Vec<Left>,
+    pub(super) interrupted: bool,
+    /// Why the broker could not be reached any more.
+    pub(super) gone: Option<Error>,
+}
+
+/// What was found of one guarantee.
+struct Finding<'a> {
+    guarantee: Guarantee,
+    /// Those that are about it.
+    cases: Vec<&'a Tried>,
+}
+
+impl Finding<'_> {
+    fn not_held(&self) -> Option<(&'static str, &str)> {
+        self.cases.iter().find_map(|tried| match &tried.outcome {
+            Outcome::NotHeld(message) => Some((tried.case.name, message.as_str())),
+            _ => None,
+        })
+    }
+
+    fn not_tried(&self) -> Option<&str> {
+        self.cases.iter().find_map(|tried| match &tried.outcome {
+            Outcome::NotTried(reason) => Some(reason.as_str()),
+            _ => None,
+        })
+    }
+
+    fn held(&self) -> usize {
+        let held = |tried: &&&Tried| tried.outcome == Outcome::Held;
+        self.cases.iter().filter(held).count()
+    }
+
+    /// In one word, for programs.
+    fn word(&self) -> &'static str {
+        match (self.not_held(), self.not_tried(), self.held()) {
+            (Some(_), ..) => "not_held",
+            (None, _, 0) => "not_tried",
+            (None, None, _) => "held",
+            (None, Some(_), _) => "held_in_part",
+        }
+    }
+
+    fn sentence(&self, durability: Durability) -> String {
+        let (held, of) = (self.held(), self.cases.len());
+        let logged = self.guarantee == Guarantee::Durability && durability == Durability::Logged;
+        let limit = if logged {
+            ", as far as a program can try it"
+        } else {
+            ""
+        };
+        match (self.not_held(), self.not_tried()) {
+            (Some((name, message)), _) => {
+                format!("NOT HELD: {name}: {}", shortened(message, IN_A_CELL))
+            }
+            (None, Some(reason)) if held == 0 => {
+                format!("not tried: {}", shortened(reason, IN_A_CELL))
+            }
+            (None, Some(reason)) => {
+                let reason = shortened(reason, IN_A_CELL);
+                format!("held in {held} of {of} cases{limit}; not tried: {reason}")
+            }
+            (None, None) if of == 0 => "not tried: not selected".to_owned(),
+            (None, None) => format!("held{limit}"),
+        }
+    }
+}
+
+/// On one line, and not longer than `most` characters.
+fn shortened(text: &str, most: usize) -> String {
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    match line.char_indices().nth(most) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line,
+    }
+}
+
+impl Report {
+    pub(super) fn new(site: &Site, in_place: bool) -> Self {
+        Self {
+            address: site.own_address().clone(),
+            driver: site.own_driver(),
+            in_place,
+            tried: Vec::new(),
+            left: Vec::new(),
+            interrupted: false,
+            gone: None,
+        }
+    }
+
+    /// Why the command ends with 1.
+    pub(super) fn failure(&self) -> Option<String> {
+        let (_, not_held, _) = self.counts();
+        if let Some(error) = &self.gone {
+            return Some(error.to_string());
+        }
+        match not_held {
+            0 if self.interrupted => Some("interrupted".to_owned()),
+            0 => None,
+            _ => Some(format!(
+                "{not_held} of {} cases found something else than is promised",
+                self.tried.len()
+            )),
+        }
+    }
+
+    fn counts(&self) -> (usize, usize, usize) {
+        let mut counts = (0, 0, 0);
+        for tried in &self.tried {
+            match tried.outcome {
+                Outcome::Held => counts.0 += 1,
+                Outcome::NotHeld(_) => counts.1 += 1,
+                Outcome::NotTried(_) => counts.2 += 1,
+            }
+        }
+        counts
+    }
+
+    fn findings(&self) -> impl Iterator<Item = Finding<'_>> {
+        Guarantee::ALL.into_iter().map(|guarantee| {
+            let about = |tried: &&Tried| tried.case.about.contains(&guarantee);
+            let cases = self.tried.iter().filter(about).collect();
+            Finding { guarantee, cases }
+        })
+    }
+
+    /// As `hubplane backends` shows it.
+    fn promise(&self, guarantee: Guarantee) -> String {
+        let promises = row(self.driver.schemes(), &self.driver.capabilities());
+        let column = HEAD.iter().position(|name| *name == guarantee.as_str());
+        column.map_or_else(
+            || "as on every broker".to_owned(),
+            |at| promises[at].clone(),
+        )
+    }
+
+    pub(super) fn table(&self) -> String {
+        let durability = self.driver.capabilities().durability;
+        let mut rows = vec![["guarantee", "promise", "found"].map(str::to_owned)];
+        rows.extend(self.findings().map(|finding| {
+            let name = finding.guarantee.as_str().to_owned();
+            let promise = self.promise(finding.guarantee);
+            [name, promise, finding.sentence(durability)]
+        }));
+        let width = |column: usize| {
+            let lengths = rows.iter().map(|row| row[column].chars().count());
+            lengths.max().unwrap_or_default()
+        };
+        let (first, second) = (width(0), width(1));
+        let mut lines = vec![self.address.to_string(), String::new()];
+        lines
+            .extend(rows.iter().map(|[name, promise, found]| {
+                format!("{name:first$}  {promise:second$}  {found}")
+            }));
+        lines.push(String::new());
+        lines.extend(self.details());
+        lines.push(self.sum());
+        lines.join("\n")
+    }
+
+    /// Whatever does not fit into a cell.
+    fn details(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        for tried in &self.tried {
+            let name = tried.case.name;
+            match &tried.outcome {
+                Outcome::NotHeld(message) => {
+                    lines.push(format!("not held: {name}: {}", shortened(message, AT_ALL)));
+                }
+                Outcome::NotTried(reason) => {
+                    lines.push(format!("not tried: {name}: {}", shortened(reason, AT_ALL)));
+                }
+                Outcome::Held => {}
+            }
+        }
+        for Left { leaving, error } in &self.left {
+            lines.push(format!("left on the broker: {} ({error})", leaving.what));
+            lines.push(format!("  remove it by: {}", leaving.removal));
+        }
+        if self.in_place {
+            let kept = "in place: what the cases published stays as long as the broker keeps it";
+            lines.push(kept.to_owned());
+        }
+        lines
+    }
+
+    fn sum(&self) -> String {
+        let (held, not_held, not_tried) = self.counts();
+        let took: Duration = self.tried.iter().map(|tried| tried.took).sum();
+        format!(
+            "cases tried: {}, in {:.0} s: {held} held, {not_held} not held, {not_tried} not tried",
+            self.tried.len(),
+            took.as_secs_f32()
+        )
+    }
+
+    pub(super) fn json(&self) -> Value {
+        let durability = self.driver.capabilities().durability;
+        let guarantees: Value = self
+            .findings()
+            .map(|finding| {
+                let cases: Vec<_> = finding.cases.iter().map(|tried| tried.case.name).collect();
+                json!({
+                    "guarantee": finding.guarantee.as_str(),
+                    "promise": self.promise(finding.guarantee),
+                    "finding": finding.word(),
+                    "text": finding.sentence(durability),
+                    "cases": cases,
+                })
+            })
+            .collect();
+        let cases: Value = self.tried.iter().map(case).collect();
+        let left = self.left.iter().map(|Left { leaving, error }| {
+            json!({ "what": leaving.what, "remove": leaving.removal, "because": error.to_string() })
+        });
+        json!({
+            "backplane": self.address.to_string(),
+            "capabilities": self.driver.capabilities(),
+            "in_place": self.in_place,
+            "held": self.failure().is_none(),
+            "guarantees": guarantees,
+            "cases": cases,
+            "left": left.collect::<Value>(),
+        })
+    }
+}
+
+fn case(tried: &Tried) -> Value {
+    let (outcome, reason) = match &tried.outcome {
+        Outcome::Held => ("held", None),
+        Outcome::NotHeld(message) => ("not_held", Some(message)),
+        Outcome::NotTried(reason) => ("not_tried", Some(reason)),
+    };
+    let about: Vec<_> = tried
+        .case
+        .about
+        .iter()
+        .map(|about| about.as_str())
+        .collect();
+    json!({
+        "name": tried.case.name,
+        "about": about,
+        "outcome": outcome,
+        "reason": reason.map(|reason| shortened(reason, AT_ALL)),
+        "seconds": (tried.took.as_secs_f64() * 1_000.0).round() / 1_000.0,
+    })
+}
