@@ -163,6 +163,36 @@ fn backends_know_no_hub_no_session_and_no_client_format() {
 }
 
 #[test]
+fn the_suite_knows_the_contract_alone_and_the_command_line_alone_knows_it() {
+    let mut wrong = Vec::new();
+    for file in ["src", "backends"].into_iter().flat_map(sources) {
+        let in_crate = file.name.starts_with("src/") || file.name.contains("/src/");
+        let may = file.name.starts_with("src/cli/conformance/")
+            || file.name.starts_with("backends/conformance/");
+        if in_crate && !may {
+            file.find(&mut wrong, |line| has_word(line, "hubplane_conformance"));
+        }
+    }
+    for name in backends() {
+        let manifest = read(&format!("backends/{name}/Cargo.toml"));
+        let normal = manifest.split("[dev-dependencies]").next();
+        if normal.unwrap_or_default().contains("hubplane-conformance") {
+            wrong.push(format!("backends/{name}/Cargo.toml: for its tests only"));
+        }
+        if read("backends/conformance/Cargo.toml").contains(&format!("hubplane-{name}"))
+            && name != EMBEDDED
+        {
+            wrong.push(format!("backends/conformance/Cargo.toml: hubplane-{name}"));
+        }
+    }
+    none(
+        &wrong,
+        "backends/conformance tries any backend by the contract (Driver, Spaces): a backend runs it in its tests, \
+         src/cli/conformance on the user's broker",
+    );
+}
+
+#[test]
 fn every_backend_runs_the_conformance_suite() {
     let mut wrong = Vec::new();
     for name in backends() {
