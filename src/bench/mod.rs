@@ -9,11 +9,12 @@ mod ladder;
 mod load;
 pub mod merge;
 pub mod plan;
+pub mod recommend;
 pub mod report;
 pub mod results;
 pub mod run;
 #[cfg(test)]
-mod sample;
+pub(crate) mod sample;
 pub mod scenario;
 pub mod summary;
 mod system;

@@ -5,6 +5,7 @@ mod bench;
 mod client;
 mod conformance;
 mod demo;
+mod recommend;
 mod serve;
 
 use std::{
@@ -42,6 +43,8 @@ enum Command {
     Bench(Box<bench::Bench>),
     /// Try what a broker really keeps of what its backend promises
     Conformance(conformance::Conformance),
+    /// Say which backends do what you need, which don't, and why
+    Recommend(Box<recommend::Recommend>),
     /// Print the completions for a shell
     Completions {
         /// Which shell
@@ -103,6 +106,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Backends(backends) => backends.run(),
         Command::Bench(bench) => bench.run(),
         Command::Conformance(conformance) => conformance.run(),
+        Command::Recommend(recommend) => recommend.run(),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "hubplane", &mut io::stdout());
             Ok(())

@@ -7,6 +7,7 @@ mod scenario;
 mod source;
 
 pub use chart::Failed;
+pub(crate) use source::day;
 
 use super::merge::Merged;
 

@@ -33,10 +33,13 @@ const MOST_HUBS: usize = 64;
 /// Give each broker an address with a space of its own (a topic, a prefix, an exchange): the messages of a run are
 /// published there.
 #[derive(Debug, clap::Args)]
-#[command(args_conflicts_with_subcommands = true, after_help = "Examples:
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "Examples:
   hubplane bench --quick --backplane memory: --backplane redis://127.0.0.1:6379
   hubplane bench --backplane redis://10.0.0.5 --backplane 'kafka://10.0.0.6:9092?topic=bench' --json run.json
-  hubplane bench --hub http://10.0.0.7:8080,http://10.0.0.8:8080 --scenario my.toml")]
+  hubplane bench --hub http://10.0.0.7:8080,http://10.0.0.8:8080 --scenario my.toml"
+)]
 pub(super) struct Bench {
     #[command(subcommand)]
     command: Option<Command>,

@@ -1,0 +1,339 @@
+//! `hubplane recommend`.
+
+use std::{path::PathBuf, time::Duration};
+
+use serde_json::json;
+
+use super::{Failure, backends::promises, print};
+use crate::{
+    backends::{DRIVERS, KNOWN},
+    bench::{
+        merge::{Merged, describe},
+        recommend::{Answer, Candidate, Judged, Needs, has_whole_cost, parse_size, recommend},
+        report::day,
+        scenario::Scenario,
+        summary::Unit,
+    },
+    config::parse_duration,
+};
+
+/// Says which backends do what you need, which don't, and why: by what they declare and what was measured.
+///
+/// Each need is answered by itself; nothing is weighed. Ends with 0 when a backend satisfies, with 1 when none does or
+/// none is known to.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  hubplane recommend --must-replay --survive-restart
+  hubplane recommend --figures run.json --rate 5k --max-p99 50ms --have kafka --have redis")]
+pub(super) struct Recommend {
+    /// Clients that come back must get what they missed
+    #[arg(long)]
+    must_replay: bool,
+    /// What was accepted must be delivered after a restart of the broker
+    #[arg(long)]
+    survive_restart: bool,
+    /// All clients must see the same order of a channel's messages
+    #[arg(long)]
+    one_order: bool,
+    /// Every message must arrive, if need be twice
+    #[arg(long)]
+    at_least_once: bool,
+    /// One hub process is enough
+    #[arg(long)]
+    one_process: bool,
+    /// The largest message, such as 16KiB
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    payload: Option<u64>,
+    /// How late one message of a hundred may be, such as 50ms
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    max_p99: Option<Duration>,
+    /// Messages a second, such as 200 or 5k
+    #[arg(long, value_name = "RATE", value_parser = rate)]
+    rate: Option<f64>,
+    /// A broker that you have: redis, kafka, rabbitmq; may be given again
+    #[arg(long, value_name = "BROKER", value_parser = broker)]
+    have: Vec<String>,
+    /// The scenario whose figures count
+    #[arg(long, value_name = "NAME", default_value = "progress")]
+    scenario: String,
+    /// What `hubplane bench --json` wrote on your machine, on your brokers
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    figures: Vec<PathBuf>,
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+}
+
+fn size(text: &str) -> Result<u64, String> {
+    parse_size(text).ok_or_else(|| format!("{text:?} is no size; write 512 or 16KiB"))
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    parse_duration(text).ok_or_else(|| format!("{text:?} is no duration; write 50ms or 1s"))
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    let (number, scale) = match text.strip_suffix(['k', 'K']) {
+        Some(number) => (number, 1e3),
+        None => (text, 1.0),
+    };
+    let rate = number.parse::<f64>().map(|number| number * scale);
+    rate.ok()
+        .filter(|rate| rate.is_finite() && *rate > 0.0)
+        .ok_or_else(|| format!("{text:?} is no rate; write 200 or 5k"))
+}
+
+fn broker(text: &str) -> Result<String, String> {
+    let text = text.trim_end_matches(':');
+    let known = KNOWN.iter().filter(|(feature, _)| *feature != "memory");
+    let mut found = known.clone();
+    let named = found.find(|(feature, schemes)| *feature == text || schemes.contains(&text));
+    named
+        .map(|(feature, _)| (*feature).to_owned())
+        .ok_or_else(|| {
+            let mut all: Vec<_> = known.map(|(feature, _)| *feature).collect();
+            all.dedup();
+            format!(
+                "{text:?} is no broker that hubplane knows; there are {}",
+                all.join(", ")
+            )
+        })
+}
+
+impl Recommend {
+    pub(super) fn run(&self) -> Result<(), Failure> {
+        let merged = match self.figures.is_empty() {
+            true => None,
+            false => Some(Merged::read(&self.figures).map_err(Failure::wrong)?),
+        };
+        let scenario = self.scenario(merged.as_ref())?;
+        let judged = recommend(
+            &self.needs(),
+            &candidates(merged.as_ref(), &scenario.name),
+            &scenario,
+        );
+        match self.json {
+            true => print(json(&judged, merged.as_ref(), &scenario))?,
+            false => print(text(&judged, merged.as_ref(), &scenario))?,
+        }
+        match judged.iter().any(|it| it.answer == Answer::Yes) {
+            true => Ok(()),
+            false => Err(Failure::failed(
+                "no backend is known to satisfy all of this",
+            )),
+        }
+    }
+
+    fn needs(&self) -> Needs {
+        Needs {
+            replay: self.must_replay,
+            restart: self.survive_restart,
+            one_order: self.one_order,
+            at_least_once: self.at_least_once,
+            one_process: self.one_process,
+            payload: self.payload,
+            p99: self.max_p99,
+            rate: self.rate,
+            have: self.have.clone(),
+        }
+    }
+
+    fn scenario(&self, merged: Option<&Merged>) -> Result<Scenario, Failure> {
+        let Some(merged) = merged else {
+            return Scenario::find(&self.scenario).map_err(Failure::wrong);
+        };
+        let mut measured = merged.scenarios.iter();
+        let found = measured.find(|it| it.name == self.scenario);
+        found.cloned().ok_or_else(|| {
+            let names: Vec<_> = merged.scenarios.iter().map(|it| &*it.name).collect();
+            Failure::wrong(format!(
+                "the figures have no scenario {}; they have {}",
+                self.scenario,
+                names.join(", ")
+            ))
+        })
+    }
+}
+
+/// Those that were measured, and those that are known beside them.
+fn candidates<'a>(merged: Option<&'a Merged>, scenario: &str) -> Vec<Candidate<'a>> {
+    let measured = merged.map_or(&[][..], |it| &it.backends);
+    let entry = |scheme: &str| KNOWN.iter().find(|(_, schemes)| schemes.contains(&scheme));
+    let scheme = |name: &'a str| name.split(' ').next().unwrap_or_default();
+    let mut all: Vec<_> = measured
+        .iter()
+        .map(|it| {
+            let scheme = scheme(&it.name);
+            Candidate {
+                name: it.name.clone(),
+                broker: entry(scheme)
+                    .map_or(scheme, |(feature, _)| feature)
+                    .to_owned(),
+                promises: match it.promises.is_empty() {
+                    true => promises(scheme),
+                    false => it.promises.clone(),
+                },
+                figures: it.scenarios.get(scenario),
+            }
+        })
+        .collect();
+    for (feature, schemes) in KNOWN {
+        if !measured
+            .iter()
+            .any(|it| schemes.contains(&scheme(&it.name)))
+        {
+            all.push(Candidate {
+                name: schemes[0].to_owned(),
+                broker: (*feature).to_owned(),
+                promises: promises(schemes[0]),
+                figures: None,
+            });
+        }
+    }
+    all
+}
+
+fn json(judged: &[Judged], merged: Option<&Merged>, scenario: &Scenario) -> serde_json::Value {
+    json!({
+        "scenario": scenario,
+        "figures": merged.map(|it| &it.sources),
+        "backends": judged,
+    })
+}
+
+fn text(judged: &[Judged], merged: Option<&Merged>, scenario: &Scenario) -> String {
+    let mut lines = Vec::new();
+    match merged {
+        Some(merged) => {
+            for source in &merged.sources {
+                lines.push(format!(
+                    "Figures of the scenario {} ({}), measured on {} on {}.",
+                    scenario.name,
+                    scenario.what,
+                    day(source.started),
+                    describe(&source.machine)
+                ));
+            }
+            lines.extend(merged.warnings());
+        }
+        None => lines.push(
+            "No figures were given: judged by what each backend declares alone. Measure with `hubplane bench --json \
+             run.json`, then give --figures run.json."
+                .to_owned(),
+        ),
+    }
+    let absent: Vec<_> = KNOWN
+        .iter()
+        .filter(|(_, schemes)| !DRIVERS.iter().any(|it| it.schemes() == *schemes))
+        .map(|(feature, _)| *feature)
+        .collect();
+    if merged.is_none() && !absent.is_empty() {
+        lines.push(
+            "Not every backend is in this build (hubplane backends); what is not can't be judged."
+                .to_owned(),
+        );
+    }
+    let whole = has_whole_cost(judged);
+    for (answer, title) in [
+        (Answer::Yes, "Satisfied"),
+        (Answer::Unknown, "Not known"),
+        (Answer::No, "Not satisfied"),
+    ] {
+        let of_it: Vec<_> = judged.iter().filter(|it| it.answer == answer).collect();
+        if of_it.is_empty() {
+            continue;
+        }
+        lines.push(String::new());
+        let measured = of_it.iter().filter(|it| it.hub_cpu.is_some()).count();
+        let order = match (measured > 1, whole) {
+            (true, true) if answer == Answer::Yes => {
+                ", by CPU time a delivery of hubs and broker, the least first"
+            }
+            (true, false) if answer == Answer::Yes => {
+                ", by CPU time a delivery of the hubs alone (not every broker's was seen), the least first"
+            }
+            _ => "",
+        };
+        lines.push(format!("{title}{order}:"));
+        of_it.iter().for_each(|it| lines.extend(one(it)));
+    }
+    lines.join("\n")
+}
+
+/// One backend's lines.
+fn one(judged: &Judged) -> Vec<String> {
+    let cost = |what: &str, cost: Option<f64>| {
+        let cost = cost.filter(|cost| *cost > 0.0)?;
+        Some(format!("{what} {}", Unit::Time.show(cost)))
+    };
+    let costs = [
+        cost("hubs", judged.hub_cpu),
+        cost("broker", judged.broker_cpu),
+    ];
+    let costs: Vec<_> = costs.into_iter().flatten().collect();
+    let name = &judged.name;
+    let mut lines = vec![match costs.is_empty() {
+        true => format!("  {name}"),
+        false => format!("  {name}, CPU a delivery: {}", costs.join(", ")),
+    }];
+    for reason in &judged.reasons {
+        let word = match reason.answer {
+            Answer::Yes => "yes",
+            Answer::Unknown => "?",
+            Answer::No => "no",
+        };
+        lines.push(format!(
+            "    {word:<3}  {}: {} ({})",
+            reason.need, reason.says, reason.from
+        ));
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_and_brokers_are_read_as_people_write_them() {
+        assert_eq!(rate("5k"), Ok(5_000.0));
+        assert_eq!(rate("200"), Ok(200.0));
+        assert!(
+            ["", "k", "-1", "5m", "inf"]
+                .iter()
+                .all(|it| rate(it).is_err())
+        );
+        assert_eq!(broker("amqp+streams").as_deref(), Ok("rabbitmq"));
+        assert_eq!(broker("redis:").as_deref(), Ok("redis"));
+        assert!(
+            broker("memory")
+                .unwrap_err()
+                .contains("redis, kafka, rabbitmq")
+        );
+    }
+
+    #[test]
+    fn what_is_known_and_was_not_measured_is_a_candidate_too() {
+        let mut run = crate::bench::sample::run();
+        run.backends[1].name = "redis 2".to_owned();
+        let merged = Merged::from(run);
+        let all = candidates(Some(&merged), "progress");
+        let names: Vec<_> = all
+            .iter()
+            .map(|it| (&*it.name, it.figures.is_some()))
+            .collect();
+        assert_eq!(
+            names,
+            [
+                ("memory", true),
+                ("redis 2", true),
+                ("kafka", true),
+                ("redis+streams", false),
+                ("amqp", false),
+                ("amqp+streams", false)
+            ]
+        );
+        assert_eq!(all[1].broker, "redis");
+        assert_eq!(all[4].broker, "rabbitmq");
+    }
+}
