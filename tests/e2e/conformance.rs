@@ -27,7 +27,10 @@ fn holds(address: &str) {
     let table = String::from_utf8(output.stdout).unwrap();
     for guarantee in Guarantee::ALL {
         let row = |line: &&str| line.starts_with(&format!("{:11}", guarantee.as_str()));
-        let row = table.lines().find(row).expect(guarantee.as_str());
+        let row = table
+            .lines()
+            .find(row)
+            .unwrap_or_else(|| panic!("{guarantee}"));
         let found = match guarantee {
             Guarantee::OnRestart => "not tried: ",
             Guarantee::Durability => " held in 1 of 3 cases",

@@ -46,7 +46,6 @@ fn look(page: &str, pictures: &std::path::Path) {
     let said = [done.stdout, done.stderr].concat();
     let said = String::from_utf8_lossy(&said);
     assert!(done.status.success(), "{said}");
-    println!("{said}");
 }
 
 #[test]

@@ -107,7 +107,7 @@ impl Case {
     pub async fn attempt(&self, harness: &dyn Harness, stop: impl Future<Output = ()>) -> Outcome {
         match self.end(harness, stop).await {
             Ended::Done(Ok(())) => Outcome::Held,
-            Ended::Done(Err(panic)) => outcome(panic),
+            Ended::Done(Err(panic)) => outcome(&panic),
             Ended::Late => Outcome::NotHeld(self.late()),
             Ended::Stopped => Outcome::NotTried("interrupted".to_owned()),
         }
@@ -143,7 +143,7 @@ impl Case {
     }
 }
 
-fn outcome(panic: Panic) -> Outcome {
+fn outcome(panic: &Panic) -> Outcome {
     if let Some(Impossible(reason)) = panic.downcast_ref() {
         return Outcome::NotTried(reason.clone());
     }

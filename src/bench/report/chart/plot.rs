@@ -170,10 +170,8 @@ impl Plot {
                     .map_err(failed)?;
             }
             for (at, number, held) in marks {
-                match held {
-                    true => mark(area, at, number)?,
-                    false => cross(area, at, number)?,
-                }
+                let sign = if held { mark } else { cross };
+                sign(area, at, number)?;
             }
             if small {
                 return Ok(());
