@@ -30,7 +30,7 @@ fn holds(address: &str) {
         let row = table
             .lines()
             .find(row)
-            .unwrap_or_else(|| panic!("{guarantee}"));
+            .unwrap_or_else(|| panic!("{guarantee:?}"));
         let found = match guarantee {
             Guarantee::OnRestart => "not tried: ",
             Guarantee::Durability => " held in 1 of 3 cases",
