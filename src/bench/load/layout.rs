@@ -176,7 +176,7 @@ mod tests {
             due: 123_456_789,
         };
         layout.write(&mut out, mark);
-        assert_eq!(out.len(), 8 + 128 - 1);
+        assert_eq!(out.len(), 8 + 128);
         assert_eq!(Mark::read(&out), Some(mark));
         assert_eq!(layout.number(layout.name(17).as_bytes()), Some(17));
         assert_eq!(Mark::read(b"{\"data\":\"1.x.3.\"}"), None);
