@@ -251,15 +251,14 @@ fn knee(scenario: &Scenario, backends: &Backends<'_>) -> Result<String, Failed> 
     Ok(html.done())
 }
 
-/// A title, what is said of it, and the figures with their names.
-type Bars = (
+/// A chart of bars: the title, what is said of it, and the figures of hub and broker.
+type Cost = (
     &'static str,
     &'static str,
     &'static [(&'static str, Figure)],
 );
 
-/// What is drawn as bars, of hub and broker.
-const COSTS: [Bars; 3] = [
+const COSTS: [Cost; 3] = [
     (
         "CPU a delivery",
         "CPU time of all hubs and of the broker, divided by the messages that clients got.",

@@ -6,9 +6,16 @@ use plotters::{
 };
 
 use super::{
-    canvas::{At, FINE, FONT, Failed, cross, draw, failed, line, mark, wide, word},
+    canvas::{Area, At, FINE, FONT, Failed, cross, draw, failed, line, mark, wide, word},
     ink::Ink,
 };
+
+/// A piece of a line beside its name, and from one row of names to the next; pixels.
+const PIECE: i32 = 20;
+const KEY: i32 = 20;
+
+/// From values to places.
+type Place<'a> = &'a dyn Fn(f64, f64) -> At;
 
 /// For which page a chart is drawn: text has its size there and is not scaled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,25 +112,22 @@ impl Plot {
             Format::Small => ((320, 280), "small"),
         };
         let names = self.lines.iter().map(|line| wide(&line.name));
-        let small = format == Format::Small;
-        let gutter = match small {
-            true => 8,
-            false => names.max().unwrap_or(0).min(width / 3) + 22,
-        };
-        let left = 12
-            + self
-                .y
-                .ticks
-                .iter()
-                .map(|(_, it)| wide(it))
-                .max()
-                .unwrap_or(0);
+        let names = names.max().unwrap_or(0);
+        // Names stand beside the ends of their lines, and above the chart where that would take too much of it.
+        let above = format == Format::Small || names > width / 3;
+        let key = if above { self.key(width) } else { Vec::new() };
+        let rows = key.last().map_or(0, |(_, y)| *y);
+        let gutter = if above { 8 } else { names + 36 };
+        let labels = self.y.ticks.iter().map(|(_, it)| wide(it));
+        let left = 12 + labels.max().unwrap_or(0);
+        let title = if format == Format::Small { 0 } else { KEY };
+        let top = if above { 14 + KEY } else { 14 };
+        let height = height + rows;
         draw((width, height), class, name, |area| {
             let mut builder = ChartBuilder::on(area);
-            let [top, bottom] = [34, 46];
             let mut chart = builder
-                .margin_top(top * FINE)
-                .margin_bottom(bottom * FINE)
+                .margin_top((top + title + rows) * FINE)
+                .margin_bottom(46 * FINE)
                 .margin_left(left * FINE)
                 .margin_right(gutter * FINE)
                 .build_cartesian_2d(
@@ -132,35 +136,14 @@ impl Plot {
                 )
                 .map_err(failed)?;
             let place = |x: f64, y: f64| chart.backend_coord(&(x, y));
-            let bottom_right = place(self.x.high, self.y.low);
-            let top_left = place(self.x.low, self.y.high);
-            for (y, label) in &self.y.ticks {
-                let (_, at) = place(self.x.low, *y);
-                line(area, (top_left.0, at), (bottom_right.0, at), Ink::Grid)?;
-                word(
-                    area,
-                    (top_left.0 - 8 * FINE, at),
-                    label,
-                    Ink::Quiet,
-                    HPos::Right,
-                )?;
+            if title > 0 {
+                let corner = (2 * FINE, 12 * FINE);
+                word(area, corner, &self.y.title, Ink::Quiet, HPos::Left)?;
             }
-            self.x_ticks(area, &place)?;
-            match small {
-                true => self.key(area)?,
-                false => {
-                    let corner = (2 * FINE, 12 * FINE);
-                    word(area, corner, &self.y.title, Ink::Quiet, HPos::Left)?;
-                }
-            }
-            let title = (bottom_right.0, (height - 10) * FINE);
-            word(area, title, &self.x.title, Ink::Quiet, HPos::Right)?;
-            if let Some((limit, says)) = &self.limit {
-                let (_, at) = place(self.x.low, *limit);
-                line(area, (top_left.0, at), (bottom_right.0, at), Ink::Limit)?;
-                let above = (top_left.0 + 4 * FINE, at - 9 * FINE);
-                word(area, above, says, Ink::Limit, HPos::Left)?;
-            }
+            self.scales(area, height, &place)?;
+            self.draw_key(area, &key, title)?;
+            let (_, top) = place(self.x.low, self.y.high);
+            let (right, bottom) = place(self.x.high, self.y.low);
             let ends: Vec<At> = self.ends(&place);
             let marks: Vec<_> = self.marks(&place);
             for it in &self.lines {
@@ -173,24 +156,46 @@ impl Plot {
                 let sign = if held { mark } else { cross };
                 sign(area, at, number)?;
             }
-            if small {
-                return Ok(());
+            match above {
+                true => Ok(()),
+                false => self.names(area, &ends, (right, top, bottom)),
             }
-            self.names(area, &ends, (bottom_right.0, top_left.1, bottom_right.1))
         })
     }
 
+    /// Both scales, and the limit.
+    fn scales(&self, area: &Area<'_>, height: i32, place: Place<'_>) -> Result<(), Failed> {
+        let (left, _) = place(self.x.low, self.y.high);
+        let (right, _) = place(self.x.high, self.y.low);
+        let across = |y: f64, ink: Ink| {
+            let (_, at) = place(self.x.low, y);
+            line(area, (left, at), (right, at), ink).map(|()| at)
+        };
+        for (y, label) in &self.y.ticks {
+            let at = across(*y, Ink::Grid)?;
+            let beside = (left - 8 * FINE, at);
+            word(area, beside, label, Ink::Quiet, HPos::Right)?;
+        }
+        self.x_ticks(area, place)?;
+        let title = (right, (height - 10) * FINE);
+        word(area, title, &self.x.title, Ink::Quiet, HPos::Right)?;
+        if let Some((limit, says)) = &self.limit {
+            let at = across(*limit, Ink::Limit)?;
+            let above = (left + 4 * FINE, at - 9 * FINE);
+            word(area, above, says, Ink::Limit, HPos::Left)?;
+        }
+        Ok(())
+    }
+
     /// Marks on the scale, as many as have room.
-    fn x_ticks(
-        &self,
-        area: &super::canvas::Area<'_>,
-        place: &dyn Fn(f64, f64) -> At,
-    ) -> Result<(), Failed> {
+    fn x_ticks(&self, area: &Area<'_>, place: Place<'_>) -> Result<(), Failed> {
+        let (edge, _) = area.dim_in_pixel();
         let mut free = i32::MIN;
         for (x, label) in &self.x.ticks {
             let (at, low) = place(*x, self.y.low);
             let half = wide(label) * FINE / 2;
             line(area, (at, low), (at, low + 5 * FINE), Ink::Grid)?;
+            let at = at.min(edge as i32 - half);
             if at - half > free {
                 word(area, (at, low + 15 * FINE), label, Ink::Quiet, HPos::Center)?;
                 free = at + half + 6 * FINE;
@@ -199,26 +204,43 @@ impl Plot {
         Ok(())
     }
 
-    fn ends(&self, place: &dyn Fn(f64, f64) -> At) -> Vec<At> {
+    fn ends(&self, place: Place<'_>) -> Vec<At> {
         let last = |line: &Line| line.points.last().map_or((0, 0), |(x, y)| place(*x, *y));
         self.lines.iter().map(last).collect()
     }
 
-    fn marks(&self, place: &dyn Fn(f64, f64) -> At) -> Vec<(At, usize, bool)> {
+    fn marks(&self, place: Place<'_>) -> Vec<(At, usize, bool)> {
         let all = self.lines.iter().flat_map(|line| &line.marks);
         all.map(|((x, y), number, held)| (place(*x, *y), *number, *held))
             .collect()
     }
 
-    /// Names beside a piece of their lines, above a small chart.
-    fn key(&self, area: &super::canvas::Area<'_>) -> Result<(), Failed> {
-        let (mut x, y) = (2 * FINE, 12 * FINE);
+    /// Where the names stand above a chart, in rows, in pixels.
+    fn key(&self, width: i32) -> Vec<(i32, i32)> {
+        let (mut x, mut y, mut places) = (0, 0, Vec::new());
         for it in &self.lines {
+            let need = PIECE + 5 + wide(&it.name);
+            if x > 0 && x + need > width {
+                (x, y) = (0, y + KEY);
+            }
+            places.push((x, y));
+            x += need + 12;
+        }
+        places
+    }
+
+    /// Names beside a piece of their lines.
+    fn draw_key(&self, area: &Area<'_>, places: &[(i32, i32)], title: i32) -> Result<(), Failed> {
+        for (it, (x, y)) in self.lines.iter().zip(places) {
+            let (x, y) = ((2 + x) * FINE, (8 + title + y) * FINE);
+            let end = x + PIECE * FINE;
             let style = it.ink.color().stroke_width(2 * FINE as u32);
-            let piece = PathElement::new(vec![(x, y), (x + 20 * FINE, y)], style);
+            let piece = PathElement::new(vec![(x, y), (end, y)], style);
             area.draw(&piece).map_err(failed)?;
-            word(area, (x + 25 * FINE, y), &it.name, Ink::Text, HPos::Left)?;
-            x += (25 + wide(&it.name) + 12) * FINE;
+            if let Some((_, number, _)) = it.marks.first() {
+                mark(area, ((x + end) / 2, y), *number)?;
+            }
+            word(area, (end + 5 * FINE, y), &it.name, Ink::Text, HPos::Left)?;
         }
         Ok(())
     }
@@ -226,7 +248,7 @@ impl Plot {
     /// Names at the right, none over another, with a thin line to where theirs ends if that is far.
     fn names(
         &self,
-        area: &super::canvas::Area<'_>,
+        area: &Area<'_>,
         ends: &[At],
         (right, top, bottom): (i32, i32, i32),
     ) -> Result<(), Failed> {
@@ -254,7 +276,11 @@ impl Plot {
                     Ink::Grid,
                 )?;
             }
-            word(area, (x, y), &self.lines[at].name, Ink::Text, HPos::Left)?;
+            let line = &self.lines[at];
+            if let Some((_, number, _)) = line.marks.first() {
+                mark(area, (x + 4 * FINE, y), *number)?;
+            }
+            word(area, (x + 14 * FINE, y), &line.name, Ink::Text, HPos::Left)?;
         }
         Ok(())
     }
