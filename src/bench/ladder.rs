@@ -9,10 +9,12 @@ use super::{
     scenario::Scenario,
 };
 
-/// How often the stretch between the last step that held and the first that did not is halved.
-const HALVINGS: usize = 3;
+/// From one step to the next, until one fails.
+const FACTOR: f64 = 4.0;
+/// How often the stretch between the last step that held and the first that did not is halved; what is left is 9 %.
+const HALVINGS: usize = 4;
 
-/// Doubles the rate until a step fails, then halves the last stretch; what it says of it.
+/// Quadruples the rate until a step fails, then halves the last stretch; what it says of it.
 pub(super) fn climb(
     runner: &Runner<'_>,
     site: &mut Site,
@@ -33,7 +35,9 @@ pub(super) fn climb(
             false => failed = Some(rate),
         }
         rate = match (held, failed) {
-            (Some(held), None) if held < scenario.ladder.to => (held * 2.0).min(scenario.ladder.to),
+            (Some(held), None) if held < scenario.ladder.to => {
+                (held * FACTOR).min(scenario.ladder.to)
+            }
             (Some(held), Some(failed)) if halvings < HALVINGS => {
                 halvings += 1;
                 (held * failed).sqrt()

@@ -16,12 +16,17 @@ const WARM_UP: f64 = 1.0;
 const STEP_WARM_UP: f64 = 0.3;
 /// For what is still on its way.
 const SETTLE: f64 = 0.2;
-/// Steps of a ladder, more or less: doublings, and the halving of the last stretch.
-const STEPS: f64 = 10.0;
+/// Steps of a ladder, more or less: to the first that fails, and the halving of the last stretch.
+const STEPS: f64 = 9.0;
+/// What steps that fail take longer, of one ladder.
+const FAILURES: f64 = 6.0;
+/// Something broken on purpose, and what comes of it.
+const FAULT: f64 = 23.0;
 /// A step is so much shorter than a round.
 const STEP: f64 = 0.4;
 /// A round, shortest and longest, seconds.
 const SHORTEST: f64 = 1.0;
+const SHORTEST_STEP: f64 = 0.8;
 const LONGEST: f64 = 10.0;
 
 /// The whole of what is to be done.
@@ -72,22 +77,46 @@ pub(super) struct Lengths {
 impl Plan {
     /// So long that all of it fits in the time: shorter rounds for more backends and scenarios.
     pub(super) fn lengths(&self) -> Lengths {
-        let pairs = (self.backends.len() * self.scenarios.len()).max(1) as f64;
-        let rounds = self.rounds as f64;
-        let ladder = if self.ladder { STEPS } else { 0.0 };
-        let each = self.time.as_secs_f64() / pairs;
-        let fixed = rounds * (START + WARM_UP + SETTLE)
-            + START
-            + WARM_UP
-            + ladder * (STEP_WARM_UP + SETTLE);
-        let scaled = rounds + 1.0 + ladder * STEP;
-        let round = ((each - fixed) / scaled).clamp(SHORTEST, LONGEST);
+        let (fixed, scaled) = self.work();
+        let round = (self.time.as_secs_f64() - fixed) / scaled;
+        let round = round.clamp(SHORTEST, LONGEST);
         Lengths {
             warm_up: Duration::from_secs_f64(WARM_UP),
             round: Duration::from_secs_f64(round),
             step_warm_up: Duration::from_secs_f64(STEP_WARM_UP),
-            step: Duration::from_secs_f64((round * STEP).max(0.8)),
+            step: Duration::from_secs_f64((round * STEP).max(SHORTEST_STEP)),
         }
+    }
+
+    /// How long it all takes, about.
+    pub(super) fn estimate(&self) -> Duration {
+        let (fixed, scaled) = self.work();
+        Duration::from_secs_f64(fixed + scaled * self.lengths().round.as_secs_f64())
+    }
+
+    /// Seconds that are needed in any case, and how many rounds' lengths come on top.
+    fn work(&self) -> (f64, f64) {
+        let pairs = (self.backends.len() * self.scenarios.len()) as f64;
+        let rounds = self.rounds as f64;
+        let each = rounds * (START + WARM_UP + SETTLE) + START + WARM_UP;
+        let (ladder, steps) = match self.ladder {
+            true => (
+                STEPS * (STEP_WARM_UP + SETTLE) + START + FAILURES,
+                STEPS * STEP,
+            ),
+            false => (0.0, 0.0),
+        };
+        let killed = if self.kill_hub {
+            self.backends.len()
+        } else {
+            0
+        };
+        let restarted = self.backends.iter().filter(|it| it.restart.is_some());
+        let faults = (killed + restarted.count()) as f64 * FAULT;
+        (
+            pairs * (each + ladder) + faults,
+            (pairs * (rounds + 1.0 + steps)).max(1.0),
+        )
     }
 
     /// Measurements of the whole run, as progress counts them.
@@ -125,6 +154,8 @@ mod tests {
     fn more_to_do_makes_rounds_shorter_and_never_too_short() {
         let (few, many) = (plan(2, USUAL).lengths(), plan(6, USUAL).lengths());
         assert!(few.round > many.round && many.round >= Duration::from_secs(1));
-        assert_eq!(plan(6, QUICK).lengths().round, Duration::from_secs(1));
+        let crowded = plan(6, QUICK);
+        assert_eq!(crowded.lengths().round, Duration::from_secs(1));
+        assert!(crowded.estimate() > QUICK && plan(1, USUAL).estimate() <= USUAL);
     }
 }

@@ -75,8 +75,25 @@ pub fn run(plan: &Plan, command: String, say: &mut dyn FnMut(Progress)) -> io::R
         let name = name(backend, &measured);
         measured.push(introduce(backend, name)?);
     }
+    let about = plan.estimate();
+    if about > plan.time.mul_f64(1.1) {
+        let line = format!(
+            "this takes about {} min, more than --time: fewer backends, scenarios or rounds take less",
+            about.as_secs().div_ceil(60)
+        );
+        (runner.say)(Progress::Line(line));
+    }
+    // The fixed rates first: what a ladder leaves in a broker's log is read by every hub that starts later.
     for scenario in &plan.scenarios {
-        runner.scenario(scenario, &mut measured);
+        runner.rounds(scenario, &mut measured);
+    }
+    for scenario in &plan.scenarios {
+        runner.ladders(scenario, &mut measured);
+    }
+    if let Some(scenario) = plan.scenarios.first() {
+        for (backend, into) in plan.backends.iter().zip(&mut measured) {
+            runner.faults(backend, scenario, into);
+        }
     }
     Ok(Run {
         version: VERSION,
@@ -123,7 +140,7 @@ fn introduce(backend: &Backend, name: String) -> io::Result<Measured> {
 }
 
 impl Runner<'_> {
-    fn scenario(&mut self, scenario: &Scenario, measured: &mut [Measured]) {
+    fn rounds(&mut self, scenario: &Scenario, measured: &mut [Measured]) {
         let plan = self.plan;
         for round in 1..=plan.rounds {
             for (backend, into) in plan.backends.iter().zip(&mut *measured) {
@@ -149,17 +166,22 @@ impl Runner<'_> {
                     Ok(line)
                 });
             }
+        }
+    }
+
+    fn ladders(&mut self, scenario: &Scenario, measured: &mut [Measured]) {
+        let plan = self.plan;
+        for (backend, into) in plan.backends.iter().zip(measured) {
             if plan.ladder {
                 self.part(scenario, into, "ladder", |runner, figures| {
                     let mut site = runner.site(backend)?;
                     climb(runner, &mut site, scenario, figures)
                 });
             }
-            self.faults(backend, scenario, into);
         }
     }
 
-    /// Breaks what the plan says, once the scenario's figures are there.
+    /// Breaks what the plan says.
     fn faults(&mut self, backend: &Backend, scenario: &Scenario, into: &mut Measured) {
         let shared = backend.address.is_some() && self.many(backend) > 1;
         if self.plan.kill_hub && shared {

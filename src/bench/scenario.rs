@@ -58,7 +58,7 @@ pub enum Publish {
     WebSocket,
 }
 
-/// How the knee is looked for: the rate is doubled until a step fails, then the last stretch is halved.
+/// How the knee is looked for: the rate is quadrupled until a step fails, then the last stretch is halved.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Ladder {

@@ -36,7 +36,8 @@ use super::{
 
 /// How long deliveries are waited for after the last message was due.
 const SETTLE: Duration = Duration::from_secs(2);
-/// How long is waited for acknowledgements: longer than a hub's own deadline.
+/// How long is waited for acknowledgements: longer than a hub's own deadline. A short measurement has lost by
+/// [`SETTLE`].
 const ANSWERS: Duration = Duration::from_secs(6);
 /// How often it is looked whether all have come.
 const LOOK: Duration = Duration::from_millis(20);
@@ -112,7 +113,8 @@ impl Load {
         });
         let paced =
             paced.map_err(|_panic| io::Error::other("the schedule's thread panicked"))??;
-        let tally = self.settle(paced.due);
+        let patience = if length < SETTLE { SETTLE } else { ANSWERS };
+        let tally = self.settle(paced.due, patience);
         let acknowledged = tally.acknowledged.min(paced.due);
         let expected = acknowledged * u64::from(self.layout.subscribers());
         Ok(Round {
@@ -134,7 +136,7 @@ impl Load {
     }
 
     /// Waits for what is still on its way.
-    fn settle(&self, due: u64) -> Tally {
+    fn settle(&self, due: u64, patience: Duration) -> Tally {
         let begin = self.clock.now();
         let each = u64::from(self.layout.subscribers());
         loop {
@@ -142,7 +144,7 @@ impl Load {
             let waited = Duration::from_micros(self.clock.now() - begin);
             let answered = tally.acknowledged + tally.refused >= due;
             let delivered = tally.delivered >= tally.acknowledged * each;
-            if (answered && (delivered || waited >= SETTLE)) || waited >= ANSWERS {
+            if (answered && (delivered || waited >= SETTLE)) || waited >= patience {
                 return tally;
             }
             thread::sleep(LOOK);
