@@ -14,6 +14,7 @@ mod drain;
 mod hub;
 mod presence;
 mod protocol;
+mod recommend;
 mod recovery;
 mod recovery_client;
 mod redis;

@@ -7,7 +7,7 @@ use hubplane::bench::{results, scenario};
 use crate::hub::{directory, output};
 
 #[path = "../../src/bench/sample.rs"]
-mod sample;
+pub(crate) mod sample;
 
 #[test]
 fn a_report_opens_from_disk_in_a_browser() {
