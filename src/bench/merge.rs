@@ -67,7 +67,15 @@ impl From<Run> for Merged {
     }
 }
 
+/// A run of this project's own, for who has none yet: `docs/bench.md` says how it was made.
+const SHIPPED: &str = include_str!("shipped.json");
+
 impl Merged {
+    /// The figures that come along with this program.
+    pub fn shipped() -> Self {
+        Self::parse(SHIPPED).unwrap_or_else(|error| panic!("invariant: shipped.json: {error}"))
+    }
+
     /// Reads files that `hubplane bench --json` or this wrote, and puts them together.
     ///
     /// # Errors

@@ -17,6 +17,10 @@ use crate::{
     config::parse_duration,
 };
 
+/// What figures of another machine are worth.
+const SHIPPED: &str = "These figures came along with this program; yours will differ. Measure with `hubplane bench --json run.json`, \
+                       then give --figures run.json.";
+
 /// Says which backends do what you need, which don't, and why: by what they declare and what was measured.
 ///
 /// Each need is answered by itself; nothing is weighed. Ends with 0 when a backend satisfies, with 1 when none does or
@@ -56,9 +60,13 @@ pub(super) struct Recommend {
     /// The scenario whose figures count
     #[arg(long, value_name = "NAME", default_value = "progress")]
     scenario: String,
-    /// What `hubplane bench --json` wrote on your machine, on your brokers
+    /// What `hubplane bench --json` wrote on your machine, on your brokers [default: figures that come along with this
+    /// program]
     #[arg(long, value_name = "FILE", num_args = 1..)]
     figures: Vec<PathBuf>,
+    /// Judge by what each backend declares alone, without any figures
+    #[arg(long, conflicts_with = "figures")]
+    promises_only: bool,
     /// As JSON
     #[arg(long)]
     json: bool,
@@ -103,7 +111,8 @@ fn broker(text: &str) -> Result<String, String> {
 impl Recommend {
     pub(super) fn run(&self) -> Result<(), Failure> {
         let merged = match self.figures.is_empty() {
-            true => None,
+            true if self.promises_only => None,
+            true => Some(Merged::shipped()),
             false => Some(Merged::read(&self.figures).map_err(Failure::wrong)?),
         };
         let scenario = self.scenario(merged.as_ref())?;
@@ -114,7 +123,12 @@ impl Recommend {
         );
         match self.json {
             true => print(json(&judged, merged.as_ref(), &scenario))?,
-            false => print(text(&judged, merged.as_ref(), &scenario))?,
+            false => {
+                if self.figures.is_empty() && !self.promises_only {
+                    print(SHIPPED)?;
+                }
+                print(text(&judged, merged.as_ref(), &scenario))?;
+            }
         }
         match judged.iter().any(|it| it.answer == Answer::Yes) {
             true => Ok(()),
@@ -217,8 +231,8 @@ fn text(judged: &[Judged], merged: Option<&Merged>, scenario: &Scenario) -> Stri
             lines.extend(merged.warnings());
         }
         None => lines.push(
-            "No figures were given: judged by what each backend declares alone. Measure with `hubplane bench --json \
-             run.json`, then give --figures run.json."
+            "Judged by what each backend declares alone. Measure with `hubplane bench --json run.json`, then give \
+             --figures run.json."
                 .to_owned(),
         ),
     }

@@ -49,9 +49,29 @@ fn figures_and_promises_answer_needs() {
 
 #[test]
 fn without_figures_it_says_so() {
-    let done = output(&["recommend", "--one-process", "--one-order"]);
+    let promises = [
+        "recommend",
+        "--promises-only",
+        "--one-process",
+        "--one-order",
+    ];
+    let done = output(&promises);
     let said = String::from_utf8_lossy(&done.stdout).into_owned();
     assert!(done.status.success(), "{done:?}");
-    assert!(said.starts_with("No figures were given"), "{said}");
+    assert!(
+        said.starts_with("Judged by what each backend declares alone"),
+        "{said}"
+    );
     assert!(said.contains("Satisfied:\n  memory"), "{said}");
+}
+
+#[test]
+fn the_figures_that_come_along_are_said_to_be_another_machines() {
+    let done = output(&["recommend", "--have", "redis", "--rate", "100"]);
+    let said = String::from_utf8_lossy(&done.stdout).into_owned();
+    assert!(done.status.success(), "{done:?}");
+    assert!(
+        said.contains("yours will differ") && said.contains("measured on"),
+        "{said}"
+    );
 }
