@@ -29,11 +29,7 @@ pub(crate) fn knees(
     }
     let limit = limit_ms as f64 * 1e3;
     let points = || lines.iter().flat_map(|line| &line.points);
-    let x = Axis::around(
-        points().map(|(x, _)| *x),
-        "messages a second, logarithmic",
-        rate,
-    );
+    let x = Axis::around(points().map(|(x, _)| *x), "messages a second, log", rate);
     let ys = points().map(|(_, y)| *y).chain([limit]);
     let y = Axis::around(ys, "p99 of the delivery, logarithmic", time);
     let plot = Plot {
