@@ -18,6 +18,13 @@ fn a_report_opens_from_disk_in_a_browser() {
     fs::write(&one, serde_json::to_string(&run).unwrap()).unwrap();
     run.started += 86_400;
     run.machine.cores = 16;
+    // As many backends as there are, and a line of a chart for each run of them.
+    let more = run.backends.clone().into_iter();
+    let names = ["redis+streams", "amqp", "amqp+streams"];
+    run.backends.extend(more.zip(names).map(|(mut it, name)| {
+        it.name = name.to_owned();
+        it
+    }));
     fs::write(&two, serde_json::to_string(&run).unwrap()).unwrap();
     let (page, both) = (path("report.html"), path("both.json"));
     let done = output(&["bench", "report", &one, "--out", &page]);

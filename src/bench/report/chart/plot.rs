@@ -114,7 +114,7 @@ impl Plot {
         let names = self.lines.iter().map(|line| wide(&line.name));
         let names = names.max().unwrap_or(0);
         // Names stand beside the ends of their lines, and above the chart where that would take too much of it.
-        let above = format == Format::Small || names > width / 3;
+        let above = format == Format::Small || names + 14 > width / 3;
         let key = if above { self.key(width) } else { Vec::new() };
         let rows = key.last().map_or(0, |(_, y)| *y);
         let gutter = if above { 8 } else { names + 36 };
@@ -177,7 +177,9 @@ impl Plot {
             word(area, beside, label, Ink::Quiet, HPos::Right)?;
         }
         self.x_ticks(area, place)?;
-        let title = (right, (height - 10) * FINE);
+        // Where the scale is shorter than its title, that reaches beyond it.
+        let end = right.max((wide(&self.x.title) + 4) * FINE);
+        let title = (end, (height - 10) * FINE);
         word(area, title, &self.x.title, Ink::Quiet, HPos::Right)?;
         if let Some((limit, says)) = &self.limit {
             let at = across(*limit, Ink::Limit)?;
