@@ -107,16 +107,23 @@ fn title(merged: &Merged) -> String {
     let names: Vec<_> = merged.backends.iter().map(|it| &*it.name).collect();
     match names.len() {
         0 => "No backend was measured".to_owned(),
+        // More would be no title; who they are follows below it.
+        number @ 4.. => format!("{number} backends through the hub"),
         _ => format!("{} through the hub", list(&names)),
     }
 }
 
 fn lead(merged: &Merged) -> String {
+    let names: Vec<_> = merged.backends.iter().map(|it| &*it.name).collect();
     let mut days: Vec<_> = merged.sources.iter().map(|it| day(it.started)).collect();
     days.dedup();
     let runs = match merged.sources.len() {
         1 => "One run".to_owned(),
         n => format!("{n} runs"),
+    };
+    let measured = match names.len() {
+        4.. => format!("{}. ", list(&names)),
+        _ => String::new(),
     };
     let hubs = merged.sources.first().map_or(0, |it| it.hubs);
     let hubs = match hubs {
@@ -124,8 +131,8 @@ fn lead(merged: &Merged) -> String {
         n => format!("{n} hub processes"),
     };
     format!(
-        "{runs}, {}, {hubs} for each backend, with real WebSocket clients. Latency counts from when a message was due until \
-         a client had it.",
+        "{measured}{runs}, {}, {hubs} for each backend, with real WebSocket clients. Latency counts from when a message was due \
+         until a client had it.",
         list(&days)
     )
 }

@@ -64,7 +64,8 @@ const TERMS: [(&str, &str); 9] = [
     (
         "Highest rate",
         "The highest step at which nothing was lost or refused and p99 stayed within the scenario's limit. The true one lies \
-         between it and the step that failed.",
+         between it and the step that failed. Each run climbs once: \
+         how far another climb would end elsewhere is not known, so that little more or less says nothing.",
     ),
     (
         "CPU a delivery",

@@ -90,3 +90,13 @@ fn runs_of_two_machines_are_marked_in_the_report() {
     assert!(text.contains("on different machines") && text.contains("Run 2"));
     assert!(text.contains("redis, run 2"));
 }
+
+#[test]
+fn a_title_names_no_more_than_fit() {
+    let mut run = run();
+    run.backends.push(run.backends[2].clone());
+    run.backends[3].name = "amqp".to_owned();
+    let text = html(&run.into()).unwrap();
+    assert!(text.contains("<h1>4 backends through the hub</h1>"));
+    assert!(text.contains("memory, redis, kafka and amqp. One run"));
+}
