@@ -115,11 +115,13 @@ pub(super) fn times(least: f64, most: f64) -> String {
     let show = |ratio: f64| match ratio {
         ratio if ratio >= 9.95 => digits(ratio.round()).replace(".0", ""),
         // What is apart is never called equal.
+        ratio if ratio < 1.1 => format!("{:.2}", (ratio * 100.0).floor() / 100.0),
         ratio => format!("{:.1}", (ratio * 10.0).floor() / 10.0),
     };
     let (low, high) = (show(least), show(most));
     match least {
-        _ if low == "1.0" && most < 1.1 => "a little over 1 times".to_owned(),
+        _ if high == "1.00" => "a little over 1 times".to_owned(),
+        _ if low == "1.00" => format!("up to {high} times"),
         _ if !most.is_finite() => format!("at least {low} times"),
         _ if low == high => format!("{low} times"),
         _ => format!("{low}–{high} times"),
@@ -185,7 +187,9 @@ mod tests {
         assert_eq!(times(1.42, 1.81), "1.4–1.8 times");
         assert_eq!(times(2.01, 2.04), "2.0 times");
         assert_eq!(times(12.4, 2_300.0), "12–2,300 times");
-        assert_eq!(times(1.02, 1.05), "a little over 1 times");
+        assert_eq!(times(1.02, 1.05), "1.02–1.05 times");
+        assert_eq!(times(1.001, 2.14), "up to 2.1 times");
+        assert_eq!(times(1.001, 1.004), "a little over 1 times");
         assert_eq!(times(3.3, f64::INFINITY), "at least 3.3 times");
     }
 }

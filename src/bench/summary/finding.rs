@@ -36,7 +36,7 @@ impl Matter {
             Self::Median => "Delivery, the median",
             Self::Tail => "Delivery, 99 % (p99)",
             Self::Cpu => "CPU of the hubs",
-            Self::Knee => "Highest rate",
+            Self::Knee => "Highest rate, climbed to once a run",
         }
     }
 
@@ -214,72 +214,6 @@ fn beside_the_broker(merged: &Merged, scenario: &Scenario) -> Option<String> {
     let all = list(&each);
     (!each.is_empty())
         .then(|| format!("Beside the broker alone: the median through the hub is {all}."))
-}
-
-/// Whether the figures are sound: what was lost, repeated, out of order or refused, and where the load was the limit.
-pub fn soundness(merged: &Merged) -> Vec<String> {
-    let mut sentences = Vec::new();
-    let (mut rounds, mut delivered) = (0, 0);
-    for backend in &merged.backends {
-        for (scenario, figures) in &backend.scenarios {
-            let sum = |of: fn(&crate::bench::results::Round) -> u64| -> u64 {
-                figures.rounds.iter().map(of).sum()
-            };
-            rounds += figures.rounds.len();
-            delivered += sum(|round| round.delivered);
-            let wrong = [
-                (sum(|round| round.lost), "lost"),
-                (sum(|round| round.repeated), "repeated"),
-                (sum(|round| round.reordered), "out of order"),
-                (sum(|round| round.refused), "refused"),
-            ];
-            let wrong = wrong.iter().filter(|(count, _)| *count > 0);
-            let wrong: Vec<_> = wrong
-                .map(|(count, what)| format!("{count} {what}"))
-                .collect();
-            if !wrong.is_empty() {
-                let due = sum(|round| round.delivered + round.lost);
-                sentences.push(format!(
-                    "{} in {scenario}: {} of {due} deliveries.",
-                    backend.name,
-                    list(&wrong)
-                ));
-            }
-            sentences.extend(doubt(&backend.name, scenario, figures));
-        }
-        if let Some(failure) = &backend.failure {
-            sentences.push(format!("{} failed: {failure}.", backend.name));
-        }
-    }
-    if rounds > 0 && !sentences.iter().any(|it| it.contains(" deliveries.")) {
-        let all = Unit::Rate.show(delivered as f64).replace("/s", "");
-        let line = format!(
-            "Nothing was lost, repeated, out of order or refused at the fixed rates: {all} deliveries in {rounds} rounds."
-        );
-        sentences.insert(0, line);
-    }
-    sentences
-}
-
-/// Where a figure may be the load's own.
-fn doubt(backend: &str, scenario: &str, figures: &Figures) -> Option<String> {
-    let busy = Figure::LoadCpu.spread(figures).map_or(0.0, |it| it.most);
-    let late = Figure::Late.spread(figures).map_or(0.0, |it| it.median);
-    let tail = Figure::DeliveryP99
-        .spread(figures)
-        .map_or(f64::MAX, |it| it.median);
-    if busy > 0.9 {
-        return Some(format!(
-            "{backend} in {scenario}: the load itself took {} of a core; its figures may be the load's.",
-            Unit::Share.show(busy)
-        ));
-    }
-    (late > tail / 2.0).then(|| {
-        format!(
-            "{backend} in {scenario}: the load was {} late itself (p99), so that p99 and above say little.",
-            Unit::Time.show(late)
-        )
-    })
 }
 
 /// `a`, `a and b`, `a, b and c`.

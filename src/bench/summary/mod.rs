@@ -6,11 +6,13 @@ mod distribution;
 mod figure;
 mod finding;
 mod knee;
+mod soundness;
 
 pub use compare::{Range, Verdict, compare};
 pub use distribution::{at, pool, quantiles};
 pub(crate) use figure::rate;
 pub use figure::{Figure, Spread, Unit};
 pub(crate) use finding::list;
-pub use finding::{Matter, findings, pairs, soundness};
+pub use finding::{Matter, findings, pairs};
 pub use knee::{Knee, knee, knees};
+pub use soundness::soundness;

@@ -65,37 +65,6 @@ fn runs_of_two_machines_are_compared_each_for_itself() {
 }
 
 #[test]
-fn losses_and_a_tired_load_are_named() {
-    let sound = soundness(&run().into());
-    assert_eq!(sound.len(), 1, "{sound:?}");
-    assert!(sound[0].starts_with("Nothing was lost"), "{sound:?}");
-    let mut run = run();
-    let rounds = &mut run.backends[2]
-        .scenarios
-        .get_mut("progress")
-        .unwrap()
-        .rounds;
-    rounds[1].lost = 3;
-    rounds[0].cost.load_cpu = Some(0.97);
-    let rounds = &mut run.backends[1]
-        .scenarios
-        .get_mut("progress")
-        .unwrap()
-        .rounds;
-    rounds.iter_mut().for_each(|round| round.late = 900_000);
-    let said = soundness(&run.into()).join("\n");
-    assert!(
-        said.contains("kafka in progress: 3 lost of 30003 deliveries."),
-        "{said}"
-    );
-    assert!(said.contains("97.0 % of a core"), "{said}");
-    assert!(
-        said.contains("redis in progress: the load was 900 ms late"),
-        "{said}"
-    );
-}
-
-#[test]
 fn words_are_listed_as_one_says_them() {
     assert_eq!(list(&["a"]), "a");
     assert_eq!(list(&["a", "b", "c"]), "a, b and c");
