@@ -18,7 +18,7 @@ use hubplane::{
     auth::Access,
     config::Limits,
     hub::{Hub, Setup},
-    server::Server,
+    server::{Server, Shards},
 };
 use hubplane_backplane::{Address, Driver};
 use tokio::{net::TcpListener, signal::ctrl_c};
@@ -43,7 +43,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
         shards: 1,
     };
     let (hub, mailboxes) = Hub::start(opened, setup);
-    let server = Server::start(hub, mailboxes, listener, &Arc::new(Access::default()))?;
+    let shards = Shards::start(&hub, mailboxes, &Arc::new(Access::default()))?;
+    let server = Server::start(shards, listener)?;
     println!("listening on http://{}", server.address());
     ctrl_c().await?;
     server.stop(std::time::Duration::ZERO).await;

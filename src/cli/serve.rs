@@ -5,18 +5,20 @@ use std::{fs, io::IsTerminal, net::SocketAddr, path::PathBuf, sync::Arc, thread,
 use hubplane_backplane::{Driver, ErrorKind, Opened};
 use tokio::{
     net::TcpListener,
+    runtime,
     signal::unix::{Signal, SignalKind, signal},
+    task::LocalSet,
     time::{Instant, sleep},
 };
 use tracing_subscriber::EnvFilter;
 
-use super::{Failure, print, runtime};
+use super::{Failure, print};
 use crate::{
     auth::{Access, Key},
     backends,
     config::{DRAIN, File, parse_duration},
     hub::{Hub, MOST_SHARDS, Setup},
-    server::Server,
+    server::{Server, Shards},
 };
 
 /// Between two tries to reach the broker at the start.
@@ -60,7 +62,7 @@ pub(super) struct Serve {
         value_delimiter = ','
     )]
     origins: Vec<String>,
-    /// Threads that serve sockets, 64 at most [default: one a core]
+    /// Threads that serve sockets, 64 at most; a single one does the broker's work, too [default: one a core]
     #[arg(long, env = "HUBPLANE_SHARDS", value_name = "N")]
     shards: Option<usize>,
     /// What to log, such as debug or hubplane=debug
@@ -80,7 +82,11 @@ impl Serve {
             Some(path) => read_config(path)?,
             None => File::default(),
         };
-        runtime()?.block_on(self.serve(file))
+        let runtime = runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(Failure::failed)?;
+        LocalSet::new().block_on(&runtime, self.serve(file))
     }
 
     async fn serve(self, file: File) -> Result<(), Failure> {
@@ -136,7 +142,13 @@ impl Serve {
                 "what this instance publishes has not come back yet; /ready says no until it does"
             );
         }
-        let server = Server::start(hub, mailboxes, listener, &access).map_err(Failure::failed)?;
+        let started = match shards {
+            1 => Ok(Shards::start_here(&hub, mailboxes, &access)),
+            _ => Shards::start(&hub, mailboxes, &access),
+        };
+        let server = started
+            .and_then(|shards| Server::start(shards, listener))
+            .map_err(Failure::failed)?;
         // Before anybody is told that there is something to end.
         let mut signals = Signals::catch()?;
         print(format_args!("listening on http://{address}"))?;

@@ -10,11 +10,7 @@ use tokio::{
 };
 
 use super::threads::{Newcomer, Shards};
-use crate::{
-    auth::Access,
-    config::Limits,
-    hub::{Hub, Mailbox},
-};
+use crate::{config::Limits, hub::Hub};
 
 /// Pause after the operating system refused a connection, such as when no file is left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -25,7 +21,7 @@ const LAST_WORDS: Duration = Duration::from_millis(100);
 /// How often it is looked whether they are over.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// A hub with its shards' threads and its listener.
+/// A hub with its shards and its listener.
 #[derive(Debug)]
 pub struct Server {
     hub: Arc<Hub>,
@@ -34,18 +30,13 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts the shards' threads and accepts connections.
+    /// Accepts connections for these shards.
     ///
     /// # Errors
-    /// The operating system gives no more threads or files.
-    pub fn start(
-        hub: Arc<Hub>,
-        mailboxes: Vec<Mailbox>,
-        listener: TcpListener,
-        access: &Arc<Access>,
-    ) -> io::Result<Self> {
+    /// The listener has no address.
+    pub fn start(shards: Shards, listener: TcpListener) -> io::Result<Self> {
         let address = listener.local_addr()?;
-        let shards = Shards::start(&hub, mailboxes, access)?;
+        let hub = Arc::clone(shards.hub());
         let accepting = tokio::spawn(accept(listener, shards));
         Ok(Self {
             hub,

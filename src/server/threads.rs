@@ -1,4 +1,4 @@
-//! The shards' threads: each serves the HTTP of its connections and owns the sessions that come of them.
+//! Where the shards run: each serves the HTTP of its connections and owns the sessions that come of them.
 
 use std::{
     cell::RefCell,
@@ -77,7 +77,7 @@ pub(super) enum Stream {
 #[derive(Clone, Debug)]
 pub struct Shards {
     hub: Arc<Hub>,
-    newcomers: Arc<[mpsc::Sender<Newcomer>]>,
+    newcomers: Vec<mpsc::Sender<Newcomer>>,
     /// Connections that speak HTTP.
     http: Arc<AtomicI64>,
 }
@@ -92,24 +92,46 @@ impl Shards {
         mailboxes: Vec<Mailbox>,
         access: &Arc<Access>,
     ) -> io::Result<Self> {
-        let mut newcomers = Vec::new();
+        let mut shards = Self::none(hub);
         for mailbox in mailboxes {
-            let (sender, receiver) = mpsc::channel(CAPACITY);
-            let context = Context::pinned(Arc::clone(hub), Arc::clone(access), sender.clone());
             let runtime = runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()?;
             let name = format!("shard-{}", mailbox.index());
-            thread::Builder::new().name(name).spawn(move || {
-                LocalSet::new().block_on(&runtime, run(context, mailbox, receiver))
-            })?;
-            newcomers.push(sender);
+            let serving = shards.add(access, mailbox);
+            thread::Builder::new()
+                .name(name)
+                .spawn(move || LocalSet::new().block_on(&runtime, serving.run()))?;
         }
-        Ok(Self {
+        Ok(shards)
+    }
+
+    /// Starts them on this thread, beside the hub's own tasks, for one core: there, threads do nothing but wake each other.
+    /// To be called within a [`LocalSet`].
+    pub fn start_here(hub: &Arc<Hub>, mailboxes: Vec<Mailbox>, access: &Arc<Access>) -> Self {
+        let mut shards = Self::none(hub);
+        for mailbox in mailboxes {
+            task::spawn_local(shards.add(access, mailbox).run());
+        }
+        shards
+    }
+
+    fn none(hub: &Arc<Hub>) -> Self {
+        Self {
             hub: Arc::clone(hub),
-            newcomers: newcomers.into(),
+            newcomers: Vec::new(),
             http: Arc::default(),
-        })
+        }
+    }
+
+    fn add(&mut self, access: &Arc<Access>, mailbox: Mailbox) -> Serving {
+        let (sender, newcomers) = mpsc::channel(CAPACITY);
+        self.newcomers.push(sender.clone());
+        Serving {
+            context: Context::pinned(Arc::clone(&self.hub), Arc::clone(access), sender),
+            mailbox,
+            newcomers,
+        }
     }
 
     /// The hub that they are part of.
@@ -158,36 +180,46 @@ impl Newcomer {
     }
 }
 
-/// A shard's thread, until its hub is closed.
-async fn run(context: Context, mailbox: Mailbox, mut newcomers: mpsc::Receiver<Newcomer>) {
-    let shard = Shard::new(Arc::clone(&context.hub), &mailbox);
-    let buffer = Rc::new(RefCell::new(vec![0; READ_BYTES]));
-    let header_timeout = context.hub.limits().header_timeout;
-    let service = warp::service(routes(context));
-    let mut mail = task::spawn_local(Rc::clone(&shard).run(mailbox));
-    loop {
-        let newcomer = tokio::select! {
-            newcomer = newcomers.recv() => newcomer,
-            _ = &mut mail => return,
-        };
-        match newcomer {
-            None => return,
-            Some(Newcomer::Connection(stream, counted)) => {
-                let service = TowerToHyperService::new(service.clone());
-                let serving = http(stream, service, header_timeout);
-                task::spawn_local(async move {
-                    serving.await;
-                    drop(counted);
-                });
-            }
-            Some(Newcomer::Upgraded {
-                stream,
-                early,
-                hello,
-            }) => {
-                if let Ok(stream) = stream.here() {
-                    let (shard, buffer) = (Rc::clone(&shard), Rc::clone(&buffer));
-                    task::spawn_local(websocket::serve(shard, buffer, stream, early, hello));
+/// A shard and what comes to it.
+struct Serving {
+    context: Context,
+    mailbox: Mailbox,
+    newcomers: mpsc::Receiver<Newcomer>,
+}
+
+impl Serving {
+    /// Until the hub is closed.
+    async fn run(mut self) {
+        let hub = Arc::clone(&self.context.hub);
+        let shard = Shard::new(Arc::clone(&hub), &self.mailbox);
+        let buffer = Rc::new(RefCell::new(vec![0; READ_BYTES]));
+        let header_timeout = hub.limits().header_timeout;
+        let service = warp::service(routes(self.context));
+        let mut mail = task::spawn_local(Rc::clone(&shard).run(self.mailbox));
+        loop {
+            let newcomer = tokio::select! {
+                newcomer = self.newcomers.recv() => newcomer,
+                _ = &mut mail => return,
+            };
+            match newcomer {
+                None => return,
+                Some(Newcomer::Connection(stream, counted)) => {
+                    let service = TowerToHyperService::new(service.clone());
+                    let serving = http(stream, service, header_timeout);
+                    task::spawn_local(async move {
+                        serving.await;
+                        drop(counted);
+                    });
+                }
+                Some(Newcomer::Upgraded {
+                    stream,
+                    early,
+                    hello,
+                }) => {
+                    if let Ok(stream) = stream.here() {
+                        let (shard, buffer) = (Rc::clone(&shard), Rc::clone(&buffer));
+                        task::spawn_local(websocket::serve(shard, buffer, stream, early, hello));
+                    }
                 }
             }
         }
