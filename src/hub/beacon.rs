@@ -89,6 +89,8 @@ pub(super) fn channel(backplane: &dyn Backplane, run: &Run) -> Channel {
 #[derive(Debug, Default)]
 pub(super) struct Canary {
     runs: HashMap<Run, Out>,
+    /// What arrives is not looked at just now.
+    paused: bool,
 }
 
 #[derive(Debug)]
@@ -193,11 +195,30 @@ impl Canary {
         took
     }
 
+    /// What arrives is not looked at until [`Self::resume`]: silence means nothing.
+    pub(super) const fn pause(&mut self) {
+        self.paused = true;
+    }
+
+    /// What arrives is looked at again, and what was due meanwhile is due from now on.
+    pub(super) fn resume(&mut self, now: Instant) {
+        self.paused = false;
+        for out in self.runs.values_mut() {
+            out.last = now;
+            out.arrived = now;
+        }
+    }
+
     /// Whether every run's beacons return; a run of which none has for `most` is deaf.
     pub(super) fn look(&mut self, now: Instant, most: Duration) -> Findings {
         let mut findings = Findings::default();
         if self.runs.is_empty() {
             findings.trouble = Some("the backend has named no lane yet".to_owned());
+        }
+        if self.paused {
+            findings.trouble =
+                Some("what the log has of the last minutes is being read".to_owned());
+            return findings;
         }
         for (run, out) in &mut self.runs {
             let place = match run {
@@ -256,6 +277,24 @@ mod tests {
         let took = canary.returned(&Run::Lane(0), 1, later);
         assert_eq!(took, Some(Duration::from_millis(5)));
         assert_eq!(canary.look(later, MOST).trouble, None);
+    }
+
+    #[test]
+    fn silence_means_nothing_while_nobody_listens() {
+        let (mut canary, now) = (Canary::default(), Instant::now());
+        let run = Run::Lane(0);
+        canary.watch(run.clone(), now);
+        canary.sent(&run, 1, now);
+        canary.returned(&run, 1, now);
+        canary.sent(&run, 2, now);
+        canary.acknowledged(&run, 2);
+        canary.pause();
+        let late = now + 3 * MOST;
+        let findings = canary.look(late, MOST);
+        assert!(findings.trouble.is_some() && !findings.renew && findings.deaf.is_empty());
+        canary.resume(late);
+        assert_eq!(canary.look(late + MOST / 2, MOST).trouble, None);
+        assert!(canary.look(late + MOST, MOST).renew);
     }
 
     #[test]

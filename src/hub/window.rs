@@ -105,6 +105,11 @@ impl Window {
         }
     }
 
+    /// More messages than this don't fit, however small they are.
+    pub(super) const fn most_messages(&self) -> usize {
+        self.most_bytes / OVERHEAD
+    }
+
     /// Bytes and messages that are kept.
     pub(super) fn size(&self) -> (usize, usize) {
         (self.bytes, self.order.len())

@@ -112,7 +112,20 @@ pub enum Start {
     After(Position),
     /// With what was published so long ago; it may begin earlier, where the log can't tell so exactly, and begins
     /// with the oldest where the log doesn't reach back so far.
-    Age(Duration),
+    Recent {
+        /// How long ago.
+        age: Duration,
+        /// More messages than this are not wanted: where the log can count, it begins with the newest so many.
+        most: usize,
+    },
+}
+
+impl Start {
+    /// All that was published so long ago.
+    pub const fn since(age: Duration) -> Self {
+        let most = usize::MAX;
+        Self::Recent { age, most }
+    }
 }
 
 /// A stretch of the past: of a channel, or of a lane.

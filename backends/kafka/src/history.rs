@@ -84,7 +84,7 @@ impl History for Past {
         let epoch = self.shared.epoch.load(Ordering::Relaxed);
         let from = match from {
             Start::After(position) => after_in(position, epoch, lane)?,
-            Start::Age(age) => From::Age(age),
+            Start::Recent { age, most } => From::Recent(age, most),
         };
         self.look(Wanted {
             partition,

@@ -60,7 +60,8 @@ pub(crate) enum From {
     Oldest,
     /// At this offset, which must be in the log.
     After(i64),
-    Age(Duration),
+    /// So young, and of them the last so many.
+    Recent(Duration, usize),
 }
 
 struct Warm {
@@ -234,7 +235,11 @@ impl Reading<'_> {
             }
             From::After(next) if next > end => Err(lost("the position is ahead of the log's end")),
             From::After(next) => Ok(next),
-            From::Age(age) => Ok(self.since(age)?.unwrap_or(end).clamp(first, end)),
+            From::Recent(age, most) => {
+                let last = end.saturating_sub(i64::try_from(most).unwrap_or(i64::MAX));
+                let young = self.since(age)?.unwrap_or(end);
+                Ok(young.max(last).clamp(first, end))
+            }
         }
     }
 
@@ -306,10 +311,10 @@ impl Reading<'_> {
                 true => "the log no longer reaches back to the position",
                 false => "records after the position can't be read",
             })),
-            (From::Oldest | From::Age(_), true) if stretch.next == stretch.start => {
+            (From::Oldest | From::Recent(..), true) if stretch.next == stretch.start => {
                 Err(unavailable("the log's start has moved just now"))
             }
-            (From::Oldest | From::Age(_), false) => {
+            (From::Oldest | From::Recent(..), false) => {
                 tracing::warn!(%error, "records can't be read; reading back passes over them");
                 Ok(true)
             }

@@ -129,7 +129,7 @@ async fn a_scan_has_every_channel_and_its_positions_are_those_of_reads() {
     let (_, a, mut events) = open("scan").await;
     let history = a.history().unwrap();
     let empty = history
-        .scan(0, Start::Age(Duration::MAX), 10)
+        .scan(0, Start::since(Duration::MAX), 10)
         .await
         .unwrap();
     assert!(empty.publications.is_empty() && !empty.more);
@@ -147,7 +147,7 @@ async fn a_scan_has_every_channel_and_its_positions_are_those_of_reads() {
     assert!(!rest.more && rest.upto == live[29].position);
     let read = history.read(&"c1".into(), first.upto, 20).await.unwrap();
     assert_eq!(texts(&read.publications).len(), 3);
-    let other = history.scan(7, Start::Age(Duration::MAX), 1).await;
+    let other = history.scan(7, Start::since(Duration::MAX), 1).await;
     assert_eq!(other.unwrap_err().kind(), ErrorKind::PositionLost);
     a.close().await;
 }
@@ -183,11 +183,17 @@ async fn an_age_leaves_out_what_is_older() {
         (6_000, &["60", "30", "10", "1"]),
     ] {
         let age = Duration::from_secs(minutes * 60);
-        let page = history.scan(0, Start::Age(age), 10).await.unwrap();
+        let page = history.scan(0, Start::since(age), 10).await.unwrap();
         assert_eq!(texts(&page.publications), wanted, "{minutes} minutes");
         assert!(!page.more);
         assert_eq!(page.upto.unwrap().offset, 4);
     }
+    let newest = Start::Recent {
+        age: Duration::MAX,
+        most: 2,
+    };
+    let page = history.scan(0, newest, 10).await.unwrap();
+    assert_eq!(texts(&page.publications), ["10", "1"]);
     a.close().await;
 }
 

@@ -30,7 +30,7 @@ impl History for Past {
     async fn scan(&self, _: u32, from: Start, limit: usize) -> Result<Page> {
         let after = match from {
             Start::After(position) => Some(position),
-            Start::Age(_) => None,
+            Start::Recent { .. } => None,
         };
         self.look(None, after, limit).await
     }

@@ -92,7 +92,7 @@ async fn another_log_is_another_epoch_and_a_gap() {
     let lost = history.scan(0, Start::After(before), 10).await.unwrap_err();
     assert_eq!(lost.kind(), ErrorKind::PositionLost);
     let page = history
-        .scan(0, Start::Age(Duration::from_secs(60)), 10)
+        .scan(0, Start::since(Duration::from_secs(60)), 10)
         .await;
     assert_eq!(page.unwrap().publications.len(), 1);
     backplane.close().await;

@@ -18,6 +18,8 @@ use crate::hub::{
 
 /// Messages of one read.
 const PAGE: usize = 1_000;
+/// The same where all of a lane is read.
+const FILL_PAGE: usize = 10_000;
 /// How long the window may be filled before the instance does without.
 const FILL: Duration = Duration::from_secs(10);
 /// How long missing numbers are looked for.
@@ -30,7 +32,10 @@ impl Pump<'_> {
         if self.hub.backplane.history().is_none() {
             return;
         }
+        // Meanwhile nothing that arrives is looked at.
+        self.hub.canary().pause();
         let filled = timeout(FILL, self.read_past(position)).await;
+        self.hub.canary().resume(Instant::now());
         let trouble = match filled {
             Ok(Ok(())) => return,
             Ok(Err(error)) => error.to_string(),
@@ -45,11 +50,14 @@ impl Pump<'_> {
         let Some(history) = hub.backplane.history() else {
             return Ok(());
         };
-        let mut from = Start::Age(hub.limits.window_age);
+        let mut from = Start::Recent {
+            age: hub.limits.window_age,
+            most: hub.log.window().most_messages(),
+        };
         let mut begun = false;
         loop {
             hub.counts.history_reads.fetch_add(1, Ordering::Relaxed);
-            let page = history.scan(lane, from, PAGE).await?;
+            let page = history.scan(lane, from, FILL_PAGE).await?;
             let mut fresh = Vec::new();
             for publication in page.publications {
                 let Some(at) = publication.position else {

@@ -148,7 +148,7 @@ impl Past {
         let mut known = *self.known.borrow();
         let position = match from {
             None => return Ok((From::First, known)),
-            Some(Start::Age(age)) => {
+            Some(Start::Recent { age, .. }) => {
                 let now = SystemTime::now().duration_since(UNIX_EPOCH);
                 let then = now.unwrap_or_default().saturating_sub(age);
                 return Ok((From::Time(then.as_secs()), known));

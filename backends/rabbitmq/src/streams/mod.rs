@@ -30,7 +30,7 @@
 //! # History
 //! What the stream holds. A read goes through the stream from its position on and looks at each message, whatever its
 //! channel: at most 50,000 messages, 16 MiB or 3 s, then the page is short. At most four reads are made at once, over one
-//! connection that is made at the first. It ends where this instance's own reading is. `Start::Age` begins with the chunk
+//! connection that is made at the first. It ends where this instance's own reading is. `Start::Recent` begins with the chunk
 //! that was being written then.
 //!
 //! # Reconnection

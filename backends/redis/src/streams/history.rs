@@ -195,7 +195,7 @@ impl<'a> Reading<'a> {
                 let own = position.lane == wanted.lane;
                 epoch = Some(if own { position.epoch } else { !position.epoch });
             }
-            Some(Start::Age(age)) => {
+            Some(Start::Recent { age, .. }) => {
                 let (seconds, micros): (u64, u64) = cmd("TIME").query_async(connection).await?;
                 let age = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
                 since = (seconds * 1_000 + micros / 1_000).saturating_sub(age);

@@ -229,7 +229,7 @@ async fn the_rights_that_the_documentation_lists_will_do() {
     told.hears(&a, "1").await;
     let history = told.backplane.history().unwrap();
     assert!(history.read(&a.as_str().into(), None, 1).await.is_ok());
-    let page = history.scan(0, Start::Age(Duration::from_secs(60)), 10);
+    let page = history.scan(0, Start::since(Duration::from_secs(60)), 10);
     assert_eq!(page.await.unwrap().publications.len(), 1);
     for empty in [&["del", "hubplane:stream:{0}"][..], &["flushall"]] {
         let before = told.gaps().len();
