@@ -7,6 +7,7 @@ use std::{
 
 use hdrhistogram::Histogram;
 use memchr::memmem::Finder;
+use tokio::sync::mpsc;
 
 use crate::protocol::{Protocol, Said};
 
@@ -43,6 +44,8 @@ pub(crate) struct Heard {
     pub(crate) refused: Cell<u64>,
     /// Sockets that the server closed.
     pub(crate) closed: Cell<u64>,
+    /// Told of each message that was heard so often.
+    whole: Option<(u16, mpsc::Sender<()>)>,
 }
 
 impl Heard {
@@ -58,7 +61,25 @@ impl Heard {
             last: Cell::new(0),
             refused: Cell::new(0),
             closed: Cell::new(0),
+            whole: None,
         }
+    }
+
+    /// The same, from the first message on, and news of each one that was heard so often.
+    pub(crate) fn watched(
+        protocol: &'static dyn Protocol,
+        messages: u64,
+        (each, on_their_way): (u16, usize),
+    ) -> (Self, mpsc::Receiver<()>) {
+        let (sender, receiver) = mpsc::channel(on_their_way);
+        let whole = Some((each, sender));
+        (
+            Self {
+                whole,
+                ..Self::new(protocol, 0, messages)
+            },
+            receiver,
+        )
     }
 
     /// Microseconds since the start.
@@ -109,6 +130,11 @@ impl Heard {
         if let Some(times) = index.and_then(|index| times.get_mut(index as usize)) {
             let now = self.now();
             *times = times.saturating_add(1);
+            if let Some((each, sender)) = &self.whole
+                && times == each
+            {
+                _ = sender.try_send(());
+            }
             self.deliveries.set(self.deliveries.get() + 1);
             self.last.set(now);
             let age = now.saturating_sub(due);

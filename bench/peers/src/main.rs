@@ -6,6 +6,9 @@
     reason = "a program for the command line"
 )]
 
+mod across;
+mod closed;
+mod crowd;
 mod heard;
 mod http;
 mod measure;
@@ -23,6 +26,7 @@ use tokio::{runtime, task::LocalSet, time::sleep};
 
 use crate::{
     measure::{Measured, Plan, measure},
+    table::Figure,
     target::Target,
 };
 
@@ -40,6 +44,9 @@ struct Options {
     /// Scenarios of `hubplane bench` or files, in this order
     #[arg(long, value_delimiter = ',', default_value = "progress,fanout,chat")]
     scenario: Vec<String>,
+    /// Measure this instead of scenarios
+    #[arg(long, value_delimiter = ',')]
+    special: Vec<Special>,
     /// Messages a second [default: as the scenario says]
     #[arg(long)]
     rate: Option<f64>,
@@ -55,6 +62,30 @@ struct Options {
     /// Files that `bench/peers/up` has written
     #[arg(required = true)]
     targets: Vec<PathBuf>,
+}
+
+/// What is no scenario.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Special {
+    /// From a socket of one instance to a socket of the other at 500 messages a second, and through Redis alone
+    Across,
+    /// Sockets with a subscription a second: 3,000, 128 at a time
+    Connects,
+    /// Memory of 10,000 waiting sockets
+    Idle,
+    /// 1,000 subscribers of one channel, 16 messages in flight, as fast as it goes
+    Closed,
+}
+
+impl Special {
+    async fn measure(self, target: &Target, length: Duration) -> Result<Vec<Figure>, Failure> {
+        match self {
+            Self::Across => across::across(target, length).await,
+            Self::Connects => crowd::connects(target).await,
+            Self::Idle => crowd::idle(target).await,
+            Self::Closed => closed::closed(target, length).await,
+        }
+    }
 }
 
 fn main() -> ExitCode {
@@ -75,6 +106,9 @@ fn main() -> ExitCode {
 async fn run(options: &Options) -> Result<(), Failure> {
     let targets = options.targets.iter().map(|path| Target::read(path));
     let targets: Vec<_> = targets.collect::<Result<_, _>>()?;
+    if !options.special.is_empty() {
+        return special(options, &targets).await;
+    }
     for name in &options.scenario {
         let scenario = Scenario::find(name)?;
         let rate = options.rate.unwrap_or(scenario.rate);
@@ -110,6 +144,29 @@ async fn run(options: &Options) -> Result<(), Failure> {
                 );
             }
         }
+    }
+    Ok(())
+}
+
+async fn special(options: &Options, targets: &[Target]) -> Result<(), Failure> {
+    let length = Duration::from_secs(options.seconds);
+    for what in &options.special {
+        let mut measured = vec![Vec::new(); targets.len()];
+        for round in 1..=options.rounds {
+            for (target, measured) in targets.iter().zip(&mut measured) {
+                eprintln!(
+                    "{what:?}, round {round} of {}: {}",
+                    options.rounds, target.name
+                );
+                match what.measure(target, length).await {
+                    Ok(one) => measured.push(one),
+                    Err(error) => eprintln!("{}: {error}", target.name),
+                }
+                sleep(PAUSE).await;
+            }
+        }
+        let rows = targets.iter().map(|it| &*it.name).zip(&measured);
+        println!("\n{}", table::figures(&format!("{what:?}"), rows));
     }
     Ok(())
 }

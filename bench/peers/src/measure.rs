@@ -8,27 +8,21 @@ use std::{
 };
 
 use hubplane::bench::scenario::{Publish, Scenario};
-use tokio::{
-    net::TcpStream,
-    sync::mpsc,
-    task::JoinSet,
-    time::{sleep, timeout},
-};
+use tokio::{net::TcpStream, sync::mpsc, task::JoinSet, time::sleep};
 
 use crate::{
     Failure,
+    crowd::open_all,
     heard::{Heard, data, histogram},
     http::{CONNECTIONS, Queue, publish},
     protocol::Protocol,
-    sockets::{listen, open},
+    sockets::listen,
     target::{Target, cpu},
     websocket::{Opening, TEXT, frame, send},
 };
 
 /// Sockets that are opened at a time.
 const OPENING: usize = 64;
-/// For one socket to be opened and subscribed.
-const PATIENCE: Duration = Duration::from_secs(20);
 /// For what is still on its way when nothing more is published.
 const STRAGGLERS: Duration = Duration::from_secs(2);
 const READ_BYTES: usize = 64 * 1_024;
@@ -160,32 +154,17 @@ impl Load<'_> {
         })
     }
 
-    /// All sockets with their subscriptions, some at a time.
+    /// All sockets with their subscriptions.
     async fn connect(&mut self) -> Result<(), Failure> {
         let count = self.plan.scenario.connections as usize;
         let buffer = Rc::new(RefCell::new(vec![0; READ_BYTES]));
-        let mut opened = Vec::with_capacity(count);
-        let mut opening = JoinSet::new();
-        for index in 0..count {
-            if opening.len() == OPENING
-                && let Some(done) = opening.join_next().await
-            {
-                opened.push(done??);
-            }
-            let address = self.target.addresses[index % self.target.addresses.len()];
-            let channels = self.channels(index);
-            let protocol = self.protocol;
-            opening.spawn_local(async move {
-                let open = open(protocol, address, channels);
-                let socket = timeout(PATIENCE, open).await??;
-                Ok::<_, Failure>((index, socket))
-            });
-        }
-        while let Some(done) = opening.join_next().await {
-            opened.push(done??);
-        }
-        opened.sort_by_key(|(index, _)| *index);
-        for (_, Opening { stream, rest }) in opened {
+        let addresses = &self.target.addresses;
+        let crowd = (count, OPENING);
+        let opened = open_all(addresses, self.protocol, crowd, |index| {
+            self.channels(index)
+        })
+        .await?;
+        for Opening { stream, rest } in opened {
             let stream = Rc::new(stream);
             self.sockets.push(Rc::clone(&stream));
             let listen = listen(stream, rest, Rc::clone(&buffer), Rc::clone(&self.heard));
@@ -247,7 +226,10 @@ impl Load<'_> {
 }
 
 /// A thread that says when it is time; tokio's own clock is as coarse as a millisecond.
-fn clock(start: Instant, due: impl Iterator<Item = u64> + Send + 'static) -> mpsc::Receiver<()> {
+pub(crate) fn clock(
+    start: Instant,
+    due: impl Iterator<Item = u64> + Send + 'static,
+) -> mpsc::Receiver<()> {
     let (sender, receiver) = mpsc::channel(1_024);
     thread::spawn(move || {
         for due in due {
@@ -261,6 +243,6 @@ fn clock(start: Instant, due: impl Iterator<Item = u64> + Send + 'static) -> mps
     receiver
 }
 
-fn own_cpu() -> Result<Duration, Failure> {
+pub(crate) fn own_cpu() -> Result<Duration, Failure> {
     cpu(std::process::id())
 }

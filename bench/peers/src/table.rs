@@ -49,6 +49,53 @@ pub(crate) fn rounds<'a>(
     table
 }
 
+/// One figure of a measurement that is no scenario.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Figure {
+    name: &'static str,
+    value: f64,
+    digits: usize,
+}
+
+impl Figure {
+    pub(crate) const fn new(name: &'static str, value: f64, digits: usize) -> Self {
+        Self {
+            name,
+            value,
+            digits,
+        }
+    }
+}
+
+/// One row a server, one column a figure.
+pub(crate) fn figures<'a>(
+    what: &str,
+    rows: impl Iterator<Item = (&'a str, &'a Vec<Vec<Figure>>)>,
+) -> String {
+    let (mut head, mut table) = (String::new(), String::new());
+    for (name, rounds) in rows {
+        let Some(first) = rounds.first() else {
+            _ = writeln!(table, "| {name} | none |");
+            continue;
+        };
+        if head.is_empty() {
+            let names: Vec<_> = first.iter().map(|it| it.name).collect();
+            let lines = "---|".repeat(names.len() + 1);
+            head = format!(
+                "**{what}**\n\n| server | {} |\n|{lines}\n",
+                names.join(" | ")
+            );
+        }
+        _ = write!(table, "| {name} |");
+        for (column, figure) in first.iter().enumerate() {
+            let all = rounds.iter().map(|round| round[column].value);
+            _ = write!(table, " {} |", spread(all, figure.digits));
+        }
+        table.push('\n');
+    }
+    head + &table
+}
+
 /// Median (smallest–largest).
 fn spread(figures: impl Iterator<Item = f64>, digits: usize) -> String {
     let mut figures: Vec<f64> = figures.collect();

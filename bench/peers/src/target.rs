@@ -14,8 +14,12 @@ pub(crate) struct Target {
     pub(crate) name: String,
     pub(crate) protocol: protocol::Name,
     pub(crate) addresses: Vec<SocketAddr>,
+    /// Its broker.
+    pub(crate) redis: SocketAddr,
     /// Processes of the instances.
     pub(crate) servers: Vec<u32>,
+    /// What these took before anybody came, see [`Self::memory`].
+    pub(crate) fresh: u64,
     /// Processes of the broker.
     pub(crate) brokers: Vec<u32>,
 }

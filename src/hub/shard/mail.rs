@@ -78,6 +78,13 @@ impl Mailbox {
         self.index
     }
 
+    /// What is there already; whether there was any.
+    pub(super) fn take(&mut self, mails: &mut Vec<Mail>, most: usize) -> bool {
+        let there = std::iter::from_fn(|| self.receiver.try_recv().ok());
+        mails.extend(there.take(most));
+        !mails.is_empty()
+    }
+
     pub(super) async fn receive(&mut self, mails: &mut Vec<Mail>, most: usize) -> usize {
         self.receiver.recv_many(mails, most).await
     }

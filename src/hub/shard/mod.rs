@@ -23,7 +23,10 @@ use std::{
 
 use hubplane_backplane::{Channel, Position};
 use slab::Slab;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::{
+    task::yield_now,
+    time::{MissedTickBehavior, interval},
+};
 
 pub use self::mail::Mailbox;
 pub(super) use self::mail::{Mail, Past, PublishedMail};
@@ -38,6 +41,10 @@ use super::{
 
 /// How many mails are handled before the sessions they touched are flushed.
 const MAILS_AT_ONCE: usize = 256;
+/// Sessions whose flush takes so long that it is worth to look first whether more has arrived for them.
+const MANY: usize = 64;
+/// How often it is looked: from the socket to the mail it takes the tasks between some turns.
+const LOOKS: usize = 8;
 
 /// One shard. Shared by the tasks of its thread.
 pub struct Shard {
@@ -191,8 +198,17 @@ impl Shard {
                 count = mailbox.receive(&mut mails, MAILS_AT_ONCE) => count > 0,
                 _ = clock.tick() => { self.guarded(State::tick); true }
             };
-            for mail in mails.drain(..) {
-                self.guarded(|state, hub| state.take(hub, mail));
+            let mut taken = mails.len();
+            self.take(&mut mails);
+            let mut looks = 0;
+            while taken < MAILS_AT_ONCE && looks < LOOKS && self.has_much_to_flush() {
+                yield_now().await;
+                looks += 1;
+                if mailbox.take(&mut mails, MAILS_AT_ONCE - taken) {
+                    taken += mails.len();
+                    self.take(&mut mails);
+                    looks = 0;
+                }
             }
             self.guarded(State::catch_up);
             self.guarded(State::flush_dirty);
@@ -200,6 +216,16 @@ impl Shard {
                 return;
             }
         }
+    }
+
+    fn take(&self, mails: &mut Vec<Mail>) {
+        for mail in mails.drain(..) {
+            self.guarded(|state, hub| state.take(hub, mail));
+        }
+    }
+
+    fn has_much_to_flush(&self) -> bool {
+        self.state.borrow().unwritten.dirty.len() >= MANY
     }
 
     /// A new session.

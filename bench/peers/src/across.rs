@@ -1,0 +1,148 @@
+//! From one instance to the other: published by a socket of the first, heard by a socket of the second, and the same
+//! from one connection to Redis to another.
+
+use std::{cell::RefCell, net::SocketAddr, rc::Rc, time::Duration};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    task::JoinSet,
+    time::sleep,
+};
+
+use crate::{
+    Failure,
+    heard::{Heard, data},
+    measure::{clock, own_cpu},
+    protocol::Name,
+    sockets::{listen, open},
+    table::Figure,
+    target::Target,
+    websocket::{TEXT, frame, send},
+};
+
+/// Messages a second.
+const RATE: u64 = 500;
+/// Of them before what counts.
+const FIRST: u64 = RATE;
+const BYTES: usize = 128;
+/// For the last ones to arrive.
+const STRAGGLERS: Duration = Duration::from_millis(500);
+
+/// Time from when a message is sent to when it is heard.
+pub(crate) async fn across(target: &Target, length: Duration) -> Result<Vec<Figure>, Failure> {
+    let messages = RATE * length.as_secs();
+    let (before, own) = (target.spent()?, own_cpu()?);
+    let through = through(target, messages).await?;
+    let (after, own) = (target.spent()?, own_cpu()?.saturating_sub(own));
+    let spent = after.0.saturating_sub(before.0) + after.1.saturating_sub(before.1);
+    let raw = raw(target.redis, messages).await?;
+    let quantile = |heard: &Heard, at| heard.ages.borrow().value_at_quantile(at) as f64 / 1e3;
+    let all = (FIRST + messages) as f64;
+    Ok(vec![
+        Figure::new("p50 ms", quantile(&through, 0.5), 3),
+        Figure::new("p99 ms", quantile(&through, 0.99), 2),
+        Figure::new("Redis alone: p50 ms", quantile(&raw, 0.5), 3),
+        Figure::new("p99 ms", quantile(&raw, 0.99), 2),
+        Figure::new("CPU-µs a message", spent.as_secs_f64() * 1e6 / all, 0),
+        Figure::new("lost", through.balance(1, &[]).0 as f64, 0),
+        Figure::new("load: core", own.as_secs_f64() * RATE as f64 / all, 2),
+    ])
+}
+
+async fn through(target: &Target, messages: u64) -> Result<Rc<Heard>, Failure> {
+    let protocol = target.protocol.protocol();
+    let channel = protocol.channel("across", 0);
+    let heard = Rc::new(Heard::new(protocol, FIRST, messages));
+    // Some protocols let only a subscriber publish; what the publisher hears does not count.
+    let other = Rc::new(Heard::new(protocol, u64::MAX, 0));
+    let mut tasks = JoinSet::new();
+    let mut sockets = Vec::new();
+    for (address, heard) in target.addresses.iter().zip([&other, &heard]) {
+        let socket = open(protocol, *address, vec![channel.clone()]).await?;
+        let stream = Rc::new(socket.stream);
+        sockets.push(Rc::clone(&stream));
+        let buffer = Rc::new(RefCell::new(vec![0; 64 * 1_024]));
+        tasks.spawn_local(listen(stream, socket.rest, buffer, Rc::clone(heard)));
+    }
+    let mut ticks = ticks(&heard, messages);
+    let mut number = 0;
+    while ticks.recv().await.is_some() {
+        let data = data(0, number, heard.now(), BYTES);
+        let text = protocol.publish(&channel, &data, number);
+        send(&sockets[0], &frame(TEXT, text.as_bytes())).await?;
+        number += 1;
+    }
+    sleep(STRAGGLERS).await;
+    Ok(heard)
+}
+
+/// `PUBLISH` on one connection, `SUBSCRIBE` on another.
+async fn raw(redis: SocketAddr, messages: u64) -> Result<Rc<Heard>, Failure> {
+    let heard = Rc::new(Heard::new(Name::Plain.protocol(), FIRST, messages));
+    let mut hearing = TcpStream::connect(redis).await?;
+    hearing.set_nodelay(true)?;
+    hearing.write_all(b"SUBSCRIBE across\r\n").await?;
+    let mut part = vec![0; 4_096];
+    _ = hearing.read(&mut part).await?;
+    let (mut answers, mut publishing) = TcpStream::connect(redis).await?.into_split();
+    let mut tasks = JoinSet::new();
+    tasks.spawn_local(async move {
+        let mut part = vec![0; 4_096];
+        while answers.read(&mut part).await.is_ok_and(|count| count > 0) {}
+    });
+    let take = Rc::clone(&heard);
+    tasks.spawn_local(async move {
+        let mut got: Vec<u8> = Vec::new();
+        while let Ok(count @ 1..) = hearing.read(&mut part).await {
+            got.extend_from_slice(&part[..count]);
+            while let Some((message, end)) = pushed(&got) {
+                take.text(&got[message]);
+                got.drain(..end);
+            }
+        }
+    });
+    let mut ticks = ticks(&heard, messages);
+    let mut number = 0;
+    while ticks.recv().await.is_some() {
+        let data = data(0, number, heard.now(), BYTES);
+        let command = format!(
+            "*3\r\n$7\r\nPUBLISH\r\n$6\r\nacross\r\n${}\r\n{data}\r\n",
+            data.len()
+        );
+        publishing.write_all(command.as_bytes()).await?;
+        number += 1;
+    }
+    sleep(STRAGGLERS).await;
+    Ok(heard)
+}
+
+/// The data of a pushed message that is there in full, and its end.
+fn pushed(got: &[u8]) -> Option<(std::ops::Range<usize>, usize)> {
+    const HEAD: &[u8] = b"*3\r\n$7\r\nmessage\r\n$6\r\nacross\r\n$";
+    let rest = got.strip_prefix(HEAD)?;
+    let line = rest.iter().position(|&byte| byte == b'\r')?;
+    let length: usize = std::str::from_utf8(&rest[..line]).ok()?.parse().ok()?;
+    let start = HEAD.len() + line + 2;
+    let end = start + length + 2;
+    (got.len() >= end).then_some((start..start + length, end))
+}
+
+fn ticks(heard: &Heard, messages: u64) -> tokio::sync::mpsc::Receiver<()> {
+    let begin = heard.now() + 10_000;
+    let due = move |number: u64| begin + number * 1_000_000 / RATE;
+    clock(heard.start, (0..FIRST + messages).map(due))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pushed_message_is_taken_when_it_is_whole() {
+        let text = b"*3\r\n$7\r\nmessage\r\n$6\r\nacross\r\n$5\r\nhello\r\n";
+        let (message, end) = pushed(text).unwrap_or_default();
+        assert_eq!((&text[message], end), (&b"hello"[..], text.len()));
+        assert_eq!(pushed(&text[..text.len() - 1]), None);
+    }
+}
