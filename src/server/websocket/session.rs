@@ -5,14 +5,15 @@ use std::{
     cell::RefCell,
     fmt,
     future::poll_fn,
-    io,
+    io::{self, Read as _},
     rc::Rc,
     task::{Context, Poll, ready},
 };
 
 use bytes::Bytes;
 use hubplane_backplane::Channel;
-use tokio::net::TcpStream;
+use socket2::SockRef;
+use tokio::{io::Interest, net::TcpStream};
 
 use super::{
     budget::Budget,
@@ -149,7 +150,7 @@ impl Reading {
                 return Poll::Ready(());
             }
             let mut buffer = buffer.borrow_mut();
-            match self.stream.try_read(&mut buffer) {
+            match read(&self.stream, &mut buffer) {
                 Ok(0) => return Poll::Ready(()),
                 Ok(n) => {
                     if !self.take(&mut buffer[..n]) {
@@ -210,6 +211,23 @@ impl Reading {
         self.shard
             .end_with(self.key, encode::close(violation.code, violation.reason));
     }
+}
+
+/// One read. One that did not fill the buffer has emptied the socket: to be told so would take another system call for each
+/// message, so the stream is told here that it waits.
+fn read(stream: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut got = Err(io::ErrorKind::WouldBlock.into());
+    let tried = stream.try_io(Interest::READABLE, || {
+        got = (&*SockRef::from(stream)).read(buffer);
+        match &got {
+            Ok(count @ 1..) if *count < buffer.len() => Err(io::ErrorKind::WouldBlock.into()),
+            Ok(_) => Ok(()),
+            Err(error) => Err(error.kind().into()),
+        }
+    });
+    // Whether it waits now is of no interest; what was read is.
+    drop(tried);
+    got
 }
 
 fn command(shard: &Shard, key: Key, protocol: &dyn Protocol, text: &str) {
