@@ -1,15 +1,18 @@
 //! What a delivery and a connection cost one hub, by the operating system's own accounting of the hub's process.
 //!
-//! `cargo build --release && cargo run --release --example load [-- --quick]`
+//! `cargo build --release && ulimit -n 20000 && cargo run --release --example load [-- --quick] [ADDRESS]`
 //!
-//! It starts `hubplane serve` on `memory:`, pinned to core 0 where `taskset` is there, itself on core 1, and prints CPU
-//! time a delivery, writes a delivery, latencies, and resident bytes a connection. Beside it, in the same run, what
+//! It starts `hubplane serve` on `memory:` or the broker at the address, pinned to core 0 where `taskset` is there, itself on core 1, and prints CPU
+//! time a delivery, writes a delivery, latencies, resident bytes a connection at 5,000, 10,000 and 15,000, and how many
+//! messages a second it takes in batches. Beside it, in the same run, what
 //! a bare `write` of a frame of the same size to as many sockets costs: nothing that writes once a delivery can
 //! be cheaper.
 
 #![expect(clippy::print_stdout, reason = "a program that prints figures")]
 
 mod bare;
+mod batches;
+mod crowd;
 mod latency;
 mod process;
 
@@ -28,7 +31,6 @@ use process::{Hub, pin};
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 const SUBSCRIBERS: usize = 1_000;
-const IDLE: usize = 5_000;
 /// The published data: with JSON's quotes 128 bytes.
 const DATA: usize = 126;
 
@@ -46,17 +48,19 @@ fn main() -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    runtime.block_on(run(Duration::from_secs(seconds)))
+    let backplane = arguments.iter().find(|word| !word.starts_with("--"));
+    let backplane = backplane.map_or("memory:", String::as_str);
+    runtime.block_on(run(backplane, Duration::from_secs(seconds)))
 }
 
-async fn run(length: Duration) -> Result<(), Failure> {
-    let hub = Hub::start()?;
+async fn run(backplane: &str, length: Duration) -> Result<(), Failure> {
+    let hub = Hub::start(backplane)?;
     let latencies = Arc::new(Latencies::new());
     for _ in 0..SUBSCRIBERS {
         let socket = hub.subscribe("load").await?;
         tokio::spawn(listen(socket, Arc::clone(&latencies)));
     }
-    println!("1 channel, {SUBSCRIBERS} subscribers, 128-byte messages, one hub, memory:");
+    println!("1 channel, {SUBSCRIBERS} subscribers, 128-byte messages, one hub:");
     let scenarios = [
         ("20/s", 20, 1),
         ("200/s", 200, 1),
@@ -84,17 +88,8 @@ async fn run(length: Duration) -> Result<(), Failure> {
         );
     }
     drop(hub);
-
-    let hub = Hub::start()?;
-    let before = hub.resident()?;
-    let mut idle = Vec::new();
-    for i in 0..IDLE {
-        idle.push(hub.subscribe(&format!("own.{i}")).await?);
-    }
-    sleep(Duration::from_secs(1)).await;
-    let each = (hub.resident()? - before) / IDLE as u64;
-    println!("{IDLE} idle connections, one channel each: {each} bytes resident a connection");
-    Ok(())
+    crowd::waits(&Hub::start(backplane)?).await?;
+    batches::publish(&Hub::start(backplane)?, length).await
 }
 
 struct Figures {

@@ -22,7 +22,7 @@ pub(crate) struct Hub {
 }
 
 impl Hub {
-    pub(crate) fn start() -> Result<Self, Failure> {
+    pub(crate) fn start(backplane: &str) -> Result<Self, Failure> {
         let binary = env::current_exe()?
             .parent()
             .and_then(|dir| dir.parent())
@@ -33,6 +33,7 @@ impl Hub {
         }
         let mut process = Command::new(binary)
             .args(["serve", "--listen", "127.0.0.1:0", "--log", "warn"])
+            .args(["--backplane", backplane])
             .stdout(Stdio::piped())
             .spawn()?;
         let mut line = String::new();
