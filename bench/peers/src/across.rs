@@ -1,11 +1,11 @@
-//! From one instance to the other: published by a socket of the first, heard by a socket of the second, and the same
-//! from one connection to Redis to another.
+//! From one instance to the other: published by a socket of the first, heard by a socket of the second; and the same
+//! through two processes that only copy, and from one connection to Redis to another.
 
-use std::{cell::RefCell, net::SocketAddr, rc::Rc, time::Duration};
+use std::{cell::RefCell, net::SocketAddr, ops::Range, rc::Rc, time::Duration};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpStream, tcp::OwnedWriteHalf},
     task::JoinSet,
     time::sleep,
 };
@@ -15,6 +15,7 @@ use crate::{
     heard::{Heard, data},
     measure::{clock, own_cpu},
     protocol::Name,
+    relay::Relay,
     sockets::{listen, open},
     table::Figure,
     target::Target,
@@ -36,12 +37,15 @@ pub(crate) async fn across(target: &Target, length: Duration) -> Result<Vec<Figu
     let through = through(target, messages).await?;
     let (after, own) = (target.spent()?, own_cpu()?.saturating_sub(own));
     let spent = after.0.saturating_sub(before.0) + after.1.saturating_sub(before.1);
+    let relayed = relayed(target.redis, messages).await?;
     let raw = raw(target.redis, messages).await?;
     let quantile = |heard: &Heard, at| heard.ages.borrow().value_at_quantile(at) as f64 / 1e3;
     let all = (FIRST + messages) as f64;
     Ok(vec![
         Figure::new("p50 ms", quantile(&through, 0.5), 3),
         Figure::new("p99 ms", quantile(&through, 0.99), 2),
+        Figure::new("two relays: p50 ms", quantile(&relayed, 0.5), 3),
+        Figure::new("p99 ms", quantile(&relayed, 0.99), 2),
         Figure::new("Redis alone: p50 ms", quantile(&raw, 0.5), 3),
         Figure::new("p99 ms", quantile(&raw, 0.99), 2),
         Figure::new("CPU-µs a message", spent.as_secs_f64() * 1e6 / all, 0),
@@ -79,24 +83,54 @@ async fn through(target: &Target, messages: u64) -> Result<Rc<Heard>, Failure> {
 
 /// `PUBLISH` on one connection, `SUBSCRIBE` on another.
 async fn raw(redis: SocketAddr, messages: u64) -> Result<Rc<Heard>, Failure> {
-    let heard = Rc::new(Heard::new(Name::Plain.protocol(), FIRST, messages));
     let mut hearing = TcpStream::connect(redis).await?;
     hearing.set_nodelay(true)?;
     hearing.write_all(b"SUBSCRIBE across\r\n").await?;
     let mut part = vec![0; 4_096];
     _ = hearing.read(&mut part).await?;
-    let (mut answers, mut publishing) = TcpStream::connect(redis).await?.into_split();
+    let (mut answers, publishing) = TcpStream::connect(redis).await?.into_split();
     let mut tasks = JoinSet::new();
     tasks.spawn_local(async move {
         let mut part = vec![0; 4_096];
         while answers.read(&mut part).await.is_ok_and(|count| count > 0) {}
     });
+    let command = |data: &str| {
+        format!(
+            "*3\r\n$7\r\nPUBLISH\r\n$6\r\nacross\r\n${}\r\n{data}\r\n",
+            data.len()
+        )
+    };
+    plainly(publishing, hearing, messages, command, pushed).await
+}
+
+/// The same through two processes that only copy.
+async fn relayed(redis: SocketAddr, messages: u64) -> Result<Rc<Heard>, Failure> {
+    let relays = [Relay::start("in", redis)?, Relay::start("out", redis)?];
+    let hearing = TcpStream::connect(relays[1].address).await?;
+    let (_unused, publishing) = TcpStream::connect(relays[0].address).await?.into_split();
+    // For the subscription.
+    sleep(STRAGGLERS).await;
+    let whole = |got: &[u8]| (got.len() >= BYTES - 2).then_some((0..BYTES - 2, BYTES - 2));
+    plainly(publishing, hearing, messages, str::to_owned, whole).await
+}
+
+/// Sends and hears without a server's protocol; `taken` finds the first message in what was read, and its end.
+async fn plainly(
+    mut publishing: OwnedWriteHalf,
+    mut hearing: TcpStream,
+    messages: u64,
+    sent: impl Fn(&str) -> String,
+    taken: impl Fn(&[u8]) -> Option<(Range<usize>, usize)> + 'static,
+) -> Result<Rc<Heard>, Failure> {
+    publishing.as_ref().set_nodelay(true)?;
+    let heard = Rc::new(Heard::new(Name::Plain.protocol(), FIRST, messages));
+    let mut tasks = JoinSet::new();
     let take = Rc::clone(&heard);
     tasks.spawn_local(async move {
-        let mut got: Vec<u8> = Vec::new();
+        let (mut got, mut part): (Vec<u8>, _) = (Vec::new(), vec![0; 4_096]);
         while let Ok(count @ 1..) = hearing.read(&mut part).await {
             got.extend_from_slice(&part[..count]);
-            while let Some((message, end)) = pushed(&got) {
+            while let Some((message, end)) = taken(&got) {
                 take.text(&got[message]);
                 got.drain(..end);
             }
@@ -106,11 +140,7 @@ async fn raw(redis: SocketAddr, messages: u64) -> Result<Rc<Heard>, Failure> {
     let mut number = 0;
     while ticks.recv().await.is_some() {
         let data = data(0, number, heard.now(), BYTES);
-        let command = format!(
-            "*3\r\n$7\r\nPUBLISH\r\n$6\r\nacross\r\n${}\r\n{data}\r\n",
-            data.len()
-        );
-        publishing.write_all(command.as_bytes()).await?;
+        publishing.write_all(sent(&data).as_bytes()).await?;
         number += 1;
     }
     sleep(STRAGGLERS).await;
@@ -118,7 +148,7 @@ async fn raw(redis: SocketAddr, messages: u64) -> Result<Rc<Heard>, Failure> {
 }
 
 /// The data of a pushed message that is there in full, and its end.
-fn pushed(got: &[u8]) -> Option<(std::ops::Range<usize>, usize)> {
+pub(crate) fn pushed(got: &[u8]) -> Option<(Range<usize>, usize)> {
     const HEAD: &[u8] = b"*3\r\n$7\r\nmessage\r\n$6\r\nacross\r\n$";
     let rest = got.strip_prefix(HEAD)?;
     let line = rest.iter().position(|&byte| byte == b'\r')?;
