@@ -8,7 +8,6 @@ use serde::{Deserialize, Serialize, de::IgnoredAny};
 use super::{
     results::{Figures, Machine, Measured, Run, VERSION},
     scenario::Scenario,
-    summary::pool,
 };
 
 /// One or several runs.
@@ -107,10 +106,14 @@ impl Merged {
                 head.version
             ));
         }
-        let merged: Self = match head.sources {
+        let mut merged: Self = match head.sources {
             Some(_) => serde_json::from_str(text).map_err(no_run)?,
             None => serde_json::from_str::<Run>(text).map_err(no_run)?.into(),
         };
+        let every = merged.backends.iter_mut();
+        every
+            .flat_map(|it| it.scenarios.values_mut())
+            .for_each(Figures::place_alone);
         let runs = merged.sources.len();
         let figures = || merged.backends.iter().flat_map(|it| it.scenarios.values());
         let rounds = figures().flat_map(|it| it.rounds.iter().map(|round| round.run));
@@ -244,10 +247,6 @@ fn pour(into: &mut Figures, mut figures: Figures, first: usize) {
     figures.rounds.iter_mut().for_each(|it| count(&mut it.run));
     figures.ladder.iter_mut().for_each(|it| count(&mut it.run));
     figures.faults.iter_mut().for_each(|it| count(&mut it.run));
-    into.direct = match (into.direct.take(), figures.direct) {
-        (Some(one), Some(two)) => Some(pool([&one, &two])),
-        (one, two) => one.or(two),
-    };
     // What held in every run is what one may count on.
     into.knee = match fresh {
         true => figures.knee,
@@ -285,9 +284,6 @@ mod tests {
         let figures = &both.backends[0].scenarios["progress"];
         let runs: Vec<_> = figures.rounds.iter().map(|round| round.run).collect();
         assert_eq!(runs, [0, 0, 0, 1, 1, 1]);
-        let direct = both.backends[1].scenarios["progress"].direct.clone();
-        let before = one.backends[1].scenarios["progress"].direct.clone();
-        assert_eq!(direct.unwrap().count, 2 * before.unwrap().count);
         assert_eq!(both.warnings(), [""; 0]);
     }
 
@@ -314,6 +310,22 @@ mod tests {
         let warnings = both.warnings().join("\n");
         assert!(warnings.contains("different machines"), "{warnings}");
         assert!(warnings.contains("shown as progress-2"), "{warnings}");
+    }
+
+    #[test]
+    fn an_old_file_has_the_broker_alone_once() {
+        let mut run = run();
+        let rounds = |run: &mut Run| run.backends[1].scenarios["progress"].rounds.clone();
+        let alone = rounds(&mut run)[0].alone.clone();
+        let mut old = serde_json::to_value(&run).unwrap();
+        let figures = &mut old["backends"][1]["scenarios"]["progress"];
+        for round in figures["rounds"].as_array_mut().unwrap() {
+            round.as_object_mut().unwrap().remove("alone");
+        }
+        figures["direct"] = serde_json::to_value(&alone).unwrap();
+        let read = Merged::parse(&old.to_string()).unwrap();
+        let read = &read.backends[1].scenarios["progress"].rounds;
+        assert_eq!((&read[0].alone, &read[1].alone), (&alone, &None));
     }
 
     #[test]

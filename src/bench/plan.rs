@@ -22,7 +22,7 @@ const STEPS: f64 = 9.0;
 const FAILURES: f64 = 6.0;
 /// Something broken on purpose, and what comes of it.
 const FAULT: f64 = 23.0;
-/// A step is so much shorter than a round.
+/// A step is so much shorter than a round, and so is the broker alone.
 const STEP: f64 = 0.4;
 /// A round, shortest and longest, seconds.
 const SHORTEST: f64 = 1.0;
@@ -70,6 +70,8 @@ pub struct Backend {
 pub(super) struct Lengths {
     pub(super) warm_up: Duration,
     pub(super) round: Duration,
+    /// The broker alone, behind each round.
+    pub(super) alone: Duration,
     pub(super) step_warm_up: Duration,
     pub(super) step: Duration,
 }
@@ -83,6 +85,7 @@ impl Plan {
         Lengths {
             warm_up: Duration::from_secs_f64(WARM_UP),
             round: Duration::from_secs_f64(round),
+            alone: Duration::from_secs_f64((round * STEP).max(SHORTEST_STEP)),
             step_warm_up: Duration::from_secs_f64(STEP_WARM_UP),
             step: Duration::from_secs_f64((round * STEP).max(SHORTEST_STEP)),
         }
@@ -98,7 +101,7 @@ impl Plan {
     fn work(&self) -> (f64, f64) {
         let pairs = (self.backends.len() * self.scenarios.len()) as f64;
         let rounds = self.rounds as f64;
-        let each = rounds * (START + WARM_UP + SETTLE) + START + WARM_UP;
+        let each = rounds * (START + 2.0 * (WARM_UP + SETTLE));
         let (ladder, steps) = match self.ladder {
             true => (
                 STEPS * (STEP_WARM_UP + SETTLE) + START + FAILURES,
@@ -115,14 +118,14 @@ impl Plan {
         let faults = (killed + restarted.count()) as f64 * FAULT;
         (
             pairs * (each + ladder) + faults,
-            (pairs * (rounds + 1.0 + steps)).max(1.0),
+            (pairs * (rounds * (1.0 + STEP) + steps)).max(1.0),
         )
     }
 
     /// Measurements of the whole run, as progress counts them.
     pub(super) fn measurements(&self) -> usize {
         let pairs = self.backends.len() * self.scenarios.len();
-        pairs * (self.rounds + 1 + usize::from(self.ladder))
+        pairs * (self.rounds + usize::from(self.ladder))
     }
 }
 

@@ -65,8 +65,9 @@ pub struct Measured {
 pub struct Figures {
     /// The fixed rate, measured again and again, in turn with the other backends.
     pub rounds: Vec<Round>,
-    /// The broker alone, by the same clock and at the same rate: the driver without a hub.
-    pub direct: Option<Latency>,
+    /// The broker alone, measured once for all rounds, as old files have it: [`Figures::place_alone`].
+    #[serde(default, rename = "direct", skip_serializing)]
+    pub once: Option<Latency>,
     /// The ladder's steps, by rate.
     pub ladder: Vec<Step>,
     /// The highest rate at which nothing was lost and p99 was within the scenario's limit; messages a second.
@@ -107,6 +108,18 @@ pub struct Round {
     pub late: u64,
     /// What it cost.
     pub cost: Cost,
+    /// The broker alone, right behind it, by the same clock and at the same rate: the driver without a hub.
+    #[serde(default)]
+    pub alone: Option<Latency>,
+}
+
+impl Figures {
+    /// Gives what an old file measured once for all rounds to the first.
+    pub(super) fn place_alone(&mut self) {
+        if let (Some(once), Some(first)) = (self.once.take(), self.rounds.first_mut()) {
+            first.alone.get_or_insert(once);
+        }
+    }
 }
 
 /// What a measurement cost, by the operating system's accounting.

@@ -12,7 +12,7 @@ use super::{
     ladder::climb,
     load::Load,
     plan::{Backend, Lengths, Plan},
-    results::{Cost, Figures, Measured, Round, Run, VERSION},
+    results::{Cost, Figures, Latency, Measured, Round, Run, VERSION},
     scenario::Scenario,
     system,
     target::{HubAddress, Hubs, Target, broker_ports},
@@ -139,6 +139,15 @@ fn introduce(backend: &Backend, name: String) -> io::Result<Measured> {
     })
 }
 
+/// Whether there is one between the hubs; where not, every process has a log of its own.
+fn has_broker(backend: &Backend) -> bool {
+    let address = backend.address.as_ref();
+    let scheme = address.and_then(|text| text.split(':').next());
+    let driver = scheme.and_then(|scheme| backends::find(scheme).ok());
+    let on_restart = driver.map(|driver| driver.capabilities().on_restart);
+    !matches!(on_restart, Some(OnRestart::NoBroker))
+}
+
 impl Runner<'_> {
     fn rounds(&mut self, scenario: &Scenario, measured: &mut [Measured]) {
         let plan = self.plan;
@@ -147,23 +156,17 @@ impl Runner<'_> {
                 let part = format!("round {round} of {}", plan.rounds);
                 self.part(scenario, into, &part, |runner, figures| {
                     let result = runner.round(backend, scenario)?;
-                    let line = line(&result);
+                    let mut said = line(&result);
                     figures.rounds.push(result);
-                    Ok(line)
-                });
-            }
-        }
-        for (backend, into) in plan.backends.iter().zip(&mut *measured) {
-            if let Some(address) = &backend.address {
-                self.part(scenario, into, "the broker alone", |runner, figures| {
-                    let lengths = (runner.lengths.warm_up, runner.lengths.round);
-                    let latency = direct::measure(address, scenario, &runner.id, lengths)?;
-                    if latency.count == 0 {
-                        return Ok("two instances share nothing there".to_owned());
+                    // Behind each round and not once: what the machine does meanwhile meets both.
+                    let alone = runner.alone(backend, scenario)?;
+                    if let Some(it) = &alone {
+                        said += &format!("  alone p50 {}  p99 {}", ms(it.p50), ms(it.p99));
                     }
-                    let line = format!("p50 {}  p99 {}", ms(latency.p50), ms(latency.p99));
-                    figures.direct = Some(latency);
-                    Ok(line)
+                    if let Some(round) = figures.rounds.last_mut() {
+                        round.alone = alone;
+                    }
+                    Ok(said)
                 });
             }
         }
@@ -234,14 +237,9 @@ impl Runner<'_> {
 
     /// How many hubs: one where every process has a log of its own.
     fn many(&self, backend: &Backend) -> usize {
-        let scheme = backend
-            .address
-            .as_ref()
-            .and_then(|text| text.split(':').next());
-        let driver = scheme.and_then(|scheme| backends::find(scheme).ok());
-        match driver.map(|driver| driver.capabilities().on_restart) {
-            Some(OnRestart::NoBroker) => 1,
-            _ => self.plan.hubs,
+        match has_broker(backend) {
+            false => 1,
+            true => self.plan.hubs,
         }
     }
 
@@ -271,6 +269,18 @@ impl Runner<'_> {
             broker,
             ports: places.into_iter().map(|(_, port)| port).collect(),
         })
+    }
+
+    /// The broker without hubs; there may be none, or one that is not known.
+    fn alone(&self, backend: &Backend, scenario: &Scenario) -> io::Result<Option<Latency>> {
+        let Some(address) = backend.address.as_ref().filter(|_| has_broker(backend)) else {
+            return Ok(None);
+        };
+        let lengths = (self.lengths.warm_up, self.lengths.alone);
+        let run = format!("{}.{}", self.id, self.done);
+        let latency = direct::measure(address, scenario, &run, lengths)
+            .map_err(|error| io::Error::other(format!("the broker alone: {error}")))?;
+        Ok(Some(latency).filter(|it| it.count > 0))
     }
 
     fn round(&mut self, backend: &Backend, scenario: &Scenario) -> io::Result<Round> {

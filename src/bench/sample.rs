@@ -162,9 +162,7 @@ fn figures(shape: &Shape, scenario: &Scenario) -> Figures {
         rounds: (0..3)
             .map(|n| round(shape, scenario, median * (1.0 + 0.04 * f64::from(n))))
             .collect(),
-        direct: shape
-            .broker
-            .map(|broker| latency(broker, shape.tail, 5_000)),
+        once: None,
         knee: ladder.iter().rfind(|step| step.held).map(|step| step.rate),
         ladder,
         faults,
@@ -211,6 +209,9 @@ fn round(shape: &Shape, scenario: &Scenario, median: f64) -> Round {
             wire: broker.map(|cpu| 310.0 + 50.0 * cpu),
             load_cpu: Some(0.4),
         },
+        alone: shape
+            .broker
+            .map(|broker| latency(broker, shape.tail, 5_000)),
     }
 }
 

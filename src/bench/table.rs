@@ -89,20 +89,6 @@ pub fn rows(merged: &Merged, scenario: &Scenario) -> Vec<Vec<String>> {
             Some(figure.unit().show_spread(figure.spread(it)?))
         });
     }
-    row("the broker alone, p50", &|it| {
-        Some(
-            Figure::DeliveryP50
-                .unit()
-                .show(it.direct.as_ref()?.p50 as f64),
-        )
-    });
-    row("the broker alone, p99", &|it| {
-        Some(
-            Figure::DeliveryP99
-                .unit()
-                .show(it.direct.as_ref()?.p99 as f64),
-        )
-    });
     row("highest rate", &knee);
     row("rounds", &|it| Some(it.rounds.len().to_string()));
     let sum = |of: fn(&super::results::Round) -> u64| {

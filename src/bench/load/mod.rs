@@ -132,6 +132,7 @@ impl Load {
             delivery: latency(&tally.delivery),
             late: paced.late.value_at_quantile(0.99),
             cost: Default::default(),
+            alone: None,
         })
     }
 

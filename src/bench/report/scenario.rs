@@ -191,12 +191,10 @@ fn three(figures: &Figures) -> Vec<Vec<String>> {
             &pool(rounds().map(|it| &it.acknowledgement)),
         ),
     ];
-    rows.extend(
-        figures
-            .direct
-            .as_ref()
-            .map(|it| share_row("broker alone", it)),
-    );
+    let alone = pool(rounds().filter_map(|it| it.alone.as_ref()));
+    if alone.count > 0 {
+        rows.push(share_row("broker alone", &alone));
+    }
     rows
 }
 

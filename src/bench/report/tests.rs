@@ -63,12 +63,11 @@ fn what_was_not_measured_leaves_no_hole() {
     for backend in &mut run.backends {
         for figures in backend.scenarios.values_mut() {
             figures.ladder.clear();
-            figures.direct = None;
             figures.faults.clear();
-            figures
-                .rounds
-                .iter_mut()
-                .for_each(|it| it.cost = Default::default());
+            figures.rounds.iter_mut().for_each(|it| {
+                it.cost = Default::default();
+                it.alone = None;
+            });
         }
     }
     run.backends[2].scenarios.clear();

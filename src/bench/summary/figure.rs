@@ -1,6 +1,6 @@
 //! The figures of a round: what they are called, where they stand, how they are written.
 
-use crate::bench::results::{Figures, Round};
+use crate::bench::results::{Figures, Latency, Round};
 
 /// One figure of a round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -19,6 +19,10 @@ pub enum Figure {
     AcknowledgementP50,
     /// The same, 99 %.
     AcknowledgementP99,
+    /// The broker alone, the median.
+    AloneP50,
+    /// The same, 99 %.
+    AloneP99,
     /// CPU time of all hubs, a delivery.
     HubCpu,
     /// The broker's.
@@ -54,7 +58,7 @@ pub enum Unit {
 
 impl Figure {
     /// Those that a table shows, in its order.
-    pub const TABLE: [Self; 13] = [
+    pub const TABLE: [Self; 15] = [
         Self::DeliveryP50,
         Self::DeliveryP90,
         Self::DeliveryP99,
@@ -62,6 +66,8 @@ impl Figure {
         Self::DeliveryMax,
         Self::AcknowledgementP50,
         Self::AcknowledgementP99,
+        Self::AloneP50,
+        Self::AloneP99,
         Self::Deliveries,
         Self::HubCpu,
         Self::BrokerCpu,
@@ -80,6 +86,8 @@ impl Figure {
             Self::DeliveryMax => "delivery max",
             Self::AcknowledgementP50 => "acknowledgement p50",
             Self::AcknowledgementP99 => "acknowledgement p99",
+            Self::AloneP50 => "the broker alone, p50",
+            Self::AloneP99 => "the broker alone, p99",
             Self::HubCpu => "hub CPU a delivery",
             Self::BrokerCpu => "broker CPU a delivery",
             Self::HubMemory => "hub memory",
@@ -107,6 +115,10 @@ impl Figure {
         let time = |count: u64, value: u64| (count > 0).then_some(value as f64);
         let delivery = |value| time(round.delivery.count, value);
         let acknowledgement = |value| time(round.acknowledgement.count, value);
+        let alone = |value: fn(&Latency) -> u64| {
+            let latency = round.alone.as_ref()?;
+            time(latency.count, value(latency))
+        };
         match self {
             Self::DeliveryP50 => delivery(round.delivery.p50),
             Self::DeliveryP90 => delivery(round.delivery.p90),
@@ -115,6 +127,8 @@ impl Figure {
             Self::DeliveryMax => delivery(round.delivery.max),
             Self::AcknowledgementP50 => acknowledgement(round.acknowledgement.p50),
             Self::AcknowledgementP99 => acknowledgement(round.acknowledgement.p99),
+            Self::AloneP50 => alone(|it| it.p50),
+            Self::AloneP99 => alone(|it| it.p99),
             Self::HubCpu => round.cost.hub_cpu,
             Self::BrokerCpu => round.cost.broker_cpu,
             Self::HubMemory => round.cost.hub_memory.map(|bytes| bytes as f64),

@@ -199,9 +199,8 @@ pub fn pairs(merged: &Merged, scenario: &Scenario) -> Vec<String> {
 fn beside_the_broker(merged: &Merged, scenario: &Scenario) -> Option<String> {
     let each = merged.backends.iter().filter_map(|backend| {
         let figures = backend.scenarios.get(&scenario.name)?;
-        let direct = figures.direct.as_ref().filter(|it| it.p50 > 0)?;
         let hub = Figure::DeliveryP50.spread(figures)?;
-        let alone = direct.p50 as f64;
+        let alone = Figure::AloneP50.spread(figures)?.median;
         Some(format!(
             "{:.1} times {}'s ({} against {})",
             hub.median / alone,

@@ -69,16 +69,17 @@ pub(crate) fn parts(
 fn lines(figures: &Figures) -> Vec<Line> {
     let delivery = pool(figures.rounds.iter().map(|round| &round.delivery));
     let acknowledgement = pool(figures.rounds.iter().map(|round| &round.acknowledgement));
+    let alone = figures.rounds.iter().filter_map(|it| it.alone.as_ref());
     let parts = [
-        ("delivery", Some(&delivery)),
-        ("ack", Some(&acknowledgement)),
-        ("broker alone", figures.direct.as_ref()),
+        ("delivery", delivery),
+        ("ack", acknowledgement),
+        ("broker alone", pool(alone)),
     ];
     let lines = parts
         .iter()
         .enumerate()
         .filter_map(|(number, (part, latency))| {
-            let points = points(latency.as_ref()?);
+            let points = points(latency);
             (points.len() > 1).then(|| Line {
                 name: (*part).to_owned(),
                 ink: Ink::Part(number),
