@@ -139,6 +139,7 @@ impl Merged {
         let names = self.adopt(other.scenarios);
         for mut backend in other.backends {
             let scenarios = std::mem::take(&mut backend.scenarios);
+            self.keep_apart(&mut backend, first);
             let here = match self.backends.iter().position(|it| it.name == backend.name) {
                 Some(at) => {
                     self.note_difference(at, &backend, first);
@@ -183,6 +184,29 @@ impl Merged {
             }
         }
         names
+    }
+
+    /// Gives a backend another name where the figures under its own are another program's.
+    fn keep_apart(&mut self, backend: &mut Measured, first: usize) {
+        let name = backend.name.clone();
+        let prefix = format!("{name} (run ");
+        let same = |it: &&Measured| it.name == name || it.name.starts_with(&prefix);
+        let differs = |it: &Measured| it.program.is_some() && it.program != backend.program;
+        let mut known = self.backends.iter().filter(same).peekable();
+        if backend.program.is_none() || known.peek().is_none() {
+            return;
+        }
+        backend.name = match known.find(|it| !differs(it)) {
+            Some(same) => same.name.clone(),
+            None => {
+                let apart = format!("{prefix}{})", first + 1);
+                self.notes.push(format!(
+                    "The hubs of {name} were another program in run {}: its figures are shown as {apart}.",
+                    first + 1
+                ));
+                apart
+            }
+        };
     }
 
     fn note_difference(&mut self, at: usize, other: &Measured, first: usize) {
@@ -299,6 +323,22 @@ mod tests {
     }
 
     #[test]
+    fn an_old_file_has_the_broker_alone_once() {
+        let mut run = run();
+        let rounds = |run: &mut Run| run.backends[1].scenarios["progress"].rounds.clone();
+        let alone = rounds(&mut run)[0].alone.clone();
+        let mut old = serde_json::to_value(&run).unwrap();
+        let figures = &mut old["backends"][1]["scenarios"]["progress"];
+        for round in figures["rounds"].as_array_mut().unwrap() {
+            round.as_object_mut().unwrap().remove("alone");
+        }
+        figures["direct"] = serde_json::to_value(&alone).unwrap();
+        let read = Merged::parse(&old.to_string()).unwrap();
+        let read = &read.backends[1].scenarios["progress"].rounds;
+        assert_eq!((&read[0].alone, &read[1].alone), (&alone, &None));
+    }
+
+    #[test]
     fn other_machines_and_other_scenarios_are_marked() {
         let mut other = another();
         other.machine.cores = 8;
@@ -313,19 +353,32 @@ mod tests {
     }
 
     #[test]
-    fn an_old_file_has_the_broker_alone_once() {
-        let mut run = run();
-        let rounds = |run: &mut Run| run.backends[1].scenarios["progress"].rounds.clone();
-        let alone = rounds(&mut run)[0].alone.clone();
-        let mut old = serde_json::to_value(&run).unwrap();
-        let figures = &mut old["backends"][1]["scenarios"]["progress"];
-        for round in figures["rounds"].as_array_mut().unwrap() {
-            round.as_object_mut().unwrap().remove("alone");
-        }
-        figures["direct"] = serde_json::to_value(&alone).unwrap();
-        let read = Merged::parse(&old.to_string()).unwrap();
-        let read = &read.backends[1].scenarios["progress"].rounds;
-        assert_eq!((&read[0].alone, &read[1].alone), (&alone, &None));
+    fn another_program_is_kept_apart() {
+        let of = |program: Option<&str>, day: u64| {
+            let mut run = run();
+            run.started += day * 86_400;
+            run.backends.truncate(1);
+            run.backends[0].program = program.map(str::to_owned);
+            Merged::from(run)
+        };
+        let with = |all: Merged, more| all.with(more).unwrap();
+        let two = with(of(Some("a"), 0), of(Some("b"), 1));
+        let all = with(with(two, of(Some("a"), 2)), of(Some("b"), 3));
+        let names: Vec<_> = all.backends.iter().map(|it| &*it.name).collect();
+        assert_eq!(names, ["memory", "memory (run 2)"]);
+        let runs = |at: usize| {
+            let rounds = &all.backends[at].scenarios["progress"].rounds;
+            rounds.iter().map(|it| it.run).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            (runs(0), runs(1)),
+            (vec![0, 0, 0, 2, 2, 2], vec![1, 1, 1, 3, 3, 3])
+        );
+        let warnings = all.warnings().join("\n");
+        assert!(warnings.contains("shown as memory (run 2)"), "{warnings}");
+        // Files that don't say whose they are.
+        let unknown = with(of(None, 0), of(Some("a"), 1));
+        assert_eq!(unknown.backends.len(), 1);
     }
 
     #[test]

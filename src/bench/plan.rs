@@ -1,6 +1,6 @@
 //! What a run does, in which order, and how long each part may take.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use super::scenario::Scenario;
 
@@ -63,6 +63,17 @@ pub struct Backend {
     pub promises: Vec<(String, String)>,
     /// A command that kills and restarts its broker.
     pub restart: Option<String>,
+    /// Whose `serve` is started; this program's own if nothing is said.
+    pub build: Option<Build>,
+}
+
+/// A build of hubplane, to be told from another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Build {
+    /// What figures call it.
+    pub name: String,
+    /// The program.
+    pub program: PathBuf,
 }
 
 /// How long each part takes.
@@ -140,6 +151,7 @@ mod tests {
             key: None,
             promises: Vec::new(),
             restart: None,
+            build: None,
         };
         Plan {
             backends: vec![backend; backends],

@@ -52,6 +52,9 @@ pub struct Measured {
     pub name: String,
     /// Its address, without secrets.
     pub address: String,
+    /// A fingerprint of the hubs' program: figures of another one are kept apart. Absent where it is not known.
+    #[serde(default)]
+    pub program: Option<String>,
     /// The capability table's row: the column's name and what it says.
     pub promises: Vec<(String, String)>,
     /// By the scenario's name.

@@ -1,7 +1,9 @@
 //! The run: each scenario on each backend, round by round in turn (A B C A B C), then the ladders.
 
 use std::{
-    io, thread,
+    env, io,
+    path::PathBuf,
+    thread,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -107,12 +109,15 @@ pub fn run(plan: &Plan, command: String, say: &mut dyn FnMut(Progress)) -> io::R
     })
 }
 
-/// The scheme, with a number behind it where it is there already.
+/// The scheme and the build, with a number behind them where they are there already.
 fn name(backend: &Backend, before: &[Measured]) -> String {
-    let scheme = match &backend.address {
+    let mut scheme = match &backend.address {
         Some(address) => address.split(':').next().unwrap_or_default().to_owned(),
         None => backend.hubs.first().cloned().unwrap_or_default(),
     };
+    if let Some(build) = &backend.build {
+        scheme = format!("{scheme} {}", build.name);
+    }
     let same = before
         .iter()
         .filter(|it| it.name == scheme || it.name.starts_with(&format!("{scheme} ")));
@@ -130,9 +135,14 @@ fn introduce(backend: &Backend, name: String) -> io::Result<Measured> {
         }
         None => backend.hubs.join(","),
     };
+    let program = match backend.address {
+        Some(_) => Some(system::fingerprint(&program(backend)?)?),
+        None => None,
+    };
     Ok(Measured {
         name,
         address,
+        program,
         promises: backend.promises.clone(),
         scenarios: Default::default(),
         failure: None,
@@ -146,6 +156,14 @@ fn has_broker(backend: &Backend) -> bool {
     let driver = scheme.and_then(|scheme| backends::find(scheme).ok());
     let on_restart = driver.map(|driver| driver.capabilities().on_restart);
     !matches!(on_restart, Some(OnRestart::NoBroker))
+}
+
+/// What is started as a hub.
+fn program(backend: &Backend) -> io::Result<PathBuf> {
+    match &backend.build {
+        Some(build) => Ok(build.program.clone()),
+        None => env::current_exe(),
+    }
 }
 
 impl Runner<'_> {
@@ -257,7 +275,8 @@ impl Runner<'_> {
             });
         };
         let cores = self.plan.pin.as_ref().map(|(hubs, _)| hubs.as_str());
-        let hubs = Hubs::start(text, self.many(backend), cores)?;
+        let program = program(backend)?;
+        let hubs = Hubs::start(&program, text, self.many(backend), cores)?;
         let address: Address = text.parse().map_err(io::Error::other)?;
         let places = broker_ports(&address);
         let broker = places

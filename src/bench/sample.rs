@@ -127,6 +127,7 @@ fn measured(shape: &Shape, scenarios: &[Scenario]) -> Measured {
     Measured {
         name: shape.name.to_owned(),
         address: shape.address.to_owned(),
+        program: None,
         promises: promises
             .map(|(column, cell)| ((*column).to_owned(), cell.to_owned()))
             .collect(),

@@ -1,7 +1,8 @@
 //! What the operating system says: the machine, a process's time and memory, and whose a port is. Linux's `/proc`.
 
 use std::{
-    fs, io,
+    fs,
+    io::{self, Read},
     net::{IpAddr, ToSocketAddrs},
     path::Path,
     process::{Command, Stdio},
@@ -28,6 +29,22 @@ pub(super) fn machine() -> Machine {
         cores: thread::available_parallelism().map_or(1, usize::from),
         memory: memory.unwrap_or_default() * 1024,
         system: format!("{release}, Linux {}", kernel.trim()),
+    }
+}
+
+/// Tells one file's content from another's (FNV-1a, 64 bits).
+pub(super) fn fingerprint(file: &Path) -> io::Result<String> {
+    let (mut file, mut part) = (fs::File::open(file)?, vec![0; 1 << 16]);
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    loop {
+        match file.read(&mut part)? {
+            0 => return Ok(format!("{hash:016x}")),
+            n => {
+                for byte in &part[..n] {
+                    hash = (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3);
+                }
+            }
+        }
     }
 }
 
@@ -66,6 +83,13 @@ pub(super) fn pin(process: u32, cores: &str) -> io::Result<()> {
             "taskset refuses the cores {cores}"
         ))),
     }
+}
+
+/// A program that is on these cores, as the process that the command starts: `taskset` becomes it.
+pub(super) fn pinned(program: &Path, cores: &str) -> Command {
+    let mut command = Command::new("taskset");
+    command.args(["-c", cores]).arg(program);
+    command
 }
 
 /// Asks a process to end.
@@ -174,6 +198,22 @@ mod tests {
         assert!(cpu(process).is_some_and(|time| !time.is_zero()));
         assert!(memory(process).is_some_and(|bytes| bytes > 100_000));
         assert!(machine().memory > 0 && machine().system.contains("Linux"));
+    }
+
+    #[test]
+    fn a_pinned_program_has_its_cores_when_it_starts() {
+        let mut shown = pinned(Path::new("cat"), "0");
+        let shown = shown.arg("/proc/self/status").output().unwrap().stdout;
+        let shown = String::from_utf8(shown).unwrap();
+        assert!(shown.contains("Cpus_allowed_list:\t0\n"), "{shown}");
+    }
+
+    #[test]
+    fn a_file_has_a_fingerprint() {
+        let own = std::env::current_exe().unwrap();
+        assert_eq!(fingerprint(&own).unwrap().len(), 16);
+        let empty = fingerprint(Path::new("/dev/null")).unwrap();
+        assert_eq!(empty, "cbf29ce484222325");
     }
 
     #[test]

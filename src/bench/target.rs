@@ -1,8 +1,9 @@
 //! Where the load goes: hubs that run already, or processes of this program, started for one measurement.
 
 use std::{
-    env, fmt,
+    fmt,
     io::{self, BufRead, BufReader},
+    path::Path,
     process::{Child, Command, Stdio},
     sync::mpsc,
     thread,
@@ -86,15 +87,25 @@ impl fmt::Debug for HubAddress {
 }
 
 impl Hubs {
-    /// Starts so many processes of this program on one backend, on the cores given as `taskset` takes them.
-    pub(super) fn start(backplane: &str, many: usize, cores: Option<&str>) -> io::Result<Self> {
+    /// Starts so many processes of a program on one backend, on the cores given as `taskset` takes them.
+    pub(super) fn start(
+        program: &Path,
+        backplane: &str,
+        many: usize,
+        cores: Option<&str>,
+    ) -> io::Result<Self> {
         let mut hubs = Self {
             processes: Vec::new(),
             target: Target { hubs: Vec::new() },
         };
         let mut lines = Vec::new();
         for n in 0..many {
-            let mut process = Command::new(env::current_exe()?)
+            // Pinned from its first moment: a hub counts its cores when it starts.
+            let mut command = match cores {
+                Some(cores) => system::pinned(program, cores),
+                None => Command::new(program),
+            };
+            let mut process = command
                 // Not as an argument: an address may hold a password.
                 .env("HUBPLANE_BACKPLANE", backplane)
                 .args([
@@ -111,9 +122,6 @@ impl Hubs {
                 .stdout(Stdio::piped())
                 .stderr(Stdio::piped())
                 .spawn()?;
-            if let Some(cores) = cores {
-                system::pin(process.id(), cores)?;
-            }
             lines.push(listening(&mut process));
             hubs.processes.push(process);
         }

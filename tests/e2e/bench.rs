@@ -86,12 +86,29 @@ fn every_backend_is_measured_side_by_side() {
 }
 
 #[test]
+fn builds_are_measured_in_turn_and_told_apart() {
+    let build = |name: &str| format!("{name}={}", env!("CARGO_BIN_EXE_hubplane"));
+    let (old, new) = (build("old"), build("new"));
+    let run = bench("builds", &["--no-ladder", "--build", &old, "--build", &new]);
+    let backends = run["backends"].as_array().unwrap();
+    let names: Vec<_> = backends.iter().map(|it| &it["name"]).collect();
+    assert_eq!(names, ["memory old", "memory new"]);
+    for backend in backends {
+        whole(&backend["scenarios"]["small"]["rounds"][0], "memory");
+        assert_eq!(backend["program"], backends[0]["program"]);
+        assert_eq!(backend["program"].as_str().unwrap().len(), 16);
+    }
+}
+
+#[test]
 fn what_can_not_be_measured_is_refused_with_a_sentence() {
     for (arguments, said) in [
         (&["--scenario", "nothing"][..], "there are progress"),
         (&["--backplane", "pigeon:"], "there are memory:"),
         (&["--hub", "https://a"], "http://HOST:PORT"),
         (&["--pin", "3"], "a colon"),
+        (&["--build", "nameless"], "NAME=PROGRAM"),
+        (&["--build", "old=./nothing"], "./nothing: No such file"),
         (
             &["--kill-broker", "redis=true"],
             "no --backplane has this scheme",

@@ -30,11 +30,12 @@ pub(super) fn machines(html: &mut Html, merged: &Merged) {
             html.element("code", &[], &source.command)
         });
     }
-    let addresses = merged
-        .backends
-        .iter()
-        .map(|it| vec![it.name.clone(), it.address.clone()]);
-    let head = vec!["backend".to_owned(), "address".to_owned()];
+    let addresses = merged.backends.iter().map(|it| {
+        let program = it.program.as_deref().unwrap_or("not known");
+        vec![it.name.clone(), it.address.clone(), program.to_owned()]
+    });
+    let head = ["backend", "address", "fingerprint of the hubs' program"];
+    let head = head.map(str::to_owned).to_vec();
     let rows: Vec<_> = [head].into_iter().chain(addresses).collect();
     html.table("Addresses of the backends, without secrets", &rows);
 }

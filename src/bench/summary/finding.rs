@@ -94,6 +94,13 @@ impl Matter {
         }
     }
 
+    /// Both medians, for who knows what he may make of them.
+    fn unknown(self, a: &Part<'_>, b: &Part<'_>, why: &str) -> String {
+        let unit = self.figure().map_or(Unit::Rate, Figure::unit);
+        let shown = |it: &Part<'_>| format!("{} ({})", it.name, unit.show(it.middle));
+        format!("{} and {} {why}", shown(a), shown(b))
+    }
+
     /// Who is better and by how much; none where it can't be said.
     fn winner<'a>(
         self,
@@ -131,7 +138,7 @@ impl Matter {
                     rest.push(self.better(better, worse, &times, false));
                 }
                 (None, Verdict::Unknown(why)) => {
-                    rest.push(format!("{} and {} {why}", best.name, other.name));
+                    rest.push(self.unknown(best, other, why));
                 }
                 (None, _) => same.push(other.name),
             }
@@ -163,7 +170,7 @@ impl Matter {
         let verdict = compare(&a.ranges, &b.ranges);
         let said = match (self.winner(a.name, b.name, verdict), verdict) {
             (Some((better, worse, times)), _) => self.better(better, worse, &times, false),
-            (None, Verdict::Unknown(why)) => format!("{} and {} {why}", a.name, b.name),
+            (None, Verdict::Unknown(why)) => self.unknown(a, b, why),
             (None, _) => format!(
                 "{} and {} can't be told apart by these runs",
                 a.name, b.name

@@ -12,7 +12,7 @@ use crate::{
     backends,
     bench::{
         merge::Merged,
-        plan::{Backend, Plan, QUICK, USUAL},
+        plan::{Backend, Build, Plan, QUICK, USUAL},
         report as page, run,
         scenario::Scenario,
         table, target,
@@ -38,6 +38,7 @@ const MOST_HUBS: usize = 64;
     after_help = "Examples:
   hubplane bench --quick --backplane memory: --backplane redis://127.0.0.1:6379
   hubplane bench --backplane redis://10.0.0.5 --backplane 'kafka://10.0.0.6:9092?topic=bench' --json run.json
+  hubplane bench --build old=./hubplane-before --build new=target/release/hubplane --scenario fanout
   hubplane bench --hub http://10.0.0.7:8080,http://10.0.0.8:8080 --scenario my.toml"
 )]
 pub(super) struct Bench {
@@ -52,6 +53,9 @@ pub(super) struct Bench {
     /// A file with the key of hubs that run already
     #[arg(long, value_name = "FILE")]
     key_file: Option<PathBuf>,
+    /// Start this program's hubs and call it so; several are measured in turn: old=./hubplane-before [default: this one]
+    #[arg(long = "build", value_name = "NAME=PROGRAM", value_parser = build)]
+    builds: Vec<Build>,
     /// A scenario: progress, fanout, chat, churn, large, or a .toml file [default: all five]
     #[arg(long = "scenario", value_name = "NAME")]
     scenarios: Vec<String>,
@@ -108,6 +112,18 @@ fn pin(text: &str) -> Result<(String, String), String> {
     let (hubs, load) =
         parts.ok_or("write the hubs' cores, a colon, and the load's: 0:1".to_owned())?;
     Ok((hubs.to_owned(), load.to_owned()))
+}
+
+fn build(text: &str) -> Result<Build, String> {
+    let parts = text.split_once('=');
+    let parts = parts.filter(|(name, program)| !name.is_empty() && !program.is_empty());
+    let (name, program) = parts.ok_or("write NAME=PROGRAM, such as old=./hubplane-before")?;
+    // Found later by the hubs' start as well, wherever it is started.
+    let program = fs::canonicalize(program).map_err(|error| format!("{program}: {error}"))?;
+    Ok(Build {
+        name: name.to_owned(),
+        program,
+    })
 }
 
 fn restart(text: &str) -> Result<(String, String), String> {
@@ -198,13 +214,18 @@ impl Bench {
             backends::find(address.scheme())?;
             let mut commands = self.kill_brokers.iter();
             let restart = commands.find(|(scheme, _)| scheme == address.scheme());
-            found.push(Backend {
+            let with = |build: Option<&Build>| Backend {
                 address: Some(text.clone()),
                 hubs: Vec::new(),
                 key: None,
                 promises: promises(address.scheme()),
                 restart: restart.map(|(_, command)| command.clone()),
-            });
+                build: build.cloned(),
+            };
+            match self.builds.is_empty() {
+                true => found.push(with(None)),
+                false => found.extend(self.builds.iter().map(|build| with(Some(build)))),
+            }
         }
         let schemes: Vec<_> = found
             .iter()
@@ -236,6 +257,7 @@ impl Bench {
                 key: key.clone(),
                 promises: Vec::new(),
                 restart: None,
+                build: None,
             });
         }
         Ok(found)
