@@ -33,24 +33,25 @@ const STRAGGLERS: Duration = Duration::from_millis(500);
 /// Time from when a message is sent to when it is heard.
 pub(crate) async fn across(target: &Target, length: Duration) -> Result<Vec<Figure>, Failure> {
     let messages = RATE * length.as_secs();
-    let (before, own) = (target.spent()?, own_cpu()?);
+    let (before, own) = (target.spent_by_all()?, own_cpu()?);
     let through = through(target, messages).await?;
-    let (after, own) = (target.spent()?, own_cpu()?.saturating_sub(own));
-    let spent = after.0.saturating_sub(before.0) + after.1.saturating_sub(before.1);
+    let own = own_cpu()?.saturating_sub(own);
+    let spent = target.spent_by_all()?.saturating_sub(before);
     let relayed = relayed(target.redis, messages).await?;
     let raw = raw(target.redis, messages).await?;
     let quantile = |heard: &Heard, at| heard.ages.borrow().value_at_quantile(at) as f64 / 1e3;
     let all = (FIRST + messages) as f64;
+    let seconds = all / RATE as f64;
     Ok(vec![
         Figure::new("p50 ms", quantile(&through, 0.5), 3),
         Figure::new("p99 ms", quantile(&through, 0.99), 2),
-        Figure::new("two relays: p50 ms", quantile(&relayed, 0.5), 3),
-        Figure::new("p99 ms", quantile(&relayed, 0.99), 2),
-        Figure::new("Redis alone: p50 ms", quantile(&raw, 0.5), 3),
-        Figure::new("p99 ms", quantile(&raw, 0.99), 2),
         Figure::new("CPU-µs a message", spent.as_secs_f64() * 1e6 / all, 0),
         Figure::new("lost", through.balance(1, &[]).0 as f64, 0),
-        Figure::new("load: core", own.as_secs_f64() * RATE as f64 / all, 2),
+        Figure::new("load, of its core", own.as_secs_f64() / seconds, 2),
+        Figure::new("two relays, p50 ms", quantile(&relayed, 0.5), 3),
+        Figure::new("two relays, p99 ms", quantile(&relayed, 0.99), 2),
+        Figure::new("Redis alone, p50 ms", quantile(&raw, 0.5), 3),
+        Figure::new("Redis alone, p99 ms", quantile(&raw, 0.99), 2),
     ])
 }
 

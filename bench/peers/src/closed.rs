@@ -76,15 +76,15 @@ pub(crate) async fn closed(target: &Target, length: Duration) -> Result<Vec<Figu
         next(number);
         number += 1;
         if begun.is_none() && start.elapsed() >= WARM_UP {
-            let counts = (target.spent()?, own_cpu()?, heard.deliveries.get());
+            let counts = (target.spent_by_all()?, own_cpu()?, heard.deliveries.get());
             begun = Some((counts, Instant::now()));
         }
     }
     let ((before, own, first), since) = begun.ok_or("nothing was delivered")?;
     let elapsed = since.elapsed().as_secs_f64();
-    let (after, own) = (target.spent()?, own_cpu()?.saturating_sub(own));
+    let own = own_cpu()?.saturating_sub(own);
+    let spent = target.spent_by_all()?.saturating_sub(before);
     let deliveries = (heard.deliveries.get() - first) as f64;
-    let spent = after.0.saturating_sub(before.0) + after.1.saturating_sub(before.1);
     Ok(vec![
         Figure::new("deliveries/s", deliveries / elapsed, 0),
         Figure::new(
@@ -92,6 +92,6 @@ pub(crate) async fn closed(target: &Target, length: Duration) -> Result<Vec<Figu
             spent.as_secs_f64() * 1e6 / deliveries,
             2,
         ),
-        Figure::new("load: core", own.as_secs_f64() / elapsed, 2),
+        Figure::new("load, of its core", own.as_secs_f64() / elapsed, 2),
     ])
 }

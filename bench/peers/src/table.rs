@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use hubplane::bench::scenario::Scenario;
+use serde::{Deserialize, Serialize};
 
 use crate::measure::Measured;
 
@@ -50,50 +51,45 @@ pub(crate) fn rounds<'a>(
 }
 
 /// One figure of a measurement that is no scenario.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Figure {
-    name: &'static str,
+    name: String,
     value: f64,
     digits: usize,
 }
 
 impl Figure {
-    pub(crate) const fn new(name: &'static str, value: f64, digits: usize) -> Self {
+    pub(crate) fn new(name: impl Into<String>, value: f64, digits: usize) -> Self {
         Self {
-            name,
+            name: name.into(),
             value,
             digits,
         }
     }
 }
 
-/// One row a server, one column a figure.
-pub(crate) fn figures<'a>(
-    what: &str,
-    rows: impl Iterator<Item = (&'a str, &'a Vec<Vec<Figure>>)>,
-) -> String {
-    let (mut head, mut table) = (String::new(), String::new());
-    for (name, rounds) in rows {
-        let Some(first) = rounds.first() else {
-            _ = writeln!(table, "| {name} | none |");
-            continue;
-        };
-        if head.is_empty() {
-            let names: Vec<_> = first.iter().map(|it| it.name).collect();
-            let lines = "---|".repeat(names.len() + 1);
-            head = format!(
-                "**{what}**\n\n| server | {} |\n|{lines}\n",
-                names.join(" | ")
-            );
-        }
-        _ = write!(table, "| {name} |");
-        for (column, figure) in first.iter().enumerate() {
-            let all = rounds.iter().map(|round| round[column].value);
+/// All rounds of one measurement on one server.
+pub(crate) type Rounds = Vec<Vec<Figure>>;
+
+/// One column a server.
+pub(crate) fn head(servers: &[String]) -> String {
+    let lines = "---|".repeat(servers.len() + 1);
+    format!("| | {} |\n|{lines}", servers.join(" | "))
+}
+
+/// One row a figure.
+pub(crate) fn figures(what: &str, columns: &[Rounds]) -> String {
+    let first = columns.iter().find_map(|rounds| rounds.first());
+    let mut table = format!("| **{what}** |{}\n", " |".repeat(columns.len()));
+    for (row, figure) in first.into_iter().flatten().enumerate() {
+        _ = write!(table, "| {} |", figure.name);
+        for rounds in columns {
+            let all = rounds.iter().map(|round| round[row].value);
             _ = write!(table, " {} |", spread(all, figure.digits));
         }
         table.push('\n');
     }
-    head + &table
+    table
 }
 
 /// Median (smallest–largest).
@@ -132,4 +128,19 @@ pub(crate) fn knee(
         ),
     };
     format!("| {name} | {rate:.0} | {deliveries:.0} | {p99:.1} | {why} |")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_has_the_median_of_each_server_and_none_where_nothing_was_measured() {
+        let round = |value| vec![Figure::new("p50 ms", value, 1)];
+        let columns = [vec![round(3.0), round(1.0), round(2.0)], Vec::new()];
+        assert_eq!(
+            figures("across", &columns),
+            "| **across** | | |\n| p50 ms | 2.0 (1.0–3.0) | none |\n"
+        );
+    }
 }

@@ -1,6 +1,6 @@
 //! The servers under load, as `up` has started them, and what the operating system says of their processes.
 
-use std::{fs, net::SocketAddr, path::Path, time::Duration};
+use std::{fs, net::SocketAddr, path::Path, process::Command, time::Duration};
 
 use serde::Deserialize;
 
@@ -18,8 +18,6 @@ pub(crate) struct Target {
     pub(crate) redis: SocketAddr,
     /// Processes of the instances.
     pub(crate) servers: Vec<u32>,
-    /// What these took before anybody came, see [`Self::memory`].
-    pub(crate) fresh: u64,
     /// Processes of the broker.
     pub(crate) brokers: Vec<u32>,
 }
@@ -31,9 +29,24 @@ impl Target {
         toml::from_str(&text).map_err(|error| format!("{}: {error}", path.display()).into())
     }
 
+    /// Ends the servers and starts them again, as `bench/peers/run` did; what they are then.
+    pub(crate) fn restart(path: &Path) -> Result<Self, Failure> {
+        let name = path.file_stem().ok_or("a target's file has a name")?;
+        let mut command = Command::new("bench/peers/servers");
+        match command.arg("up").arg(name).status()?.success() {
+            true => Self::read(path),
+            false => Err(format!("{} has not started again", path.display()).into()),
+        }
+    }
+
     /// CPU time so far: of the instances, and of the broker.
     pub(crate) fn spent(&self) -> Result<(Duration, Duration), Failure> {
         Ok((cpu_of(&self.servers)?, cpu_of(&self.brokers)?))
+    }
+
+    /// CPU time so far of all of them.
+    pub(crate) fn spent_by_all(&self) -> Result<Duration, Failure> {
+        self.spent().map(|(servers, broker)| servers + broker)
     }
 
     /// Memory of the instances, shared pages in proportion, in bytes.

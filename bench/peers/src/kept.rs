@@ -1,0 +1,65 @@
+//! The rounds so far, and those that earlier runs have left in a file, one a line.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{BufRead, BufReader, Write},
+    path::Path,
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Failure,
+    table::{Figure, Rounds},
+};
+
+#[derive(Serialize, Deserialize)]
+struct Round {
+    what: String,
+    server: String,
+    figures: Vec<Figure>,
+}
+
+pub(crate) struct Kept {
+    rounds: Vec<Round>,
+    file: Option<File>,
+}
+
+impl Kept {
+    pub(crate) fn open(path: Option<&Path>) -> Result<Self, Failure> {
+        let mut options = OpenOptions::new();
+        options.create(true).append(true).read(true);
+        let file = path.map(|path| options.open(path)).transpose()?;
+        let mut rounds = Vec::new();
+        if let Some(file) = &file {
+            for line in BufReader::new(file).lines() {
+                rounds.push(serde_json::from_str(&line?)?);
+            }
+        }
+        Ok(Self { rounds, file })
+    }
+
+    pub(crate) fn add(
+        &mut self,
+        what: &str,
+        server: &str,
+        figures: Vec<Figure>,
+    ) -> Result<(), Failure> {
+        let round = Round {
+            what: what.to_owned(),
+            server: server.to_owned(),
+            figures,
+        };
+        if let Some(file) = &mut self.file {
+            writeln!(file, "{}", serde_json::to_string(&round)?)?;
+        }
+        self.rounds.push(round);
+        Ok(())
+    }
+
+    pub(crate) fn of(&self, what: &str, server: &str) -> Rounds {
+        let these = |it: &&Round| it.what == what && it.server == server;
+        let rounds = self.rounds.iter().filter(these);
+        rounds.map(|round| round.figures.clone()).collect()
+    }
+}

@@ -1,0 +1,73 @@
+//! The highest rate that holds.
+
+use std::time::Duration;
+
+use hubplane::bench::scenario::Scenario;
+use tokio::time::sleep;
+
+use crate::{
+    Failure, PAUSE, WARM_UP,
+    measure::{Measured, Plan, measure},
+    table::Figure,
+    target::Target,
+};
+
+/// One step.
+const STEP: Duration = Duration::from_secs(3);
+/// The first step of [`ramp`], messages a second: what all servers do.
+const FROM: f64 = 40.0;
+
+/// Most deliveries a second to 1,000 subscribers of one channel, nothing lost and p99 within the scenario's limit.
+pub(crate) async fn ramp(target: &Target) -> Result<Vec<Figure>, Failure> {
+    let (held, failed) = climb(target, &Scenario::find("fanout")?, FROM).await?;
+    let (_, held) = held.ok_or("even the first step failed")?;
+    let (due, failed) = failed.ok_or("no step failed")?;
+    Ok(vec![
+        Figure::new("deliveries/s", held.deliveries, 0),
+        Figure::new("p99 ms", held.p99 as f64 / 1e3, 1),
+        Figure::new("load, of its core", held.load, 2),
+        Figure::new("the next step fails, messages/s", due, 0),
+        Figure::new("with p99 ms", failed.p99 as f64 / 1e3, 0),
+        Figure::new("lost", failed.lost as f64, 0),
+        Figure::new("load, of its core", failed.load, 2),
+    ])
+}
+
+pub(crate) type Step = (f64, Measured);
+
+/// Doubles the rate until a step fails, then halves the last stretch twice: the last step that held, and the lowest that
+/// did not.
+pub(crate) async fn climb(
+    target: &Target,
+    scenario: &Scenario,
+    from: f64,
+) -> Result<(Option<Step>, Option<Step>), Failure> {
+    let (mut held, mut failed): (Option<Step>, Option<Step>) = (None, None);
+    let (mut rate, mut halvings) = (from, 2);
+    while rate <= scenario.ladder.to {
+        eprintln!("{}, {}: {rate:.0} messages/s", scenario.name, target.name);
+        let plan = Plan {
+            scenario,
+            rate,
+            warm_up: WARM_UP,
+            length: STEP,
+        };
+        let one = measure(target, plan).await?;
+        sleep(PAUSE).await;
+        let sound = one.lost + one.refused + one.closed == 0;
+        let quick = u128::from(one.p99) <= scenario.limit().as_micros();
+        match sound && quick {
+            true => held = Some((rate, one)),
+            false => failed = Some((rate, one)),
+        }
+        rate = match (&held, &failed) {
+            (Some((held, _)), Some((failed, _))) if halvings > 0 => {
+                halvings -= 1;
+                (held + failed) / 2.0
+            }
+            (Some((held, _)), None) => held * 2.0,
+            _ => break,
+        };
+    }
+    Ok((held, failed))
+}
