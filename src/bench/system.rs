@@ -6,7 +6,6 @@ use std::{
     net::{IpAddr, ToSocketAddrs},
     path::Path,
     process::{Command, Stdio},
-    thread,
     time::Duration,
 };
 
@@ -24,9 +23,15 @@ pub(super) fn machine() -> Machine {
         .and_then(|text| text.strip_suffix(" kB")?.trim().parse::<u64>().ok());
     let release = value(&read("/etc/os-release"), "PRETTY_NAME").unwrap_or_default();
     let kernel = read("/proc/sys/kernel/osrelease");
+    let processors = read("/proc/cpuinfo");
+    // The machine's, not those that `--pin` has left to this process.
+    let cores = processors
+        .lines()
+        .filter(|line| line.starts_with("processor\t"))
+        .count();
     Machine {
-        processor: value(&read("/proc/cpuinfo"), "model name").unwrap_or_default(),
-        cores: thread::available_parallelism().map_or(1, usize::from),
+        processor: value(&processors, "model name").unwrap_or_default(),
+        cores: cores.max(1),
         memory: memory.unwrap_or_default() * 1024,
         system: format!("{release}, Linux {}", kernel.trim()),
     }
