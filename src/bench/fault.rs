@@ -7,8 +7,8 @@ use tokio::{runtime::Builder, sync::watch, task::JoinSet, time::sleep};
 use super::{
     load::{Clock, Feed, Layout, Mark, Stage},
     results::Fault,
-    run::Site,
     scenario::{Publish, Scenario},
+    site::Site,
     target::Target,
 };
 use crate::client::{Client, Event, Options};

@@ -5,8 +5,9 @@ use std::io;
 use super::{
     load::Load,
     results::{Figures, Round, Step},
-    run::{Runner, Site, ms},
+    run::{Runner, ms},
     scenario::Scenario,
+    site::Site,
 };
 
 /// From one step to the next, until one fails.

@@ -16,6 +16,7 @@ pub mod run;
 #[cfg(test)]
 pub(crate) mod sample;
 pub mod scenario;
+mod site;
 pub mod summary;
 mod system;
 pub mod table;
