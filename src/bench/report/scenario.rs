@@ -218,7 +218,7 @@ fn knee(scenario: &Scenario, backends: &Backends<'_>) -> Result<String, Failed> 
     }
     html.element("h3", &[], "Highest rate");
     let caption = format!(
-        "The rate is doubled until a step fails, then the last stretch is halved. A cross is a step that did not hold: p99 \
+        "The rate is quadrupled until a step fails, then the last stretch is halved four times. A cross is a step that did not hold: p99 \
          above {limit} ms, or something lost or refused. Further right is better."
     );
     let time = Figure::DeliveryP99.unit();
