@@ -13,23 +13,23 @@ use crate::{
 /// One group of the table's rows.
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 pub(crate) enum Special {
-    /// 1,000 subscribers of one channel, 20 messages a second
+    /// 1,000 subscribers of one channel: 20 messages a second
     Fanout,
-    /// The same, 100 messages a second
+    /// 1,000 subscribers of one channel: 100 messages a second
     Fanout100,
-    /// The same, as many as it takes with p99 below 100 ms and nothing lost
+    /// 1,000 subscribers of one channel: as many as it takes with p99 below 100 ms and nothing lost
     Ramp,
-    /// The same, 16 messages in flight, as fast as it goes
+    /// 1,000 subscribers of one channel: 16 messages in flight, as fast as it goes
     Closed,
     /// 2,000 clients that publish to themselves by WebSocket, 10,000 messages a second in all
     Own,
-    /// From a socket of one instance to one of the other, 500 messages a second, and through Redis alone
+    /// From a socket of one instance to one of the other, 500 messages a second; through two relays; through Redis alone
     Across,
     /// 3,000 connections with a subscription, 128 at a time
     Connects,
-    /// Memory of 10,000 waiting connections, each with a channel of its own; starts the servers anew
+    /// Memory of 10,000 waiting connections, each with a channel of its own, on servers that have just been started
     Idle,
-    /// The same, one channel for all
+    /// Memory of 10,000 waiting connections with one channel for all, on servers that have just been started
     IdleShared,
 }
 
