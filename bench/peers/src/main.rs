@@ -71,7 +71,7 @@ struct Options {
     /// Then double the rate until a server loses something or p99 is over the scenario's limit
     #[arg(long)]
     ladder: bool,
-    /// Files that `bench/peers/up` has written
+    /// Files that `bench/peers/servers up` has written
     #[arg(required = true)]
     targets: Vec<PathBuf>,
 }
