@@ -137,15 +137,16 @@ impl Serve {
         };
         let (hub, mailboxes) = Hub::start(opened, setup);
         let access = Arc::new(Access { key, origins });
+        // Before anything is waited for: mail that nobody takes would hold up all that the broker sends.
+        let started = match shards {
+            1 => Ok(Shards::start_here(&hub, mailboxes, &access)),
+            _ => Shards::start(&hub, mailboxes, &access),
+        };
         if !hub.heard(FIRST_BEACON).await {
             tracing::warn!(
                 "what this instance publishes has not come back yet; /ready says no until it does"
             );
         }
-        let started = match shards {
-            1 => Ok(Shards::start_here(&hub, mailboxes, &access)),
-            _ => Shards::start(&hub, mailboxes, &access),
-        };
         let server = started
             .and_then(|shards| Server::start(shards, listener))
             .map_err(Failure::failed)?;
