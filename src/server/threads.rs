@@ -77,7 +77,7 @@ pub(super) enum Stream {
 #[derive(Clone, Debug)]
 pub struct Shards {
     hub: Arc<Hub>,
-    newcomers: Vec<mpsc::Sender<Newcomer>>,
+    newcomers: Arc<[mpsc::Sender<Newcomer>]>,
     /// Connections that speak HTTP.
     http: Arc<AtomicI64>,
 }
@@ -92,13 +92,12 @@ impl Shards {
         mailboxes: Vec<Mailbox>,
         access: &Arc<Access>,
     ) -> io::Result<Self> {
-        let mut shards = Self::none(hub);
-        for mailbox in mailboxes {
+        let (shards, all) = Self::prepare(hub, mailboxes, access);
+        for serving in all {
             let runtime = runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()?;
-            let name = format!("shard-{}", mailbox.index());
-            let serving = shards.add(access, mailbox);
+            let name = format!("shard-{}", serving.mailbox.index());
             thread::Builder::new()
                 .name(name)
                 .spawn(move || LocalSet::new().block_on(&runtime, serving.run()))?;
@@ -109,29 +108,34 @@ impl Shards {
     /// Starts them on this thread, beside the hub's own tasks, for one core: there, threads do nothing but wake each other.
     /// To be called within a [`LocalSet`].
     pub fn start_here(hub: &Arc<Hub>, mailboxes: Vec<Mailbox>, access: &Arc<Access>) -> Self {
-        let mut shards = Self::none(hub);
-        for mailbox in mailboxes {
-            task::spawn_local(shards.add(access, mailbox).run());
+        let (shards, all) = Self::prepare(hub, mailboxes, access);
+        for serving in all {
+            task::spawn_local(serving.run());
         }
         shards
     }
 
-    fn none(hub: &Arc<Hub>) -> Self {
-        Self {
+    fn prepare(
+        hub: &Arc<Hub>,
+        mailboxes: Vec<Mailbox>,
+        access: &Arc<Access>,
+    ) -> (Self, Vec<Serving>) {
+        let add = |mailbox| {
+            let (sender, newcomers) = mpsc::channel(CAPACITY);
+            let serving = Serving {
+                context: Context::pinned(Arc::clone(hub), Arc::clone(access), sender.clone()),
+                mailbox,
+                newcomers,
+            };
+            (sender, serving)
+        };
+        let (senders, all): (Vec<_>, _) = mailboxes.into_iter().map(add).unzip();
+        let shards = Self {
             hub: Arc::clone(hub),
-            newcomers: Vec::new(),
+            newcomers: senders.into(),
             http: Arc::default(),
-        }
-    }
-
-    fn add(&mut self, access: &Arc<Access>, mailbox: Mailbox) -> Serving {
-        let (sender, newcomers) = mpsc::channel(CAPACITY);
-        self.newcomers.push(sender.clone());
-        Serving {
-            context: Context::pinned(Arc::clone(&self.hub), Arc::clone(access), sender),
-            mailbox,
-            newcomers,
-        }
+        };
+        (shards, all)
     }
 
     /// The hub that they are part of.
