@@ -279,14 +279,19 @@ mod tests {
         assert_eq!(canary.look(later, MOST).trouble, None);
     }
 
-    #[test]
-    fn silence_means_nothing_while_nobody_listens() {
-        let (mut canary, now) = (Canary::default(), Instant::now());
-        let run = Run::Lane(0);
+    /// One beacon has returned, another has not.
+    fn waiting() -> (Canary, Run, Instant) {
+        let (mut canary, run, now) = (Canary::default(), Run::Lane(0), Instant::now());
         canary.watch(run.clone(), now);
         canary.sent(&run, 1, now);
         canary.returned(&run, 1, now);
         canary.sent(&run, 2, now);
+        (canary, run, now)
+    }
+
+    #[test]
+    fn silence_means_nothing_while_nobody_listens() {
+        let (mut canary, run, now) = waiting();
         canary.acknowledged(&run, 2);
         canary.pause();
         let late = now + 3 * MOST;
@@ -299,12 +304,7 @@ mod tests {
 
     #[test]
     fn who_hears_nothing_is_deaf_once_and_reads_anew_only_what_the_broker_has() {
-        let (mut canary, now) = (Canary::default(), Instant::now());
-        let run = Run::Lane(0);
-        canary.watch(run.clone(), now);
-        canary.sent(&run, 1, now);
-        canary.returned(&run, 1, now);
-        canary.sent(&run, 2, now);
+        let (mut canary, run, now) = waiting();
         let late = now + MOST;
         let findings = canary.look(late, MOST);
         assert!(findings.trouble.is_some() && !findings.renew);

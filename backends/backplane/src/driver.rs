@@ -115,7 +115,7 @@ pub enum Start {
     Recent {
         /// How long ago.
         age: Duration,
-        /// More messages than this are not wanted: where the log can count, it begins with the newest so many.
+        /// More messages than this are not wanted: a log that can count may begin with the newest so many.
         most: usize,
     },
 }
