@@ -14,8 +14,7 @@ use std::{env, error::Error, net::SocketAddr, sync::Arc};
 use hubplane::{
     auth::Access,
     backends,
-    config::Limits,
-    hub::{Hub, Setup},
+    hub::{Hub, Limits, Setup},
     server::{self, Shards},
 };
 use hubplane_backplane::Outgoing;

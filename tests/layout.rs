@@ -22,6 +22,15 @@ const LIBRARIES: [(&str, &str); 3] = [
     ("redis", "redis"),
     ("lapin", "rabbitmq"),
 ];
+/// Which crates of ours each crate under `crates/` may depend on.
+const ARROWS: [(&str, &[&str]); 6] = [
+    ("hub", &["backplane"]),
+    ("protocol", &["backplane", "hub"]),
+    ("identity", &["backplane", "hub"]),
+    ("server", &["backplane", "hub", "protocol", "identity"]),
+    ("client", &[]),
+    ("bench", &["backplane", "client"]),
+];
 const HEADINGS: [&str; 6] = [
     "Address",
     "Delivery",
@@ -36,8 +45,13 @@ const MOST_LINES: usize = 400;
 fn features_are_chosen_in_one_file() {
     let mut wrong = Vec::new();
     for file in sources("") {
-        // Faults on purpose and the allocator are no choice of a backend.
-        let others = ["src/backends.rs", "src/hub/sabotage.rs", "src/main.rs"];
+        // The program, its allocator and faults on purpose are no choice of a backend.
+        let others = [
+            "src/backends.rs",
+            "src/lib.rs",
+            "src/main.rs",
+            "crates/hub/src/sabotage.rs",
+        ];
         if !others.contains(&&*file.name) {
             file.find(&mut wrong, |line| {
                 line.contains("cfg") && line.contains("feature =")
@@ -51,57 +65,78 @@ fn features_are_chosen_in_one_file() {
 }
 
 #[test]
-fn the_hub_knows_no_server_no_client_protocol_and_no_broker() {
+fn crates_depend_in_one_direction() {
     let mut wrong = Vec::new();
-    for file in sources("src/hub") {
-        file.find(&mut wrong, |line| {
-            ["warp", "hyper", "rdkafka", "redis", "lapin"]
-                .iter()
-                .any(|word| has_word(line, word))
-        });
-        file.modules(&mut wrong, &["server", "protocol", "backends", "cli"]);
+    for (name, may) in ARROWS {
+        let path = format!("crates/{name}/Cargo.toml");
+        for dependency in normal_dependencies(&path) {
+            let own = dependency.strip_prefix("hubplane-");
+            if own.is_some_and(|own| !may.contains(&own)) {
+                wrong.push(format!("{path}: {dependency}"));
+            }
+        }
+    }
+    for manifest in files("crates", "Cargo.toml") {
+        if !ARROWS
+            .iter()
+            .any(|(name, _)| manifest == format!("crates/{name}/Cargo.toml"))
+        {
+            wrong.push(format!(
+                "{manifest}: is in no row of ARROWS in tests/layout.rs"
+            ));
+        }
     }
     none(
         &wrong,
-        "src/hub speaks in its own words (Command, Reply, Push, Frame): HTTP belongs to src/server, client formats to \
-         src/protocol, brokers to backends/",
+        "docs/architecture.md draws which crate may depend on which; the compiler holds it as long as the manifests do",
     );
 }
 
 #[test]
-fn client_protocols_are_pure_and_synchronous() {
+fn pure_crates_have_no_sockets() {
     let mut wrong = Vec::new();
-    for file in sources("src/protocol") {
-        file.find(&mut wrong, |line| {
-            ["warp", "hyper", "tokio", "async", "await"]
-                .iter()
-                .any(|word| has_word(line, word))
-        });
-        file.modules(&mut wrong, &["server", "backends", "cli"]);
+    for (name, foreign) in [
+        ("hub", &["warp", "hyper", "http"][..]),
+        (
+            "protocol",
+            &["warp", "hyper", "http", "tokio", "futures-util"],
+        ),
+        ("identity", &["warp", "hyper", "tokio"]),
+    ] {
+        let path = format!("crates/{name}/Cargo.toml");
+        for dependency in normal_dependencies(&path) {
+            if foreign.contains(&&*dependency) {
+                wrong.push(format!("{path}: {dependency}"));
+            }
+        }
     }
     none(
         &wrong,
-        "src/protocol turns bytes into commands and pushes into bytes, nothing else: sockets belong to src/server",
+        "HTTP and sockets belong to crates/server; client formats are pure and synchronous",
     );
 }
 
-#[test]
-fn the_bench_sees_hubs_from_outside() {
-    let mut wrong = Vec::new();
-    for file in sources("src/bench") {
-        file.modules(&mut wrong, &["hub", "server", "protocol", "cli"]);
-    }
-    none(
-        &wrong,
-        "src/bench measures processes over their sockets, as any client would: it must not reach inside",
-    );
+/// The names under `[dependencies]` of a manifest.
+fn normal_dependencies(manifest: &str) -> Vec<String> {
+    let text = read(manifest);
+    let section = text.split("\n[dependencies]\n").nth(1).unwrap_or_default();
+    let section = section.split("\n[").next().unwrap_or_default();
+    let names = section
+        .lines()
+        .filter_map(|line| line.split(['.', ' ', '=']).next());
+    let names: Vec<String> = names
+        .filter(|name| !name.is_empty() && !name.starts_with('#'))
+        .map(str::to_owned)
+        .collect();
+    assert!(!names.is_empty(), "{manifest} has no [dependencies]");
+    names
 }
 
 #[test]
 fn a_broker_library_is_named_by_its_backend_only() {
     let mut wrong = Vec::new();
     // Tests and examples may: they play the outside producer, who has never heard of hubplane.
-    for file in ["src", "backends"].into_iter().flat_map(sources) {
+    for file in ["src", "crates", "backends"].into_iter().flat_map(sources) {
         for (library, owner) in LIBRARIES {
             if !file.name.starts_with(&format!("backends/{owner}/")) {
                 // The bare name may be a feature's or a variable's; a path or an import is the crate.
@@ -159,14 +194,14 @@ fn backends_know_no_hub_no_session_and_no_client_format() {
     }
     none(
         &wrong,
-        "a backend knows channels, publications and positions; who listens is the hub's affair (src/hub)",
+        "a backend knows channels, publications and positions; who listens is the hub's affair (crates/hub)",
     );
 }
 
 #[test]
 fn the_suite_knows_the_contract_alone_and_the_command_line_alone_knows_it() {
     let mut wrong = Vec::new();
-    for file in ["src", "backends"].into_iter().flat_map(sources) {
+    for file in ["src", "crates", "backends"].into_iter().flat_map(sources) {
         let in_crate = file.name.starts_with("src/") || file.name.contains("/src/");
         let may = file.name.starts_with("src/cli/conformance/")
             || file.name.starts_with("backends/conformance/");

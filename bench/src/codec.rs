@@ -2,16 +2,14 @@
 
 use std::{hint::black_box, sync::atomic};
 
-use hubplane::{
-    config::Limits,
-    hub::{
-        command::{Ending, Push, Reply},
-        frame::{Encoded, Encoding, Frame},
-    },
-    protocol::{Protocol, json::JSON},
-    server::inside,
-};
 use hubplane_backplane::{Position, Publication};
+use hubplane_hub::{
+    Limits,
+    command::{Ending, Push, Reply},
+    frame::{Encoded, Encoding, Frame},
+};
+use hubplane_protocol::{Protocol, json::JSON};
+use hubplane_server::inside;
 
 use crate::{Run, text};
 

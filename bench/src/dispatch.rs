@@ -8,13 +8,10 @@ use std::{
     time::Duration,
 };
 
-use hubplane::{
-    config::Limits,
-    hub::{Admission, Hub, Setup, Shard, command::Command, frame::Socket},
-    server::inside,
-};
 use hubplane_backplane::{Driver, Outgoing};
+use hubplane_hub::{Admission, Hub, Limits, Setup, Shard, command::Command, frame::Socket};
 use hubplane_memory::DRIVER;
+use hubplane_server::inside;
 use tokio::{
     runtime,
     task::{self, LocalSet},
@@ -78,7 +75,7 @@ fn dispatch(subscribers: usize, channels: usize, batch: usize) -> Run {
     })
 }
 
-async fn start() -> (Arc<Hub>, hubplane::hub::Mailbox) {
+async fn start() -> (Arc<Hub>, hubplane_hub::Mailbox) {
     // So small that it is full after a moment: a message costs the same from then on.
     let address = "memory:?max-messages=4096"
         .parse()

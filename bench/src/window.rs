@@ -2,8 +2,8 @@
 
 use std::{hint::black_box, sync::Arc, time::Instant};
 
-use hubplane::hub::{frame::Encoded, inside::Kept};
 use hubplane_backplane::{Channel, Position, Publication};
+use hubplane_hub::{frame::Encoded, inside::Kept};
 
 use crate::{Run, text};
 

@@ -16,8 +16,7 @@ use std::{env, error::Error, sync::Arc};
 
 use hubplane::{
     auth::Access,
-    config::Limits,
-    hub::{Hub, Setup},
+    hub::{Hub, Limits, Setup},
     server::{Server, Shards},
 };
 use hubplane_backplane::{Address, Driver};

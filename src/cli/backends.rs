@@ -4,10 +4,8 @@ use hubplane_backplane::Capabilities;
 use serde_json::{Value, json};
 
 use super::{Failure, print};
-use crate::{
-    backends::{DRIVERS, KNOWN},
-    bench::table::align,
-};
+use crate::backends::{DRIVERS, KNOWN};
+use hubplane_bench::table::align;
 
 /// What each backend promises.
 #[derive(Debug, clap::Args)]

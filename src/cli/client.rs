@@ -15,11 +15,9 @@ use serde_json::{Value, json};
 use tokio::{net::TcpStream, time::timeout};
 
 use super::{Failure, HubArgs, note, print, runtime};
-use crate::{
-    backends,
-    client::{Client, Error, Event, Member, Options, Presence},
-    config::Limits,
-};
+use crate::backends;
+use hubplane_client::{Client, Error, Event, Member, Options, Presence};
+use hubplane_hub::Limits;
 
 /// Most of an answer that is read.
 const ANSWER_BYTES: usize = 1024 * 1024;

@@ -3,6 +3,7 @@
 mod backends;
 mod bench;
 mod client;
+mod config;
 mod conformance;
 mod demo;
 mod recommend;

@@ -5,17 +5,15 @@ use std::{path::PathBuf, time::Duration};
 use serde_json::json;
 
 use super::{Failure, backends::promises, print};
-use crate::{
-    backends::{DRIVERS, KNOWN},
-    bench::{
-        merge::{Merged, describe},
-        recommend::{Answer, Candidate, Judged, Needs, has_whole_cost, parse_size, recommend},
-        report::day,
-        scenario::Scenario,
-        summary::Unit,
-    },
-    config::parse_duration,
+use crate::backends::{DRIVERS, KNOWN};
+use hubplane_bench::{
+    merge::{Merged, describe},
+    recommend::{Answer, Candidate, Judged, Needs, has_whole_cost, parse_size, recommend},
+    report::day,
+    scenario::Scenario,
+    summary::Unit,
 };
+use hubplane_hub::limits::parse_duration;
 
 /// What figures of another machine are worth.
 const SHIPPED: &str = "These figures came along with this program; yours will differ. Measure with `hubplane bench --json run.json`, \
@@ -328,7 +326,7 @@ mod tests {
 
     #[test]
     fn what_is_known_and_was_not_measured_is_a_candidate_too() {
-        let mut run = crate::bench::sample::run();
+        let mut run = hubplane_bench::sample::run();
         run.backends[1].name = "redis 2".to_owned();
         let merged = Merged::from(run);
         let all = candidates(Some(&merged), "progress");

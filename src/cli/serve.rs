@@ -12,14 +12,13 @@ use tokio::{
 };
 use tracing_subscriber::EnvFilter;
 
+use super::config::{DRAIN, File};
 use super::{Failure, print};
-use crate::{
-    auth::{Access, Key},
-    backends,
-    config::{DRAIN, File, parse_duration},
-    hub::{Hub, MOST_SHARDS, Setup},
-    server::{Server, Shards},
-};
+use crate::backends;
+use hubplane_hub::limits::parse_duration;
+use hubplane_hub::{Hub, MOST_SHARDS, Setup};
+use hubplane_identity::{Access, Key};
+use hubplane_server::{Server, Shards};
 
 /// Between two tries to reach the broker at the start.
 const RETRY: Duration = Duration::from_millis(500);

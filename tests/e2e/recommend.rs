@@ -4,10 +4,8 @@ use std::fs;
 
 use serde_json::Value;
 
-use crate::{
-    hub::{directory, output},
-    report::sample,
-};
+use crate::hub::{directory, output};
+use hubplane_bench::sample;
 
 #[test]
 fn figures_and_promises_answer_needs() {

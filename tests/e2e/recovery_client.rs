@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use hubplane::client::{Client, Event, Options};
+use hubplane_client::{Client, Event, Options};
 use hubplane_conformance::required;
 use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};

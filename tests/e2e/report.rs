@@ -2,12 +2,9 @@
 
 use std::{fs, process::Command};
 
-use hubplane::bench::{results, scenario};
+use hubplane_bench::sample;
 
 use crate::hub::{directory, output};
-
-#[path = "../../src/bench/sample.rs"]
-pub(crate) mod sample;
 
 #[test]
 fn a_report_opens_from_disk_in_a_browser() {

@@ -16,46 +16,6 @@ impl Source {
             }
         }
     }
-
-    /// Finds uses of modules of this crate, by `crate::name`, `super::name` or inside `crate::{…}`.
-    pub(super) fn modules(&self, found: &mut Vec<String>, forbidden: &[&str]) {
-        for start in ["crate::", "super::"] {
-            for (at, _) in self.code.match_indices(start) {
-                for name in first_names(&self.code[at + start.len()..]) {
-                    if forbidden.contains(&name) {
-                        let line = self.code[..at].lines().count();
-                        found.push(format!("{}:{line}: {start}{name}", self.name));
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// `a::b` → a; `{a::{b, c}, d}` → a, d
-fn first_names(path: &str) -> Vec<&str> {
-    let first = |item: &str| words(item).next().map_or(0..0, |(at, w)| at..at + w.len());
-    let Some(group) = path.strip_prefix('{') else {
-        return vec![&path[first(path)]];
-    };
-    let mut names = Vec::new();
-    let (mut depth, mut start) = (0, 0);
-    for (at, sign) in group.char_indices() {
-        match sign {
-            '{' => depth += 1,
-            '}' if depth > 0 => depth -= 1,
-            ',' | '}' if depth == 0 => {
-                let item = &group[start..at];
-                names.push(&item[first(item)]);
-                start = at + 1;
-                if sign == '}' {
-                    break;
-                }
-            }
-            _ => {}
-        }
-    }
-    names
 }
 
 pub(super) fn words(line: &str) -> impl Iterator<Item = (usize, &str)> {

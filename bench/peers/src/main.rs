@@ -28,7 +28,7 @@ mod websocket;
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::Parser as _;
-use hubplane::bench::scenario::Scenario;
+use hubplane_bench::scenario::Scenario;
 use tokio::{runtime, task::LocalSet, time::sleep};
 
 use crate::{

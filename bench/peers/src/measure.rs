@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hubplane::bench::scenario::{Publish, Scenario};
+use hubplane_bench::scenario::{Publish, Scenario};
 use tokio::{net::TcpStream, sync::mpsc, task::JoinSet, time::sleep};
 
 use crate::{

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hubplane::bench::scenario::Scenario;
+use hubplane_bench::scenario::Scenario;
 use tokio::time::sleep;
 
 use crate::{

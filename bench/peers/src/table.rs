@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use hubplane::bench::scenario::Scenario;
+use hubplane_bench::scenario::Scenario;
 use serde::{Deserialize, Serialize};
 
 use crate::measure::Measured;

@@ -8,17 +8,15 @@ use std::{env, fs, path::PathBuf, time::Duration};
 use hubplane_backplane::Address;
 
 use super::{Failure, backends::promises, print};
-use crate::{
-    backends,
-    bench::{
-        merge::Merged,
-        plan::{Backend, Build, Plan, QUICK, USUAL},
-        report as page, run,
-        scenario::Scenario,
-        table, target,
-    },
-    config::parse_duration,
+use crate::backends;
+use hubplane_bench::{
+    merge::Merged,
+    plan::{Backend, Build, Drivers, Plan, QUICK, USUAL},
+    report as page, run,
+    scenario::Scenario,
+    table, target,
 };
+use hubplane_hub::limits::parse_duration;
 use screen::Screen;
 
 /// Of a run that is not quick.
@@ -191,6 +189,7 @@ impl Bench {
             false => (ROUNDS, USUAL),
         };
         Ok(Plan {
+            drivers: Drivers(backends::find),
             backends: self.backends()?,
             scenarios,
             hubs: self.processes,

@@ -1,11 +1,9 @@
 //! `hubplane bench report`.
 
+use hubplane_bench::{merge::Merged, report, table};
 use std::{fs, path::PathBuf};
 
-use crate::{
-    bench::{merge::Merged, report, table},
-    cli::{Failure, note, print},
-};
+use crate::cli::{Failure, note, print};
 
 /// Puts runs together, shows their figures, and writes them as a page.
 #[derive(Debug, clap::Args)]

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::bench::run::Progress;
+use hubplane_bench::run::Progress;
 
 /// Of the bar.
 const WIDTH: usize = 24;

@@ -18,14 +18,11 @@ use super::{
     jobs::{Book, Worker},
     web,
 };
-use crate::{
-    auth::Access,
-    backends,
-    cli::Failure,
-    config::Limits,
-    hub::{Hub, Setup},
-    server::Shards,
-};
+use crate::{backends, cli::Failure};
+use hubplane_hub::Limits;
+use hubplane_hub::{Hub, Setup};
+use hubplane_identity::Access;
+use hubplane_server::Shards;
 
 /// How long the end of jobs and sockets is waited for.
 const DRAIN: Duration = Duration::from_secs(3);

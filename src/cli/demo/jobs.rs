@@ -13,7 +13,7 @@ use hubplane_backplane::Outgoing;
 use serde::Serialize;
 use tokio::{sync::watch, time::sleep};
 
-use crate::hub::Hub;
+use hubplane_hub::Hub;
 
 /// Steps of a job.
 const STEPS: u32 = 10;

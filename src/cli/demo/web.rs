@@ -13,10 +13,8 @@ use super::{
     front::Front,
     jobs::{Book, Refused, Worker},
 };
-use crate::{
-    auth::Access,
-    server::{Problem, Shards, embedded},
-};
+use hubplane_identity::Access;
+use hubplane_server::{Problem, Shards, embedded};
 
 const PAGE: &str = include_str!("page.html");
 /// What a page sends to start a job.

@@ -1,0 +1,110 @@
+//! The broker alone: two instances of the driver in this process, no hub, no socket. What a hub adds is the rest.
+
+use std::{io, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use hubplane_backplane::{Channel, Event, Events, Outgoing, Result};
+use tokio::{
+    runtime::Builder,
+    time::{Instant, sleep, sleep_until, timeout},
+};
+
+use super::{
+    load::{Clock, Layout, Mark, histogram, latency},
+    results::Latency,
+    scenario::Scenario,
+};
+use crate::plan::Drivers;
+
+/// Channels at most: the broker's latency does not hang on more.
+const CHANNELS: u32 = 100;
+/// Publications on their way at once; one more waits, and its time runs.
+const ON_THEIR_WAY: usize = 1_000;
+/// For what is still on its way at the end.
+const SETTLE: Duration = Duration::from_secs(2);
+
+/// Publishes at the scenario's rate at one instance, and takes the time until the other has it.
+pub(super) fn measure(
+    (drivers, backplane): (Drivers, &str),
+    scenario: &Scenario,
+    run: &str,
+    (warm_up, length): (Duration, Duration),
+) -> io::Result<Latency> {
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
+    let measured: Result<Latency> = runtime.block_on(async {
+        let from = drivers.open(backplane).await?;
+        let to = drivers.open(backplane).await?;
+        let layout = Layout::new(scenario, &format!("{run}.direct"), 1);
+        let channels: Vec<Channel> = (0..scenario.channels.min(CHANNELS))
+            .map(|channel| layout.name(channel).into())
+            .collect();
+        to.backplane.subscribe(&channels).await?;
+        let clock = Clock::start();
+        let begin = clock.now() + warm_up.as_micros() as u64;
+        let layout = Arc::new(layout);
+        let hearing = tokio::spawn(hear(to.events, clock, begin, Arc::clone(&layout)));
+        // Nobody needs what comes back to the publisher, but it must be taken.
+        let mut echoes = from.events;
+        let echo = tokio::spawn(async move { while echoes.recv().await.is_some() {} });
+        let total = warm_up + length;
+        let publisher = from.backplane;
+        let room = Arc::new(tokio::sync::Semaphore::new(ON_THEIR_WAY));
+        let start = Instant::now();
+        let messages = (total.as_secs_f64() * scenario.rate) as u64;
+        for number in 0..messages {
+            sleep_until(start + total.mul_f64(number as f64 / messages as f64)).await;
+            let due = clock.now();
+            let mut data = Vec::new();
+            layout.write(
+                &mut data,
+                Mark {
+                    rank: 0,
+                    number,
+                    due,
+                },
+            );
+            let channel = &channels[number as usize % channels.len()];
+            let outgoing = Outgoing::new(Arc::clone(channel), Bytes::from(data));
+            let (publisher, room) = (Arc::clone(&publisher), Arc::clone(&room));
+            let Ok(permit) = room.acquire_owned().await else {
+                break;
+            };
+            tokio::spawn(async move {
+                // One that is refused does not come, and is no latency.
+                _ = publisher.publish(vec![outgoing]).await;
+                drop(permit);
+            });
+        }
+        sleep(Duration::from_millis(50)).await;
+        to.backplane.close().await;
+        publisher.close().await;
+        echo.abort();
+        let heard = timeout(SETTLE, hearing).await;
+        Ok(heard.ok().and_then(|heard| heard.ok()).unwrap_or_default())
+    });
+    measured.map_err(io::Error::other)
+}
+
+async fn hear(mut events: Events, clock: Clock, begin: u64, layout: Arc<Layout>) -> Latency {
+    let mut heard = histogram();
+    while let Some(event) = events.recv().await {
+        let Event::Published(publications) = event else {
+            continue;
+        };
+        let now = clock.now();
+        for publication in publications {
+            // A log may still have what was published before, by another clock.
+            if layout.number(publication.channel.as_bytes()).is_none() {
+                continue;
+            }
+            let mark = publication.data.get(1..).and_then(Mark::parse);
+            if let Some(mark) = mark.filter(|mark| mark.due >= begin) {
+                heard.saturating_record(now.saturating_sub(mark.due).max(1));
+            }
+        }
+    }
+    latency(&heard)
+}

@@ -1,0 +1,23 @@
+//! `hubplane bench`: what each broker costs and gives through the hub, to the client.
+//!
+//! Real hub processes, real sockets. Messages are published on a schedule (open loop), and a latency counts from when a
+//! message was due; backends are measured in turn, round by round, on the same machine in one run.
+
+mod direct;
+mod fault;
+mod ladder;
+mod load;
+pub mod merge;
+pub mod plan;
+pub mod recommend;
+pub mod report;
+pub mod results;
+pub mod run;
+#[doc(hidden)]
+pub mod sample;
+pub mod scenario;
+mod site;
+pub mod summary;
+mod system;
+pub mod table;
+pub mod target;

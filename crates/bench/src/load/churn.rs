@@ -1,0 +1,92 @@
+//! Clients that come and go: they subscribe and unsubscribe all the time, beside those that are counted.
+
+use std::{io, sync::Arc, time::Duration};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::{MissedTickBehavior, interval, sleep},
+};
+
+use super::{
+    frame::{self, Head},
+    layout::Layout,
+    sockets::Worker,
+    subscriber::subscribe,
+};
+use crate::target::Target;
+
+/// Subscriptions a second of one of them, at most.
+const EACH: u32 = 10;
+
+#[derive(Debug)]
+pub(super) struct Churn {
+    _worker: Worker,
+}
+
+impl Churn {
+    /// So many subscriptions a second, all together, until it is dropped.
+    pub(super) fn start(layout: &Arc<Layout>, target: &Target, rate: u32) -> io::Result<Self> {
+        let worker = Worker::start("bench-churn")?;
+        let many = rate.div_ceil(EACH);
+        let turn = Duration::from_secs_f64(f64::from(many) / f64::from(rate));
+        for n in 0..many {
+            let hub = target.hubs[n as usize % target.hubs.len()].clone();
+            let layout = Arc::clone(layout);
+            worker.runtime.spawn(async move {
+                sleep(turn.mul_f64(f64::from(n) / f64::from(many))).await;
+                loop {
+                    if let Ok((stream, _)) = subscribe(&hub, &[]).await {
+                        // However it ends, another connection goes on.
+                        _ = come_and_go(stream, &layout, n, turn).await;
+                    }
+                    sleep(turn).await;
+                }
+            });
+        }
+        Ok(Self { _worker: worker })
+    }
+}
+
+async fn come_and_go(
+    mut stream: TcpStream,
+    layout: &Layout,
+    mut at: u32,
+    turn: Duration,
+) -> io::Result<()> {
+    let mut clock = interval(turn);
+    clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut got = Vec::new();
+    let mut out = Vec::new();
+    let mut last = None;
+    loop {
+        tokio::select! {
+            _ = clock.tick() => {
+                out.clear();
+                if let Some(name) = last.take() {
+                    let text = format!("{{\"type\":\"unsubscribe\",\"channel\":\"{name}\"}}");
+                    frame::push(&mut out, frame::TEXT, text.as_bytes());
+                }
+                let name = layout.name(at % layout.channels);
+                let text = format!("{{\"type\":\"subscribe\",\"channel\":\"{name}\"}}");
+                frame::push(&mut out, frame::TEXT, text.as_bytes());
+                last = Some(name);
+                at = at.wrapping_add(7);
+                stream.write_all(&out).await?;
+            }
+            read = stream.read_buf(&mut got) => {
+                if read? == 0 {
+                    return Ok(());
+                }
+                while let Some(Head { opcode, begin, end }) = frame::head(&got) {
+                    if opcode == frame::PING {
+                        out.clear();
+                        frame::push(&mut out, frame::PONG, &got[begin..end]);
+                        stream.write_all(&out).await?;
+                    }
+                    got.drain(..end);
+                }
+            }
+        }
+    }
+}

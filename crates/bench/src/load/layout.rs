@@ -1,0 +1,184 @@
+//! Who is subscribed to what, on which hub, who publishes, and what a message says.
+
+use std::io::Write;
+
+use crate::scenario::{Publish, Scenario};
+
+/// A scenario's clients, by number.
+#[derive(Debug)]
+pub(crate) struct Layout {
+    prefix: String,
+    pub(crate) connections: u32,
+    pub(crate) channels: u32,
+    pub(crate) each: u32,
+    payload: usize,
+    pub(crate) publish: Publish,
+    hubs: usize,
+}
+
+/// What a message says: who published it, its number there, and when it was due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Mark {
+    /// The publisher's rank among those of the channel.
+    pub(crate) rank: u32,
+    /// From 1, for each channel and publisher.
+    pub(crate) number: u64,
+    /// Microseconds of the load's clock.
+    pub(crate) due: u64,
+}
+
+impl Layout {
+    /// `run` keeps runs on one broker apart.
+    pub(crate) fn new(scenario: &Scenario, run: &str, hubs: usize) -> Self {
+        Self {
+            prefix: format!("bench.{run}."),
+            connections: scenario.connections,
+            channels: scenario.channels,
+            each: scenario.channels_per_connection,
+            payload: scenario.payload as usize,
+            publish: scenario.publish,
+            hubs,
+        }
+    }
+
+    pub(crate) const fn subscribers(&self) -> u32 {
+        self.connections * self.each / self.channels
+    }
+
+    /// Publishers of one channel.
+    pub(crate) const fn ranks(&self) -> u32 {
+        match self.publish {
+            Publish::Http => 1,
+            Publish::WebSocket => self.subscribers(),
+        }
+    }
+
+    /// Everybody who publishes, in one row: each channel's publishers.
+    pub(crate) const fn voices(&self) -> u32 {
+        self.channels * self.ranks()
+    }
+
+    /// Channel and rank of a voice.
+    pub(crate) const fn voice(&self, voice: u32) -> (u32, u32) {
+        (voice % self.channels, voice / self.channels)
+    }
+
+    /// Which channel a connection's slot is subscribed to.
+    pub(crate) const fn channel_of(&self, connection: u32, slot: u32) -> u32 {
+        (connection * self.each + slot) % self.channels
+    }
+
+    /// The connection of a voice that publishes by its own socket.
+    pub(crate) const fn connection_of(&self, voice: u32) -> u32 {
+        voice / self.each
+    }
+
+    /// Which hub a connection goes to: a channel's subscribers are spread over all.
+    pub(crate) const fn hub_of(&self, connection: u32) -> usize {
+        let first = connection * self.each;
+        ((first % self.channels + first / self.channels) as usize) % self.hubs
+    }
+
+    pub(crate) fn name(&self, channel: u32) -> String {
+        format!("{}{channel}", self.prefix)
+    }
+
+    /// Which channel a name is of.
+    pub(crate) fn number(&self, name: &[u8]) -> Option<u32> {
+        let digits = name.strip_prefix(self.prefix.as_bytes())?;
+        str::from_utf8(digits).ok()?.parse().ok()
+    }
+
+    /// The data of a message, a JSON string of so many bytes.
+    pub(crate) fn write(&self, out: &mut Vec<u8>, mark: Mark) {
+        let begin = out.len();
+        // A Vec takes everything.
+        _ = write!(out, "\"{}.{}.{}.", mark.rank, mark.number, mark.due);
+        out.resize((begin + self.payload - 1).max(out.len()), b'x');
+        out.push(b'"');
+    }
+}
+
+impl Mark {
+    /// From a message as hubs push it: the first member `data` is ours.
+    pub(crate) fn read(message: &[u8]) -> Option<Self> {
+        let at = memchr::memmem::find(message, b"\"data\":\"")? + 8;
+        Self::parse(&message[at..])
+    }
+
+    /// From what stands behind the data's quotation mark.
+    pub(crate) fn parse(mut rest: &[u8]) -> Option<Self> {
+        let mut next = || -> Option<u64> {
+            let mut value = 0_u64;
+            for (length, byte) in rest.iter().enumerate() {
+                match byte {
+                    b'0'..=b'9' => value = value.checked_mul(10)? + u64::from(byte - b'0'),
+                    b'.' if length > 0 => {
+                        rest = &rest[length + 1..];
+                        return Some(value);
+                    }
+                    _ => return None,
+                }
+            }
+            None
+        };
+        Some(Self {
+            rank: u32::try_from(next()?).ok()?,
+            number: next()?,
+            due: next()?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn layout(name: &str) -> Layout {
+        Layout::new(&Scenario::find(name).unwrap(), "r", 2)
+    }
+
+    #[test]
+    fn each_channel_has_its_subscribers_on_all_hubs() {
+        for name in ["progress", "fanout", "chat", "large"] {
+            let layout = layout(name);
+            let mut found = vec![[0; 2]; layout.channels as usize];
+            for connection in 0..layout.connections {
+                for slot in 0..layout.each {
+                    let channel = layout.channel_of(connection, slot) as usize;
+                    found[channel][layout.hub_of(connection)] += 1;
+                }
+            }
+            let each = layout.subscribers();
+            assert!(found.iter().all(|on| *on == [each / 2; 2]), "{name}");
+        }
+    }
+
+    #[test]
+    fn who_publishes_by_his_socket_is_subscribed_there() {
+        let layout = layout("chat");
+        for voice in 0..layout.voices() {
+            let (channel, _) = layout.voice(voice);
+            let slot = voice % layout.each;
+            assert_eq!(
+                layout.channel_of(layout.connection_of(voice), slot),
+                channel
+            );
+        }
+    }
+
+    #[test]
+    fn a_mark_comes_back_as_it_was_written() {
+        let (layout, mut out) = (layout("progress"), b"{\"data\":".to_vec());
+        let mark = Mark {
+            rank: 3,
+            number: 70,
+            due: 123_456_789,
+        };
+        layout.write(&mut out, mark);
+        assert_eq!(out.len(), 8 + 128);
+        assert_eq!(Mark::read(&out), Some(mark));
+        assert_eq!(layout.number(layout.name(17).as_bytes()), Some(17));
+        assert_eq!(Mark::read(b"{\"data\":\"1.x.3.\"}"), None);
+    }
+}

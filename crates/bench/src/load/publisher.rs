@@ -1,0 +1,252 @@
+//! Backends that publish by HTTP: each channel by one of them, over a connection that stays open. What becomes due while
+//! an answer is on its way goes out together with the next request.
+
+use std::{
+    collections::VecDeque,
+    io,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use tokio::{io::Interest, net::TcpStream, time::sleep};
+
+use super::{
+    http,
+    layout::Layout,
+    lock,
+    sockets::Worker,
+    subscriber::Writer,
+    tally::{Stage, Tally},
+};
+use crate::target::{HubAddress, Target};
+
+/// Connections to each hub.
+const EACH: usize = 8;
+/// Of one request, as the hub's limits are: `batch_messages`, and `body_bytes` less what surrounds the data.
+const MOST_MESSAGES: usize = 1_000;
+const MOST_BYTES: usize = 900_000;
+/// Between two tries to connect.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// All of them.
+#[derive(Debug)]
+pub(super) struct Publishers {
+    layout: Arc<Layout>,
+    all: Vec<Arc<Publisher>>,
+    _worker: Worker,
+}
+
+#[derive(Debug)]
+struct Publisher {
+    hub: HubAddress,
+    state: Mutex<State>,
+}
+
+/// Which message.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ticket {
+    pub(super) channel: u32,
+    pub(super) number: u64,
+    pub(super) due: u64,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    writer: Option<Writer>,
+    waiting: VecDeque<(Ticket, Vec<u8>)>,
+    /// The messages of the request on its way.
+    on_its_way: Vec<Ticket>,
+    request: Vec<u8>,
+}
+
+impl Publishers {
+    pub(super) fn connect(
+        layout: &Arc<Layout>,
+        target: &Target,
+        stage: &Arc<Stage>,
+    ) -> io::Result<Self> {
+        let worker = Worker::start("bench-publish")?;
+        let many = (EACH * target.hubs.len()).min(layout.channels as usize);
+        let mut all = Vec::new();
+        for n in 0..many {
+            let hub = target.hubs[n % target.hubs.len()].clone();
+            let publisher = Arc::new(Publisher {
+                hub,
+                state: Mutex::default(),
+            });
+            let (stage, tally) = (Arc::clone(stage), stage.tally());
+            worker
+                .runtime
+                .spawn(run(Arc::clone(&publisher), stage, tally));
+            all.push(publisher);
+        }
+        Ok(Self {
+            layout: Arc::clone(layout),
+            all,
+            _worker: worker,
+        })
+    }
+
+    /// One message; it goes out at once where no answer is waited for.
+    pub(super) fn publish(&self, ticket: Ticket, data: &[u8]) {
+        let publisher = &self.all[ticket.channel as usize % self.all.len()];
+        let name = self.layout.name(ticket.channel);
+        let mut message = Vec::with_capacity(data.len() + name.len() + 24);
+        message.extend_from_slice(b"{\"channel\":\"");
+        message.extend_from_slice(name.as_bytes());
+        message.extend_from_slice(b"\",\"data\":");
+        message.extend_from_slice(data);
+        message.push(b'}');
+        let mut state = lock(&publisher.state);
+        state.waiting.push_back((ticket, message));
+        state.go_on(&publisher.hub);
+    }
+
+    /// What a measurement before has left over is not published any more.
+    pub(super) fn clear(&self) {
+        for publisher in &self.all {
+            lock(&publisher.state).waiting.clear();
+        }
+    }
+
+    pub(super) fn flush(&self) {
+        for publisher in &self.all {
+            lock(&publisher.state).go_on(&publisher.hub);
+        }
+    }
+}
+
+impl State {
+    /// Sends what waits, as one request, unless one is on its way.
+    fn go_on(&mut self, hub: &HubAddress) {
+        let Some(writer) = &mut self.writer else {
+            return;
+        };
+        if !self.on_its_way.is_empty() || self.waiting.is_empty() {
+            return;
+        }
+        let mut body = b"{\"messages\":[".to_vec();
+        while let Some((ticket, message)) = self.waiting.front() {
+            let more = !self.on_its_way.is_empty();
+            let full =
+                self.on_its_way.len() >= MOST_MESSAGES || body.len() + message.len() > MOST_BYTES;
+            if more && full {
+                break;
+            }
+            if more {
+                body.push(b',');
+            }
+            body.extend_from_slice(message);
+            self.on_its_way.push(*ticket);
+            self.waiting.pop_front();
+        }
+        body.extend_from_slice(b"]}");
+        let head = format!(
+            "POST /v1/publish HTTP/1.1\r\nhost: {}\r\ncontent-type: application/json\r\n{}content-length: {}\r\n\r\n",
+            hub.authority,
+            hub.authorization(),
+            body.len()
+        );
+        self.request.clear();
+        self.request.extend_from_slice(head.as_bytes());
+        self.request.extend_from_slice(&body);
+        // A broken connection is seen by its reader.
+        _ = writer.send(&self.request);
+    }
+}
+
+/// Keeps one connection open, and takes its answers.
+async fn run(publisher: Arc<Publisher>, stage: Arc<Stage>, tally: Arc<Mutex<Tally>>) {
+    loop {
+        let Ok(stream) = TcpStream::connect(&publisher.hub.authority).await else {
+            sleep(PAUSE).await;
+            continue;
+        };
+        _ = stream.set_nodelay(true);
+        let stream = Arc::new(stream);
+        {
+            let mut state = lock(&publisher.state);
+            state.writer = Some(Writer::new(Arc::clone(&stream)));
+            state.go_on(&publisher.hub);
+        }
+        // However it ends, what was on its way has no answer.
+        _ = read(&publisher, &stream, &stage, &tally).await;
+        let mut state = lock(&publisher.state);
+        state.writer = None;
+        let unanswered = std::mem::take(&mut state.on_its_way);
+        let counted = unanswered.iter().filter(|it| stage.counts(it.due)).count();
+        lock(&tally).refused += counted as u64;
+    }
+}
+
+async fn read(
+    publisher: &Publisher,
+    stream: &TcpStream,
+    stage: &Stage,
+    tally: &Mutex<Tally>,
+) -> io::Result<()> {
+    let mut got = Vec::new();
+    let mut part = vec![0; 64 * 1024];
+    loop {
+        let blocked = {
+            let mut state = lock(&publisher.state);
+            match &mut state.writer {
+                Some(writer) => {
+                    writer.flush()?;
+                    writer.is_blocked()
+                }
+                None => false,
+            }
+        };
+        let interest = match blocked {
+            true => Interest::READABLE | Interest::WRITABLE,
+            false => Interest::READABLE,
+        };
+        stream.ready(interest).await?;
+        match stream.try_read(&mut part) {
+            Ok(0) => return Ok(()),
+            Ok(n) => got.extend_from_slice(&part[..n]),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+            Err(error) => return Err(error),
+        }
+        while let Some(answer) = http::answer(&got)? {
+            let mut state = lock(&publisher.state);
+            let tickets = std::mem::take(&mut state.on_its_way);
+            state.go_on(&publisher.hub);
+            drop(state);
+            let body = &got[answer.begin..answer.end];
+            take(answer.status, body, &tickets, (stage, tally));
+            got.drain(..answer.end);
+        }
+    }
+}
+
+fn take(status: u16, body: &[u8], tickets: &[Ticket], (stage, tally): (&Stage, &Mutex<Tally>)) {
+    let now = stage.clock.now();
+    // A batch's results stand in its order; the word can't stand in a position.
+    let failed: Vec<bool> = match status {
+        200 if memchr::memmem::find(body, b"\"error\"").is_none() => vec![false; tickets.len()],
+        200 => {
+            let results: Vec<serde_json::Value> = serde_json::from_slice(body).unwrap_or_default();
+            let failed = |n: usize| results.get(n).is_none_or(|it| it.get("error").is_some());
+            (0..tickets.len()).map(failed).collect()
+        }
+        _ => vec![true; tickets.len()],
+    };
+    let mut tally = lock(tally);
+    for (ticket, failed) in tickets.iter().zip(failed) {
+        if !stage.counts(ticket.due) {
+            continue;
+        }
+        if failed {
+            tally.refused += 1;
+            continue;
+        }
+        tally.acknowledged += 1;
+        let took = now.saturating_sub(ticket.due).max(1);
+        tally.acknowledgement.saturating_record(took);
+        if stage.names() {
+            tally.accepted.push((ticket.channel, ticket.number));
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! All subscribers, on a few threads that do nothing else.
+
+use std::{
+    io,
+    sync::{Arc, Mutex, mpsc},
+    thread,
+};
+
+use tokio::{
+    runtime::{Builder, Handle},
+    sync::{Semaphore, oneshot},
+};
+
+use super::{
+    layout::Layout,
+    subscriber::Subscriber,
+    tally::{Stage, Tally},
+};
+use crate::target::Target;
+
+/// Handshakes on their way at once, of each thread.
+const AT_ONCE: usize = 64;
+/// More threads than this measure the load and not the hubs.
+const MOST_THREADS: usize = 4;
+
+/// A thread that serves sockets until it is dropped.
+#[derive(Debug)]
+pub(super) struct Worker {
+    pub(super) runtime: Handle,
+    _end: oneshot::Sender<()>,
+}
+
+impl Worker {
+    pub(super) fn start(name: &str) -> io::Result<Self> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let handle = runtime.handle().clone();
+        let (end, ended) = oneshot::channel::<()>();
+        thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(move || {
+                // It ends when the other side is dropped.
+                _ = runtime.block_on(ended);
+            })?;
+        Ok(Self {
+            runtime: handle,
+            _end: end,
+        })
+    }
+
+    /// One for two cores: the hubs need the others.
+    pub(super) fn some() -> io::Result<Vec<Self>> {
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        let many = (cores / 2).clamp(1, MOST_THREADS);
+        (0..many)
+            .map(|n| Self::start(&format!("bench-load-{n}")))
+            .collect()
+    }
+}
+
+/// The subscribers.
+#[derive(Debug)]
+pub(super) struct Sockets {
+    layout: Arc<Layout>,
+    target: Target,
+    stage: Arc<Stage>,
+    workers: Vec<(Worker, Arc<Mutex<Tally>>)>,
+    all: Vec<Arc<Subscriber>>,
+}
+
+impl Sockets {
+    pub(super) fn connect(
+        layout: &Arc<Layout>,
+        target: &Target,
+        stage: &Arc<Stage>,
+    ) -> io::Result<Self> {
+        let workers = Worker::some()?
+            .into_iter()
+            .map(|worker| (worker, stage.tally()))
+            .collect();
+        let all = (0..layout.connections).map(|index| Arc::new(Subscriber::new(layout, index)));
+        let sockets = Self {
+            layout: Arc::clone(layout),
+            target: target.clone(),
+            stage: Arc::clone(stage),
+            workers,
+            all: all.collect(),
+        };
+        sockets.repair()?;
+        Ok(sockets)
+    }
+
+    /// Connects those that are not connected.
+    pub(super) fn repair(&self) -> io::Result<()> {
+        let (done, all_done) = mpsc::sync_channel(self.all.len().max(1));
+        let mut open = 0;
+        let room: Vec<_> = self
+            .workers
+            .iter()
+            .map(|_| Arc::new(Semaphore::new(AT_ONCE)))
+            .collect();
+        for (n, subscriber) in self.all.iter().enumerate() {
+            if subscriber.is_alive() {
+                continue;
+            }
+            open += 1;
+            let at = n % self.workers.len();
+            let (worker, tally) = &self.workers[at];
+            let (layout, stage) = (Arc::clone(&self.layout), Arc::clone(&self.stage));
+            let (tally, room) = (Arc::clone(tally), Arc::clone(&room[at]));
+            let (subscriber, done) = (Arc::clone(subscriber), done.clone());
+            let hub = self.target.hubs[self.layout.hub_of(subscriber.index())].clone();
+            worker.runtime.spawn(async move {
+                let permit = room.acquire().await;
+                let connected = subscriber.connect(&layout, &hub).await;
+                drop(permit);
+                let connection = match connected {
+                    Ok(connection) => {
+                        _ = done.try_send(Ok(()));
+                        connection
+                    }
+                    Err(error) => {
+                        _ = done.try_send(Err(error));
+                        return;
+                    }
+                };
+                drop(done);
+                subscriber.listen(connection, &layout, &stage, &tally).await;
+            });
+        }
+        drop(done);
+        let results: Vec<io::Result<()>> = all_done.iter().take(open).collect();
+        results.into_iter().collect()
+    }
+
+    /// How many are not connected.
+    pub(super) fn broken(&self) -> usize {
+        self.all.iter().filter(|it| !it.is_alive()).count()
+    }
+
+    /// Publishes by a subscriber's socket; `false` where it is not connected.
+    pub(super) fn publish(&self, connection: u32, frame: &[u8]) -> bool {
+        self.all[connection as usize].publish(frame)
+    }
+}

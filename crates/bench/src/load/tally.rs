@@ -1,0 +1,204 @@
+//! What is counted, by all threads of the load, while one measurement runs.
+
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicU64, Ordering},
+};
+
+use hdrhistogram::Histogram;
+
+use super::{clock::Clock, lock};
+use crate::results::Latency;
+
+/// The longest time that is told apart, microseconds: two minutes.
+const LONGEST: u64 = 120_000_000;
+
+/// To three digits.
+pub(crate) fn histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, LONGEST, 3).expect("invariant: sound bounds")
+}
+
+/// One thread's counts.
+#[derive(Debug, Clone)]
+pub(crate) struct Tally {
+    pub(crate) delivered: u64,
+    pub(crate) repeated: u64,
+    pub(crate) reordered: u64,
+    pub(crate) gaps: u64,
+    pub(crate) acknowledged: u64,
+    pub(crate) refused: u64,
+    /// Channels and numbers of what was acknowledged, where the stage wants names.
+    pub(crate) accepted: Vec<(u32, u64)>,
+    pub(crate) delivery: Histogram<u64>,
+    pub(crate) acknowledgement: Histogram<u64>,
+}
+
+impl Tally {
+    fn new() -> Self {
+        Self {
+            delivered: 0,
+            repeated: 0,
+            reordered: 0,
+            gaps: 0,
+            acknowledged: 0,
+            refused: 0,
+            accepted: Vec::new(),
+            delivery: histogram(),
+            acknowledgement: histogram(),
+        }
+    }
+
+    fn clear(&mut self) {
+        let Self {
+            delivered,
+            repeated,
+            reordered,
+            gaps,
+            acknowledged,
+            refused,
+            accepted,
+            delivery,
+            acknowledgement,
+        } = self;
+        accepted.clear();
+        for count in [delivered, repeated, reordered, gaps, acknowledged, refused] {
+            *count = 0;
+        }
+        delivery.reset();
+        acknowledgement.reset();
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.delivered += other.delivered;
+        self.repeated += other.repeated;
+        self.reordered += other.reordered;
+        self.gaps += other.gaps;
+        self.acknowledged += other.acknowledged;
+        self.refused += other.refused;
+        self.accepted.extend_from_slice(&other.accepted);
+        let same = "invariant: all histograms have the same bounds";
+        self.delivery.add(&other.delivery).expect(same);
+        self.acknowledgement
+            .add(&other.acknowledgement)
+            .expect(same);
+    }
+}
+
+/// The measurement under way: what was due in its time counts.
+#[derive(Debug)]
+pub(crate) struct Stage {
+    pub(crate) clock: Clock,
+    begin: AtomicU64,
+    end: AtomicU64,
+    names: bool,
+    tallies: Mutex<Vec<Arc<Mutex<Tally>>>>,
+}
+
+impl Stage {
+    pub(crate) fn new(clock: Clock) -> Self {
+        Self {
+            clock,
+            begin: AtomicU64::new(u64::MAX),
+            end: AtomicU64::new(u64::MAX),
+            names: false,
+            tallies: Mutex::default(),
+        }
+    }
+
+    /// As [`Stage::new`], and keeps the names of what was acknowledged.
+    pub(crate) fn with_names(clock: Clock) -> Self {
+        Self {
+            names: true,
+            ..Self::new(clock)
+        }
+    }
+
+    pub(crate) const fn names(&self) -> bool {
+        self.names
+    }
+
+    /// A tally of one thread's own.
+    pub(crate) fn tally(&self) -> Arc<Mutex<Tally>> {
+        let tally = Arc::new(Mutex::new(Tally::new()));
+        lock(&self.tallies).push(Arc::clone(&tally));
+        tally
+    }
+
+    /// A measurement begins: all counts are of it from here on.
+    pub(crate) fn set(&self, begin: u64, end: u64) {
+        self.begin.store(begin, Ordering::SeqCst);
+        self.end.store(end, Ordering::SeqCst);
+        for tally in &*lock(&self.tallies) {
+            lock(tally).clear();
+        }
+    }
+
+    /// Whether what was due then counts.
+    pub(crate) fn counts(&self, due: u64) -> bool {
+        due >= self.begin.load(Ordering::Relaxed) && due < self.end.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn end(&self) -> u64 {
+        self.end.load(Ordering::Relaxed)
+    }
+
+    /// What all threads have counted so far.
+    pub(crate) fn look(&self) -> Tally {
+        let mut sum = Tally::new();
+        for tally in &*lock(&self.tallies) {
+            sum.add(&lock(tally));
+        }
+        sum
+    }
+}
+
+/// What is kept of a histogram.
+pub(crate) fn latency(histogram: &Histogram<u64>) -> Latency {
+    if histogram.is_empty() {
+        return Latency::default();
+    }
+    let mut buckets: Vec<(u64, u64)> = Vec::new();
+    for value in histogram.iter_recorded() {
+        let (at, count) = (rounded(value.value_iterated_to()), value.count_at_value());
+        match buckets.last_mut() {
+            Some((last, many)) if *last == at => *many += count,
+            _ => buckets.push((at, count)),
+        }
+    }
+    Latency {
+        count: histogram.len(),
+        p50: histogram.value_at_quantile(0.5),
+        p90: histogram.value_at_quantile(0.9),
+        p99: histogram.value_at_quantile(0.99),
+        p999: histogram.value_at_quantile(0.999),
+        max: histogram.max(),
+        buckets,
+    }
+}
+
+/// To two digits, upwards: a time is never shown shorter than it was.
+fn rounded(value: u64) -> u64 {
+    let mut scale = 1;
+    while value / scale >= 100 {
+        scale *= 10;
+    }
+    value.div_ceil(scale) * scale
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_is_the_histogram_to_two_digits() {
+        let mut histogram = histogram();
+        for value in [7, 99, 101, 104, 1_999, 25_000] {
+            histogram.record(value).unwrap();
+        }
+        let kept = latency(&histogram);
+        assert_eq!((kept.count, kept.max), (6, 25_007));
+        assert_eq!(kept.buckets[..3], [(7, 1), (99, 1), (110, 2)]);
+        assert_eq!(kept.buckets.iter().map(|(_, count)| count).sum::<u64>(), 6);
+        assert_eq!(latency(&super::histogram()), Latency::default());
+    }
+}

@@ -1,0 +1,198 @@
+//! What a run does, in which order, and how long each part may take.
+
+use std::{path::PathBuf, time::Duration};
+
+use hubplane_backplane::{Address, Driver, Opened, Result};
+
+use super::scenario::Scenario;
+
+/// How long a whole run takes at most, if nothing else is said.
+pub const USUAL: Duration = Duration::from_secs(15 * 60);
+/// With `--quick`.
+pub const QUICK: Duration = Duration::from_secs(170);
+
+/// What it takes to start hubs and clients, and to end them.
+const START: f64 = 2.2;
+/// Before each measurement; a step of a ladder has less.
+const WARM_UP: f64 = 1.0;
+const STEP_WARM_UP: f64 = 0.3;
+/// For what is still on its way.
+const SETTLE: f64 = 0.2;
+/// Steps of a ladder, more or less: to the first that fails, and the halving of the last stretch.
+const STEPS: f64 = 9.0;
+/// What steps that fail take longer, of one ladder.
+const FAILURES: f64 = 6.0;
+/// Something broken on purpose, and what comes of it.
+const FAULT: f64 = 23.0;
+/// A step is so much shorter than a round, and so is the broker alone.
+const STEP: f64 = 0.4;
+/// A round, shortest and longest, seconds.
+const SHORTEST: f64 = 1.0;
+const SHORTEST_STEP: f64 = 0.8;
+const LONGEST: f64 = 10.0;
+
+/// Finds a backend of the program by an address's scheme.
+#[derive(Clone, Copy, Debug)]
+pub struct Drivers(pub fn(&str) -> Result<&'static dyn Driver>);
+
+impl Drivers {
+    /// The driver for a scheme; the error says how to build a program that has it.
+    pub(super) fn find(&self, scheme: &str) -> Result<&'static dyn Driver> {
+        (self.0)(scheme)
+    }
+
+    /// Opens an address by its scheme's driver.
+    pub(super) async fn open(&self, address: &str) -> Result<Opened> {
+        let address: Address = address.parse()?;
+        self.find(address.scheme())?.open(&address).await
+    }
+}
+
+/// The whole of what is to be done.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Opens the brokers that are measured without a hub.
+    pub drivers: Drivers,
+    /// Where.
+    pub backends: Vec<Backend>,
+    /// What.
+    pub scenarios: Vec<Scenario>,
+    /// Hub processes for each backend that can be shared.
+    pub hubs: usize,
+    /// How often the fixed rate is measured, in turn with the other backends.
+    pub rounds: usize,
+    /// Whether the knee is looked for.
+    pub ladder: bool,
+    /// Cores of the hubs and of the load, as `taskset` takes them.
+    pub pin: Option<(String, String)>,
+    /// Whether a hub is killed.
+    pub kill_hub: bool,
+    /// How long everything may take.
+    pub time: Duration,
+}
+
+/// One backend, or hubs that run already.
+#[derive(Clone, Debug)]
+pub struct Backend {
+    /// The backplane's address, for hubs that are started; what is behind running hubs is asked of them.
+    pub address: Option<String>,
+    /// Running hubs: `http://HOST:PORT`.
+    pub hubs: Vec<String>,
+    /// Their publishers' key.
+    pub key: Option<String>,
+    /// Its row of the capability table: column and word.
+    pub promises: Vec<(String, String)>,
+    /// A command that kills and restarts its broker.
+    pub restart: Option<String>,
+    /// Whose `serve` is started; this program's own if nothing is said.
+    pub build: Option<Build>,
+}
+
+/// A build of hubplane, to be told from another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Build {
+    /// What figures call it.
+    pub name: String,
+    /// The program.
+    pub program: PathBuf,
+}
+
+/// How long each part takes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Lengths {
+    pub(super) warm_up: Duration,
+    pub(super) round: Duration,
+    /// The broker alone, behind each round.
+    pub(super) alone: Duration,
+    pub(super) step_warm_up: Duration,
+    pub(super) step: Duration,
+}
+
+impl Plan {
+    /// So long that all of it fits in the time: shorter rounds for more backends and scenarios.
+    pub(super) fn lengths(&self) -> Lengths {
+        let (fixed, scaled) = self.work();
+        let round = (self.time.as_secs_f64() - fixed) / scaled;
+        let round = round.clamp(SHORTEST, LONGEST);
+        Lengths {
+            warm_up: Duration::from_secs_f64(WARM_UP),
+            round: Duration::from_secs_f64(round),
+            alone: Duration::from_secs_f64((round * STEP).max(SHORTEST_STEP)),
+            step_warm_up: Duration::from_secs_f64(STEP_WARM_UP),
+            step: Duration::from_secs_f64((round * STEP).max(SHORTEST_STEP)),
+        }
+    }
+
+    /// How long it all takes, about.
+    pub(super) fn estimate(&self) -> Duration {
+        let (fixed, scaled) = self.work();
+        Duration::from_secs_f64(fixed + scaled * self.lengths().round.as_secs_f64())
+    }
+
+    /// Seconds that are needed in any case, and how many rounds' lengths come on top.
+    fn work(&self) -> (f64, f64) {
+        let pairs = (self.backends.len() * self.scenarios.len()) as f64;
+        let rounds = self.rounds as f64;
+        let each = rounds * (START + 2.0 * (WARM_UP + SETTLE));
+        let (ladder, steps) = match self.ladder {
+            true => (
+                STEPS * (STEP_WARM_UP + SETTLE) + START + FAILURES,
+                STEPS * STEP,
+            ),
+            false => (0.0, 0.0),
+        };
+        let killed = if self.kill_hub {
+            self.backends.len()
+        } else {
+            0
+        };
+        let restarted = self.backends.iter().filter(|it| it.restart.is_some());
+        let faults = (killed + restarted.count()) as f64 * FAULT;
+        (
+            pairs * (each + ladder) + faults,
+            (pairs * (rounds * (1.0 + STEP) + steps)).max(1.0),
+        )
+    }
+
+    /// Measurements of the whole run, as progress counts them.
+    pub(super) fn measurements(&self) -> usize {
+        let pairs = self.backends.len() * self.scenarios.len();
+        pairs * (self.rounds + usize::from(self.ladder))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(backends: usize, time: Duration) -> Plan {
+        let backend = Backend {
+            address: Some("memory:".to_owned()),
+            hubs: Vec::new(),
+            key: None,
+            promises: Vec::new(),
+            restart: None,
+            build: None,
+        };
+        Plan {
+            drivers: Drivers(|scheme| panic!("{scheme}: is opened by no plan")),
+            backends: vec![backend; backends],
+            scenarios: Scenario::built_in(),
+            hubs: 2,
+            rounds: 3,
+            ladder: true,
+            pin: None,
+            kill_hub: false,
+            time,
+        }
+    }
+
+    #[test]
+    fn more_to_do_makes_rounds_shorter_and_never_too_short() {
+        let (few, many) = (plan(2, USUAL).lengths(), plan(6, USUAL).lengths());
+        assert!(few.round > many.round && many.round >= Duration::from_secs(1));
+        let crowded = plan(6, QUICK);
+        assert_eq!(crowded.lengths().round, Duration::from_secs(1));
+        assert!(crowded.estimate() > QUICK && plan(1, USUAL).estimate() <= USUAL);
+    }
+}

@@ -1,0 +1,152 @@
+use super::*;
+use crate::{results::Run, sample::run};
+
+fn candidates(run: &Run) -> Vec<Candidate<'_>> {
+    let one = |it: &'_ crate::results::Measured| Candidate {
+        name: it.name.clone(),
+        broker: it.name.clone(),
+        promises: it.promises.clone(),
+        figures: None,
+    };
+    let mut all: Vec<_> = run.backends.iter().map(one).collect();
+    for (candidate, backend) in all.iter_mut().zip(&run.backends) {
+        candidate.figures = backend.scenarios.get("progress");
+    }
+    all
+}
+
+fn answers(run: &Run, needs: &Needs) -> Vec<(String, Answer)> {
+    let judged = recommend(needs, &candidates(run), &run.scenarios[0]);
+    judged.into_iter().map(|it| (it.name, it.answer)).collect()
+}
+
+fn pairs(all: &[(&str, Answer)]) -> Vec<(String, Answer)> {
+    all.iter()
+        .map(|(name, it)| ((*name).to_owned(), *it))
+        .collect()
+}
+
+use Answer::{No, Unknown, Yes};
+
+#[test]
+fn without_needs_all_that_serve_several_processes_satisfy_the_cheapest_first() {
+    let run = run();
+    let all = pairs(&[("redis", Yes), ("kafka", Yes), ("memory", No)]);
+    assert_eq!(answers(&run, &Needs::default()), all);
+    let needs = Needs {
+        one_process: true,
+        ..Needs::default()
+    };
+    let all = pairs(&[("memory", Yes), ("redis", Yes), ("kafka", Yes)]);
+    assert_eq!(answers(&run, &needs), all);
+}
+
+#[test]
+fn what_is_declared_answers_needs() {
+    let run = run();
+    let redis_fails = pairs(&[("kafka", Yes), ("memory", No), ("redis", No)]);
+    for needs in [
+        Needs {
+            replay: true,
+            ..Needs::default()
+        },
+        Needs {
+            restart: true,
+            ..Needs::default()
+        },
+        Needs {
+            one_order: true,
+            ..Needs::default()
+        },
+        Needs {
+            have: vec!["kafka".to_owned()],
+            ..Needs::default()
+        },
+    ] {
+        assert_eq!(answers(&run, &needs), redis_fails, "{needs:?}");
+    }
+    let needs = Needs {
+        payload: Some(1_000_001),
+        ..Needs::default()
+    };
+    let judged = recommend(&needs, &candidates(&run), &run.scenarios[0]);
+    let kafka = judged.iter().find(|it| it.name == "kafka").unwrap();
+    assert!(
+        kafka
+            .reasons
+            .iter()
+            .any(|it| it.answer == No && it.says == "payload: 1000000 B")
+    );
+}
+
+#[test]
+fn what_was_measured_answers_needs() {
+    let mut run = run();
+    let says = |run: &Run, needs: &Needs, name: &str| {
+        let judged = recommend(needs, &candidates(run), &run.scenarios[0]);
+        let found = judged.into_iter().find(|it| it.name == name).unwrap();
+        found.reasons.last().cloned().unwrap()
+    };
+    let p99 = |ms| Needs {
+        p99: Some(Duration::from_millis(ms)),
+        ..Needs::default()
+    };
+    let reason = says(&run, &p99(1), "redis");
+    assert!(
+        reason.answer == Yes && reason.says.starts_with("p99 520 µs (500–540) at 500 "),
+        "{reason:?}"
+    );
+    assert_eq!(says(&run, &p99(1), "kafka").answer, No);
+    let rate = |rate| Needs {
+        rate: Some(rate),
+        ..p99(50)
+    };
+    let reason = says(&run, &rate(9_000.0), "redis");
+    assert!(
+        reason.answer == Yes && reason.says.ends_with("at 16,000 messages a second"),
+        "{reason:?}"
+    );
+    assert_eq!(says(&run, &rate(9_000.0), "kafka").answer, No);
+    let reason = says(&run, &rate(1e6), "kafka");
+    assert!(
+        reason.answer == No && reason.says.starts_with("already "),
+        "{reason:?}"
+    );
+    // All that was tried held: more is not known.
+    let figures = run.backends[1].scenarios.get_mut("progress").unwrap();
+    figures.ladder.retain(|step| step.held);
+    assert_eq!(says(&run, &rate(1e6), "redis").answer, Unknown);
+    run.backends[1].scenarios.clear();
+    let reason = says(&run, &rate(9_000.0), "redis");
+    assert_eq!(
+        (reason.answer, &*reason.says),
+        (Unknown, "it was not measured")
+    );
+}
+
+#[test]
+fn a_promise_that_a_kill_belies_is_no_promise() {
+    let mut run = run();
+    let needs = Needs {
+        restart: true,
+        ..Needs::default()
+    };
+    let figures = run.backends[2].scenarios.get_mut("progress").unwrap();
+    figures.faults[1].lost = 4;
+    assert_eq!(answers(&run, &needs)[0].1, No);
+    // And a loss without any fault is one, whoever asked.
+    run.backends[1]
+        .scenarios
+        .get_mut("progress")
+        .unwrap()
+        .rounds[0]
+        .lost = 1;
+    assert!(answers(&run, &Needs::default()).contains(&("redis".to_owned(), No)));
+}
+
+#[test]
+fn sizes_are_read() {
+    let sizes = ["64 KiB", "16KiB", "1 MiB", "1000000 B", "512"].map(parse_size);
+    assert_eq!(sizes, [65_536, 16_384, 1_048_576, 1_000_000, 512].map(Some));
+    assert_eq!(["", "KiB", "1 GB", "-1"].map(parse_size), [None; 4]);
+}

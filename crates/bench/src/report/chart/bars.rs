@@ -1,0 +1,100 @@
+//! Bars: what things cost, each with its value behind it and its range on it.
+
+use plotters::{
+    prelude::Rectangle,
+    style::{Color, text_anchor::HPos},
+};
+
+use super::{
+    canvas::{Area, FINE, Failed, draw, failed, line, wide, word},
+    ink::Ink,
+};
+use crate::summary::Spread;
+
+const WIDTH: i32 = 320;
+const BAR: i32 = 12;
+/// From one bar to the next.
+const STEP: i32 = 19;
+const NAME: i32 = 20;
+const GAP: i32 = 8;
+
+/// One backend's bars.
+pub(crate) struct Group {
+    pub(crate) name: String,
+    pub(crate) bars: Vec<Bar>,
+}
+
+/// One bar.
+pub(crate) struct Bar {
+    pub(crate) spread: Spread,
+    /// What stands behind it.
+    pub(crate) says: String,
+    pub(crate) striped: bool,
+}
+
+/// As SVG; nothing where there are no bars.
+pub(crate) fn bars(groups: &[Group], name: &str) -> Result<Option<String>, Failed> {
+    let all = || groups.iter().flat_map(|group| &group.bars);
+    let most = all().map(|bar| bar.spread.most).fold(0.0, f64::max);
+    let Some(words) = all().map(|bar| wide(&bar.says)).max() else {
+        return Ok(None);
+    };
+    let room = (WIDTH - words - 16).max(60);
+    let scale = match most > 0.0 {
+        true => f64::from(room * FINE) / most,
+        false => 0.0,
+    };
+    let height: i32 = groups
+        .iter()
+        .map(|group| NAME + GAP + STEP * group.bars.len() as i32)
+        .sum();
+    draw((WIDTH, height), "small", name, |area| {
+        let mut y = 0;
+        for group in groups {
+            word(
+                area,
+                (0, (y + 10) * FINE),
+                &group.name,
+                Ink::Text,
+                HPos::Left,
+            )?;
+            y += NAME;
+            for bar in &group.bars {
+                one(area, bar, y, scale)?;
+                y += STEP;
+            }
+            y += GAP;
+        }
+        Ok(())
+    })
+    .map(Some)
+}
+
+fn one(area: &Area<'_>, bar: &Bar, y: i32, scale: f64) -> Result<(), Failed> {
+    let length = |value: f64| (value * scale) as i32;
+    let end = length(bar.spread.median).max(1);
+    let (top, bottom) = (y * FINE, (y + BAR) * FINE);
+    let ink = Ink::Bar(usize::from(bar.striped));
+    let fill = Rectangle::new([(0, top), (end, bottom)], ink.color().filled());
+    area.draw(&fill).map_err(failed)?;
+    let outline = Rectangle::new(
+        [(0, top), (end, bottom)],
+        Ink::Quiet.color().stroke_width(FINE as u32),
+    );
+    area.draw(&outline).map_err(failed)?;
+    let middle = (top + bottom) / 2;
+    let (least, most) = (length(bar.spread.least), length(bar.spread.most));
+    if most > least {
+        line(area, (least, middle), (most, middle), Ink::Text)?;
+        for x in [least, most] {
+            line(
+                area,
+                (x, middle - 3 * FINE),
+                (x, middle + 3 * FINE),
+                Ink::Text,
+            )?;
+        }
+    }
+    let says = (end.max(most) + 7 * FINE, middle);
+    word(area, says, &bar.says, Ink::Text, HPos::Left)
+}

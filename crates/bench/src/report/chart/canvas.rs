@@ -1,0 +1,151 @@
+//! Where charts are drawn: an area in the page's own pixels, and words and marks on it.
+
+use std::fmt;
+
+use plotters::{
+    coord::Shift,
+    element::{Circle, Polygon},
+    prelude::{DrawingArea, IntoDrawingArea, PathElement, SVGBackend, Text},
+    style::{
+        Color, IntoFont,
+        text_anchor::{HPos, Pos, VPos},
+    },
+};
+
+use super::ink::{Ink, dye};
+
+/// Parts of a pixel: plotters places by whole numbers.
+pub(super) const FINE: i32 = 4;
+/// Of words, in pixels.
+pub(super) const FONT: i32 = 13;
+/// plotters takes the height of a font for its size.
+const HEIGHT: f64 = 1.24;
+/// What a letter takes, on average, of the size.
+const LETTER: f64 = 0.62;
+
+/// What plotters draws on.
+pub(super) type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+/// A place, in parts of a pixel.
+pub(super) type At = (i32, i32);
+
+/// A chart that could not be drawn.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failed(String);
+
+impl fmt::Display for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a chart could not be drawn: {}", self.0)
+    }
+}
+
+impl std::error::Error for Failed {}
+
+/// plotters' own errors have a type for each kind of backend.
+pub(super) fn failed(error: impl fmt::Display) -> Failed {
+    Failed(error.to_string())
+}
+
+/// Draws a chart of this size; `name` is what is read out for it.
+pub(super) fn draw(
+    (width, height): (i32, i32),
+    class: &str,
+    name: &str,
+    fill: impl FnOnce(&Area<'_>) -> Result<(), Failed>,
+) -> Result<String, Failed> {
+    let mut svg = String::new();
+    let (wide, high) = (width * FINE, height * FINE);
+    {
+        let area =
+            SVGBackend::with_string(&mut svg, (wide as u32, high as u32)).into_drawing_area();
+        fill(&area)?;
+        area.present().map_err(failed)?;
+    }
+    let body = svg.split_once('>').map_or("", |(_, body)| body);
+    let mut label = String::new();
+    crate::report::html::escape(&mut label, name);
+    let body = dye(body
+        .replace(" font-family=\"sans-serif\"", "")
+        .replace(" opacity=\"1\"", ""));
+    Ok(format!(
+        "<svg class=\"{class}\" role=\"img\" aria-label=\"{label}\" viewBox=\"0 0 {wide} {high}\" width=\"{width}\" \
+         height=\"{height}\">{body}"
+    ))
+}
+
+/// How wide words are, about.
+pub(super) fn wide(text: &str) -> i32 {
+    (text.chars().count() as f64 * f64::from(FONT) * LETTER) as i32
+}
+
+/// Words, at the place's right (`Left`), left (`Right`) or around it.
+pub(super) fn word(
+    area: &Area<'_>,
+    at: At,
+    text: &str,
+    ink: Ink,
+    side: HPos,
+) -> Result<(), Failed> {
+    let size = f64::from(FONT * FINE) * HEIGHT;
+    let style = ("sans-serif", size)
+        .into_font()
+        .color(&ink.color())
+        .pos(Pos::new(side, VPos::Center));
+    area.draw(&Text::new(text.to_owned(), at, style))
+        .map_err(failed)
+}
+
+/// A straight line.
+pub(super) fn line(area: &Area<'_>, from: At, to: At, ink: Ink) -> Result<(), Failed> {
+    let style = ink.color().stroke_width(FINE as u32);
+    area.draw(&PathElement::new(vec![from, to], style))
+        .map_err(failed)
+}
+
+/// A backend's mark: each has its own shape.
+pub(super) fn mark(area: &Area<'_>, (x, y): At, number: usize) -> Result<(), Failed> {
+    let style = Ink::Mark(number).color().filled();
+    let r = 4 * FINE;
+    let corners = match number % 6 {
+        0 => return area.draw(&Circle::new((x, y), r, style)).map_err(failed),
+        1 => vec![
+            (x - r, y - r),
+            (x + r, y - r),
+            (x + r, y + r),
+            (x - r, y + r),
+        ],
+        2 => vec![
+            (x, y - r - r / 3),
+            (x + r + r / 4, y + r),
+            (x - r - r / 4, y + r),
+        ],
+        3 => {
+            let r = r + r / 3;
+            vec![(x, y - r), (x + r, y), (x, y + r), (x - r, y)]
+        }
+        4 => vec![
+            (x, y + r + r / 3),
+            (x + r + r / 4, y - r),
+            (x - r - r / 4, y - r),
+        ],
+        _ => vec![
+            (x - r, y - r / 2),
+            (x + r, y - r / 2),
+            (x + r, y + r / 2),
+            (x - r, y + r / 2),
+        ],
+    };
+    area.draw(&Polygon::new(corners, style)).map_err(failed)
+}
+
+/// A cross: what did not hold.
+pub(super) fn cross(area: &Area<'_>, (x, y): At, number: usize) -> Result<(), Failed> {
+    let r = 4 * FINE;
+    let style = Ink::Mark(number).color().stroke_width(2 * FINE as u32);
+    for path in [
+        vec![(x - r, y - r), (x + r, y + r)],
+        vec![(x - r, y + r), (x + r, y - r)],
+    ] {
+        area.draw(&PathElement::new(path, style)).map_err(failed)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,130 @@
+//! Latency by percentile: all backends together, and each with its parts.
+
+use super::{
+    canvas::Failed,
+    ink::Ink,
+    plot::{Axis, Format, Line, Plot},
+};
+use crate::{
+    results::{Figures, Latency},
+    summary::{pool, quantiles},
+};
+
+/// One of how many is above, and what that is called.
+const PERCENTILES: [(f64, &str); 6] = [
+    (2.0, "50 %"),
+    (10.0, "90 %"),
+    (100.0, "99 %"),
+    (1e3, "99.9 %"),
+    (1e4, "99.99 %"),
+    (1e5, "99.999 %"),
+];
+
+/// A time on a scale, without zeros behind it.
+pub(super) fn time(us: f64) -> String {
+    match us {
+        us if us < 1e3 => format!("{us:.0} µs"),
+        us if us < 1e6 => format!("{} ms", us / 1e3),
+        us => format!("{} s", us / 1e6),
+    }
+}
+
+/// The delivery of all backends.
+pub(crate) fn together(
+    backends: &[(usize, &str, &Figures)],
+    format: Format,
+    name: &str,
+) -> Result<Option<String>, Failed> {
+    let line = |(number, backend, figures): &(usize, &str, &Figures)| {
+        let latency = pool(figures.rounds.iter().map(|round| &round.delivery));
+        let points = points(&latency);
+        let marked = points.iter().filter(|(x, _)| {
+            let near = |(percentile, _): &(f64, &str)| (x / percentile - 1.0).abs() < 1e-6;
+            PERCENTILES.iter().any(near)
+        });
+        let marks: Vec<_> = marked.map(|point| (*point, *number, true)).collect();
+        (points.len() > 1).then(|| Line {
+            name: (*backend).to_owned(),
+            ink: Ink::Line(*number),
+            points: points.clone(),
+            marks,
+        })
+    };
+    let lines: Vec<_> = backends.iter().filter_map(line).collect();
+    let low_and_high: Vec<f64> = heights(&lines).collect();
+    plot(lines, &low_and_high, format, name)
+}
+
+/// One backend: the delivery, the acknowledgement, and the broker alone; on the scale that holds all backends.
+pub(crate) fn parts(
+    figures: &Figures,
+    all: &[(usize, &str, &Figures)],
+    name: &str,
+) -> Result<Option<String>, Failed> {
+    let every: Vec<Line> = all.iter().flat_map(|(.., it)| lines(it)).collect();
+    let low_and_high: Vec<f64> = heights(&every).collect();
+    plot(lines(figures), &low_and_high, Format::Small, name)
+}
+
+fn lines(figures: &Figures) -> Vec<Line> {
+    let delivery = pool(figures.rounds.iter().map(|round| &round.delivery));
+    let acknowledgement = pool(figures.rounds.iter().map(|round| &round.acknowledgement));
+    let alone = figures.rounds.iter().filter_map(|it| it.alone.as_ref());
+    let parts = [
+        ("delivery", delivery),
+        ("ack", acknowledgement),
+        ("broker alone", pool(alone)),
+    ];
+    let lines = parts
+        .iter()
+        .enumerate()
+        .filter_map(|(number, (part, latency))| {
+            let points = points(latency);
+            (points.len() > 1).then(|| Line {
+                name: (*part).to_owned(),
+                ink: Ink::Part(number),
+                points,
+                marks: Vec::new(),
+            })
+        });
+    lines.collect()
+}
+
+fn heights(lines: &[Line]) -> impl Iterator<Item = f64> {
+    lines.iter().flat_map(|line| &line.points).map(|(_, y)| *y)
+}
+
+fn points(latency: &Latency) -> Vec<(f64, f64)> {
+    let curve = quantiles(latency).into_iter();
+    curve
+        .map(|(out_of, value)| (out_of, value as f64))
+        .filter(|(_, value)| *value > 0.0)
+        .collect()
+}
+
+fn plot(
+    lines: Vec<Line>,
+    low_and_high: &[f64],
+    format: Format,
+    name: &str,
+) -> Result<Option<String>, Failed> {
+    let points = || lines.iter().flat_map(|line| &line.points);
+    let Some(high) = points().map(|(x, _)| *x).max_by(f64::total_cmp) else {
+        return Ok(None);
+    };
+    let ticks = PERCENTILES.iter().filter(|(x, _)| *x <= high * 1.01);
+    let x = Axis {
+        low: 1.25,
+        high: high.max(2.5),
+        ticks: ticks.map(|(x, label)| (*x, (*label).to_owned())).collect(),
+        title: "of all are at most so late".to_owned(),
+    };
+    let y = Axis::around(low_and_high.iter().copied(), "latency, logarithmic", time);
+    let plot = Plot {
+        x,
+        y,
+        limit: None,
+        lines,
+    };
+    plot.svg(format, name).map(Some)
+}

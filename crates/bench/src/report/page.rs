@@ -1,0 +1,210 @@
+//! The page as a whole: head, contents, findings, and what stands behind the scenarios.
+
+use super::{
+    chart::{Failed, patterns},
+    html::Html,
+    scenario,
+    source::{self, day},
+};
+use crate::{
+    merge::Merged,
+    summary::{findings, list, soundness},
+    table::faults,
+};
+
+const STYLE: &str = include_str!("report.css");
+/// Nothing may be fetched, also if somebody put a link in.
+const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:";
+
+pub(super) fn page(merged: &Merged) -> Result<String, Failed> {
+    let mut html = Html::new();
+    let title = title(merged);
+    html.raw("<!doctype html>\n<html lang=\"en\">\n<head>\n");
+    html.void("meta", &[("charset", "utf-8")]);
+    let viewport = "width=device-width, initial-scale=1";
+    html.void("meta", &[("name", "viewport"), ("content", viewport)]);
+    html.void(
+        "meta",
+        &[
+            ("http-equiv", "Content-Security-Policy"),
+            ("content", POLICY),
+        ],
+    );
+    html.void(
+        "meta",
+        &[("name", "color-scheme"), ("content", "light dark")],
+    );
+    html.void("link", &[("rel", "icon"), ("href", "data:,")]);
+    html.element("title", &[], &title);
+    html.raw(&format!("<style>\n{STYLE}</style>\n</head>\n<body>\n"));
+    html.raw(&patterns());
+    let scenarios: Vec<_> = merged
+        .scenarios
+        .iter()
+        .filter(|it| {
+            merged
+                .backends
+                .iter()
+                .any(|b| b.scenarios.contains_key(&it.name))
+        })
+        .collect();
+    html.inside("header", &[], |html| {
+        html.element("p", &[("class", "kind")], "hubplane bench");
+        html.element("h1", &[], &title);
+        html.element("p", &[("class", "lead")], &lead(merged));
+    });
+    let broken = faults(merged);
+    let names = scenarios.iter().map(|it| &*it.name).collect::<Vec<_>>();
+    contents(&mut html, &names, broken.len() > 1);
+    let mut body = Html::new();
+    section(&mut body, "findings", "What the figures say", |html| {
+        for scenario in &scenarios {
+            html.element("h3", &[], &format!("{}: {}", scenario.name, scenario.what));
+            html.list(&findings(merged, scenario));
+        }
+        html.element("h3", &[], "Whether the figures are sound");
+        html.list(&[soundness(merged), merged.warnings()].concat());
+    });
+    for scenario in &scenarios {
+        scenario::section(&mut body, merged, scenario)?;
+    }
+    if broken.len() > 1 {
+        section(&mut body, "faults", "After a fault", |html| {
+            recovery(html, &broken)
+        });
+    }
+    section(&mut body, "promises", "What each broker promises", |html| {
+        promises(html, merged)
+    });
+    section(&mut body, "source", "Machines and commands", |html| {
+        source::machines(html, merged)
+    });
+    section(&mut body, "reading", "How to read this", source::reading);
+    html.inside("main", &[], |html| html.raw(&body.done()));
+    html.inside("footer", &[], |html| {
+        html.text(
+            "Made by hubplane bench. This file holds all that it shows, and asks for nothing.",
+        );
+    });
+    html.raw("</body>\n</html>\n");
+    Ok(html.done())
+}
+
+/// A part of the page, with its heading.
+pub(super) fn section(html: &mut Html, id: &str, title: &str, fill: impl FnOnce(&mut Html)) {
+    let heading = format!("{id}-title");
+    html.inside(
+        "section",
+        &[("id", id), ("aria-labelledby", &heading)],
+        |html| {
+            html.element("h2", &[("id", &heading)], title);
+            fill(html);
+        },
+    );
+}
+
+fn title(merged: &Merged) -> String {
+    let names: Vec<_> = merged.backends.iter().map(|it| &*it.name).collect();
+    match names.len() {
+        0 => "No backend was measured".to_owned(),
+        // More would be no title; who they are follows below it.
+        number @ 4.. => format!("{number} backends through the hub"),
+        _ => format!("{} through the hub", list(&names)),
+    }
+}
+
+fn lead(merged: &Merged) -> String {
+    let names: Vec<_> = merged.backends.iter().map(|it| &*it.name).collect();
+    let mut days: Vec<_> = merged.sources.iter().map(|it| day(it.started)).collect();
+    days.dedup();
+    let runs = match merged.sources.len() {
+        1 => "One run".to_owned(),
+        n => format!("{n} runs"),
+    };
+    let measured = match names.len() {
+        4.. => format!("{}. ", list(&names)),
+        _ => String::new(),
+    };
+    let hubs = merged.sources.first().map_or(0, |it| it.hubs);
+    let hubs = match hubs {
+        1 => "one hub process".to_owned(),
+        n => format!("{n} hub processes"),
+    };
+    format!(
+        "{measured}{runs}, {}, {hubs} for each backend, with real WebSocket clients. Latency counts from when a message was due \
+         until a client had it.",
+        list(&days)
+    )
+}
+
+fn contents(html: &mut Html, scenarios: &[&str], faults: bool) {
+    html.inside("nav", &[("aria-label", "Contents")], |html| {
+        html.inside("ul", &[], |html| {
+            let mut link = |to: &str, says: &str| {
+                html.inside("li", &[], |html| {
+                    html.element("a", &[("href", &format!("#{to}"))], says);
+                });
+            };
+            link("findings", "Findings");
+            for name in scenarios {
+                link(&format!("s-{name}"), name);
+            }
+            if faults {
+                link("faults", "After a fault");
+            }
+            link("promises", "Promises");
+            link("source", "Machines and commands");
+            link("reading", "How to read this");
+        });
+    });
+}
+
+fn recovery(html: &mut Html, rows: &[Vec<String>]) {
+    html.element(
+        "p",
+        &[],
+        "A hub or the broker was killed by SIGKILL while messages went on. The time counts from the kill until every \
+         subscriber had a message again that was due after it. Lost is what was acknowledged and never came, although \
+         subscribers asked for what they had missed; announced is what of it the hub told them about.",
+    );
+    html.table("Each fault and what came of it", rows);
+}
+
+fn promises(html: &mut Html, merged: &Merged) {
+    html.element(
+        "p",
+        &[],
+        "What each backend declares, and the conformance suite holds it to; no measurement of this run.",
+    );
+    let promised = merged.backends.iter().filter(|it| !it.promises.is_empty());
+    let mut columns: Vec<&str> = Vec::new();
+    for (column, _) in promised.clone().flat_map(|it| &it.promises) {
+        if !columns.contains(&&**column) {
+            columns.push(column);
+        }
+    }
+    let head = ["backend"].into_iter().chain(columns.iter().copied());
+    let mut rows = vec![head.map(str::to_owned).collect::<Vec<_>>()];
+    for backend in promised {
+        let cell = |column: &&str| {
+            let found = backend.promises.iter().find(|(name, _)| name == column);
+            found.map_or("–".to_owned(), |(_, says)| says.clone())
+        };
+        let name = [backend.name.clone()].into_iter();
+        rows.push(name.chain(columns.iter().map(cell)).collect());
+    }
+    html.table("Promises of each backend", &rows);
+    let unknown: Vec<_> = merged
+        .backends
+        .iter()
+        .filter(|it| it.promises.is_empty())
+        .map(|it| &*it.name)
+        .collect();
+    if !unknown.is_empty() {
+        html.element(
+            "p",
+            &[],
+            &format!("Not known to this run: {}.", list(&unknown)),
+        );
+    }
+}

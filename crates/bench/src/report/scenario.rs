@@ -1,0 +1,327 @@
+//! One scenario: what was done, the figures, the latency, the highest rate, the cost.
+
+use super::{
+    chart::{Bar, Failed, Format, Group, bars, knees, parts, together},
+    html::Html,
+};
+use crate::{
+    merge::Merged,
+    results::Figures,
+    scenario::Scenario,
+    summary::{Figure, at, pairs, pool, rate},
+    table::{rows, work},
+};
+
+/// Number, name and figures of each backend that was measured.
+type Backends<'a> = Vec<(usize, &'a str, &'a Figures)>;
+
+pub(super) fn section(html: &mut Html, merged: &Merged, scenario: &Scenario) -> Result<(), Failed> {
+    let name = &*scenario.name;
+    let numbered = merged.backends.iter().enumerate();
+    let backends: Backends<'_> = numbered
+        .filter_map(|(number, it)| Some((number, &*it.name, it.scenarios.get(name)?)))
+        .collect();
+    let latency = latency(name, &backends)?;
+    let knee = knee(scenario, &backends)?;
+    let cost = cost(name, &backends)?;
+    super::page::section(html, &format!("s-{name}"), name, |html| {
+        html.element(
+            "p",
+            &[("class", "lead")],
+            &format!("{}.", capital(&work(scenario))),
+        );
+        let rows = rows(merged, scenario);
+        html.table(
+            &format!("{name}: all figures, the median of the rounds (smallest–largest)"),
+            &rows,
+        );
+        html.raw(&latency);
+        html.raw(&knee);
+        html.raw(&cost);
+        let pairs = pairs(merged, scenario);
+        if !pairs.is_empty() {
+            html.inside("details", &[], |html| {
+                html.element("summary", &[], &format!("Every pair of backends in {name}"));
+                html.list(&pairs);
+            });
+        }
+    });
+    Ok(())
+}
+
+/// As a sentence begins.
+fn capital(text: &str) -> String {
+    let mut signs = text.chars();
+    let first = signs.next().map(|it| it.to_uppercase().to_string());
+    first.unwrap_or_default() + signs.as_str()
+}
+
+/// A chart in its forms, what it shows, and the same as a table.
+fn figure(html: &mut Html, charts: &[String], caption: &str, table: &str, rows: &[Vec<String>]) {
+    html.inside("figure", &[], |html| {
+        charts.iter().for_each(|chart| html.raw(chart));
+        html.element("figcaption", &[], caption);
+        if rows.len() > 1 {
+            as_table(html, table, rows);
+        }
+    });
+}
+
+/// One of several charts beside each other: its title stands above it.
+fn panel(
+    html: &mut Html,
+    chart: &str,
+    (title, says): (&str, &str),
+    table: &str,
+    rows: &[Vec<String>],
+) {
+    html.inside("figure", &[], |html| {
+        html.inside("figcaption", &[], |html| {
+            html.element("strong", &[], title);
+            html.text(says);
+        });
+        html.raw(chart);
+        if rows.len() > 1 {
+            as_table(html, table, rows);
+        }
+    });
+}
+
+fn as_table(html: &mut Html, title: &str, rows: &[Vec<String>]) {
+    html.inside("details", &[], |html| {
+        html.element("summary", &[], &format!("As a table: {title}"));
+        html.table(title, rows);
+    });
+}
+
+fn latency(scenario: &str, backends: &Backends<'_>) -> Result<String, Failed> {
+    let mut html = Html::new();
+    let title = format!("{scenario}: delivery by percentile");
+    let mut charts = Vec::new();
+    for format in [Format::Wide, Format::Narrow] {
+        charts.extend(together(backends, format, &read_out(&title, backends))?);
+    }
+    if charts.is_empty() {
+        return Ok(String::new());
+    }
+    html.element("h3", &[], "Latency");
+    let caption = "Delivery, all rounds together: how late the fastest half, nine tenths and so on are at most. Lower is \
+                   better; a steep right end is a long tail.";
+    figure(&mut html, &charts, caption, &title, &percentiles(backends));
+    let mut panels = Vec::new();
+    for (_, backend, figures) in backends {
+        let name = format!(
+            "{scenario}, {backend}: delivery, acknowledgement and the broker alone by percentile"
+        );
+        if let Some(chart) = parts(figures, backends, &name)? {
+            panels.push((backend, figures, chart));
+        }
+    }
+    html.element(
+        "p",
+        &[],
+        "Each backend by itself, all on one logarithmic scale: the delivery, the acknowledgement to the publisher (ack), and the broker's own \
+         client without a hub, by the same clock and at the same rate.",
+    );
+    html.inside("div", &[("class", "panels")], |html| {
+        for (backend, figures, chart) in panels {
+            let table = format!("{scenario}, {backend}: latencies");
+            panel(html, &chart, (backend, ""), &table, &three(figures));
+        }
+    });
+    Ok(html.done())
+}
+
+/// What a reader of the screen hears for a chart.
+fn read_out(title: &str, backends: &Backends<'_>) -> String {
+    let each = backends.iter().filter_map(|(_, name, figures)| {
+        let time = |figure: Figure| Some(figure.unit().show(figure.spread(figures)?.median));
+        let (p50, p99) = (time(Figure::DeliveryP50)?, time(Figure::DeliveryP99)?);
+        Some(format!("{name} {p50} at 50 %, {p99} at 99 %"))
+    });
+    format!("{title}. {}.", each.collect::<Vec<_>>().join("; "))
+}
+
+const SHARES: [(f64, &str); 7] = [
+    (0.5, "50 %"),
+    (0.9, "90 %"),
+    (0.95, "95 %"),
+    (0.99, "99 %"),
+    (0.999, "99.9 %"),
+    (0.9999, "99.99 %"),
+    (1.0, "largest"),
+];
+
+fn shares(first: &str) -> Vec<String> {
+    let head = SHARES.map(|(_, label)| label.to_owned());
+    [first.to_owned()].into_iter().chain(head).collect()
+}
+
+fn share_row(name: &str, latency: &crate::results::Latency) -> Vec<String> {
+    let cell = |(share, _): (f64, &str)| match latency.count {
+        // One measurement above at least.
+        count if share < 1.0 && count as f64 * (1.0 - share) < 0.999 => "–".to_owned(),
+        0 => "–".to_owned(),
+        _ if share == 1.0 => Figure::DeliveryMax.unit().show(latency.max as f64),
+        _ => Figure::DeliveryP50
+            .unit()
+            .show(at(&latency.buckets, share) as f64),
+    };
+    [name.to_owned()]
+        .into_iter()
+        .chain(SHARES.map(cell))
+        .collect()
+}
+
+fn percentiles(backends: &Backends<'_>) -> Vec<Vec<String>> {
+    let mut rows = vec![shares("backend")];
+    rows.extend(backends.iter().map(|(_, name, figures)| {
+        share_row(name, &pool(figures.rounds.iter().map(|it| &it.delivery)))
+    }));
+    rows
+}
+
+fn three(figures: &Figures) -> Vec<Vec<String>> {
+    let rounds = || figures.rounds.iter();
+    let mut rows = vec![
+        shares("part"),
+        share_row("delivery", &pool(rounds().map(|it| &it.delivery))),
+        share_row(
+            "acknowledged",
+            &pool(rounds().map(|it| &it.acknowledgement)),
+        ),
+    ];
+    let alone = pool(rounds().filter_map(|it| it.alone.as_ref()));
+    if alone.count > 0 {
+        rows.push(share_row("broker alone", &alone));
+    }
+    rows
+}
+
+fn knee(scenario: &Scenario, backends: &Backends<'_>) -> Result<String, Failed> {
+    let mut html = Html::new();
+    let limit = scenario.ladder.p99_ms;
+    let title = format!("{}: p99 at growing rates", scenario.name);
+    let each = backends.iter().filter_map(|(_, name, figures)| {
+        Some(format!("{name} {}", crate::summary::knee(figures)?))
+    });
+    let name = format!(
+        "{title}, highest that held: {}.",
+        each.collect::<Vec<_>>().join("; ")
+    );
+    let mut charts = Vec::new();
+    for format in [Format::Wide, Format::Narrow] {
+        charts.extend(knees(backends, limit, format, &name)?);
+    }
+    if charts.is_empty() {
+        return Ok(String::new());
+    }
+    html.element("h3", &[], "Highest rate");
+    let caption = format!(
+        "The rate is quadrupled until a step fails, then the last stretch is halved four times. A cross is a step that did not hold: p99 \
+         above {limit} ms, or something lost or refused. Further right is better."
+    );
+    let time = Figure::DeliveryP99.unit();
+    let head = [
+        "backend",
+        "messages a second",
+        "deliveries a second",
+        "p50",
+        "p99",
+        "lost",
+        "held",
+    ];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    for (_, name, figures) in backends {
+        rows.extend(figures.ladder.iter().map(|step| {
+            vec![
+                (*name).to_owned(),
+                rate(step.rate),
+                rate(step.deliveries),
+                time.show(step.p50 as f64),
+                time.show(step.p99 as f64),
+                step.lost.to_string(),
+                if step.held { "yes" } else { "no" }.to_owned(),
+            ]
+        }));
+    }
+    figure(&mut html, &charts, &caption, &title, &rows);
+    Ok(html.done())
+}
+
+/// A chart of bars: the title, what is said of it, and the figures of hub and broker.
+type Cost = (
+    &'static str,
+    &'static str,
+    &'static [(&'static str, Figure)],
+);
+
+const COSTS: [Cost; 3] = [
+    (
+        "CPU a delivery",
+        "CPU time of all hubs and of the broker, divided by the messages that clients got.",
+        &[("hub", Figure::HubCpu), ("broker", Figure::BrokerCpu)],
+    ),
+    (
+        "Memory",
+        "Of all hubs and of the broker at the end of a round, shared pages in proportion (PSS).",
+        &[("hub", Figure::HubMemory), ("broker", Figure::BrokerMemory)],
+    ),
+    (
+        "Bytes on the wire",
+        "Between hubs and broker, both ways, a message published.",
+        &[("", Figure::Wire)],
+    ),
+];
+
+fn cost(scenario: &str, backends: &Backends<'_>) -> Result<String, Failed> {
+    let mut html = Html::new();
+    let mut panels = Vec::new();
+    for (title, says, figures) in COSTS {
+        let group = |(_, name, of): &(usize, &str, &Figures)| {
+            let bar = |(at, (part, figure)): (usize, &(&str, Figure))| {
+                let spread = figure.spread(of)?;
+                Some(Bar {
+                    spread,
+                    says: format!("{part} {}", figure.unit().show_spread(spread))
+                        .trim()
+                        .to_owned(),
+                    striped: at > 0,
+                })
+            };
+            let bars: Vec<_> = figures.iter().enumerate().filter_map(bar).collect();
+            (!bars.is_empty()).then(|| Group {
+                name: (*name).to_owned(),
+                bars,
+            })
+        };
+        let groups: Vec<_> = backends.iter().filter_map(group).collect();
+        let each = groups.iter().map(|group| {
+            let bars: Vec<_> = group.bars.iter().map(|bar| &*bar.says).collect();
+            format!("{} {}", group.name, bars.join(", "))
+        });
+        let name = format!(
+            "{scenario}: {title}. {}.",
+            each.collect::<Vec<_>>().join("; ")
+        );
+        if let Some(chart) = bars(&groups, &name)? {
+            panels.push(((title, says), chart));
+        }
+    }
+    if panels.is_empty() {
+        return Ok(String::new());
+    }
+    html.element("h3", &[], "Cost");
+    html.inside("div", &[("class", "panels")], |html| {
+        for (caption, chart) in panels {
+            panel(html, &chart, caption, "", &[]);
+        }
+    });
+    html.element(
+        "p",
+        &[("class", "note")],
+        "Bars show the median of the rounds, the line on them the smallest and the largest. The values are in the table of \
+         all figures.",
+    );
+    Ok(html.done())
+}

@@ -1,0 +1,158 @@
+//! Where the figures are from, and how they are to be read.
+
+use super::html::Html;
+use crate::merge::{Merged, describe};
+
+pub(super) fn machines(html: &mut Html, merged: &Merged) {
+    for (number, source) in merged.sources.iter().enumerate() {
+        if merged.sources.len() > 1 {
+            html.element("h3", &[], &format!("Run {}", number + 1));
+        }
+        html.inside("dl", &[], |html| {
+            let mut pair = |term: &str, says: &str| {
+                html.inside("div", &[], |html| {
+                    html.element("dt", &[], term);
+                    html.element("dd", &[], says);
+                });
+            };
+            pair("Begun", &time(source.started));
+            pair("Machine", &describe(&source.machine));
+            pair("hubplane", &source.hubplane);
+            pair("Hub processes for each backend", &source.hubs.to_string());
+        });
+        let label = format!("The command of run {}", number + 1);
+        let region = [
+            ("tabindex", "0"),
+            ("role", "region"),
+            ("aria-label", &*label),
+        ];
+        html.inside("pre", &region, |html| {
+            html.element("code", &[], &source.command)
+        });
+    }
+    let addresses = merged.backends.iter().map(|it| {
+        let program = it.program.as_deref().unwrap_or("not known");
+        vec![it.name.clone(), it.address.clone(), program.to_owned()]
+    });
+    let head = ["backend", "address", "fingerprint of the hubs' program"];
+    let head = head.map(str::to_owned).to_vec();
+    let rows: Vec<_> = [head].into_iter().chain(addresses).collect();
+    html.table("Addresses of the backends, without secrets", &rows);
+}
+
+/// Terms and what they mean here.
+const TERMS: [(&str, &str); 9] = [
+    (
+        "Open loop",
+        "Messages are published on a schedule, whether or not earlier ones have arrived. Each latency counts from when the \
+         message was due, not from when it was sent, so that a stall is not hidden by the load's own waiting.",
+    ),
+    (
+        "p50, p90, p99, p99.9",
+        "So many of a hundred messages were at most so late. With 1,000 subscribers nearly every message has one delivery \
+         beyond p99.9.",
+    ),
+    (
+        "Rounds",
+        "Each backend is measured several times, in turn with the others (A B C A B C), so that what the machine does \
+         meanwhile meets all of them.",
+    ),
+    (
+        "Median and range",
+        "The round in the middle, with the smallest and the largest of all rounds behind it. Where the ranges of two \
+         backends overlap, this report does not tell them apart. A range of times is from the nearest ends to the furthest.",
+    ),
+    (
+        "Highest rate",
+        "The highest step at which nothing was lost or refused and p99 stayed within the scenario's limit. The true one lies \
+         between it and the step that failed. Each run climbs once: \
+         how far another climb would end elsewhere is not known, so that little more or less says nothing.",
+    ),
+    (
+        "CPU a delivery",
+        "By the operating system's accounting of the hubs' and the broker's processes. A broker on another machine is not \
+         seen, and neither is the load's own part.",
+    ),
+    (
+        "Broker alone",
+        "The same client library at the same rate, without a hub between: what the broker itself takes to \
+         one receiver. Where a message has many subscribers, its delivery through the hub is also the time that the last of \
+         them waits for the others.",
+    ),
+    (
+        "Lost, repeated, out of order",
+        "Acknowledged and due at a subscriber and not there; delivered again; delivered behind a later one of the same \
+         publisher and channel.",
+    ),
+    (
+        "Other machines",
+        "Figures of one run can be compared with each other. Those of another machine, another day or another version \
+         can't, unless both were in both runs.",
+    ),
+];
+
+pub(super) fn reading(html: &mut Html) {
+    html.inside("dl", &[], |html| {
+        for (term, says) in TERMS {
+            html.inside("div", &[], |html| {
+                html.element("dt", &[], term);
+                html.element("dd", &[], says);
+            });
+        }
+    });
+}
+
+/// A day as people write it: 25 November 2026.
+pub fn day(seconds: u64) -> String {
+    const MONTHS: [&str; 12] = [
+        "January",
+        "February",
+        "March",
+        "April",
+        "May",
+        "June",
+        "July",
+        "August",
+        "September",
+        "October",
+        "November",
+        "December",
+    ];
+    let (year, month, day) = date(seconds);
+    format!("{day} {} {year}", MONTHS[month as usize - 1])
+}
+
+fn time(seconds: u64) -> String {
+    let minutes = seconds / 60 % (24 * 60);
+    format!(
+        "{}, {:02}:{:02} UTC",
+        day(seconds),
+        minutes / 60,
+        minutes % 60
+    )
+}
+
+/// Year, month and day, by counting from 1 March 2000 (146,097 days are 400 years).
+fn date(seconds: u64) -> (u64, u64, u64) {
+    let days = seconds / 86_400 + 719_468;
+    let (era, day) = (days / 146_097, days % 146_097);
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let of_month = day - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    (era * 400 + year + u64::from(month <= 2), month, of_month)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_day_is_the_calendars() {
+        assert_eq!(day(0), "1 January 1970");
+        assert_eq!(day(951_782_400), "29 February 2000");
+        assert_eq!(time(1_795_600_000), "25 November 2026, 09:46 UTC");
+        assert_eq!(day(1_772_323_199), "28 February 2026");
+    }
+}

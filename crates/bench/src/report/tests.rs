@@ -1,0 +1,101 @@
+use super::html;
+use crate::{merge::Merged, sample::run};
+
+#[test]
+fn a_report_has_all_its_parts() {
+    let text = html(&run().into()).unwrap();
+    for part in [
+        "<html lang=\"en\">",
+        "<title>memory, redis and kafka through the hub</title>",
+        "What the figures say",
+        "id=\"s-progress\"",
+        "id=\"s-fanout\"",
+        "After a fault",
+        "What each broker promises",
+        "AMD EPYC 7B13, 2 cores, 8.0 GiB",
+        "hubplane bench --backplane memory:",
+        "How to read this",
+        "limit 100 ms",
+        "broker alone",
+    ] {
+        assert!(text.contains(part), "{part}");
+    }
+    // Two forms of two charts, one of each panel and bar chart; all with a name.
+    let charts = text.matches("role=\"img\"").count();
+    assert_eq!(charts, 2 * (4 + 3 + 3));
+    assert_eq!(
+        text.matches("<svg class=\"wide\" role=\"img\" aria-label=\"")
+            .count(),
+        4
+    );
+}
+
+#[test]
+fn it_asks_for_nothing_and_runs_nothing() {
+    let text = html(&run().into()).unwrap();
+    for bad in [
+        "<script", "http://", "https://", "@import", "src=", "xlink", "onload",
+    ] {
+        assert!(!text.contains(bad), "{bad}");
+    }
+    // No stand-in colour is left.
+    assert!(!text.contains("#0A0"));
+}
+
+#[test]
+fn names_and_addresses_can_not_become_markup() {
+    let evil = "<img src=x onerror=alert(1)>\"'&";
+    let mut run = run();
+    run.backends[1].name = evil.to_owned();
+    run.backends[1].address = evil.to_owned();
+    run.backends[1].failure = Some(evil.to_owned());
+    run.backends[1].promises[0] = (evil.to_owned(), evil.to_owned());
+    run.command = evil.to_owned();
+    run.machine.processor = evil.to_owned();
+    run.scenarios[0].what = evil.to_owned();
+    let text = html(&run.into()).unwrap();
+    assert!(!text.contains("<img") && text.contains("&lt;img src=x"));
+}
+
+#[test]
+fn what_was_not_measured_leaves_no_hole() {
+    let mut run = run();
+    for backend in &mut run.backends {
+        for figures in backend.scenarios.values_mut() {
+            figures.ladder.clear();
+            figures.faults.clear();
+            figures.rounds.iter_mut().for_each(|it| {
+                it.cost = Default::default();
+                it.alone = None;
+            });
+        }
+    }
+    run.backends[2].scenarios.clear();
+    run.backends[2].failure = Some("connection refused".to_owned());
+    let text = html(&run.clone().into()).unwrap();
+    assert!(text.contains("kafka failed: connection refused."));
+    assert!(!text.contains("Highest rate</h3>") && !text.contains("After a fault"));
+    run.backends.clear();
+    let empty = html(&run.into()).unwrap();
+    assert!(empty.contains("No backend was measured"));
+}
+
+#[test]
+fn runs_of_two_machines_are_marked_in_the_report() {
+    let mut other = run();
+    other.machine.cores = 16;
+    let both = Merged::from(run()).with(other.into()).unwrap();
+    let text = html(&both).unwrap();
+    assert!(text.contains("on different machines") && text.contains("Run 2"));
+    assert!(text.contains("redis, run 2"));
+}
+
+#[test]
+fn a_title_names_no_more_than_fit() {
+    let mut run = run();
+    run.backends.push(run.backends[2].clone());
+    run.backends[3].name = "amqp".to_owned();
+    let text = html(&run.into()).unwrap();
+    assert!(text.contains("<h1>4 backends through the hub</h1>"));
+    assert!(text.contains("memory, redis, kafka and amqp. One run"));
+}

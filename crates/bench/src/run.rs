@@ -1,0 +1,349 @@
+//! The run: each scenario on each backend, round by round in turn (A B C A B C), then the ladders.
+
+use std::{
+    env, io,
+    path::PathBuf,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use hubplane_backplane::{Address, OnRestart};
+
+use super::{
+    direct, fault,
+    ladder::climb,
+    load::Load,
+    plan::{Backend, Drivers, Lengths, Plan},
+    results::{Figures, Latency, Measured, Round, Run, VERSION},
+    scenario::Scenario,
+    site::Site,
+    system,
+    target::{HubAddress, Hubs, Target, broker_ports},
+};
+
+/// What a run says while it goes on.
+#[derive(Clone, Debug)]
+pub enum Progress {
+    /// Something begins: how much is done of how much, and what it is.
+    Begin {
+        /// Measurements that are done.
+        done: usize,
+        /// Measurements of the whole run.
+        of: usize,
+        /// Backend, scenario and part.
+        what: String,
+    },
+    /// A line to keep.
+    Line(String),
+}
+
+/// A run on its way.
+pub(super) struct Runner<'a> {
+    pub(super) plan: &'a Plan,
+    pub(super) lengths: Lengths,
+    pub(super) id: String,
+    done: usize,
+    say: &'a mut dyn FnMut(Progress),
+}
+
+/// Runs a plan to its end. What fails on one backend is noted there and does not stop the others.
+///
+/// # Errors
+/// What concerns all of them: no memory, no threads, cores that are not there.
+pub fn run(plan: &Plan, command: String, say: &mut dyn FnMut(Progress)) -> io::Result<Run> {
+    if let Some((_, load)) = &plan.pin {
+        system::pin(std::process::id(), load)?;
+    }
+    let started = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    let mut runner = Runner {
+        plan,
+        lengths: plan.lengths(),
+        id: format!("{:x}", started.as_millis() & 0xff_ffff_ffff),
+        done: 0,
+        say,
+    };
+    let mut measured: Vec<Measured> = Vec::new();
+    for backend in &plan.backends {
+        let name = name(backend, &measured);
+        measured.push(introduce(backend, name)?);
+    }
+    let about = plan.estimate();
+    if about > plan.time.mul_f64(1.1) {
+        let line = format!(
+            "this takes about {} min, more than --time: fewer backends, scenarios or rounds take less",
+            about.as_secs().div_ceil(60)
+        );
+        (runner.say)(Progress::Line(line));
+    }
+    // The fixed rates first: what a ladder leaves in a broker's log is read by every hub that starts later.
+    for scenario in &plan.scenarios {
+        runner.rounds(scenario, &mut measured);
+    }
+    for scenario in &plan.scenarios {
+        runner.ladders(scenario, &mut measured);
+    }
+    if let Some(scenario) = plan.scenarios.first() {
+        for (backend, into) in plan.backends.iter().zip(&mut measured) {
+            runner.faults(backend, scenario, into);
+        }
+    }
+    Ok(Run {
+        version: VERSION,
+        started: started.as_secs(),
+        command,
+        hubplane: env!("CARGO_PKG_VERSION").to_owned(),
+        machine: system::machine(),
+        hubs: plan.hubs,
+        scenarios: plan.scenarios.clone(),
+        backends: measured,
+    })
+}
+
+/// The scheme and the build, with a number behind them where they are there already.
+fn name(backend: &Backend, before: &[Measured]) -> String {
+    let mut scheme = match &backend.address {
+        Some(address) => address.split(':').next().unwrap_or_default().to_owned(),
+        None => backend.hubs.first().cloned().unwrap_or_default(),
+    };
+    if let Some(build) = &backend.build {
+        scheme = format!("{scheme} {}", build.name);
+    }
+    let same = before
+        .iter()
+        .filter(|it| it.name == scheme || it.name.starts_with(&format!("{scheme} ")));
+    match same.count() {
+        0 => scheme,
+        n => format!("{scheme} {}", n + 1),
+    }
+}
+
+fn introduce(backend: &Backend, name: String) -> io::Result<Measured> {
+    let address = match &backend.address {
+        Some(text) => {
+            let address: Address = text.parse().map_err(io::Error::other)?;
+            address.to_string()
+        }
+        None => backend.hubs.join(","),
+    };
+    let program = match backend.address {
+        Some(_) => Some(system::fingerprint(&program(backend)?)?),
+        None => None,
+    };
+    Ok(Measured {
+        name,
+        address,
+        program,
+        promises: backend.promises.clone(),
+        scenarios: Default::default(),
+        failure: None,
+    })
+}
+
+/// Whether there is one between the hubs; where not, every process has a log of its own.
+fn has_broker(drivers: Drivers, backend: &Backend) -> bool {
+    let address = backend.address.as_ref();
+    let scheme = address.and_then(|text| text.split(':').next());
+    let driver = scheme.and_then(|scheme| drivers.find(scheme).ok());
+    let on_restart = driver.map(|driver| driver.capabilities().on_restart);
+    !matches!(on_restart, Some(OnRestart::NoBroker))
+}
+
+/// What is started as a hub.
+fn program(backend: &Backend) -> io::Result<PathBuf> {
+    match &backend.build {
+        Some(build) => Ok(build.program.clone()),
+        None => env::current_exe(),
+    }
+}
+
+impl Runner<'_> {
+    fn rounds(&mut self, scenario: &Scenario, measured: &mut [Measured]) {
+        let plan = self.plan;
+        for round in 1..=plan.rounds {
+            for (backend, into) in plan.backends.iter().zip(&mut *measured) {
+                let part = format!("round {round} of {}", plan.rounds);
+                self.part(scenario, into, &part, |runner, figures| {
+                    let result = runner.round(backend, scenario)?;
+                    let mut said = line(&result);
+                    figures.rounds.push(result);
+                    // Behind each round and not once: what the machine does meanwhile meets both.
+                    let alone = runner.alone(backend, scenario)?;
+                    if let Some(it) = &alone {
+                        said += &format!("  alone p50 {}  p99 {}", ms(it.p50), ms(it.p99));
+                    }
+                    if let Some(round) = figures.rounds.last_mut() {
+                        round.alone = alone;
+                    }
+                    Ok(said)
+                });
+            }
+        }
+    }
+
+    fn ladders(&mut self, scenario: &Scenario, measured: &mut [Measured]) {
+        let plan = self.plan;
+        for (backend, into) in plan.backends.iter().zip(measured) {
+            if plan.ladder {
+                self.part(scenario, into, "ladder", |runner, figures| {
+                    let mut site = runner.site(backend)?;
+                    climb(runner, &mut site, scenario, figures)
+                });
+            }
+        }
+    }
+
+    /// Breaks what the plan says.
+    fn faults(&mut self, backend: &Backend, scenario: &Scenario, into: &mut Measured) {
+        let shared = backend.address.is_some() && self.many(backend) > 1;
+        if self.plan.kill_hub && shared {
+            self.part(scenario, into, "a hub is killed", |runner, figures| {
+                let mut site = runner.site(backend)?;
+                fault::hub(&runner.id, &mut site, scenario).map(|fault| keep(fault, figures))
+            });
+        }
+        if let Some(command) = &backend.restart {
+            self.part(
+                scenario,
+                into,
+                "the broker is restarted",
+                |runner, figures| {
+                    let site = runner.site(backend)?;
+                    fault::broker(&runner.id, &site, scenario, command)
+                        .map(|fault| keep(fault, figures))
+                },
+            );
+        }
+    }
+
+    /// One part of the work; what it says is kept, and a failure is the backend's.
+    fn part(
+        &mut self,
+        scenario: &Scenario,
+        into: &mut Measured,
+        part: &str,
+        work: impl FnOnce(&mut Self, &mut Figures) -> io::Result<String>,
+    ) {
+        let what = format!("{} · {} · {part}", into.name, scenario.name);
+        let (done, of) = (self.done, self.plan.measurements());
+        (self.say)(Progress::Begin {
+            done,
+            of: of.max(done + 1),
+            what: what.clone(),
+        });
+        self.done += 1;
+        let mut figures = into.scenarios.remove(&scenario.name).unwrap_or_default();
+        let said = match work(self, &mut figures) {
+            Ok(line) => line,
+            Err(error) => {
+                into.failure = Some(format!("{} · {part}: {error}", scenario.name));
+                format!("failed: {error}")
+            }
+        };
+        into.scenarios.insert(scenario.name.clone(), figures);
+        (self.say)(Progress::Line(format!("{what}: {said}")));
+    }
+
+    /// How many hubs: one where every process has a log of its own.
+    fn many(&self, backend: &Backend) -> usize {
+        match has_broker(self.plan.drivers, backend) {
+            false => 1,
+            true => self.plan.hubs,
+        }
+    }
+
+    /// Starts hubs, or takes those that run.
+    pub(super) fn site(&self, backend: &Backend) -> io::Result<Site> {
+        let Some(text) = &backend.address else {
+            let key = backend.key.as_deref();
+            let hubs = backend.hubs.iter().map(|url| HubAddress::parse(url, key));
+            let hubs = hubs.collect::<Result<_, _>>().map_err(io::Error::other)?;
+            return Ok(Site {
+                hubs: None,
+                target: Target { hubs },
+                broker: None,
+                ports: Vec::new(),
+            });
+        };
+        let cores = self.plan.pin.as_ref().map(|(hubs, _)| hubs.as_str());
+        let program = program(backend)?;
+        let hubs = Hubs::start(&program, text, self.many(backend), cores)?;
+        let address: Address = text.parse().map_err(io::Error::other)?;
+        let places = broker_ports(&address);
+        let broker = places
+            .iter()
+            .find_map(|(host, port)| system::listener(host, *port));
+        Ok(Site {
+            target: hubs.target.clone(),
+            hubs: Some(hubs),
+            broker,
+            ports: places.into_iter().map(|(_, port)| port).collect(),
+        })
+    }
+
+    /// The broker without hubs; there may be none, or one that is not known.
+    fn alone(&self, backend: &Backend, scenario: &Scenario) -> io::Result<Option<Latency>> {
+        let drivers = self.plan.drivers;
+        let address = backend.address.as_ref();
+        let Some(address) = address.filter(|_| has_broker(drivers, backend)) else {
+            return Ok(None);
+        };
+        let lengths = (self.lengths.warm_up, self.lengths.alone);
+        let run = format!("{}.{}", self.id, self.done);
+        let latency = direct::measure((drivers, address), scenario, &run, lengths)
+            .map_err(|error| io::Error::other(format!("the broker alone: {error}")))?;
+        Ok(Some(latency).filter(|it| it.count > 0))
+    }
+
+    fn round(&mut self, backend: &Backend, scenario: &Scenario) -> io::Result<Round> {
+        let site = self.site(backend)?;
+        let mut load = Load::connect(scenario, &site.target, &self.id)?;
+        let lengths = (self.lengths.warm_up, self.lengths.round);
+        site.measure(&mut load, scenario.rate, lengths)
+    }
+}
+
+fn keep(fault: super::results::Fault, figures: &mut Figures) -> String {
+    let line = match fault.recovered {
+        Some(after) => format!(
+            "all subscribers had messages again after {after} ms; {} lost, {} of them announced, {} refused",
+            fault.lost, fault.announced, fault.refused
+        ),
+        None => "not all subscribers had messages again".to_owned(),
+    };
+    figures.faults.push(fault);
+    line
+}
+
+fn line(round: &Round) -> String {
+    let cost = |name, value: Option<f64>| {
+        value
+            .map(|value| format!("  {name} {value:.1} µs"))
+            .unwrap_or_default()
+    };
+    let bad = round.lost + round.repeated + round.reordered + round.refused;
+    let bad = match bad {
+        0 => String::new(),
+        _ => format!(
+            "  {} lost, {} repeated, {} reordered, {} refused",
+            round.lost, round.repeated, round.reordered, round.refused
+        ),
+    };
+    format!(
+        "p50 {}  p99 {}{}{}{bad}",
+        ms(round.delivery.p50),
+        ms(round.delivery.p99),
+        cost("hubs", round.cost.hub_cpu),
+        cost("broker", round.cost.broker_cpu),
+    )
+}
+
+/// Microseconds as people read them.
+pub(super) fn ms(micros: u64) -> String {
+    let ms = micros as f64 / 1e3;
+    match micros {
+        0..10_000 => format!("{ms:.2} ms"),
+        10_000..100_000 => format!("{ms:.1} ms"),
+        _ => format!("{ms:.0} ms"),
+    }
+}

@@ -1,0 +1,260 @@
+//! A run as a machine with two cores could have made it: three backends, two scenarios, three rounds. For tests, also
+//! those outside of this crate.
+
+use std::collections::BTreeMap;
+
+use super::{
+    results::{Cost, Fault, Figures, Latency, Machine, Measured, Round, Run, Step, VERSION},
+    scenario::Scenario,
+};
+
+/// What tells one backend from another.
+struct Shape {
+    name: &'static str,
+    address: &'static str,
+    /// Microseconds of the broker alone; absent for none.
+    broker: Option<f64>,
+    /// How much slower p99 is than the median.
+    tail: f64,
+    cpu: f64,
+    knee: f64,
+    promises: [&'static str; 8],
+}
+
+const COLUMNS: [&str; 8] = [
+    "order",
+    "delivery",
+    "replay",
+    "durability",
+    "on restart",
+    "interest",
+    "payload",
+    "channel",
+];
+
+const SHAPES: [Shape; 3] = [
+    Shape {
+        name: "memory",
+        address: "memory:",
+        broker: None,
+        tail: 3.0,
+        cpu: 5.0,
+        knee: 32_000.0,
+        promises: [
+            "per channel",
+            "at most once",
+            "max-messages and max-bytes, in this process's memory",
+            "process",
+            "no broker",
+            "everything",
+            "1 MiB",
+            "1 KiB",
+        ],
+    },
+    Shape {
+        name: "redis",
+        address: "redis://127.0.0.1:6379",
+        broker: Some(95.0),
+        tail: 3.5,
+        cpu: 6.1,
+        knee: 16_000.0,
+        promises: [
+            "per publisher",
+            "at most once",
+            "none",
+            "forwarded",
+            "announced",
+            "routed",
+            "1 MiB",
+            "1 KiB",
+        ],
+    },
+    Shape {
+        name: "kafka",
+        address: "kafka://127.0.0.1:9092?topic=bench",
+        broker: Some(780.0),
+        tail: 6.0,
+        cpu: 7.4,
+        knee: 8_000.0,
+        promises: [
+            "per channel",
+            "at least once",
+            "the topic's retention",
+            "logged",
+            "delivered",
+            "everything",
+            "1000000 B",
+            "1 KiB",
+        ],
+    },
+];
+
+/// The made-up run.
+pub fn run() -> Run {
+    let built_in = Scenario::built_in();
+    let scenarios: Vec<_> = built_in
+        .into_iter()
+        .filter(|scenario| ["progress", "fanout"].contains(&&*scenario.name))
+        .collect();
+    Run {
+        version: VERSION,
+        started: 1_795_600_000,
+        command: "hubplane bench --backplane memory: --backplane redis://127.0.0.1:6379 --backplane \
+                  kafka://127.0.0.1:9092?topic=bench --scenario progress --scenario fanout --json run.json"
+            .to_owned(),
+        hubplane: "0.1.0".to_owned(),
+        machine: Machine {
+            processor: "AMD EPYC 7B13".to_owned(),
+            cores: 2,
+            memory: 8 << 30,
+            system: "Debian GNU/Linux 12, Linux 6.1.0".to_owned(),
+        },
+        hubs: 2,
+        backends: SHAPES
+            .iter()
+            .map(|shape| measured(shape, &scenarios))
+            .collect(),
+        scenarios,
+    }
+}
+
+fn measured(shape: &Shape, scenarios: &[Scenario]) -> Measured {
+    let mut all = BTreeMap::new();
+    for scenario in scenarios {
+        all.insert(scenario.name.clone(), figures(shape, scenario));
+    }
+    let promises = COLUMNS.iter().zip(shape.promises);
+    Measured {
+        name: shape.name.to_owned(),
+        address: shape.address.to_owned(),
+        program: None,
+        promises: promises
+            .map(|(column, cell)| ((*column).to_owned(), cell.to_owned()))
+            .collect(),
+        scenarios: all,
+        failure: None,
+    }
+}
+
+fn figures(shape: &Shape, scenario: &Scenario) -> Figures {
+    let wide = f64::from(scenario.subscribers());
+    let knee = shape.knee * 2.0 / wide.max(2.0);
+    // A fanout's last subscriber waits for the others.
+    let median = shape.broker.unwrap_or(20.0) + 45.0 + 2.0 * wide;
+    let ladder: Vec<_> = (0..)
+        .map(|n| scenario.ladder.from * 2f64.powi(n))
+        .take_while(|rate| *rate < knee * 4.1)
+        .map(|rate| step(scenario, rate, knee, median * shape.tail))
+        .collect();
+    let fault = |what: &str, recovered, lost, announced| Fault {
+        run: 0,
+        what: what.to_owned(),
+        recovered: Some(recovered),
+        lost,
+        announced,
+        refused: 12,
+    };
+    let faults = match (&*scenario.name, shape.name) {
+        ("progress", "redis") => vec![fault("hub", 310, 44, 44), fault("broker", 620, 120, 120)],
+        ("progress", "kafka") => vec![fault("hub", 290, 0, 0), fault("broker", 2_900, 0, 0)],
+        _ => Vec::new(),
+    };
+    Figures {
+        rounds: (0..3)
+            .map(|n| round(shape, scenario, median * (1.0 + 0.04 * f64::from(n))))
+            .collect(),
+        once: None,
+        knee: ladder.iter().rfind(|step| step.held).map(|step| step.rate),
+        ladder,
+        faults,
+    }
+}
+
+fn step(scenario: &Scenario, rate: f64, knee: f64, p99: f64) -> Step {
+    let p99 = p99 / (1.0 - (rate / knee / 1.6).min(0.999));
+    let held = rate <= knee && p99 < scenario.ladder.p99_ms as f64 * 1000.0;
+    Step {
+        run: 0,
+        rate,
+        deliveries: rate.min(knee * 1.3) * f64::from(scenario.subscribers()),
+        p50: (p99 / 3.0) as u64,
+        p99: p99 as u64,
+        lost: 0,
+        held,
+    }
+}
+
+fn round(shape: &Shape, scenario: &Scenario, median: f64) -> Round {
+    let due = (scenario.rate * 10.0) as u64;
+    let delivered = due * u64::from(scenario.subscribers());
+    let broker = shape.broker.map(|_| shape.cpu / 2.0);
+    Round {
+        run: 0,
+        rate: scenario.rate,
+        seconds: 10.0,
+        due,
+        acknowledged: due,
+        refused: 0,
+        delivered,
+        lost: 0,
+        repeated: 0,
+        reordered: 0,
+        acknowledgement: latency(median * 0.8, shape.tail, due),
+        delivery: latency(median, shape.tail, delivered),
+        late: 60,
+        cost: Cost {
+            hub_cpu: Some(shape.cpu * median / (median + 10.0)),
+            broker_cpu: broker,
+            hub_memory: Some(23 << 20),
+            broker_memory: broker.map(|cpu| (cpu * 40.0) as u64 * (1 << 20)),
+            wire: broker.map(|cpu| 310.0 + 50.0 * cpu),
+            load_cpu: Some(0.4),
+        },
+        alone: shape
+            .broker
+            .map(|broker| latency(broker, shape.tail, 5_000)),
+    }
+}
+
+/// A distribution with this median, and a p99 of so many times it.
+fn latency(median: f64, tail: f64, count: u64) -> Latency {
+    let mut buckets: Vec<(u64, u64)> = Vec::new();
+    let mut before = 0;
+    for n in 1..=240 {
+        // Per cent, per mille and so on of what is above, in even steps.
+        let above = 10f64.powf(-f64::from(n) / 40.0);
+        let below = ((1.0 - above) * count as f64).round() as u64;
+        // 0 at the median, 1 at the 99th percentile.
+        let depth = (-above.log10() - 0.301) / 1.699;
+        let exact = median * tail.powf(if depth < 0.0 { depth * 0.8 } else { depth });
+        let digits = 10f64.powf(exact.log10().floor() - 1.0).max(1.0);
+        let value = ((exact / digits).round() * digits) as u64;
+        match buckets.last_mut() {
+            Some((last, often)) if *last == value => *often += below - before,
+            _ if below > before => buckets.push((value, below - before)),
+            _ => {}
+        }
+        before = below;
+    }
+    if let Some((_, often)) = buckets.last_mut() {
+        *often += count - before;
+    }
+    let at = |share: f64| {
+        let wanted = (share * count as f64).ceil() as u64;
+        let mut seen = 0;
+        let found = buckets.iter().find(|(_, often)| {
+            seen += often;
+            seen >= wanted
+        });
+        found.map_or(0, |(value, _)| *value)
+    };
+    Latency {
+        count,
+        p50: at(0.5),
+        p90: at(0.9),
+        p99: at(0.99),
+        p999: at(0.999),
+        max: at(1.0),
+        buckets,
+    }
+}

@@ -1,0 +1,115 @@
+//! Distributions from their buckets: several as one, and any percentile.
+
+use std::collections::BTreeMap;
+
+use crate::results::Latency;
+
+/// Points of a curve for each tenfold of what is above.
+const POINTS: i32 = 12;
+
+/// All of them as one.
+pub fn pool<'a>(parts: impl IntoIterator<Item = &'a Latency>) -> Latency {
+    let mut all = BTreeMap::new();
+    let mut max = 0;
+    for part in parts {
+        for (value, count) in &part.buckets {
+            *all.entry(*value).or_insert(0) += count;
+        }
+        max = max.max(part.max);
+    }
+    let buckets: Vec<(u64, u64)> = all.into_iter().collect();
+    Latency {
+        count: buckets.iter().map(|(_, count)| count).sum(),
+        p50: at(&buckets, 0.5),
+        p90: at(&buckets, 0.9),
+        p99: at(&buckets, 0.99),
+        p999: at(&buckets, 0.999),
+        max,
+        buckets,
+    }
+}
+
+/// The value that so large a share is not above; 0 where there is nothing.
+pub fn at(buckets: &[(u64, u64)], share: f64) -> u64 {
+    let count: u64 = buckets.iter().map(|(_, count)| count).sum();
+    // Not `ceil` alone: 0.99 * 100 is a little more than 99.
+    let wanted = ((share * count as f64 - 1e-6).ceil() as u64).max(1);
+    let mut seen = 0;
+    let found = buckets.iter().find(|(_, count)| {
+        seen += count;
+        seen >= wanted
+    });
+    found.or(buckets.last()).map_or(0, |(value, _)| *value)
+}
+
+/// A curve: one out of how many is above (2 for the median, 100 for p99), and the value there. It ends where less than
+/// one measurement is left above.
+pub fn quantiles(latency: &Latency) -> Vec<(f64, u64)> {
+    if latency.buckets.is_empty() {
+        let given = [
+            (2.0, latency.p50),
+            (10.0, latency.p90),
+            (100.0, latency.p99),
+            (1000.0, latency.p999),
+        ];
+        let enough = |(out_of, _): &(f64, u64)| *out_of <= latency.count as f64;
+        return given.into_iter().filter(enough).collect();
+    }
+    // From 1.25, that is p20, so that the curve begins left of the median; which is on no even step.
+    let from = (1.25f64.log10() * f64::from(POINTS)).floor() as i32;
+    let steps = (from..).map(|n| 10f64.powf(f64::from(n) / f64::from(POINTS)));
+    let mut all: Vec<f64> = steps
+        .take_while(|out_of| *out_of <= latency.count as f64)
+        .chain((latency.count > 1).then_some(2.0))
+        .collect();
+    all.sort_by(f64::total_cmp);
+    all.into_iter()
+        .map(|out_of| (out_of, at(&latency.buckets, 1.0 - 1.0 / out_of)))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hundred() -> Latency {
+        pool([&Latency {
+            max: 100,
+            buckets: (1..=100).map(|value| (value, 1)).collect(),
+            ..Latency::default()
+        }])
+    }
+
+    #[test]
+    fn percentiles_come_from_the_buckets() {
+        let latency = hundred();
+        assert_eq!((latency.p50, latency.p90, latency.p99), (50, 90, 99));
+        assert_eq!((latency.p999, latency.count), (100, 100));
+        assert_eq!(at(&[], 0.5), 0);
+    }
+
+    #[test]
+    fn a_pool_has_the_weight_of_its_parts() {
+        let slow = Latency {
+            max: 9_000,
+            buckets: vec![(5_000, 300)],
+            ..Latency::default()
+        };
+        let both = pool([&hundred(), &slow]);
+        assert_eq!((both.count, both.p50, both.max), (400, 5_000, 9_000));
+    }
+
+    #[test]
+    fn a_curve_ends_where_its_measurements_do() {
+        let curve = quantiles(&hundred());
+        assert_eq!(curve.last(), Some(&(100.0, 99)));
+        assert!(curve.is_sorted_by(|a, b| a.0 < b.0 && a.1 <= b.1));
+        let few = Latency {
+            count: 50,
+            p50: 3,
+            p90: 4,
+            ..Latency::default()
+        };
+        assert_eq!(quantiles(&few), [(2.0, 3), (10.0, 4)]);
+    }
+}

@@ -1,0 +1,236 @@
+//! What the figures say, in sentences.
+
+use super::{
+    Figure, Range, Spread, Unit, Verdict, compare,
+    compare::{ranges, times},
+    knees,
+};
+use crate::{merge::Merged, results::Figures, scenario::Scenario};
+
+/// The figures by which a broker is chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Matter {
+    /// The median of the delivery.
+    Median,
+    /// Its 99th percentile.
+    Tail,
+    /// CPU time of the hubs, a delivery.
+    Cpu,
+    /// The highest rate.
+    Knee,
+}
+
+/// One backend's part in a comparison.
+struct Part<'a> {
+    name: &'a str,
+    middle: f64,
+    ranges: Vec<Range>,
+}
+
+impl Matter {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Median, Self::Tail, Self::Cpu, Self::Knee];
+
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Median => "Delivery, the median",
+            Self::Tail => "Delivery, 99 % (p99)",
+            Self::Cpu => "CPU of the hubs",
+            Self::Knee => "Highest rate, climbed to once a run",
+        }
+    }
+
+    const fn figure(self) -> Option<Figure> {
+        match self {
+            Self::Median => Some(Figure::DeliveryP50),
+            Self::Tail => Some(Figure::DeliveryP99),
+            Self::Cpu => Some(Figure::HubCpu),
+            Self::Knee => None,
+        }
+    }
+
+    fn part<'a>(self, name: &'a str, figures: &Figures) -> Option<Part<'a>> {
+        let (middle, ranges) = match self.figure() {
+            Some(figure) => (figure.spread(figures)?.median, ranges(figure, figures)),
+            None => {
+                let knees = knees(figures);
+                let held = knees.iter().map(|knee| knee.held.unwrap_or(0.0));
+                let middle = Spread::of(held)?.median;
+                (middle, knees.iter().map(|knee| knee.range()).collect())
+            }
+        };
+        Some(Part {
+            name,
+            middle,
+            ranges,
+        })
+    }
+
+    /// All that were measured, the best first.
+    fn parts<'a>(self, merged: &'a Merged, scenario: &str) -> Vec<Part<'a>> {
+        let named = merged.backends.iter();
+        let found = named.filter_map(|it| self.part(&it.name, it.scenarios.get(scenario)?));
+        let mut parts: Vec<_> = found.collect();
+        parts.sort_by(|a, b| a.middle.total_cmp(&b.middle));
+        if self == Self::Knee {
+            parts.reverse();
+        }
+        parts
+    }
+
+    /// What the better one is to the other; `again` where it follows a sentence of the same one.
+    fn better(self, better: &str, worse: &str, times: &str, again: bool) -> String {
+        let subject = match (self, again) {
+            (_, true) => String::new(),
+            (Self::Median | Self::Tail, false) => format!("{better} is "),
+            (Self::Cpu, false) => "a delivery costs the hubs ".to_owned(),
+            (Self::Knee, false) => format!("{better} holds "),
+        };
+        match self {
+            Self::Median | Self::Tail => format!("{subject}{times} as fast as {worse}"),
+            Self::Cpu if again => format!("{times} as much on {worse}"),
+            Self::Cpu => format!("{subject}{times} as much CPU on {worse} as on {better}"),
+            Self::Knee => format!("{subject}{times} the rate of {worse}"),
+        }
+    }
+
+    /// Both medians, for who knows what he may make of them.
+    fn unknown(self, a: &Part<'_>, b: &Part<'_>, why: &str) -> String {
+        let unit = self.figure().map_or(Unit::Rate, Figure::unit);
+        let shown = |it: &Part<'_>| format!("{} ({})", it.name, unit.show(it.middle));
+        format!("{} and {} {why}", shown(a), shown(b))
+    }
+
+    /// Who is better and by how much; none where it can't be said.
+    fn winner<'a>(
+        self,
+        a: &'a str,
+        b: &'a str,
+        verdict: Verdict,
+    ) -> Option<(&'a str, &'a str, String)> {
+        let smaller = match verdict {
+            Verdict::Smaller { .. } => true,
+            Verdict::Larger { .. } => false,
+            Verdict::Same | Verdict::Unknown(_) => return None,
+        };
+        let (Verdict::Smaller { least, most } | Verdict::Larger { least, most }) = verdict else {
+            return None;
+        };
+        let times = times(least, most);
+        match smaller != (self == Self::Knee) {
+            true => Some((a, b, times)),
+            false => Some((b, a, times)),
+        }
+    }
+
+    /// The best beside each of the others.
+    fn finding(self, parts: &[Part<'_>]) -> Option<String> {
+        let (best, others) = parts.split_first()?;
+        let (mut told, mut same, mut rest) = (Vec::new(), Vec::new(), Vec::new());
+        for other in others {
+            let verdict = compare(&best.ranges, &other.ranges);
+            match (self.winner(best.name, other.name, verdict), verdict) {
+                (Some((better, worse, times)), _) if better == best.name => {
+                    told.push(self.better(better, worse, &times, !told.is_empty()));
+                }
+                // By the runs that measured both, although not by the median of all.
+                (Some((better, worse, times)), _) => {
+                    rest.push(self.better(better, worse, &times, false));
+                }
+                (None, Verdict::Unknown(why)) => {
+                    rest.push(self.unknown(best, other, why));
+                }
+                (None, _) => same.push(other.name),
+            }
+        }
+        let mut sentences = Vec::new();
+        if !told.is_empty() {
+            sentences.push(list(&told));
+        }
+        if !same.is_empty() {
+            let all: Vec<_> = [best.name].into_iter().chain(same).collect();
+            sentences.push(match all.len() {
+                2 => format!("{} can't be told apart by these runs", list(&all)),
+                _ => format!(
+                    "{} can't be told apart from {} by these runs",
+                    list(&all[1..]),
+                    best.name
+                ),
+            });
+        }
+        sentences.append(&mut rest);
+        match sentences.is_empty() {
+            true => None,
+            false => Some(format!("{}: {}.", self.label(), sentences.join("; "))),
+        }
+    }
+
+    /// One pair.
+    fn pair(self, a: &Part<'_>, b: &Part<'_>) -> String {
+        let verdict = compare(&a.ranges, &b.ranges);
+        let said = match (self.winner(a.name, b.name, verdict), verdict) {
+            (Some((better, worse, times)), _) => self.better(better, worse, &times, false),
+            (None, Verdict::Unknown(why)) => self.unknown(a, b, why),
+            (None, _) => format!(
+                "{} and {} can't be told apart by these runs",
+                a.name, b.name
+            ),
+        };
+        format!("{}: {said}.", self.label())
+    }
+}
+
+/// What a scenario's figures say: for each figure that matters, the best backend beside the others; then the hub beside
+/// the brokers alone.
+pub fn findings(merged: &Merged, scenario: &Scenario) -> Vec<String> {
+    let matters = Matter::ALL.iter();
+    let mut sentences: Vec<_> = matters
+        .filter_map(|matter| matter.finding(&matter.parts(merged, &scenario.name)))
+        .collect();
+    sentences.extend(beside_the_broker(merged, scenario));
+    sentences
+}
+
+/// Every pair of backends, figure by figure.
+pub fn pairs(merged: &Merged, scenario: &Scenario) -> Vec<String> {
+    let mut sentences = Vec::new();
+    for matter in Matter::ALL {
+        let parts = matter.parts(merged, &scenario.name);
+        for (at, a) in parts.iter().enumerate() {
+            sentences.extend(parts[at + 1..].iter().map(|b| matter.pair(a, b)));
+        }
+    }
+    sentences
+}
+
+fn beside_the_broker(merged: &Merged, scenario: &Scenario) -> Option<String> {
+    let each = merged.backends.iter().filter_map(|backend| {
+        let figures = backend.scenarios.get(&scenario.name)?;
+        let hub = Figure::DeliveryP50.spread(figures)?;
+        let alone = Figure::AloneP50.spread(figures)?.median;
+        Some(format!(
+            "{:.1} times {}'s ({} against {})",
+            hub.median / alone,
+            backend.name,
+            Unit::Time.show(hub.median),
+            Unit::Time.show(alone)
+        ))
+    });
+    let each: Vec<_> = each.collect();
+    let all = list(&each);
+    (!each.is_empty())
+        .then(|| format!("Beside the broker alone: the median through the hub is {all}."))
+}
+
+/// `a`, `a and b`, `a, b and c`.
+pub(crate) fn list<T: AsRef<str>>(words: &[T]) -> String {
+    let words: Vec<&str> = words.iter().map(AsRef::as_ref).collect();
+    match words.split_last() {
+        None => String::new(),
+        Some((last, [])) => (*last).to_owned(),
+        Some((last, before)) => format!("{} and {last}", before.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,116 @@
+//! The highest rate, as ladders bracket it: a step that held, and the next one, which did not.
+
+use std::collections::BTreeSet;
+
+use super::{Range, figure::rate};
+use crate::results::Figures;
+
+/// One ladder's end.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Knee {
+    /// The run.
+    pub run: usize,
+    /// The highest rate that held; absent where none did.
+    pub held: Option<f64>,
+    /// The lowest rate above it that did not; absent where the ladder ended before.
+    pub failed: Option<f64>,
+}
+
+/// One for each run with a ladder.
+pub fn knees(figures: &Figures) -> Vec<Knee> {
+    let runs: BTreeSet<usize> = figures.ladder.iter().map(|step| step.run).collect();
+    let of_run = |run| {
+        let steps = figures.ladder.iter().filter(move |step| step.run == run);
+        let rates = |held| {
+            steps
+                .clone()
+                .filter(move |it| it.held == held)
+                .map(|it| it.rate)
+        };
+        let held = rates(true).max_by(f64::total_cmp);
+        let above = rates(false).filter(|rate| held.is_none_or(|held| *rate > held));
+        Knee {
+            run,
+            held,
+            failed: above.min_by(f64::total_cmp),
+        }
+    };
+    runs.into_iter().map(of_run).collect()
+}
+
+/// The highest rate in words, over all runs; absent where it was not looked for.
+pub fn knee(figures: &Figures) -> Option<String> {
+    let knees = knees(figures);
+    if knees.is_empty() {
+        return figures.knee.map(|knee| format!("{}/s", rate(knee)));
+    }
+    let texts: BTreeSet<String> = knees.iter().map(Knee::text).collect();
+    Some(texts.into_iter().collect::<Vec<_>>().join("; "))
+}
+
+impl Knee {
+    /// In words: `16,000/s (failed at 18,000)`.
+    pub fn text(&self) -> String {
+        match (self.held, self.failed) {
+            (Some(held), Some(failed)) => {
+                format!("{}/s (failed at {})", rate(held), rate(failed))
+            }
+            (Some(held), None) => format!("{}/s or more", rate(held)),
+            (None, Some(failed)) => format!("below {}/s", rate(failed)),
+            (None, None) => "not found".to_owned(),
+        }
+    }
+
+    /// Where it lies.
+    pub(super) fn range(&self) -> Range {
+        Range {
+            run: self.run,
+            least: self.held.unwrap_or(0.0),
+            most: self.failed.unwrap_or(f64::INFINITY),
+            wide: true,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::results::Step;
+
+    fn ladder(steps: &[(usize, f64, bool)]) -> Figures {
+        Figures {
+            ladder: steps
+                .iter()
+                .map(|&(run, rate, held)| Step {
+                    run,
+                    rate,
+                    held,
+                    ..Step::default()
+                })
+                .collect(),
+            ..Figures::default()
+        }
+    }
+
+    #[test]
+    fn a_knee_lies_between_two_steps() {
+        let figures = ladder(&[
+            (0, 500.0, true),
+            (0, 2_000.0, false),
+            (0, 1_000.0, true),
+            (1, 500.0, true),
+            (2, 500.0, false),
+        ]);
+        let texts: Vec<_> = knees(&figures).iter().map(Knee::text).collect();
+        assert_eq!(
+            texts,
+            ["1,000/s (failed at 2,000)", "500/s or more", "below 500/s"]
+        );
+        assert_eq!(knee(&Figures::default()), None);
+        let alone = Figures {
+            knee: Some(70.0),
+            ..Figures::default()
+        };
+        assert_eq!(knee(&alone).as_deref(), Some("70/s"));
+    }
+}

@@ -1,0 +1,193 @@
+//! Whether figures are sound: what was lost, and what may have spoiled them.
+
+use std::collections::BTreeMap;
+
+use super::{Figure, Unit, list};
+use crate::{
+    merge::Merged,
+    results::{Figures, Round},
+};
+
+/// A load that takes more of a core is the limit itself.
+const BUSY: f64 = 0.9;
+/// Medians of rounds that differ so many times are no noise.
+const UNEVEN: f64 = 2.0;
+
+/// What was lost, repeated, out of order or refused; where the load was the limit; where rounds do not agree; and what
+/// so many rounds can show.
+pub fn soundness(merged: &Merged) -> Vec<String> {
+    let (mut wrong, mut doubts, mut failures) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut rounds, mut delivered) = (0, 0);
+    for backend in &merged.backends {
+        for (scenario, figures) in &backend.scenarios {
+            let place = format!("{} in {scenario}", backend.name);
+            rounds += figures.rounds.len();
+            delivered += sum(figures, |round| round.delivered);
+            wrong.extend(losses(figures).map(|it| format!("{place}: {it}.")));
+            doubts.extend(load(figures).map(|it| format!("{place}: {it}.")));
+            doubts.extend(uneven(figures).map(|it| format!("{place}: {it}.")));
+        }
+        if let Some(failure) = &backend.failure {
+            failures.push(format!("{} failed: {failure}.", backend.name));
+        }
+    }
+    if rounds > 0 && wrong.is_empty() {
+        wrong.push(format!(
+            "Nothing was lost, repeated, out of order or refused at the fixed rates: {} deliveries in {rounds} rounds.",
+            super::rate(delivered as f64)
+        ));
+    }
+    doubts.extend(chance(merged));
+    [wrong, doubts, failures].concat()
+}
+
+fn sum(figures: &Figures, of: fn(&Round) -> u64) -> u64 {
+    figures.rounds.iter().map(of).sum()
+}
+
+fn losses(figures: &Figures) -> Option<String> {
+    let sum = |of| sum(figures, of);
+    let wrong = [
+        (sum(|round| round.lost), "lost"),
+        (sum(|round| round.repeated), "repeated"),
+        (sum(|round| round.reordered), "out of order"),
+        (sum(|round| round.refused), "refused"),
+    ];
+    let wrong = wrong.iter().filter(|(count, _)| *count > 0);
+    let wrong: Vec<_> = wrong
+        .map(|(count, what)| format!("{count} {what}"))
+        .collect();
+    let due = sum(|round| round.delivered + round.lost);
+    (!wrong.is_empty()).then(|| format!("{} of {due} deliveries", list(&wrong)))
+}
+
+/// Where a figure may be the load's own.
+fn load(figures: &Figures) -> Option<String> {
+    let busy = Figure::LoadCpu.spread(figures).map_or(0.0, |it| it.most);
+    if busy > BUSY {
+        let share = Unit::Share.show(busy);
+        return Some(format!(
+            "the load itself took {share} of a core; its figures may be the load's"
+        ));
+    }
+    let late = Figure::Late.spread(figures)?.median;
+    let tail = Figure::DeliveryP99.spread(figures)?.median;
+    (late > tail / 2.0).then(|| {
+        let late = Unit::Time.show(late);
+        format!("the load was {late} late itself (p99), so that p99 and above say little")
+    })
+}
+
+/// Where the rounds of one run contradict each other.
+fn uneven(figures: &Figures) -> Option<String> {
+    let ranges = super::compare::ranges(Figure::DeliveryP50, figures);
+    let mut far = ranges
+        .iter()
+        .filter(|it| it.least > 0.0 && it.most >= UNEVEN * it.least);
+    far.next().map(|range| {
+        format!(
+            "the medians of its rounds are from {} to {}; something else was going on, measure again",
+            Unit::Time.show(range.least),
+            Unit::Time.show(range.most)
+        )
+    })
+}
+
+/// Two equal backends of n rounds each: of all orders in which 2n values may come, two keep them apart.
+fn chance(merged: &Merged) -> Option<String> {
+    let figures = merged.backends.iter().flat_map(|it| it.scenarios.values());
+    let counts = figures.flat_map(|figures| {
+        let mut runs: BTreeMap<usize, usize> = BTreeMap::new();
+        for round in &figures.rounds {
+            *runs.entry(round.run).or_default() += 1;
+        }
+        runs.into_values()
+    });
+    let (rounds, of) = match counts.filter(|count| *count > 1).min()? {
+        2 => ("two", "three"),
+        3 => ("three", "ten"),
+        _ => return None,
+    };
+    Some(format!(
+        "With {rounds} rounds each, the ranges of two backends that are equal lie apart in one comparison of {of} by chance \
+         alone: trust what is far apart, or measure with more --rounds."
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{results::Run, sample::run};
+
+    fn said(run: Run) -> String {
+        soundness(&run.into()).join("\n")
+    }
+
+    fn rounds(run: &mut Run, backend: usize) -> &mut Vec<Round> {
+        let figures = run.backends[backend].scenarios.get_mut("progress");
+        &mut figures.unwrap().rounds
+    }
+
+    #[test]
+    fn losses_are_named() {
+        assert!(
+            said(run()).starts_with("Nothing was lost"),
+            "{}",
+            said(run())
+        );
+        let mut run = run();
+        rounds(&mut run, 2)[1].lost = 3;
+        let said = said(run);
+        assert!(
+            said.contains("kafka in progress: 3 lost of 30003 deliveries."),
+            "{said}"
+        );
+        assert!(!said.contains("Nothing"), "{said}");
+    }
+
+    #[test]
+    fn a_load_that_is_tired_or_late_is_named() {
+        let mut run = run();
+        rounds(&mut run, 2)[0].cost.load_cpu = Some(0.97);
+        rounds(&mut run, 1)
+            .iter_mut()
+            .for_each(|it| it.late = 900_000);
+        let said = said(run);
+        assert!(
+            said.contains("kafka in progress: the load itself took 97.0 % of a core"),
+            "{said}"
+        );
+        assert!(
+            said.contains("redis in progress: the load was 900 ms late"),
+            "{said}"
+        );
+    }
+
+    #[test]
+    fn rounds_that_contradict_each_other_are_named() {
+        let mut run = run();
+        rounds(&mut run, 2)[0].delivery.p50 = 116_000;
+        let said = said(run);
+        assert!(
+            said.contains("kafka in progress: the medians of its rounds are from "),
+            "{said}"
+        );
+    }
+
+    #[test]
+    fn what_few_rounds_can_show_is_said() {
+        assert!(said(run()).contains("one comparison of ten by chance"));
+        let mut two = run();
+        rounds(&mut two, 0).pop();
+        assert!(said(two).contains("one comparison of three by chance"));
+        let mut four = run();
+        for figures in four
+            .backends
+            .iter_mut()
+            .flat_map(|it| it.scenarios.values_mut())
+        {
+            figures.rounds.push(figures.rounds[0].clone());
+        }
+        assert!(!said(four).contains("by chance"));
+    }
+}

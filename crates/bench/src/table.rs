@@ -1,0 +1,177 @@
+//! Tables for a terminal.
+
+use super::{
+    merge::Merged,
+    results::Figures,
+    scenario::Scenario,
+    summary::{Figure, findings, knee, soundness},
+};
+
+/// Lines with the cells of each column below each other; the first row is the head.
+pub fn align<R: AsRef<[String]>>(rows: &[R]) -> Vec<String> {
+    let columns = rows.iter().map(|row| row.as_ref().len()).max().unwrap_or(0);
+    let width = |column: usize| {
+        let cells = rows.iter().filter_map(|row| row.as_ref().get(column));
+        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let line = |row: &R| {
+        let cells = row.as_ref().iter().zip(&widths);
+        let cells: Vec<_> = cells
+            .map(|(cell, &width)| format!("{cell:width$}"))
+            .collect();
+        cells.join("  ").trim_end().to_owned()
+    };
+    rows.iter().map(line).collect()
+}
+
+/// All scenarios, a backend a column, and what the figures say.
+pub fn text(merged: &Merged) -> String {
+    let mut lines = Vec::new();
+    for scenario in &merged.scenarios {
+        let rows = rows(merged, scenario);
+        if rows.len() < 2 {
+            continue;
+        }
+        lines.push(format!("{}: {}", scenario.name, work(scenario)));
+        lines.push(String::new());
+        lines.extend(align(&rows));
+        lines.push(String::new());
+        lines.extend(
+            findings(merged, scenario)
+                .iter()
+                .map(|it| format!("- {it}")),
+        );
+        lines.push(String::new());
+    }
+    let faults = faults(merged);
+    if faults.len() > 1 {
+        lines.extend(align(&faults));
+        lines.push(String::new());
+    }
+    lines.extend(soundness(merged));
+    lines.extend(merged.warnings());
+    lines.push(
+        "In brackets: the smallest and the largest of all rounds, beside their median.".to_owned(),
+    );
+    lines.join("\n")
+}
+
+/// What a scenario does, in a line.
+pub fn work(scenario: &Scenario) -> String {
+    format!(
+        "{}; {} messages a second of {} bytes, {} deliveries each",
+        scenario.what,
+        super::summary::rate(scenario.rate),
+        scenario.payload,
+        super::summary::rate(f64::from(scenario.subscribers()))
+    )
+}
+
+/// A scenario's figures: the head, then a row for each figure that any backend has.
+pub fn rows(merged: &Merged, scenario: &Scenario) -> Vec<Vec<String>> {
+    let measured: Vec<(&str, &Figures)> = merged
+        .backends
+        .iter()
+        .filter_map(|it| Some((&*it.name, it.scenarios.get(&scenario.name)?)))
+        .collect();
+    let mut rows = vec![vec![String::new()]];
+    rows[0].extend(measured.iter().map(|(name, _)| (*name).to_owned()));
+    let mut row = |label: &str, cell: &dyn Fn(&Figures) -> Option<String>| {
+        let cells: Vec<_> = measured.iter().map(|(_, it)| cell(it)).collect();
+        if cells.iter().any(Option::is_some) {
+            let cells = cells.into_iter().map(|cell| cell.unwrap_or("–".to_owned()));
+            rows.push([label.to_owned()].into_iter().chain(cells).collect());
+        }
+    };
+    for figure in Figure::TABLE {
+        row(figure.label(), &|it| {
+            Some(figure.unit().show_spread(figure.spread(it)?))
+        });
+    }
+    row("highest rate", &knee);
+    row("rounds", &|it| Some(it.rounds.len().to_string()));
+    let sum = |of: fn(&super::results::Round) -> u64| {
+        move |it: &Figures| {
+            let sum: u64 = it.rounds.iter().map(of).sum();
+            (!it.rounds.is_empty()).then(|| sum.to_string())
+        }
+    };
+    row("lost", &sum(|round| round.lost));
+    row("repeated", &sum(|round| round.repeated));
+    row("out of order", &sum(|round| round.reordered));
+    row("refused", &sum(|round| round.refused));
+    rows
+}
+
+/// What was broken on purpose: the head, then a row for each.
+pub fn faults(merged: &Merged) -> Vec<Vec<String>> {
+    let head = [
+        "backend",
+        "scenario",
+        "killed",
+        "messages again after",
+        "lost",
+        "of these announced",
+        "refused",
+    ];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    for backend in &merged.backends {
+        for (scenario, figures) in &backend.scenarios {
+            rows.extend(figures.faults.iter().map(|fault| {
+                let recovered = fault.recovered.map(|ms| ms as f64 * 1000.0);
+                vec![
+                    backend.name.clone(),
+                    scenario.clone(),
+                    fault.what.clone(),
+                    recovered.map_or("not within the time watched".to_owned(), |it| {
+                        super::summary::Unit::Time.show(it)
+                    }),
+                    fault.lost.to_string(),
+                    fault.announced.to_string(),
+                    fault.refused.to_string(),
+                ]
+            }));
+        }
+    }
+    rows
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample::run;
+
+    #[test]
+    fn columns_stand_below_each_other() {
+        let rows = [["a", "bb", "c"], ["µµµ", "b", "cc"]].map(|row| row.map(str::to_owned));
+        assert_eq!(align(&rows), ["a    bb  c", "µµµ  b   cc"]);
+    }
+
+    #[test]
+    fn each_scenario_has_its_table_and_its_sentences() {
+        let text = text(&run().into());
+        for part in [
+            "progress: 500 jobs",
+            "delivery p50",
+            "highest rate",
+            "lost",
+            "- Delivery, the median: memory is",
+            "messages again after",
+            "Nothing was lost",
+        ] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+        // The embedded backend has no broker.
+        let line = text.lines().find(|line| line.starts_with("broker CPU"));
+        assert!(line.unwrap().contains("a delivery  –  "), "{line:?}");
+    }
+
+    #[test]
+    fn a_scenario_without_figures_is_left_out() {
+        let mut run = run();
+        run.backends.iter_mut().for_each(|it| it.scenarios.clear());
+        let text = text(&run.into());
+        assert!(!text.contains("progress"), "{text}");
+    }
+}

@@ -1,0 +1,382 @@
+//! One instance's hub: what arrives from the backplane reaches the sessions that wait for it.
+//!
+//! Data flows one way: backplane → `pump` → `shard` → outbox → socket; and what clients publish goes through
+//! `publisher` to the backplane, from where it comes back like everybody else's. Nothing here knows a client
+//! format, an HTTP library or a broker.
+
+mod beacon;
+pub mod channel;
+pub mod command;
+mod counts;
+mod epochs;
+pub mod frame;
+mod ids;
+#[doc(hidden)]
+pub mod inside;
+mod interest;
+mod ledger;
+pub mod limits;
+mod log;
+#[cfg(test)]
+mod model;
+mod numbers;
+mod outbox;
+pub mod presence;
+mod publisher;
+mod pump;
+mod recovery;
+mod sabotage;
+mod session;
+mod shard;
+mod window;
+
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicI64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use hubplane_backplane::{
+    Backplane, Capabilities, Channel, Driver, Error, ErrorKind, Events, GapCause, Opened, Outgoing,
+    Position, Publication, Receipt, Result, Scope,
+};
+use tokio::{
+    sync::{Notify, mpsc, oneshot},
+    task::JoinSet,
+    time::sleep,
+};
+
+use self::{
+    beacon::Canary,
+    interest::Interest,
+    log::Log,
+    numbers::Run,
+    presence::Desk,
+    publisher::{Line, Publisher, ReplyTo},
+    pump::Pump,
+    shard::Mail,
+};
+pub use self::{
+    counts::{Counts, Histogram, LOOP_BUCKETS},
+    limits::Limits,
+    publisher::Overloaded,
+    pump::Health,
+    recovery::Stretch,
+    session::{Admission, Key},
+    shard::{Mailbox, Pulse, Shard},
+};
+
+/// What the channels that belong to the hub itself begin with.
+const RESERVED: &str = "$hubplane/";
+/// Shards of one hub, at most: which of them want a channel is a word of as many bits.
+pub const MOST_SHARDS: usize = 64;
+/// Channels whose past may wait to be read from the broker.
+const READS: usize = 1_024;
+
+/// This instance's handle. Its tasks live on the runtime that started it, apart from the shards' threads.
+#[derive(Debug)]
+pub struct Hub {
+    node: String,
+    driver: &'static str,
+    /// This process among all that publish: random, new at each start.
+    origin: u128,
+    started: Instant,
+    limits: Limits,
+    capabilities: Capabilities,
+    backplane: Arc<dyn Backplane>,
+    interest: Interest,
+    publisher: Publisher,
+    log: Log,
+    presence: Desk,
+    canary: Mutex<Canary>,
+    /// A beacon is wanted before its time.
+    beacon_now: Notify,
+    pulse: pump::Pulse,
+    /// Subscriptions whose past is to be read from the broker.
+    reads: mpsc::Sender<recovery::Wanted>,
+    shards: Vec<mpsc::Sender<Mail>>,
+    sessions: Vec<AtomicI64>,
+    counts: Counts,
+    stopping: AtomicBool,
+    tasks: Mutex<JoinSet<()>>,
+}
+
+/// How a hub is to be.
+#[derive(Debug)]
+pub struct Setup {
+    /// The instance's name.
+    pub node: String,
+    /// What opened its backplane.
+    pub driver: &'static dyn Driver,
+    /// What it allows.
+    pub limits: Limits,
+    /// How many shards, each for a thread of its own; [`MOST_SHARDS`] at most.
+    pub shards: usize,
+}
+
+impl Hub {
+    /// Starts a hub's tasks on the current runtime; each mailbox is for one [`Shard`], on a thread of its own.
+    pub fn start(opened: Opened, setup: Setup) -> (Arc<Self>, Vec<Mailbox>) {
+        let Setup {
+            node,
+            driver,
+            limits,
+            shards,
+        } = setup;
+        let capabilities = driver.capabilities();
+        let (senders, mailboxes): (Vec<_>, Vec<_>) =
+            (0..shards.clamp(1, MOST_SHARDS)).map(Mailbox::new).unzip();
+        let origin = random();
+        let (publisher, line) = Publisher::new(&limits, origin);
+        let (reads, wanted) = mpsc::channel(READS);
+        let routed = capabilities.interest == hubplane_backplane::Interest::Routed;
+        let hub = Arc::new(Self {
+            node,
+            driver: driver.schemes()[0],
+            origin,
+            started: Instant::now(),
+            interest: Interest::new(routed, limits.interest_linger),
+            log: Log::new(&limits),
+            presence: Desk::new(origin, &limits),
+            limits,
+            capabilities,
+            backplane: opened.backplane,
+            publisher,
+            canary: Mutex::default(),
+            beacon_now: Notify::new(),
+            pulse: pump::Pulse::new(),
+            reads,
+            sessions: senders.iter().map(|_| AtomicI64::new(0)).collect(),
+            shards: senders,
+            counts: Counts::default(),
+            stopping: AtomicBool::new(false),
+            tasks: Mutex::default(),
+        });
+        if !capabilities.has_positions() {
+            // A log's lanes are watched once the backend has named them.
+            let run = hub.run_of(&beacon::CHANNEL.into());
+            hub.canary().watch(run, Instant::now());
+        }
+        hub.interest.keep(&beacon::CHANNEL.into());
+        hub.interest.keep(&presence::CHANNEL.into());
+        hub.spawn(opened.events, line, wanted);
+        (hub, mailboxes)
+    }
+
+    fn spawn(
+        self: &Arc<Self>,
+        events: Events,
+        line: Line,
+        wanted: mpsc::Receiver<recovery::Wanted>,
+    ) {
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        let of = Arc::clone(self);
+        tasks.spawn(async move { Pump::new(&of).run(events).await });
+        let of = Arc::clone(self);
+        tasks.spawn(async move { line.run(&of).await });
+        let of = Arc::clone(self);
+        tasks.spawn(async move {
+            let (interest, backplane, shards) = (&of.interest, &*of.backplane, &of.shards);
+            interest
+                .run(backplane, shards, &of.log, &of.beacon_now)
+                .await;
+        });
+        let of = Arc::clone(self);
+        tasks.spawn(async move { pump::watch(&of).await });
+        tasks.spawn(recovery::run(Arc::clone(self), wanted));
+        tasks.spawn(presence::attend(Arc::clone(self)));
+        tasks.spawn(presence::speak(Arc::clone(self)));
+    }
+
+    /// Waits until this instance hears everything, so that it may say that it is ready: the window is filled, and its
+    /// first beacon has come back. At most `most`; whether it does.
+    pub async fn heard(&self, most: Duration) -> bool {
+        let end = Instant::now() + most;
+        while self.pulse.health() != Health::Up {
+            if Instant::now() >= end {
+                return false;
+            }
+            sleep(Duration::from_millis(5)).await;
+        }
+        true
+    }
+
+    /// The instance's name.
+    pub fn node(&self) -> &str {
+        &self.node
+    }
+
+    /// Its backend, by the first scheme.
+    pub const fn driver(&self) -> &'static str {
+        self.driver
+    }
+
+    /// What it allows.
+    pub const fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// What its backend promises.
+    pub const fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
+    }
+
+    /// How it stands with its broker.
+    pub fn health(&self) -> Health {
+        match self.stopping.load(Ordering::Relaxed) {
+            true => Health::Down("this instance is stopping".to_owned()),
+            false => self.pulse.health(),
+        }
+    }
+
+    /// Bytes and messages of the window.
+    pub fn window_size(&self) -> (usize, usize) {
+        self.log.window().size()
+    }
+
+    /// What has happened since the start.
+    pub const fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    /// How many sessions there are.
+    pub fn session_count(&self) -> i64 {
+        self.sessions
+            .iter()
+            .map(|count| count.load(Ordering::Relaxed))
+            .sum()
+    }
+
+    /// How many sessions a shard has.
+    pub fn sessions(&self, shard: usize) -> i64 {
+        self.sessions[shard].load(Ordering::Relaxed)
+    }
+
+    /// Publishes messages in this order and waits for the broker's answers, one for each.
+    ///
+    /// # Errors
+    /// [`Overloaded`]: too much waits for the broker; nothing of it was published.
+    pub async fn publish(
+        &self,
+        messages: Vec<Outgoing>,
+    ) -> std::result::Result<Vec<Result<Receipt>>, Overloaded> {
+        let count = messages.len();
+        let (caller, answers) = oneshot::channel();
+        self.publisher.offer(messages, ReplyTo::Caller(caller))?;
+        let closed = |_| {
+            (0..count)
+                .map(|_| Err(Error::new(ErrorKind::Closed, "hub", "it stops")))
+                .collect()
+        };
+        Ok(answers.await.unwrap_or_else(closed))
+    }
+
+    /// How many messages wait for the broker's answer.
+    pub fn publishing(&self) -> usize {
+        self.publisher.waiting()
+    }
+
+    /// Tells every session to end, so that its client goes to another instance; spread evenly over `over`, so that the
+    /// others are not asked for all of them at once. Returns at once; `/ready` says no from now on.
+    pub async fn end_sessions(&self, over: Duration) {
+        self.stopping.store(true, Ordering::Relaxed);
+        self.post(|| Mail::Drain(over)).await;
+    }
+
+    /// Leaves the broker and stops the shards. The hub is of no use afterwards.
+    pub async fn close(&self) {
+        self.take_leave().await;
+        self.backplane.close().await;
+        self.post(|| Mail::Stop).await;
+        // The tasks hold the hub; without this it would never be freed.
+        self.tasks
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .abort_all();
+    }
+
+    fn backplane(&self) -> &dyn Backplane {
+        &*self.backplane
+    }
+
+    const fn interest(&self) -> &Interest {
+        &self.interest
+    }
+
+    const fn publisher(&self) -> &Publisher {
+        &self.publisher
+    }
+
+    fn canary(&self) -> MutexGuard<'_, Canary> {
+        self.canary.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn run_of(&self, channel: &Channel) -> Run {
+        let routed = self.capabilities.interest == hubplane_backplane::Interest::Routed;
+        Run::of(&*self.backplane, routed, channel)
+    }
+
+    /// A lane's window begins anew after a position of the backend's; that position as clients know it.
+    fn begin(&self, position: Position) -> Position {
+        let turned = self.log.epochs().turn(position);
+        self.log.window().begin(turned);
+        turned
+    }
+
+    /// A message on a channel of the hub's own.
+    fn reserved(&self, publication: &Publication) {
+        match &*publication.channel {
+            presence::CHANNEL => self.presence.receive(&publication.data),
+            channel => tracing::debug!(
+                channel,
+                "a message on a reserved channel that nobody here reads"
+            ),
+        }
+    }
+
+    /// Tells the subscriptions concerned that they may have missed something.
+    async fn announce(&self, scope: Scope, cause: GapCause) {
+        tracing::warn!(%cause, ?scope, "messages may have been missed; telling the subscriptions concerned");
+        self.counts.count_gap(cause);
+        if sabotage::swallows_gaps() {
+            return;
+        }
+        let scope = Arc::new(scope);
+        self.post(|| Mail::Gap(Arc::clone(&scope), cause)).await;
+    }
+
+    /// One mail for every shard.
+    async fn post(&self, mail: impl Fn() -> Mail) {
+        for shard in &self.shards {
+            // A shard that is gone has no sessions.
+            _ = shard.send(mail()).await;
+        }
+    }
+
+    fn count_session(&self, shard: usize, change: i64) {
+        self.sessions[shard].fetch_add(change, Ordering::Relaxed);
+    }
+
+    fn count_deliveries(&self, count: usize) {
+        self.counts
+            .deliveries
+            .fetch_add(count as u64, Ordering::Relaxed);
+    }
+
+    fn count_slow(&self) {
+        self.counts.slow.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a panic that was caught, and logs it.
+    pub fn count_panic(&self) {
+        self.counts.panics.fetch_add(1, Ordering::Relaxed);
+        tracing::error!("a panic was caught; the session or message that it was about is lost");
+    }
+}
+
+fn random() -> u128 {
+    let half = || u128::from(getrandom::u64().unwrap_or_default());
+    (half() << 64) | half()
+}

@@ -1,0 +1,169 @@
+//! Every limit of a hub and its server, with its default, in one place.
+
+mod memory;
+
+use std::{sync::LazyLock, time::Duration};
+
+use serde::{Deserialize, Deserializer, de};
+
+/// What one hub and its server allow, with the defaults. Sizes are in bytes.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// WebSockets and HTTP connections at once; more are closed at once.
+    pub connections: usize,
+    /// A client's message, and one publication's data.
+    pub message_bytes: usize,
+    /// Fragments of one client message.
+    pub fragments: usize,
+    /// Sustained inbound rate of one socket, a second; each frame counts 64 bytes more than it has.
+    pub inbound_bytes_per_second: usize,
+    /// What may come at once above that rate.
+    pub inbound_burst: usize,
+    /// Channels that one session may be subscribed to.
+    pub subscriptions: usize,
+    /// Publications of one session that wait for the broker; more are not read from the socket.
+    pub session_publishes: usize,
+    /// Bytes that wait for a slow client before it is cut off.
+    pub outbox_bytes: usize,
+    /// Frames that wait for a slow client before it is cut off.
+    pub outbox_frames: usize,
+    /// Bytes that wait for all slow clients together before the slowest are cut off. By default a quarter of the memory
+    /// that this process may use.
+    pub outboxes_bytes: usize,
+    /// An HTTP request's body.
+    pub body_bytes: usize,
+    /// Messages of one HTTP publish.
+    pub batch_messages: usize,
+    /// Publications that wait for the broker on this instance.
+    pub publish_messages: usize,
+    /// Their bytes.
+    pub publish_bytes: usize,
+    /// How long a publish may wait for the broker's acknowledgement.
+    #[serde(deserialize_with = "duration")]
+    pub publish_timeout: Duration,
+    /// To send a request's headers; also how long an idle HTTP connection is kept.
+    #[serde(deserialize_with = "duration")]
+    pub header_timeout: Duration,
+    /// To send a request's body.
+    #[serde(deserialize_with = "duration")]
+    pub body_timeout: Duration,
+    /// From the connection's start to the end of the WebSocket handshake, and to end the closing handshake.
+    #[serde(deserialize_with = "duration")]
+    pub handshake_timeout: Duration,
+    /// Between two pings to a client.
+    #[serde(deserialize_with = "duration")]
+    pub ping_interval: Duration,
+    /// For the answer to a ping.
+    #[serde(deserialize_with = "duration")]
+    pub pong_timeout: Duration,
+    /// How long a client may leave what is written to it unread.
+    #[serde(deserialize_with = "duration")]
+    pub write_timeout: Duration,
+    /// How long what is written to a client may stay unacknowledged by its machine (`TCP_USER_TIMEOUT`).
+    #[serde(deserialize_with = "duration")]
+    pub user_timeout: Duration,
+    /// How long this instance keeps its interest in a channel that nobody here is subscribed to any more.
+    #[serde(deserialize_with = "duration")]
+    pub interest_linger: Duration,
+    /// Bytes of recent messages that are kept in memory for clients that come back; log backends only. By default never
+    /// more than a quarter of the memory that this process may use.
+    pub window_bytes: usize,
+    /// How long recent messages are kept for them.
+    #[serde(deserialize_with = "duration")]
+    pub window_age: Duration,
+    /// Messages that one subscription may be given of what it missed; with more it is told that it is not recovered.
+    pub recovery_messages: usize,
+    /// Bytes of their data; by default never more than a sixteenth of the memory that this process may use.
+    pub recovery_bytes: usize,
+    /// How long a message id is remembered at least.
+    #[serde(deserialize_with = "duration")]
+    pub id_memory: Duration,
+    /// Members of channels that this instance knows of, all instances' together.
+    pub presence_members: usize,
+    /// Members that one answer names.
+    pub presence_page: usize,
+    /// Questions for members that wait on this instance.
+    pub presence_questions: usize,
+    /// A member that comes back within this time has never left.
+    #[serde(deserialize_with = "duration")]
+    pub presence_grace: Duration,
+    /// Between two signs of life of an instance that has members.
+    #[serde(deserialize_with = "duration")]
+    pub presence_beat: Duration,
+    /// After so long without one an instance is dead, and its members leave.
+    #[serde(deserialize_with = "duration")]
+    pub presence_dead: Duration,
+    /// Between two beacons.
+    #[serde(deserialize_with = "duration")]
+    pub beacon_interval: Duration,
+    /// After so long without the return of its own beacons an instance is deaf.
+    #[serde(deserialize_with = "duration")]
+    pub deaf_after: Duration,
+}
+
+/// Of the memory that this process may use; of 4 GiB where the system doesn't tell.
+static QUARTER: LazyLock<usize> = LazyLock::new(|| memory::limit().unwrap_or(4 << 30) / 4);
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 100_000,
+            message_bytes: 64 * 1024,
+            fragments: 1_024,
+            inbound_bytes_per_second: 256 * 1024,
+            inbound_burst: 1024 * 1024,
+            subscriptions: 128,
+            session_publishes: 64,
+            outbox_bytes: 1024 * 1024,
+            outbox_frames: 1_024,
+            outboxes_bytes: *QUARTER,
+            body_bytes: 1024 * 1024,
+            batch_messages: 1_000,
+            publish_messages: 4_096,
+            publish_bytes: 4 * 1024 * 1024,
+            publish_timeout: Duration::from_secs(5),
+            header_timeout: Duration::from_secs(5),
+            body_timeout: Duration::from_secs(15),
+            handshake_timeout: Duration::from_secs(10),
+            ping_interval: Duration::from_secs(25),
+            pong_timeout: Duration::from_secs(10),
+            write_timeout: Duration::from_secs(10),
+            user_timeout: Duration::from_secs(10),
+            interest_linger: Duration::from_secs(2),
+            window_bytes: (64 * 1024 * 1024).min(*QUARTER),
+            window_age: Duration::from_secs(300),
+            recovery_messages: 1_000,
+            recovery_bytes: (16 * 1024 * 1024).min(*QUARTER / 4),
+            id_memory: Duration::from_secs(300),
+            presence_members: 100_000,
+            presence_page: 1_000,
+            presence_questions: 4_096,
+            presence_grace: Duration::from_secs(10),
+            presence_beat: Duration::from_secs(5),
+            presence_dead: Duration::from_secs(15),
+            beacon_interval: Duration::from_secs(1),
+            deaf_after: Duration::from_secs(3),
+        }
+    }
+}
+
+fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    parse_duration(&text).ok_or_else(|| {
+        de::Error::custom(format!("{text:?} is no duration; write 250ms, 25s or 5m"))
+    })
+}
+
+/// `250ms`, `25s`, `5m`.
+pub fn parse_duration(text: &str) -> Option<Duration> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let number: u64 = text[..digits].parse().ok()?;
+    let scale = match &text[digits..] {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        _ => return None,
+    };
+    number.checked_mul(scale).map(Duration::from_millis)
+}

@@ -1,0 +1,278 @@
+//! Presence as the hub's tasks and shards use it: one lock, taken where somebody comes, goes or asks, and some times a
+//! second for all that has gathered meanwhile; never for a delivery.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use hubplane_backplane::{Channel, Outgoing};
+use tokio::time::{MissedTickBehavior, interval, timeout};
+
+use super::{CHANNEL, Change, Member, Presence, Refusal};
+use crate::{Health, Hub, command::Ref, limits::Limits, session::Key, shard::Mail};
+
+/// How often what has gathered is passed on, to the subscribers here and to the other instances.
+const TICK: Duration = Duration::from_millis(100);
+/// Bytes that are published at once, so that a long table leaves room for the clients' messages.
+const SPEECH: usize = 256 * 1024;
+/// For the last word to the others.
+const LEAVE: Duration = Duration::from_secs(1);
+
+/// Who is on a channel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Roster {
+    /// All of them.
+    pub count: usize,
+    /// As many as were asked for, in no order.
+    pub members: Vec<Member>,
+}
+
+/// A session wants to know who is on a channel.
+#[derive(Debug)]
+pub(crate) struct Question {
+    pub(crate) shard: usize,
+    pub(crate) key: Key,
+    pub(crate) reference: Option<Ref>,
+    pub(crate) channel: Channel,
+}
+
+/// Who is on it. It takes the changes' way to the shard, so it has its place among them.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) question: Question,
+    pub(crate) roster: Arc<Roster>,
+}
+
+/// This instance's presence.
+#[derive(Debug)]
+pub(crate) struct Desk {
+    state: Mutex<State>,
+    most_questions: usize,
+    /// Members of one answer.
+    page: usize,
+}
+
+#[derive(Debug)]
+struct State {
+    presence: Presence,
+    questions: Vec<Question>,
+}
+
+impl Desk {
+    pub(crate) fn new(id: u128, limits: &Limits) -> Self {
+        let state = State {
+            presence: Presence::new(id, limits),
+            questions: Vec::new(),
+        };
+        Self {
+            state: Mutex::new(state),
+            most_questions: limits.presence_questions,
+            page: limits.presence_page,
+        }
+    }
+
+    /// A session has become a member; each success needs one [`Desk::leave`].
+    pub(crate) fn join(&self, channel: &Channel, member: Member) -> Result<(), Refusal> {
+        self.lock().presence.join(channel, member)
+    }
+
+    /// A session is a member no more.
+    pub(crate) fn leave(&self, channel: &Channel, client: &str) {
+        self.lock().presence.leave(channel, client, Instant::now());
+    }
+
+    /// Another instance's word, or this one's own come back.
+    pub(crate) fn receive(&self, data: &[u8]) {
+        self.lock().presence.receive(data, Instant::now());
+    }
+
+    /// The answer comes as [`Mail::Members`]. `false`: too many ask already.
+    pub(crate) fn ask(&self, question: Question) -> bool {
+        let mut state = self.lock();
+        let room = state.questions.len() < self.most_questions;
+        if room {
+            state.questions.push(question);
+        }
+        room
+    }
+
+    fn roster(&self, channel: &str, limit: usize) -> Roster {
+        self.lock().roster(channel, limit)
+    }
+
+    /// What is to be told here: changes, and answers as of after them.
+    fn turn(&self, hears: bool) -> (Vec<Change>, Vec<Answer>) {
+        let mut state = self.lock();
+        let changes = state.presence.tick(Instant::now(), hears);
+        let mut rosters = HashMap::new();
+        let questions = std::mem::take(&mut state.questions);
+        let answers = questions.into_iter().map(|question| {
+            let known = rosters.entry(Channel::clone(&question.channel));
+            let fresh = || Arc::new(state.roster(&question.channel, self.page));
+            let roster = Arc::clone(known.or_insert_with(fresh));
+            Answer { question, roster }
+        });
+        let answers = answers.collect();
+        (changes, answers)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn roster(&self, channel: &str, limit: usize) -> Roster {
+        Roster {
+            count: self.presence.count(channel),
+            members: self.presence.members(channel, limit),
+        }
+    }
+}
+
+/// Passes on to the shards what has gathered, for as long as the hub lives.
+pub(crate) async fn attend(hub: Arc<Hub>) {
+    let mut ticks = interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let (changes, answers) = hub.presence.turn(hub.hears());
+        if !changes.is_empty() {
+            let changes = Arc::new(changes);
+            hub.post(|| Mail::Presence(Arc::clone(&changes))).await;
+        }
+        let mut mails: Vec<Vec<Answer>> = Vec::new();
+        mails.resize_with(hub.shards.len(), Vec::new);
+        for answer in answers {
+            mails[answer.question.shard].push(answer);
+        }
+        for (shard, answers) in hub.shards.iter().zip(mails) {
+            if !answers.is_empty() {
+                // A shard that is gone has no sessions.
+                _ = shard.send(Mail::Members(answers)).await;
+            }
+        }
+    }
+}
+
+/// Tells the other instances, for as long as the hub lives. What changes while the broker is away, or slow, is told as
+/// one once it is not.
+pub(crate) async fn speak(hub: Arc<Hub>) {
+    let mut ticks = interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        if !hub.hears() {
+            continue;
+        }
+        let mut words = hub.presence.lock().presence.speak(Instant::now());
+        loop {
+            let portion = portion(&mut words);
+            if portion.is_empty() || !hub.say(portion).await {
+                break;
+            }
+        }
+    }
+}
+
+/// The next of them.
+fn portion(words: &mut impl Iterator<Item = Bytes>) -> Vec<Bytes> {
+    let (mut portion, mut bytes) = (Vec::new(), 0);
+    while bytes < SPEECH
+        && let Some(word) = words.next()
+    {
+        bytes += word.len();
+        portion.push(word);
+    }
+    portion
+}
+
+impl Hub {
+    /// Who is on a channel, at most `limit` of them by name.
+    pub fn members(&self, channel: &str, limit: usize) -> Roster {
+        self.presence.roster(channel, limit)
+    }
+
+    /// Members of all channels; messages that could not be understood; and members passed over because of a limit.
+    pub fn presence_counts(&self) -> (usize, u64, u64) {
+        let state = self.presence.lock();
+        let (bad, dropped) = state.presence.skipped();
+        (state.presence.size(), bad, dropped)
+    }
+
+    /// Takes leave of the other instances.
+    pub(crate) async fn take_leave(&self) {
+        let word = self.presence.lock().presence.bye();
+        if let Some(word) = word.filter(|_| self.hears()) {
+            // Without it they find out by themselves.
+            _ = timeout(LEAVE, self.say(vec![word])).await;
+        }
+    }
+
+    /// Also while this instance stops.
+    fn hears(&self) -> bool {
+        self.pulse.health() == Health::Up
+    }
+
+    /// `false`: not all of it is published. The rest would be of no use then; the others will ask.
+    async fn say(&self, words: Vec<Bytes>) -> bool {
+        let words = words.into_iter().map(|word| Outgoing::new(CHANNEL, word));
+        let answers = self.publish(words.collect()).await;
+        answers.is_ok_and(|answers| answers.iter().all(Result::is_ok))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_said_at_once_is_bounded_and_comes_to_an_end() {
+        let sizes = [SPEECH + 1, SPEECH / 2, SPEECH / 2, 1];
+        let mut words = sizes
+            .into_iter()
+            .map(|bytes| Bytes::from(vec![b'x'; bytes]));
+        let counts = [0; 4].map(|_| portion(&mut words).len());
+        assert_eq!(counts, [1, 2, 1, 0]);
+    }
+
+    #[test]
+    fn questions_are_bounded_and_answered_with_what_was_told_before() {
+        let limits = Limits {
+            presence_questions: 2,
+            presence_page: 1,
+            ..Limits::default()
+        };
+        let desk = Desk::new(1, &limits);
+        let channel = Channel::from("c");
+        let ask = || {
+            desk.ask(Question {
+                shard: 0,
+                key: Key {
+                    index: 0,
+                    serial: 0,
+                },
+                reference: None,
+                channel: Channel::clone(&channel),
+            })
+        };
+        assert!(ask() && ask() && !ask());
+        for client in ["a", "b"] {
+            let member = Member {
+                client: client.into(),
+                user: None,
+                info: None,
+            };
+            desk.join(&channel, member).unwrap();
+        }
+        let (changes, answers) = desk.turn(true);
+        assert_eq!((changes.len(), answers.len()), (2, 2));
+        let roster = &answers[0].roster;
+        assert_eq!((roster.count, roster.members.len()), (2, 1));
+        assert!(Arc::ptr_eq(roster, &answers[1].roster), "listed once");
+        assert!(ask());
+    }
+}

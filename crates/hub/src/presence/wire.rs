@@ -1,0 +1,236 @@
+//! What instances tell each other, as JSON. Whatever comes from the broker is untrusted.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use hubplane_backplane::Channel;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::member::Member;
+
+/// Most bytes of one message.
+pub(super) const MOST_BYTES: usize = 32 * 1024;
+/// What is left of them for the parts around the changes.
+const ROOM: usize = MOST_BYTES - 512;
+/// Names, quotes and commas of one change.
+const FIELDS: usize = 64;
+/// Parts of one snapshot.
+const MOST_PARTS: u32 = 65_536;
+const VERSION: u32 = 1;
+
+/// The message as it travels. Flat: raw JSON inside a tagged enum can't be read.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Message {
+    v: u32,
+    /// The sender: its origin in hexadecimal.
+    from: String,
+    #[serde(rename = "type")]
+    kind: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    n: Option<u64>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    whole: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    members: Option<usize>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    to: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    part: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    of: Option<u32>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    ops: Vec<Op>,
+}
+
+/// What a message says.
+#[derive(Debug)]
+pub(super) enum What {
+    /// The sender's table has changed, for the `n`th time; `whole`: it was empty before.
+    Diff { n: u64, whole: bool, ops: Vec<Op> },
+    /// The sender lives; its table has changed `n` times and has so many members.
+    Beat { n: u64, members: usize },
+    /// The instance named, or every one, is to send its table.
+    Ask { to: Option<String> },
+    /// A part of the sender's table as it was after change `n`.
+    Snapshot {
+        n: u64,
+        part: u32,
+        of: u32,
+        ops: Vec<Op>,
+    },
+    /// The sender ends in good order.
+    Bye,
+}
+
+impl Message {
+    fn new(what: What) -> Self {
+        let mut message = Self::default();
+        let kind = match what {
+            What::Diff { n, whole, ops } => {
+                (message.n, message.whole, message.ops) = (Some(n), whole, ops);
+                "diff"
+            }
+            What::Beat { n, members } => {
+                (message.n, message.members) = (Some(n), Some(members));
+                "beat"
+            }
+            What::Ask { to } => {
+                message.to = to;
+                "ask"
+            }
+            What::Snapshot { n, part, of, ops } => {
+                (message.n, message.part, message.of) = (Some(n), Some(part), Some(of));
+                message.ops = ops;
+                "snapshot"
+            }
+            What::Bye => "bye",
+        };
+        message.kind = kind.to_owned();
+        message
+    }
+
+    fn what(self) -> Option<What> {
+        let ops = self.ops;
+        Some(match &*self.kind {
+            "diff" => What::Diff {
+                n: self.n?,
+                whole: self.whole,
+                ops,
+            },
+            "beat" => What::Beat {
+                n: self.n?,
+                members: self.members?,
+            },
+            "ask" => What::Ask { to: self.to },
+            "snapshot" => {
+                let (part, of) = (self.part?, self.of?);
+                if part >= of || of > MOST_PARTS {
+                    return None;
+                }
+                What::Snapshot {
+                    n: self.n?,
+                    part,
+                    of,
+                    ops,
+                }
+            }
+            "bye" => What::Bye,
+            _ => return None,
+        })
+    }
+}
+
+/// One member on one channel.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Op {
+    c: Channel,
+    id: Arc<str>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    user: Option<Arc<str>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    info: Option<Box<RawValue>>,
+    /// It is there no more.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    gone: bool,
+}
+
+impl Op {
+    pub(super) fn there(channel: &Channel, member: &Member) -> Self {
+        let info = member.info.as_deref();
+        Self {
+            c: Channel::clone(channel),
+            id: Arc::clone(&member.client),
+            user: member.user.clone(),
+            // Checked when the member came.
+            info: info.and_then(|info| RawValue::from_string(info.to_owned()).ok()),
+            gone: false,
+        }
+    }
+
+    pub(super) fn gone(channel: &Channel, client: &Arc<str>) -> Self {
+        Self {
+            c: Channel::clone(channel),
+            id: Arc::clone(client),
+            user: None,
+            info: None,
+            gone: true,
+        }
+    }
+
+    /// As JSON, at most; without writing it, since others wait meanwhile.
+    fn most_bytes(&self) -> usize {
+        let texts = [Some(&*self.c), Some(&*self.id), self.user.as_deref()];
+        let texts: usize = texts.into_iter().flatten().map(escaped).sum();
+        let info = self.info.as_ref().map_or(0, |info| info.get().len());
+        FIELDS + texts + info
+    }
+
+    /// Channel, member, and whether it is there; `None` where a limit is broken.
+    pub(super) fn read(self) -> Option<(Channel, Member, bool)> {
+        let member = Member {
+            client: self.id,
+            user: self.user,
+            info: self.info.map(|info| info.get().into()),
+        };
+        let good = crate::channel::check(&self.c).is_ok() && member.check().is_ok();
+        good.then_some((self.c, member, !self.gone))
+    }
+}
+
+/// Bytes of a text inside JSON, at most.
+fn escaped(text: &str) -> usize {
+    let size = |byte| match byte {
+        b'"' | b'\\' => 2,
+        0..0x20 => 6,
+        _ => 1,
+    };
+    text.bytes().map(size).sum()
+}
+
+/// Messages of at most [`MOST_BYTES`] with all of these; none for none.
+pub(super) fn packed(ops: impl Iterator<Item = Op>) -> Vec<Vec<Op>> {
+    let (mut all, mut now, mut bytes) = (Vec::new(), Vec::new(), 0);
+    for op in ops {
+        let size = op.most_bytes();
+        if bytes + size > ROOM && !now.is_empty() {
+            all.push(std::mem::take(&mut now));
+            bytes = 0;
+        }
+        bytes += size;
+        now.push(op);
+    }
+    if !now.is_empty() {
+        all.push(now);
+    }
+    all
+}
+
+pub(super) fn encode(from: u128, what: What) -> Bytes {
+    let message = Message {
+        v: VERSION,
+        from: id(from),
+        ..Message::new(what)
+    };
+    serde_json::to_vec(&message)
+        .expect("invariant: numbers and text are always JSON")
+        .into()
+}
+
+/// Sender and message; `None` where the bytes are no such message.
+pub(super) fn decode(data: &[u8]) -> Option<(u128, What)> {
+    if data.len() > MOST_BYTES {
+        return None;
+    }
+    let message: Message = serde_json::from_slice(data).ok()?;
+    let from = u128::from_str_radix(&message.from, 16).ok()?;
+    let known = message.v == VERSION;
+    known
+        .then(|| message.what())
+        .flatten()
+        .map(|what| (from, what))
+}
+
+pub(super) fn id(origin: u128) -> String {
+    format!("{origin:x}")
+}

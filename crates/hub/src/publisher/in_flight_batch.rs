@@ -1,0 +1,282 @@
+//! One round of the publisher: messages that are at the broker together, each until it is answered or out of time.
+//! Pure: it is told what the broker said, and tells what to publish next.
+//!
+//! Within a run (see [`Run`]) the order and the numbers are never given up. What fails is tried again with its number,
+//! and everything after it too; what is out of time is answered, and a beacon takes the place of its number for as
+//! long as others wait behind it.
+
+use std::{collections::HashSet, time::Duration};
+
+use hubplane_backplane::{Channel, Error, ErrorKind, Origin, Outgoing, Receipt, Result};
+use tokio::time::Instant;
+
+use super::{ReplyTo, unanswered};
+use crate::{
+    beacon::Beacon,
+    numbers::{Numbers, Run},
+};
+
+/// How long a round without anybody's message may take.
+const ALONE: Duration = Duration::from_secs(1);
+
+/// One message on its way.
+#[derive(Debug)]
+pub(super) struct Slot {
+    pub(super) run: Run,
+    pub(super) outgoing: Outgoing,
+    /// The first number that it stands for: a message's own, and for a beacon perhaps an earlier one.
+    from: u64,
+    /// Where its run's beacons are published.
+    beacons: Channel,
+    deadline: Instant,
+    /// Whose it is: the job and its place in it; `None` once it is answered, and for the hub's own.
+    owner: Option<(usize, usize)>,
+    /// What went wrong last.
+    error: Option<Error>,
+}
+
+/// Where a message belongs.
+pub(super) struct Place {
+    pub(super) run: Run,
+    /// Where the run's beacons are published.
+    pub(super) beacons: Channel,
+    /// The job and the message's place in it.
+    pub(super) owner: (usize, usize),
+    pub(super) deadline: Instant,
+}
+
+/// A job whose answers are being gathered.
+pub(super) struct Asked {
+    reply_to: Option<ReplyTo>,
+    answers: Vec<Option<Result<Receipt>>>,
+    left: usize,
+    bytes: usize,
+}
+
+/// A job with all its answers.
+pub(super) struct Answered {
+    pub(super) reply_to: ReplyTo,
+    pub(super) answers: Vec<Result<Receipt>>,
+    pub(super) bytes: usize,
+}
+
+/// The messages of a round that the broker has not taken yet.
+pub(super) struct Round {
+    jobs: Vec<Asked>,
+    slots: Vec<Slot>,
+    /// How long this process has been running, for beacons.
+    up: Duration,
+    /// Messages that were tried more than once.
+    pub(super) retried: u64,
+}
+
+impl Slot {
+    /// What is to be said of a message that has failed once more: that it is surely not stored only if no try before
+    /// may have stored it.
+    fn worst(&mut self, error: Error) -> Error {
+        match self.error.take() {
+            Some(before) if before.kind() == ErrorKind::Unknown => before,
+            _ => error,
+        }
+    }
+}
+
+impl Round {
+    pub(super) const fn new(up: Duration) -> Self {
+        Self {
+            jobs: Vec::new(),
+            slots: Vec::new(),
+            up,
+            retried: 0,
+        }
+    }
+
+    /// A job's messages follow.
+    pub(super) fn job(&mut self, reply_to: ReplyTo, messages: usize, bytes: usize) -> usize {
+        self.jobs.push(Asked {
+            reply_to: Some(reply_to),
+            answers: (0..messages).map(|_| None).collect(),
+            left: messages,
+            bytes,
+        });
+        self.jobs.len() - 1
+    }
+
+    /// One of a job's messages, with its number; where numbers of its run are open, a beacon goes before it.
+    pub(super) fn add(&mut self, numbers: &mut Numbers, place: Place, mut outgoing: Outgoing) {
+        let now = std::time::Instant::now();
+        let Place {
+            run,
+            beacons,
+            owner,
+            deadline,
+        } = place;
+        if numbers.open(&run).is_some() {
+            self.beacon(numbers, &run, Channel::clone(&beacons), |_| {});
+        }
+        let origin = numbers.next(&run, now);
+        outgoing.origin = Some(origin);
+        self.slots.push(Slot {
+            run,
+            outgoing,
+            from: origin.number,
+            beacons,
+            deadline,
+            owner: Some(owner),
+            error: None,
+        });
+    }
+
+    /// A beacon that stands for its run's open numbers; `fill` says the rest. Its number is the answer.
+    pub(super) fn beacon(
+        &mut self,
+        numbers: &mut Numbers,
+        run: &Run,
+        beacons: Channel,
+        fill: impl FnOnce(&mut Beacon),
+    ) -> u64 {
+        let origin = numbers.next(run, std::time::Instant::now());
+        let from = numbers.open(run).unwrap_or(origin.number);
+        numbers.close(run);
+        let mut beacon = Beacon::new(origin, from, self.up);
+        fill(&mut beacon);
+        self.slots.push(Slot {
+            run: run.clone(),
+            outgoing: carried(Channel::clone(&beacons), origin, &beacon),
+            from,
+            beacons,
+            deadline: Instant::now() + ALONE,
+            owner: None,
+            error: None,
+        });
+        origin.number
+    }
+
+    /// A message that is answered without the broker.
+    pub(super) fn refuse(&mut self, owner: (usize, usize), error: Error) -> Option<Answered> {
+        self.settle(Some(owner), Err(error))
+    }
+
+    /// What the broker is to be given now; empty when the round is over.
+    pub(super) fn batch(&self) -> Vec<Outgoing> {
+        let all = self.slots.iter();
+        all.map(|slot| slot.outgoing.clone()).collect()
+    }
+
+    /// When the first message that somebody waits for is out of time, or, where nobody does, the beacons.
+    pub(super) fn first_deadline(&self) -> Option<Instant> {
+        let owned = self.slots.iter().filter(|slot| slot.owner.is_some());
+        let first = owned.map(|slot| slot.deadline).min();
+        first.or_else(|| self.slots.iter().map(|slot| slot.deadline).min())
+    }
+
+    /// Takes in the broker's answers to the last batch, one for each message of it; those missing are unknown.
+    /// Gives the jobs that are answered by it. `acknowledged` learns the numbers that the broker has.
+    pub(super) fn answers(
+        &mut self,
+        answers: Vec<Result<Receipt>>,
+        numbers: &mut Numbers,
+        mut acknowledged: impl FnMut(&Run, Origin),
+    ) -> Vec<Answered> {
+        let mut answers = answers.into_iter();
+        let slots = std::mem::take(&mut self.slots);
+        let paired: Vec<_> = slots
+            .into_iter()
+            .map(|slot| (slot, answers.next().unwrap_or_else(|| Err(unanswered()))))
+            .collect();
+        // What a later message of its run has overtaken can't be tried again: the order would be lost.
+        let mut overtaken: HashSet<usize> = HashSet::new();
+        let mut taken: HashSet<&Run> = HashSet::new();
+        for (index, (slot, answer)) in paired.iter().enumerate().rev() {
+            match answer {
+                Ok(_) => _ = taken.insert(&slot.run),
+                Err(_) if taken.contains(&slot.run) => _ = overtaken.insert(index),
+                Err(_) => {}
+            }
+        }
+        let mut done = Vec::new();
+        for (index, (mut slot, answer)) in paired.into_iter().enumerate() {
+            match answer.map_err(|error| slot.worst(error)) {
+                Ok(receipt) => {
+                    if let Some(origin) = slot.outgoing.origin {
+                        acknowledged(&slot.run, origin);
+                    }
+                    done.extend(self.settle(slot.owner, Ok(receipt)));
+                }
+                Err(error) if error.kind().is_retryable() && !overtaken.contains(&index) => {
+                    slot.error = Some(error);
+                    self.slots.push(slot);
+                }
+                Err(error) => {
+                    numbers.give_up(&slot.run, slot.from);
+                    done.extend(self.settle(slot.owner, Err(error)));
+                }
+            }
+        }
+        self.retried += self.slots.len() as u64;
+        done
+    }
+
+    /// Answers what is out of time. Its number stays in the round, as a beacon, while others of its run wait behind it;
+    /// the last numbers of a run are left open for the next round.
+    pub(super) fn expire(&mut self, now: Instant, numbers: &mut Numbers) -> Vec<Answered> {
+        let mut done = Vec::new();
+        for index in 0..self.slots.len() {
+            let slot = &mut self.slots[index];
+            let Some(owner) = slot.owner.filter(|_| slot.deadline <= now) else {
+                continue;
+            };
+            slot.owner = None;
+            let error = slot.error.take().unwrap_or_else(unanswered);
+            if let Some(origin) = slot.outgoing.origin {
+                let beacon = Beacon::new(origin, origin.number, self.up);
+                slot.outgoing = carried(Channel::clone(&slot.beacons), origin, &beacon);
+            }
+            done.extend(self.settle(Some(owner), Err(error)));
+        }
+        // What nobody waits for behind goes out of the round.
+        let mut wanted: HashSet<Run> = HashSet::new();
+        let mut kept: Vec<Slot> = Vec::with_capacity(self.slots.len());
+        for slot in self.slots.drain(..).rev() {
+            let stands = matches!(slot.run, Run::Lane(_)) && wanted.contains(&slot.run);
+            if slot.owner.is_some() || stands {
+                wanted.insert(slot.run.clone());
+                kept.push(slot);
+            } else {
+                numbers.give_up(&slot.run, slot.from);
+            }
+        }
+        kept.reverse();
+        self.slots = kept;
+        done
+    }
+
+    fn settle(
+        &mut self,
+        owner: Option<(usize, usize)>,
+        answer: Result<Receipt>,
+    ) -> Option<Answered> {
+        let (job, place) = owner?;
+        let job = &mut self.jobs[job];
+        job.answers[place] = Some(answer);
+        job.left -= 1;
+        if job.left > 0 {
+            return None;
+        }
+        let answers = std::mem::take(&mut job.answers).into_iter().flatten();
+        Some(Answered {
+            reply_to: job.reply_to.take()?,
+            answers: answers.collect(),
+            bytes: job.bytes,
+        })
+    }
+}
+
+fn carried(channel: Channel, origin: Origin, beacon: &Beacon) -> Outgoing {
+    let mut outgoing = Outgoing::new(channel, beacon.encode());
+    outgoing.origin = Some(origin);
+    outgoing
+}
+
+#[cfg(test)]
+mod tests;

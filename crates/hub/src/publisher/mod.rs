@@ -1,0 +1,170 @@
+//! The way to the broker: one task that numbers, batches and publishes what sessions and HTTP requests hand in, in
+//! order, and that tries again within each one's deadline.
+//!
+//! What waits is bounded in messages and bytes; who finds it full is told at once.
+
+mod line;
+mod round;
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use hubplane_backplane::{Error, ErrorKind, Outgoing, Receipt, Result};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::Instant,
+};
+
+pub(super) use self::line::Line;
+use super::{
+    command::{ErrorCode, Ref},
+    session::Key,
+};
+use crate::limits::Limits;
+
+/// The hub's end: where publications are handed in.
+pub(super) struct Publisher {
+    jobs: mpsc::Sender<Job>,
+    waiting: Arc<Waiting>,
+}
+
+/// What waits, against its limits.
+#[derive(Debug)]
+struct Waiting {
+    messages: AtomicUsize,
+    bytes: AtomicUsize,
+    most_messages: usize,
+    most_bytes: usize,
+    timeout: Duration,
+}
+
+struct Job {
+    messages: Vec<Outgoing>,
+    bytes: usize,
+    deadline: Instant,
+    reply_to: ReplyTo,
+}
+
+/// Who is to learn the broker's answers.
+pub(super) enum ReplyTo {
+    /// Whoever holds the other end; one answer for each message.
+    Caller(oneshot::Sender<Vec<Result<Receipt>>>),
+    /// A session's one publication.
+    Session {
+        shard: usize,
+        key: Key,
+        reference: Option<Ref>,
+    },
+}
+
+/// Too much waits for the broker.
+#[derive(Clone, Copy, Debug)]
+pub struct Overloaded;
+
+impl Publisher {
+    /// The publisher, and the task that it needs.
+    pub(super) fn new(limits: &Limits, origin: u128) -> (Self, Line) {
+        // Each job has at least one message, so the queue never holds more jobs than messages are allowed.
+        let (jobs, queue) = mpsc::channel(limits.publish_messages.max(1));
+        let waiting = Arc::new(Waiting {
+            messages: AtomicUsize::new(0),
+            bytes: AtomicUsize::new(0),
+            most_messages: limits.publish_messages.max(1),
+            most_bytes: limits.publish_bytes,
+            timeout: limits.publish_timeout,
+        });
+        let line = Line::new(queue, Arc::clone(&waiting), origin);
+        (Self { jobs, waiting }, line)
+    }
+
+    /// Hands in messages to publish in this order; the answers go to `reply_to`.
+    pub(super) fn offer(
+        &self,
+        messages: Vec<Outgoing>,
+        reply_to: ReplyTo,
+    ) -> std::result::Result<(), Overloaded> {
+        let bytes = messages
+            .iter()
+            .map(|message| message.channel.len() + message.data.len())
+            .sum();
+        self.waiting.enter(messages.len(), bytes)?;
+        let deadline = Instant::now() + self.waiting.timeout;
+        let count = messages.len();
+        self.jobs
+            .try_send(Job {
+                messages,
+                bytes,
+                deadline,
+                reply_to,
+            })
+            .map_err(|_full_or_closed| {
+                self.waiting.leave(count, bytes);
+                Overloaded
+            })
+    }
+
+    /// How many messages wait for the broker's answer.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.messages.load(Ordering::Relaxed)
+    }
+}
+
+impl fmt::Debug for Publisher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Publisher")
+            .field("waiting", &self.waiting)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Waiting {
+    fn enter(&self, messages: usize, bytes: usize) -> std::result::Result<(), Overloaded> {
+        let before = self.messages.fetch_add(messages, Ordering::Relaxed);
+        let bytes_before = self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        // One that finds nothing waiting is let in whatever its size, or it would never get through.
+        let fits =
+            before + messages <= self.most_messages && bytes_before + bytes <= self.most_bytes;
+        if fits || before == 0 {
+            return Ok(());
+        }
+        self.leave(messages, bytes);
+        Err(Overloaded)
+    }
+
+    fn leave(&self, messages: usize, bytes: usize) {
+        self.messages.fetch_sub(messages, Ordering::Relaxed);
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+fn unanswered() -> Error {
+    Error::new(
+        ErrorKind::Unknown,
+        "hub",
+        "the broker gave no answer in time; it may have the message",
+    )
+}
+
+/// An error of the backplane as a client is told it: never with the library's own words, which may name hosts.
+pub(super) fn told(error: &Error) -> (ErrorCode, String) {
+    match error.kind() {
+        ErrorKind::Rejected => (ErrorCode::Rejected, error.message().to_owned()),
+        ErrorKind::Unknown => {
+            let message = "the broker gave no answer in time; the message may be published: retry with the same id";
+            (ErrorCode::Unknown, message.to_owned())
+        }
+        _ => (
+            ErrorCode::Unavailable,
+            "the broker is not reachable; nothing was published, retry later".to_owned(),
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests;

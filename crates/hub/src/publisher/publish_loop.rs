@@ -1,0 +1,257 @@
+//! The publisher's task: rounds of messages, one at the backplane at a time, and a beacon a second.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use hubplane_backplane::{Channel, Error, ErrorKind, Receipt};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::{Instant, MissedTickBehavior, interval, sleep_until, timeout_at},
+};
+
+use super::{
+    Job, ReplyTo, Waiting,
+    round::{Answered, Place, Round},
+};
+use crate::{
+    Hub, beacon,
+    numbers::{Numbers, Run},
+    sabotage,
+    shard::{Mail, PublishedMail},
+};
+
+/// Messages of one call to the backplane.
+const BATCH: usize = 1_024;
+/// How much later than a message's deadline its broker's answer is still waited for.
+const GRACE: Duration = Duration::from_millis(250);
+/// Before the second try; each later one waits twice as long, up to [`LONGEST_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+/// Channels whose last numbers one beacon carries.
+const TAILS: usize = 256;
+
+/// The task's end: the line of jobs.
+pub(crate) struct Line {
+    queue: mpsc::Receiver<Job>,
+    waiting: Arc<Waiting>,
+    numbers: Numbers,
+    /// Where each lane's beacons are published.
+    beacons: HashMap<Run, Channel>,
+}
+
+impl Line {
+    pub(super) fn new(queue: mpsc::Receiver<Job>, waiting: Arc<Waiting>, origin: u128) -> Self {
+        Self {
+            queue,
+            waiting,
+            numbers: Numbers::new(origin),
+            beacons: HashMap::new(),
+        }
+    }
+
+    /// Publishes until the hub is gone: one round at the backplane at a time, and what comes meanwhile is the next.
+    pub(crate) async fn run(mut self, hub: &Hub) {
+        let mut tick = interval(hub.limits.beacon_interval);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut jobs = Vec::new();
+        loop {
+            let due = tokio::select! {
+                biased;
+                _ = tick.tick() => true,
+                () = hub.beacon_now.notified() => true,
+                count = self.queue.recv_many(&mut jobs, BATCH) => {
+                    if count == 0 {
+                        return;
+                    }
+                    false
+                }
+            };
+            // While the broker is away a round takes longer than the next beacon's turn: what waits must go along with
+            // the beacons, or it would wait behind them for ever.
+            while due && jobs.len() < BATCH {
+                let Ok(job) = self.queue.try_recv() else {
+                    break;
+                };
+                jobs.push(job);
+            }
+            self.rounds(hub, std::mem::take(&mut jobs), due).await;
+        }
+    }
+
+    /// All of these jobs, and where they are due a beacon in every run, behind the first of them.
+    async fn rounds(&mut self, hub: &Hub, jobs: Vec<Job>, mut due: bool) {
+        let mut rest = jobs.into_iter().peekable();
+        while due || rest.peek().is_some() {
+            let mut round = Round::new(hub.started.elapsed());
+            let mut count = 0;
+            let mut refused = Vec::new();
+            while let Some(job) =
+                rest.next_if(|job| count == 0 || count + job.messages.len() <= BATCH)
+            {
+                count += job.messages.len();
+                self.admit(hub, &mut round, job, &mut refused);
+            }
+            if std::mem::take(&mut due) {
+                self.beacons(hub, &mut round);
+            }
+            self.reply(hub, refused).await;
+            self.carry(hub, round).await;
+        }
+    }
+
+    /// A job's messages, numbered; those that can't be published are answered at once and have no number.
+    fn admit(&mut self, hub: &Hub, round: &mut Round, job: Job, refused: &mut Vec<Answered>) {
+        let job = early(job);
+        let late = job.deadline <= Instant::now();
+        let of = round.job(job.reply_to, job.messages.len(), job.bytes);
+        for (place, outgoing) in job.messages.into_iter().enumerate() {
+            let owner = (of, place);
+            let size = outgoing.data.len();
+            let checked = match late {
+                true => Err(too_late()),
+                false => hub.capabilities.check(hub.driver, &outgoing.channel, size),
+            };
+            if let Err(error) = checked {
+                refused.extend(round.refuse(owner, error));
+                continue;
+            }
+            let run = hub.run_of(&outgoing.channel);
+            let beacons = self.beacons_of(hub, &run);
+            let place = Place {
+                run,
+                beacons,
+                owner,
+                deadline: job.deadline,
+            };
+            round.add(&mut self.numbers, place, outgoing);
+        }
+    }
+
+    fn beacons_of(&mut self, hub: &Hub, run: &Run) -> Channel {
+        if let Run::Channel(_) = run {
+            return beacon::CHANNEL.into();
+        }
+        let known = self.beacons.entry(run.clone());
+        let channel = known.or_insert_with(|| beacon::channel(&*hub.backplane, run));
+        Channel::clone(channel)
+    }
+
+    /// Publishes a round until all of it is answered.
+    async fn carry(&mut self, hub: &Hub, mut round: Round) {
+        let mut pause = FIRST_PAUSE;
+        while let Some(deadline) = round.first_deadline() {
+            let publishing = hub.backplane.publish(round.batch());
+            // An answer that never comes is an answer: unknown.
+            let answers = timeout_at(deadline + GRACE, publishing).await;
+            let mut done = round.answers(
+                answers.unwrap_or_default(),
+                &mut self.numbers,
+                |run, origin| hub.canary().acknowledged(run, origin.number),
+            );
+            done.extend(round.expire(Instant::now(), &mut self.numbers));
+            self.reply(hub, done).await;
+            let Some(deadline) = round.first_deadline() else {
+                break;
+            };
+            sleep_until(deadline.min(Instant::now() + pause)).await;
+            pause = (2 * pause).min(LONGEST_PAUSE);
+            let late = round.expire(Instant::now(), &mut self.numbers);
+            self.reply(hub, late).await;
+        }
+        hub.counts
+            .retries
+            .fetch_add(round.retried, Ordering::Relaxed);
+    }
+
+    /// A beacon in every run that this instance watches.
+    fn beacons(&mut self, hub: &Hub, round: &mut Round) {
+        let now = std::time::Instant::now();
+        self.numbers.sweep(now);
+        let runs = hub.canary().runs();
+        for run in runs {
+            let channel = self.beacons_of(hub, &run);
+            let tails = match run {
+                Run::Lane(_) => Vec::new(),
+                Run::Channel(_) => {
+                    let ago = 3 * hub.limits.beacon_interval + Duration::from_secs(1);
+                    self.numbers.tails(now, ago, TAILS)
+                }
+            };
+            let generation = match run {
+                Run::Lane(lane) => hub.log.epochs().of(lane),
+                Run::Channel(_) => Default::default(),
+            };
+            let number = round.beacon(&mut self.numbers, &run, channel, |beacon| {
+                beacon.generation = generation;
+                beacon.tails = tails;
+            });
+            hub.canary().sent(&run, number, now);
+        }
+    }
+
+    async fn reply(&self, hub: &Hub, done: Vec<Answered>) {
+        let mut mails: Vec<Vec<PublishedMail>> = Vec::new();
+        mails.resize_with(hub.shards.len(), Vec::new);
+        for answered in done {
+            let Answered {
+                reply_to,
+                mut answers,
+                bytes,
+            } = answered;
+            self.waiting.leave(answers.len(), bytes);
+            for answer in &mut answers {
+                // Clients know positions as the hub gives them out.
+                if let Ok(Receipt::Stored(position)) = answer {
+                    *position = hub.log.epochs().turn(*position);
+                }
+            }
+            match reply_to {
+                // A caller that has gone away wants no answer.
+                ReplyTo::Caller(caller) => _ = caller.send(answers),
+                ReplyTo::Session {
+                    shard,
+                    key,
+                    reference,
+                } => {
+                    let answer = answers.pop().unwrap_or_else(|| Err(super::unanswered()));
+                    mails[shard].push(PublishedMail {
+                        key,
+                        reference,
+                        result: answer.map(|receipt| receipt.position()),
+                    });
+                }
+            }
+        }
+        for (shard, answers) in hub.shards.iter().zip(mails) {
+            if !answers.is_empty() {
+                // A shard that is gone has no sessions.
+                _ = shard.send(Mail::Answered(answers)).await;
+            }
+        }
+    }
+}
+
+/// Answers before the broker has, where that is the fault to be shown.
+fn early(mut job: Job) -> Job {
+    if sabotage::acknowledges_early() {
+        let (unheard, _) = oneshot::channel();
+        let reply_to = std::mem::replace(&mut job.reply_to, ReplyTo::Caller(unheard));
+        match reply_to {
+            ReplyTo::Caller(caller) => {
+                let all = job.messages.iter().map(|_| Ok(Receipt::Accepted));
+                _ = caller.send(all.collect());
+            }
+            session @ ReplyTo::Session { .. } => job.reply_to = session,
+        }
+    }
+    job
+}
+
+fn too_late() -> Error {
+    let message =
+        "the broker was busy or away for the whole time that a publish may wait; not published";
+    Error::new(ErrorKind::Unavailable, "hub", message)
+}

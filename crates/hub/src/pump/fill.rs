@@ -1,0 +1,225 @@
+//! Reading the broker's log back into the pump: at the start, to fill the window, and later where numbers are missing.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
+};
+
+use hubplane_backplane::{Error, GapCause, Origin, Position, Publication, Scope, Start};
+use tokio::time::timeout;
+
+use super::{Missing, Pump};
+use crate::{
+    RESERVED,
+    beacon::{self, Beacon},
+    frame::Encoded,
+    numbers::Run,
+};
+
+/// Messages of one read.
+const PAGE: usize = 1_000;
+/// The same where all of a lane is read.
+const FILL_PAGE: usize = 10_000;
+/// How long the window may be filled before the instance does without.
+const FILL: Duration = Duration::from_secs(10);
+/// How long missing numbers are looked for.
+const MEND: Duration = Duration::from_secs(2);
+
+impl Pump<'_> {
+    /// A lane that this instance has just begun to read, from this position on: its past goes into the window.
+    pub(super) async fn fill(&mut self, position: Position) {
+        self.hub.begin(position);
+        if self.hub.backplane.history().is_none() {
+            return;
+        }
+        // Meanwhile nothing that arrives is looked at.
+        self.hub.canary().pause();
+        let filled = timeout(FILL, self.read_past(position)).await;
+        self.hub.canary().resume(Instant::now());
+        let trouble = match filled {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("it took more than {FILL:?}"),
+        };
+        tracing::warn!(lane = position.lane, %trouble, "the window could not be filled from the log");
+        self.hub.begin(position);
+    }
+
+    async fn read_past(&mut self, position: Position) -> Result<(), Error> {
+        let (hub, lane) = (self.hub, position.lane);
+        let Some(history) = hub.backplane.history() else {
+            return Ok(());
+        };
+        let mut from = Start::Recent {
+            age: hub.limits.window_age,
+            most: hub.log.window().most_messages(),
+        };
+        let mut begun = false;
+        loop {
+            hub.counts.history_reads.fetch_add(1, Ordering::Relaxed);
+            let page = history.scan(lane, from, FILL_PAGE).await?;
+            let mut fresh = Vec::new();
+            for publication in page.publications {
+                let Some(at) = publication.position else {
+                    continue;
+                };
+                // What comes after this is on its way already.
+                if at.epoch != position.epoch || at.offset > position.offset {
+                    continue;
+                }
+                if !std::mem::replace(&mut begun, true) {
+                    let offset = at.offset.saturating_sub(1);
+                    hub.begin(Position { offset, ..at });
+                }
+                if let Some(adopted) = self.remember(&publication) {
+                    keep(self, &mut fresh);
+                    hub.begin(adopted);
+                }
+                fresh.extend(self.kept(publication));
+            }
+            keep(self, &mut fresh);
+            let done = page.upto.is_none_or(|upto| upto.offset >= position.offset);
+            match page.upto {
+                Some(upto) if page.more && !done => from = Start::After(upto),
+                _ => break,
+            }
+        }
+        let turned = hub.log.epochs().turn(position);
+        hub.log.window().advance(turned);
+        Ok(())
+    }
+
+    /// Takes note of a past message's number, and of a beacon's generation: where that is new, all before it is void.
+    fn remember(&self, publication: &Publication) -> Option<Position> {
+        let position = publication.position?;
+        let beacon = match beacon::is_beacon(&publication.channel) {
+            true => Beacon::decode(&publication.data),
+            false => None,
+        };
+        if let Some(origin) = publication.origin {
+            let word = beacon.as_ref().map(|(beacon, _)| beacon.word());
+            let run = Run::Lane(position.lane);
+            let mut ledger = self.hub.log.ledger();
+            ledger.check(&run, origin, word, Instant::now());
+        }
+        let (beacon, _) = beacon?;
+        let mut epochs = self.hub.log.epochs();
+        epochs
+            .adopt(position.lane, beacon.generation)
+            .then_some(position)
+    }
+
+    /// A past message as clients know it; `None` for the hub's own and for repetitions.
+    fn kept(&self, mut publication: Publication) -> Option<Publication> {
+        if publication.channel.starts_with(RESERVED) {
+            return None;
+        }
+        publication.position = publication
+            .position
+            .map(|position| self.hub.log.epochs().turn(position));
+        if self.hub.log.ids().is_repeated(&publication, Instant::now()) {
+            return None;
+        }
+        if publication.id.is_none() {
+            publication.id = publication.origin.map(|origin| origin.to_string().into());
+        }
+        Some(publication)
+    }
+
+    /// Looks for missing numbers in the log. What is found is passed on in its place; else it is announced.
+    pub(super) async fn mend(&mut self, run: &Run, missing: Missing, now: Instant) {
+        let found = timeout(MEND, self.find(missing)).await;
+        if let Ok(Some(found)) = found {
+            let count = found.len() as u64;
+            tracing::warn!(
+                ?run,
+                count,
+                "messages did not arrive and were read from the log"
+            );
+            self.hub.counts.refilled.fetch_add(count, Ordering::Relaxed);
+            for publication in found {
+                if !beacon::is_beacon(&publication.channel) {
+                    self.accept(publication, now);
+                }
+            }
+            return;
+        }
+        let Missing {
+            origin, from, to, ..
+        } = missing;
+        tracing::warn!(
+            ?run,
+            origin = format!("{origin:x}"),
+            from,
+            to,
+            "numbers are missing"
+        );
+        match run {
+            Run::Lane(lane) if missing.upto.is_some() => {
+                let first = Origin {
+                    id: origin,
+                    number: from,
+                };
+                self.replace(*lane, Some(first)).await;
+            }
+            Run::Lane(_) => {
+                self.post().await;
+                self.hub.announce(Scope::All, GapCause::Missing).await;
+            }
+            Run::Channel(channel) => {
+                self.post().await;
+                let scope = Scope::Channels(vec![Arc::clone(channel)]);
+                self.hub.announce(scope, GapCause::Missing).await;
+            }
+        }
+    }
+
+    /// All of the missing messages, in order; `None` where one is not there.
+    async fn find(&self, missing: Missing) -> Option<Vec<Publication>> {
+        let history = self.hub.backplane.history()?;
+        let (after, upto) = (missing.after?, missing.upto?);
+        let mut from = after;
+        let mut found = Vec::new();
+        let mut next = missing.from;
+        loop {
+            let reads = &self.hub.counts.history_reads;
+            reads.fetch_add(1, Ordering::Relaxed);
+            let scanned = history.scan(after.lane, Start::After(from), PAGE).await;
+            let page = scanned.ok()?;
+            for publication in page.publications {
+                let Some(origin) = publication.origin else {
+                    continue;
+                };
+                if origin.id != missing.origin || origin.number < next {
+                    continue;
+                }
+                let beacon = match beacon::is_beacon(&publication.channel) {
+                    true => Beacon::decode(&publication.data),
+                    false => None,
+                };
+                let first = beacon.map_or(origin.number, |(beacon, _)| beacon.word().from);
+                if first > next {
+                    return None;
+                }
+                next = origin.number + 1;
+                found.push(publication);
+                if next > missing.to {
+                    return Some(found);
+                }
+            }
+            match page.upto {
+                Some(at) if page.more && at.offset < upto.offset => from = at,
+                _ => return None,
+            }
+        }
+    }
+}
+
+/// Puts past messages into the window.
+fn keep(pump: &Pump<'_>, fresh: &mut Vec<Publication>) {
+    if !fresh.is_empty() {
+        let batch: Vec<_> = fresh.drain(..).map(Encoded::new).collect();
+        let now = Instant::now();
+        pump.hub.log.window().push(&Arc::new(batch), now);
+    }
+}

@@ -1,0 +1,93 @@
+//! How this instance stands with its broker: what the backend says, and what the beacons show.
+
+use std::{
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use hubplane_backplane::{GapCause, Scope};
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::{Hub, numbers::Run};
+
+/// How often the beacons are looked at.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// How this instance stands with its broker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// Messages arrive.
+    Up,
+    /// Nothing arrives; the reason.
+    Down(String),
+}
+
+/// The last that was found.
+#[derive(Debug)]
+pub(crate) struct Pulse {
+    /// What the backend said of its connection.
+    said: Mutex<Health>,
+    /// What the beacons show.
+    shown: Mutex<Option<String>>,
+}
+
+impl Pulse {
+    pub(crate) fn new() -> Self {
+        let waiting = "the first beacon has not come back yet".to_owned();
+        Self {
+            said: Mutex::new(Health::Up),
+            shown: Mutex::new(Some(waiting)),
+        }
+    }
+
+    pub(crate) fn health(&self) -> Health {
+        let said = self.said();
+        let shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        match (&said, &*shown) {
+            (Health::Up, Some(trouble)) => Health::Down(trouble.clone()),
+            _ => said,
+        }
+    }
+
+    fn said(&self) -> Health {
+        let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        said.clone()
+    }
+
+    pub(crate) fn set(&self, health: Health) {
+        *self.said.lock().unwrap_or_else(PoisonError::into_inner) = health;
+    }
+
+    fn show(&self, trouble: Option<String>) {
+        *self.shown.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
+    }
+}
+
+/// Looks after the beacons for as long as the hub lives. Where they don't come back, the subscriptions are told, and
+/// the backend must read anew what the broker has acknowledged.
+pub(crate) async fn watch(hub: &Hub) {
+    let mut looks = interval(LOOK.min(hub.limits.beacon_interval));
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let most = hub.limits.deaf_after.max(2 * hub.limits.beacon_interval);
+    loop {
+        looks.tick().await;
+        let findings = hub.canary().look(Instant::now(), most);
+        if let Some(trouble) = &findings.trouble {
+            tracing::debug!(%trouble, "beacons");
+        }
+        hub.pulse.show(findings.trouble);
+        // What the backend knows of, it tells itself.
+        let unknown = hub.pulse.said() == Health::Up;
+        for run in findings.deaf.into_iter().filter(|_| unknown) {
+            let scope = match run {
+                Run::Lane(lane) if hub.capabilities.has_positions() => Scope::Lane(lane),
+                _ => Scope::All,
+            };
+            hub.announce(scope, GapCause::Deaf).await;
+        }
+        if findings.renew {
+            tracing::warn!("what the broker has acknowledged doesn't come back; reading anew");
+            hub.backplane.renew();
+        }
+    }
+}

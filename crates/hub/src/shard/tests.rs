@@ -1,0 +1,270 @@
+mod presence;
+
+use std::{
+    cell::{Cell, RefCell},
+    io,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use hubplane_backplane::{Driver, Outgoing};
+use tokio::{task::LocalSet, time::sleep};
+
+use super::*;
+use crate::{
+    Setup,
+    command::{Command, Ending, Push, Reply},
+    frame::{Encoding, Frame, Socket},
+    limits::Limits,
+};
+
+/// Notes what is written; takes nothing while it is full.
+#[derive(Clone, Debug, Default)]
+struct Wire(Rc<Noted>);
+
+#[derive(Debug, Default)]
+struct Noted {
+    bytes: RefCell<Vec<u8>>,
+    writes: Cell<usize>,
+    full: Cell<bool>,
+}
+
+impl Wire {
+    fn text(&self) -> String {
+        String::from_utf8(self.0.bytes.borrow().clone()).unwrap()
+    }
+}
+
+impl Socket for Wire {
+    fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+        if self.0.full.get() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        self.0.writes.set(self.0.writes.get() + 1);
+        self.0.bytes.borrow_mut().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn write_vectored(&self, slices: &[io::IoSlice<'_>]) -> io::Result<usize> {
+        self.write(
+            &slices
+                .iter()
+                .flat_map(|slice| slice.to_vec())
+                .collect::<Vec<_>>(),
+        )
+    }
+}
+
+/// Writes the data alone; panics on `boom` where it is told to.
+#[derive(Debug)]
+struct Plain {
+    slot: usize,
+    panics: bool,
+}
+
+static SOUND: Plain = Plain {
+    slot: 0,
+    panics: false,
+};
+static BROKEN: Plain = Plain {
+    slot: 1,
+    panics: true,
+};
+
+impl Encoding for Plain {
+    fn slot(&self) -> usize {
+        self.slot
+    }
+
+    fn reply(&self, reply: &Reply<'_>) -> Frame {
+        Bytes::from(match reply {
+            Reply::Error { code, .. } => format!("error {}.", code.as_str()),
+            Reply::Members { roster, .. } => format!("of {}.", roster.count),
+            _ => "ok.".to_owned(),
+        })
+    }
+
+    fn push(&self, push: &Push<'_>) -> Frame {
+        let publication = match push {
+            Push::Message(publication) => publication,
+            Push::Gap { .. } => return Bytes::from_static(b"gap."),
+            Push::Presence(change) => {
+                let sign = if change.joined { '+' } else { '-' };
+                return Bytes::from(format!("{sign}{}.", change.member.client));
+            }
+        };
+        assert!(!(self.panics && publication.data == "boom"), "as tested");
+        Bytes::from([&publication.data[..], b"."].concat())
+    }
+
+    fn ping(&self) -> Frame {
+        Bytes::from_static(b"ping.")
+    }
+
+    fn ending(&self, ending: Ending) -> Frame {
+        Bytes::from(format!("{ending:?}."))
+    }
+}
+
+async fn shard(limits: Limits) -> (Arc<Hub>, Rc<Shard>) {
+    let opened = hubplane_memory::DRIVER
+        .open(&"memory:".parse().unwrap())
+        .await
+        .unwrap();
+    let setup = Setup {
+        node: "test".to_owned(),
+        driver: &hubplane_memory::DRIVER,
+        limits,
+        shards: 1,
+    };
+    let (hub, mut mailboxes) = Hub::start(opened, setup);
+    let mailbox = mailboxes.remove(0);
+    let shard = Shard::new(Arc::clone(&hub), &mailbox);
+    tokio::task::spawn_local(Rc::clone(&shard).run(mailbox));
+    (hub, shard)
+}
+
+fn open(shard: &Shard, encoding: &'static dyn Encoding) -> (Key, Wire) {
+    let wire = Wire::default();
+    let key = shard.open(Admission {
+        socket: Box::new(wire.clone()),
+        encoding,
+        may_publish: false,
+    });
+    (key, wire)
+}
+
+fn subscribe(shard: &Shard, key: Key, presence: Option<Box<Attendance>>) {
+    shard.command(
+        key,
+        Command::Subscribe {
+            reference: None,
+            channel: "c".into(),
+            since: None,
+            presence,
+        },
+    );
+    shard.flush_dirty();
+}
+
+fn listener(shard: &Shard, encoding: &'static dyn Encoding) -> (Key, Wire) {
+    let (key, wire) = open(shard, encoding);
+    subscribe(shard, key, None);
+    (key, wire)
+}
+
+async fn publish(hub: &Hub, data: &[&'static str]) {
+    let messages = data.iter().map(|data| Outgoing::new("c", *data)).collect();
+    for answer in hub.publish(messages).await.unwrap() {
+        answer.unwrap();
+    }
+    sleep(Duration::from_millis(50)).await;
+}
+
+#[tokio::test]
+async fn what_comes_together_leaves_in_one_write() {
+    let test = async {
+        let (hub, shard) = shard(Limits::default()).await;
+        let (_, wire) = listener(&shard, &SOUND);
+        let before = wire.0.writes.get();
+        publish(&hub, &["1", "2", "3", "4", "5", "6", "7", "8", "9", "10"]).await;
+        assert_eq!(wire.text(), "ok.1.2.3.4.5.6.7.8.9.10.");
+        assert_eq!(wire.0.writes.get() - before, 1);
+    };
+    LocalSet::new().run_until(test).await;
+}
+
+#[tokio::test]
+async fn a_panic_costs_its_message_and_says_so() {
+    let test = async {
+        let (hub, shard) = shard(Limits::default()).await;
+        let (_, sound) = listener(&shard, &SOUND);
+        let (_, broken) = listener(&shard, &BROKEN);
+        publish(&hub, &["before", "boom", "after"]).await;
+        assert_eq!(hub.counts().panics.load(Relaxed), 1);
+        assert_eq!(sound.text(), "ok.before.boom.after.");
+        assert_eq!(broken.text(), "ok.before.gap.after.");
+    };
+    LocalSet::new().run_until(test).await;
+}
+
+/// Answers to what a client keeps asking count like messages.
+#[tokio::test]
+async fn who_asks_and_does_not_read_is_cut_off() {
+    let test = async {
+        let (hub, shard) = shard(Limits {
+            outbox_frames: 4,
+            ..Limits::default()
+        })
+        .await;
+        let (key, slow) = listener(&shard, &SOUND);
+        slow.0.full.set(true);
+        for _ in 0..10 {
+            shard.command(key, Command::Ping);
+            shard.flush_dirty();
+        }
+        assert_eq!(hub.counts().slow.load(Relaxed), 1);
+        slow.0.full.set(false);
+        shard.flush(key);
+        assert_eq!(slow.text(), "ok.Slow.");
+    };
+    LocalSet::new().run_until(test).await;
+}
+
+#[tokio::test]
+async fn who_takes_nothing_is_cut_off_and_the_other_goes_on() {
+    let test = async {
+        let (hub, shard) = shard(Limits {
+            outbox_frames: 4,
+            ..Limits::default()
+        })
+        .await;
+        let (key, slow) = listener(&shard, &SOUND);
+        let (_, other) = listener(&shard, &SOUND);
+        slow.0.full.set(true);
+        for _ in 0..10 {
+            publish(&hub, &["x"]).await;
+        }
+        assert_eq!(hub.counts().slow.load(Relaxed), 1);
+        assert_eq!(other.text(), format!("ok.{}", "x.".repeat(10)));
+        slow.0.full.set(false);
+        shard.flush(key);
+        assert_eq!(
+            slow.text(),
+            "ok.Slow.",
+            "what was not written is dropped; the last word says why"
+        );
+    };
+    LocalSet::new().run_until(test).await;
+}
+
+/// What waits for all of them together has a limit, too; the one that reads does not pay for it.
+#[tokio::test]
+async fn many_that_take_nothing_are_relieved_of_the_fullest() {
+    let test = async {
+        let (hub, shard) = shard(Limits {
+            outboxes_bytes: 50,
+            ..Limits::default()
+        })
+        .await;
+        let (first, fullest) = listener(&shard, &SOUND);
+        fullest.0.full.set(true);
+        publish(&hub, &["12345678", "12345678"]).await;
+        let (second, other) = listener(&shard, &SOUND);
+        other.0.full.set(true);
+        let (_, reader) = listener(&shard, &SOUND);
+        publish(&hub, &["12345678", "12345678", "12345678"]).await;
+        assert_eq!(hub.counts().slow.load(Relaxed), 1);
+        fullest.0.full.set(false);
+        other.0.full.set(false);
+        shard.flush(first);
+        shard.flush(second);
+        publish(&hub, &["x"]).await;
+        assert!(fullest.text().ends_with("Slow."), "{}", fullest.text());
+        assert!(!other.text().contains("Slow"), "{}", other.text());
+        assert_eq!(reader.text(), format!("ok.{}x.", "12345678.".repeat(3)));
+        assert_eq!(shard.state.borrow().held, 0);
+    };
+    LocalSet::new().run_until(test).await;
+}

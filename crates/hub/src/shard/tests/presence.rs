@@ -1,0 +1,148 @@
+//! Who takes part in a channel's presence, and what such sessions are told.
+
+use super::*;
+use crate::presence::Member;
+
+/// Takes part under this name, if that is one, and watches.
+fn present(client: &str, watch: bool) -> Option<Box<Attendance>> {
+    let member = (!client.is_empty()).then(|| Member {
+        client: client.into(),
+        user: None,
+        info: None,
+    });
+    Some(Box::new(Attendance { member, watch }))
+}
+
+fn ask(shard: &Shard, key: Key) {
+    let (reference, channel) = (None, "c".into());
+    shard.command(key, Command::Members { reference, channel });
+}
+
+/// Long enough for what happened to be told.
+async fn a_turn() {
+    sleep(Duration::from_millis(250)).await;
+}
+
+fn soon_gone() -> Limits {
+    Limits {
+        presence_grace: Duration::ZERO,
+        ..Limits::default()
+    }
+}
+
+#[tokio::test]
+async fn who_watches_is_told_who_comes_and_goes_and_nobody_else_is() {
+    let test = async {
+        let (hub, shard) = shard(soon_gone()).await;
+        let (_, deaf) = listener(&shard, &SOUND);
+        let (watcher, watched) = open(&shard, &SOUND);
+        subscribe(&shard, watcher, present("w", true));
+        let (key, wire) = open(&shard, &SOUND);
+        subscribe(&shard, key, present("a", false));
+        a_turn().await;
+        let told = watched.text();
+        assert!(["ok.+w.+a.", "ok.+a.+w."].contains(&&*told), "{told}");
+        shard.command(
+            key,
+            Command::Unsubscribe {
+                reference: None,
+                channel: "c".into(),
+            },
+        );
+        a_turn().await;
+        subscribe(&shard, key, present("b", false));
+        a_turn().await;
+        // As another, then as nobody.
+        subscribe(&shard, key, present("d", false));
+        a_turn().await;
+        subscribe(&shard, key, present("", true));
+        a_turn().await;
+        shard.remove(watcher);
+        a_turn().await;
+        let told = &watched.text()[told.len()..];
+        assert!(
+            ["-a.+b.-b.+d.-d.", "-a.+b.+d.-b.-d."].contains(&told),
+            "{told}"
+        );
+        assert_eq!(wire.text(), "ok.ok.ok.ok.ok.-d.-w.", "from when it watched");
+        assert_eq!(deaf.text(), "ok.");
+        shard.remove(key);
+        assert!(shard.state.borrow().attending.is_empty());
+        assert_eq!(hub.members("c", 10).count, 0);
+    };
+    LocalSet::new().run_until(test).await;
+}
+
+#[tokio::test]
+async fn an_answer_has_its_place_among_the_changes() {
+    let test = async {
+        let (_, shard) = shard(soon_gone()).await;
+        let (watcher, watched) = open(&shard, &SOUND);
+        subscribe(&shard, watcher, present("", true));
+        let mut expected = "ok.".to_owned();
+        for n in 1..=3 {
+            let (key, _) = open(&shard, &SOUND);
+            ask(&shard, watcher);
+            subscribe(&shard, key, present(&format!("m{n}"), false));
+            a_turn().await;
+            expected.push_str(&format!("+m{n}.of {n}."));
+        }
+        assert_eq!(watched.text(), expected);
+    };
+    LocalSet::new().run_until(test).await;
+}
+
+#[tokio::test]
+async fn who_asks_much_is_not_read_until_he_is_answered() {
+    let test = async {
+        let (_, shard) = shard(Limits {
+            session_publishes: 2,
+            presence_questions: 2,
+            ..Limits::default()
+        })
+        .await;
+        let (key, wire) = listener(&shard, &SOUND);
+        let paused = || shard.pulse(key, Waker::noop()).unwrap().paused;
+        ask(&shard, key);
+        assert!(!paused());
+        ask(&shard, key);
+        assert!(paused());
+        ask(&shard, key);
+        a_turn().await;
+        assert!(!paused());
+        assert_eq!(wire.text(), "ok.error unavailable.of 0.of 0.");
+    };
+    LocalSet::new().run_until(test).await;
+}
+
+#[tokio::test]
+async fn a_refused_member_is_not_subscribed_and_those_who_wait_with_it_are() {
+    let test = async {
+        let (hub, shard) = shard(Limits {
+            presence_members: 1,
+            ..Limits::default()
+        })
+        .await;
+        // As with a broker that routes by interest and has not confirmed yet.
+        let channel = Channel::from("c");
+        let known = (Channel::clone(&channel), Topic::default());
+        shard.state.borrow_mut().topics.extend([known]);
+        let wires = ["a b", "a", "b", ""].map(|client| {
+            let (key, wire) = open(&shard, &SOUND);
+            subscribe(&shard, key, present(client, true));
+            wire
+        });
+        let confirmed = Mail::Interest(vec![channel], Ok(()));
+        shard.state.borrow_mut().take(&hub, confirmed);
+        shard.flush_dirty();
+        publish(&hub, &["x"]).await;
+        a_turn().await;
+        let told = wires.map(|wire| wire.text().replace("x.+a.", "+a.x."));
+        let both = "ok.+a.x.";
+        assert_eq!(
+            told,
+            ["error bad_presence.", both, "error limit_reached.", both]
+        );
+    };
+    LocalSet::new().run_until(test).await;
+}

@@ -1,0 +1,313 @@
+//! The native protocol, subprotocol `hubplane.v1.json`: one JSON object a text frame. See `docs/protocol.md`.
+
+mod presence;
+
+use std::{borrow::Cow, io::Write};
+
+use base64::{display::Base64Display, engine::general_purpose::STANDARD};
+use bytes::Bytes;
+use hubplane_backplane::{Position, Publication};
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+
+pub use self::presence::members;
+use super::{Protocol, Refused};
+use hubplane_hub::command::{Command, Push, Ref, Reply};
+
+/// Deepest nesting of what a client may send.
+pub const MAX_DEPTH: usize = 128;
+/// Longest `ref`, in bytes of JSON.
+pub const MAX_REF: usize = 64;
+/// Longest `id`, in bytes.
+pub const MAX_ID: usize = 64;
+
+/// The native protocol.
+#[derive(Clone, Copy, Debug)]
+pub struct Json;
+
+/// The one value of it.
+pub static JSON: Json = Json;
+
+#[derive(Deserialize)]
+struct Incoming<'a> {
+    #[serde(borrow, rename = "type")]
+    kind: Cow<'a, str>,
+    #[serde(borrow, default, rename = "ref")]
+    reference: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    channel: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    since: Option<Cow<'a, str>>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    data: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    id: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    presence: Option<presence::Presence<'a>>,
+}
+
+/// For a field that may be `null`: that is data too; only what is not there is absent.
+pub fn present<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<&'de RawValue>, D::Error> {
+    <&RawValue>::deserialize(deserializer).map(Some)
+}
+
+impl Protocol for Json {
+    fn subprotocol(&self) -> &'static str {
+        "hubplane.v1.json"
+    }
+
+    fn slot(&self) -> usize {
+        0
+    }
+
+    fn decode(&self, text: &str) -> Result<Command, Refused> {
+        if depth(text.as_bytes()) > MAX_DEPTH {
+            return Err(fatal(format!("the message nests deeper than {MAX_DEPTH}")));
+        }
+        let incoming: Incoming<'_> = serde_json::from_str(text)
+            .map_err(|error| fatal(format!("not a message of this protocol: {error}")))?;
+        let reference: Option<Ref> = match incoming.reference.map(RawValue::get) {
+            Some(text) if text.len() > MAX_REF || text.starts_with(['{', '[']) => {
+                return Err(refused(
+                    None,
+                    format!("ref is a number or a text of at most {MAX_REF} bytes"),
+                ));
+            }
+            reference => reference.map(Into::into),
+        };
+        command(incoming, reference)
+    }
+
+    fn reply(&self, reply: &Reply<'_>, out: &mut Vec<u8>) {
+        match *reply {
+            Reply::Subscribed {
+                reference,
+                channel,
+                position,
+                recovered,
+            } => {
+                start(out, "subscribed", reference);
+                text(out, "channel", channel);
+                position_or_null(out, position);
+                end(out, format_args!(",\"recovered\":{recovered}"));
+            }
+            Reply::Unsubscribed { reference, channel } => {
+                start(out, "unsubscribed", reference);
+                text(out, "channel", channel);
+                out.push(b'}');
+            }
+            Reply::Published {
+                reference,
+                position,
+            } => {
+                start(out, "published", reference);
+                position_or_null(out, position);
+                out.push(b'}');
+            }
+            Reply::Members {
+                reference,
+                channel,
+                roster,
+            } => presence::reply(reference, channel, roster, out),
+            Reply::Error {
+                reference,
+                code,
+                message,
+            } => {
+                start(out, "error", reference);
+                text(out, "code", code.as_str());
+                text(out, "message", message);
+                out.push(b'}');
+            }
+            Reply::Pong => out.extend_from_slice(b"{\"type\":\"pong\"}"),
+        }
+    }
+
+    fn push(&self, push: &Push<'_>, out: &mut Vec<u8>) {
+        match push {
+            Push::Message(publication) => message(publication, out),
+            Push::Gap { channel, cause } => {
+                start(out, "gap", None);
+                text(out, "channel", channel);
+                text(out, "cause", cause.as_str());
+                out.push(b'}');
+            }
+            Push::Presence(change) => presence::change(change, out),
+        }
+    }
+}
+
+fn command(incoming: Incoming<'_>, reference: Option<Ref>) -> Result<Command, Refused> {
+    let missing = |what: &str| refused(reference.clone(), format!("{what} is missing"));
+    let channel = || {
+        incoming
+            .channel
+            .as_deref()
+            .map(Into::into)
+            .ok_or_else(|| missing("channel"))
+    };
+    match &*incoming.kind {
+        "subscribe" => {
+            let since = incoming
+                .since
+                .map(|text| text.parse::<Position>())
+                .transpose();
+            let since =
+                since.map_err(|error| refused(reference.clone(), format!("since: {error}")))?;
+            let read =
+                |it: presence::Presence<'_>| it.read().ok_or_else(|| missing("presence.client"));
+            let presence = incoming.presence.map(read).transpose()?;
+            Ok(Command::Subscribe {
+                channel: channel()?,
+                since,
+                presence,
+                reference,
+            })
+        }
+        "unsubscribe" => Ok(Command::Unsubscribe {
+            channel: channel()?,
+            reference,
+        }),
+        "publish" => {
+            let id = match incoming.id {
+                Some(id) if !id_is_good(&id) => return Err(refused(reference, bad_id())),
+                id => id.map(|id| id.as_ref().into()),
+            };
+            let data = incoming.data.ok_or_else(|| missing("data"))?;
+            let data = Bytes::copy_from_slice(data.get().as_bytes());
+            Ok(Command::Publish {
+                channel: channel()?,
+                data,
+                id,
+                reference,
+            })
+        }
+        "presence" => Ok(Command::Members {
+            channel: channel()?,
+            reference,
+        }),
+        "ping" => Ok(Command::Ping),
+        _ => {
+            let known = "type is one of subscribe, unsubscribe, publish, presence, ping";
+            Err(refused(reference, known.to_owned()))
+        }
+    }
+}
+
+fn message(publication: &Publication, out: &mut Vec<u8>) {
+    out.reserve(publication.data.len() + publication.channel.len() + 128);
+    start(out, "message", None);
+    text(out, "channel", &publication.channel);
+    out.extend_from_slice(b",\"data\":");
+    data(&publication.data, out);
+    position_or_null(out, publication.position);
+    match &publication.id {
+        Some(id) => text(out, "id", id),
+        None => out.extend_from_slice(b",\"id\":null"),
+    }
+    out.push(b'}');
+}
+
+/// JSON goes through as it is; other text as a string; other bytes as `{"base64":"…"}`.
+pub fn data(data: &[u8], out: &mut Vec<u8>) {
+    match std::str::from_utf8(data) {
+        Ok(text) => match serde_json::from_str::<&RawValue>(text) {
+            // Without the white space around it, but with that inside.
+            Ok(raw) => out.extend_from_slice(raw.get().as_bytes()),
+            Err(_) => string(out, text),
+        },
+        Err(_) => end(
+            out,
+            format_args!("{{\"base64\":\"{}\"", Base64Display::new(data, &STANDARD)),
+        ),
+    }
+}
+
+/// Whether a client's message id may be used: short printable ASCII.
+pub fn id_is_good(id: &str) -> bool {
+    (1..=MAX_ID).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic())
+}
+
+/// What to say of an id that may not.
+pub fn bad_id() -> String {
+    format!("id is 1 to {MAX_ID} bytes of printable ASCII without spaces")
+}
+
+fn fatal(message: String) -> Refused {
+    Refused {
+        reference: None,
+        message,
+        fatal: true,
+    }
+}
+
+fn refused(reference: Option<Ref>, message: String) -> Refused {
+    Refused {
+        reference,
+        message,
+        fatal: false,
+    }
+}
+
+/// How deep arrays and objects nest, at most.
+pub fn depth(json: &[u8]) -> usize {
+    let (mut depth, mut deepest, mut in_string, mut escaped) = (0_usize, 0, false, false);
+    for &byte in json {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            _ if in_string => {}
+            b'{' | b'[' => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b'}' | b']' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
+}
+
+fn start(out: &mut Vec<u8>, kind: &str, reference: Option<&str>) {
+    out.extend_from_slice(b"{\"type\":\"");
+    out.extend_from_slice(kind.as_bytes());
+    out.push(b'"');
+    if let Some(reference) = reference {
+        out.extend_from_slice(b",\"ref\":");
+        out.extend_from_slice(reference.as_bytes());
+    }
+}
+
+fn text(out: &mut Vec<u8>, name: &str, value: &str) {
+    out.extend_from_slice(b",\"");
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b"\":");
+    string(out, value);
+}
+
+fn string(out: &mut Vec<u8>, value: &str) {
+    serde_json::to_writer(out, value).expect("invariant: text is always JSON, and a Vec takes it");
+}
+
+fn position_or_null(out: &mut Vec<u8>, position: Option<Position>) {
+    match position {
+        Some(position) => put(out, format_args!(",\"position\":\"{position}\"")),
+        None => out.extend_from_slice(b",\"position\":null"),
+    }
+}
+
+fn end(out: &mut Vec<u8>, last: std::fmt::Arguments<'_>) {
+    put(out, last);
+    out.push(b'}');
+}
+
+fn put(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
+    out.write_fmt(text)
+        .expect("invariant: a Vec takes everything");
+}
+
+#[cfg(test)]
+mod tests;

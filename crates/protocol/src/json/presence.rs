@@ -1,0 +1,81 @@
+//! Presence in the native protocol: what a subscribe says of it, and how members look.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::{put, start, string, text};
+use hubplane_hub::presence::{Attendance, Change, Member, Roster};
+
+/// A subscribe's `presence`.
+#[derive(Deserialize)]
+pub(super) struct Presence<'a> {
+    #[serde(borrow, default)]
+    client: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    user: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    info: Option<&'a RawValue>,
+    #[serde(default)]
+    watch: bool,
+}
+
+impl Presence<'_> {
+    /// `None` where it says who somebody is, but not by what client id.
+    pub(super) fn read(self) -> Option<Box<Attendance>> {
+        let nameless = self.client.is_none() && (self.user.is_some() || self.info.is_some());
+        let member = self.client.map(|client| Member {
+            client: client.into(),
+            user: self.user.map(Into::into),
+            info: self.info.map(|info| info.get().into()),
+        });
+        let watch = self.watch;
+        (!nameless).then(|| Box::new(Attendance { member, watch }))
+    }
+}
+
+pub(super) fn change(change: &Change, out: &mut Vec<u8>) {
+    start(out, if change.joined { "join" } else { "leave" }, None);
+    text(out, "channel", &change.channel);
+    out.push(b',');
+    fields(&change.member, out);
+    out.push(b'}');
+}
+
+/// Who is on a channel, as an object of its own.
+pub fn members(channel: &str, roster: &Roster, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"{\"channel\":");
+    string(out, channel);
+    rest(roster, out);
+}
+
+pub(super) fn reply(reference: Option<&str>, channel: &str, roster: &Roster, out: &mut Vec<u8>) {
+    start(out, "presence", reference);
+    text(out, "channel", channel);
+    rest(roster, out);
+}
+
+fn rest(roster: &Roster, out: &mut Vec<u8>) {
+    let Roster { count, members } = roster;
+    put(out, format_args!(",\"count\":{count},\"members\":["));
+    for (at, member) in members.iter().enumerate() {
+        out.extend_from_slice(if at == 0 { b"{" } else { b",{" });
+        fields(member, out);
+        out.push(b'}');
+    }
+    put(out, format_args!("],\"more\":{}}}", members.len() < *count));
+}
+
+/// A member's fields, those that it did not give as `null`.
+fn fields(member: &Member, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"\"client\":");
+    string(out, &member.client);
+    match &member.user {
+        Some(user) => text(out, "user", user),
+        None => out.extend_from_slice(b",\"user\":null"),
+    }
+    // Checked to be JSON when the member came.
+    let info = member.info.as_deref().unwrap_or("null");
+    put(out, format_args!(",\"info\":{info}"));
+}

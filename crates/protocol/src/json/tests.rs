@@ -1,0 +1,245 @@
+use super::*;
+use hubplane_hub::{
+    command::ErrorCode,
+    presence::{Attendance, Change, Member, Roster},
+};
+
+fn reply(reply: &Reply<'_>) -> String {
+    let mut out = Vec::new();
+    JSON.reply(reply, &mut out);
+    String::from_utf8(out).unwrap()
+}
+
+fn pushed(data: &'static [u8]) -> serde_json::Value {
+    let publication = Publication {
+        channel: "a\"b".into(),
+        data: data.into(),
+        position: Some(Position {
+            epoch: 1,
+            lane: 2,
+            offset: 3,
+        }),
+        id: None,
+        origin: None,
+        tags: Vec::new(),
+    };
+    let mut out = Vec::new();
+    JSON.push(&Push::Message(&publication), &mut out);
+    serde_json::from_slice(&out).unwrap()
+}
+
+#[test]
+fn commands_are_read() {
+    let subscribe =
+        JSON.decode(r#"{"type":"subscribe","ref":1,"channel":"jobs.42","since":"1-2-a"}"#);
+    let since = Some(Position {
+        epoch: 1,
+        lane: 2,
+        offset: 10,
+    });
+    assert_eq!(
+        subscribe.unwrap(),
+        Command::Subscribe {
+            reference: Some("1".into()),
+            channel: "jobs.42".into(),
+            since,
+            presence: None,
+        }
+    );
+    let publish = JSON
+        .decode(r#"{"channel":"c","data":null,"type":"publish","ref":"x","more":[]}"#)
+        .unwrap();
+    let data = Bytes::from_static(b"null");
+    let reference = Some("\"x\"".into());
+    assert_eq!(
+        publish,
+        Command::Publish {
+            reference,
+            channel: "c".into(),
+            data,
+            id: None
+        }
+    );
+    assert_eq!(JSON.decode(r#"{"type":"ping"}"#).unwrap(), Command::Ping);
+}
+
+#[test]
+fn what_cannot_be_carried_out_is_said_with_the_ref() {
+    for (text, says) in [
+        (r#"{"type":"subscribe","ref":7}"#, "channel is missing"),
+        (
+            r#"{"type":"publish","ref":7,"channel":"c"}"#,
+            "data is missing",
+        ),
+        (
+            r#"{"type":"publish","ref":7,"channel":"c","data":1,"id":"a b"}"#,
+            "id is 1 to 64",
+        ),
+        (
+            r#"{"type":"subscribe","ref":7,"channel":"c","since":"x"}"#,
+            "not a position",
+        ),
+        (r#"{"type":"dance","ref":7}"#, "type is one of"),
+    ] {
+        let refused = JSON.decode(text).unwrap_err();
+        assert!(refused.message.contains(says), "{refused:?}");
+        assert_eq!(
+            (refused.reference.as_deref(), refused.fatal),
+            (Some("7"), false),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn what_is_no_message_ends_the_session() {
+    let deep = format!(
+        "{{\"type\":\"ping\",\"x\":{}1{}}}",
+        "[".repeat(10_000),
+        "]".repeat(10_000)
+    );
+    let twice = r#"{"type":"ping","type":"ping"}"#;
+    for text in ["", "1", "[]", "{", "{}", "\"type\"", twice, &deep] {
+        assert!(JSON.decode(text).unwrap_err().fatal, "{text:.40}");
+    }
+}
+
+#[test]
+fn data_arrives_as_it_is() {
+    assert_eq!(
+        pushed(b"{\"a\": [1, null]}")["data"],
+        serde_json::json!({"a": [1, null]})
+    );
+    assert_eq!(pushed(b"plain \x00 text")["data"], "plain \0 text");
+    assert_eq!(pushed(b"")["data"], "");
+    assert_eq!(
+        pushed(b"\xff\x00")["data"],
+        serde_json::json!({"base64": "/wA="})
+    );
+    let whole = pushed(b"1");
+    assert_eq!(
+        (&whole["channel"], &whole["position"]),
+        (&"a\"b".into(), &"1-2-3".into())
+    );
+    assert!(whole["id"].is_null());
+}
+
+#[test]
+fn replies_have_the_documented_form() {
+    let subscribed = Reply::Subscribed {
+        reference: Some("1"),
+        channel: "c",
+        position: None,
+        recovered: false,
+    };
+    assert_eq!(
+        reply(&subscribed),
+        r#"{"type":"subscribed","ref":1,"channel":"c","position":null,"recovered":false}"#
+    );
+    let published = Reply::Published {
+        reference: None,
+        position: Some(Position {
+            epoch: 1,
+            lane: 0,
+            offset: 255,
+        }),
+    };
+    assert_eq!(
+        reply(&published),
+        r#"{"type":"published","position":"1-0-ff"}"#
+    );
+    let error = Reply::Error {
+        reference: Some("\"r\""),
+        code: ErrorCode::Forbidden,
+        message: "no",
+    };
+    assert_eq!(
+        reply(&error),
+        r#"{"type":"error","ref":"r","code":"forbidden","message":"no"}"#
+    );
+}
+
+fn member(client: &str) -> Member {
+    Member {
+        client: client.into(),
+        user: Some("ann \"a\"".into()),
+        info: Some("{\"n\":1}".into()),
+    }
+}
+
+#[test]
+fn presence_is_read() {
+    let presence = |text: &str| {
+        let text = format!(r#"{{"type":"subscribe","channel":"c","presence":{text}}}"#);
+        match JSON.decode(&text).unwrap() {
+            Command::Subscribe { presence, .. } => presence,
+            other => panic!("{other:?}"),
+        }
+    };
+    let full = r#"{"client":"a","user":"ann \"a\"","info":{"n":1},"watch":true}"#;
+    let attendance = Attendance {
+        member: Some(member("a")),
+        watch: true,
+    };
+    assert_eq!(presence(full), Some(Box::new(attendance)));
+    let watch = presence(r#"{"watch":true}"#).unwrap();
+    assert!(watch.watch && watch.member.is_none());
+    let bare = presence(r#"{"client":"a","info":null}"#).unwrap();
+    let bare = (bare.watch, bare.member.unwrap());
+    assert_eq!((bare.0, bare.1.user, bare.1.info), (false, None, None));
+    assert_eq!(presence("null"), None, "nothing is said of it");
+    let neither = presence("{}").unwrap();
+    assert!(!neither.watch && neither.member.is_none());
+    let nameless = r#"{"type":"subscribe","channel":"c","presence":{"user":"ann"}}"#;
+    assert!(!JSON.decode(nameless).unwrap_err().fatal);
+    assert_eq!(
+        JSON.decode(r#"{"type":"presence","ref":1,"channel":"c"}"#),
+        Ok(Command::Members {
+            reference: Some("1".into()),
+            channel: "c".into()
+        })
+    );
+}
+
+#[test]
+fn members_are_written() {
+    let roster = Roster {
+        count: 3,
+        members: vec![
+            member("a"),
+            Member {
+                client: "b".into(),
+                user: None,
+                info: None,
+            },
+        ],
+    };
+    let answer = Reply::Members {
+        reference: Some("7"),
+        channel: "c",
+        roster: &roster,
+    };
+    let all = r#""channel":"c","count":3,"members":[{"client":"a","user":"ann \"a\"","info":{"n":1}},{"client":"b","user":null,"info":null}],"more":true}"#;
+    assert_eq!(
+        reply(&answer),
+        format!(r#"{{"type":"presence","ref":7,{all}"#)
+    );
+    let mut out = Vec::new();
+    members("c", &roster, &mut out);
+    assert_eq!(String::from_utf8(out).unwrap(), format!("{{{all}"));
+    for (joined, kind) in [(true, "join"), (false, "leave")] {
+        let change = Change {
+            channel: "c".into(),
+            member: member("a"),
+            joined,
+        };
+        let mut out = Vec::new();
+        JSON.push(&Push::Presence(&change), &mut out);
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            format!(
+                r#"{{"type":"{kind}","channel":"c","client":"a","user":"ann \"a\"","info":{{"n":1}}}}"#
+            )
+        );
+    }
+}

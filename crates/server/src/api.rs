@@ -1,0 +1,321 @@
+//! The HTTP interface: publishing, and what an operator or a load balancer asks.
+
+use bytes::{Buf, BytesMut};
+use futures_util::{Stream, StreamExt, pin_mut};
+use http::{HeaderMap, StatusCode, header};
+use hubplane_backplane::{Error, ErrorKind, Outgoing, Receipt};
+use serde::Deserialize;
+use serde_json::{Value, json, value::RawValue};
+use tokio::time::timeout;
+use warp::{Reply, reply::Response};
+
+use super::{problem::Problem, routes::Context};
+use crate::metrics;
+use hubplane_hub::Limits;
+use hubplane_hub::{Health, Hub, channel};
+use hubplane_identity::Shown;
+use hubplane_protocol::json as native;
+
+/// `POST /v1/publish`: one message, or many.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Request<'a> {
+    #[serde(borrow, default)]
+    channel: Option<std::borrow::Cow<'a, str>>,
+    #[serde(borrow, default, deserialize_with = "native::present")]
+    data: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    id: Option<std::borrow::Cow<'a, str>>,
+    #[serde(borrow, default)]
+    messages: Option<Vec<Message<'a>>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Message<'a> {
+    #[serde(borrow)]
+    channel: std::borrow::Cow<'a, str>,
+    #[serde(borrow)]
+    data: &'a RawValue,
+    #[serde(borrow, default)]
+    id: Option<std::borrow::Cow<'a, str>>,
+}
+
+/// Answers once the broker has.
+pub(super) async fn publish<B: Buf>(
+    context: &Context,
+    headers: &HeaderMap,
+    body: impl Stream<Item = Result<B, warp::Error>>,
+) -> Response {
+    let done = async {
+        admitted(context, headers)?;
+        let body = read(body, context.hub.limits()).await?;
+        let (mut messages, single) = requested(&body, context.hub.limits())?;
+        name(&mut messages, headers)?;
+        let results = context
+            .hub
+            .publish(messages)
+            .await
+            .map_err(|_overloaded| overloaded())?;
+        answered(results, single)
+    };
+    done.await.unwrap_or_else(Problem::into_response)
+}
+
+/// The key, where one is needed. The same words for none and a wrong one: nothing is learnt by trying.
+fn with_key(context: &Context, headers: &HeaderMap) -> Result<(), Problem> {
+    match context.access.shown(headers) {
+        Shown::Good => Ok(()),
+        Shown::Nothing | Shown::Wrong => {
+            let detail = "this needs the hub's key: Authorization: Bearer …";
+            Err(Problem::new(StatusCode::UNAUTHORIZED, detail))
+        }
+    }
+}
+
+fn admitted(context: &Context, headers: &HeaderMap) -> Result<(), Problem> {
+    with_key(context, headers)?;
+    if !context.access.origin_is_allowed(headers) {
+        return Err(Problem::new(
+            StatusCode::FORBIDDEN,
+            "pages of this origin may not publish",
+        ));
+    }
+    let kind = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|kind| kind.to_str().ok())
+        .unwrap_or_default();
+    if !kind
+        .split(';')
+        .next()
+        .is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
+    {
+        return Err(Problem::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "Content-Type is application/json",
+        ));
+    }
+    if headers.contains_key(header::CONTENT_ENCODING) {
+        return Err(Problem::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "bodies are taken uncompressed",
+        ));
+    }
+    Ok(())
+}
+
+/// Names the messages that have no id of their own after the request: a request that is tried again, here or at another
+/// instance, then reaches each client once (draft-ietf-httpapi-idempotency-key-header).
+fn name(messages: &mut [Outgoing], headers: &HeaderMap) -> Result<(), Problem> {
+    let Some(key) = headers.get("idempotency-key") else {
+        return Ok(());
+    };
+    // The draft has it quoted; most clients don't.
+    let key = key.to_str().unwrap_or_default().trim_matches('"');
+    let longest = native::MAX_ID - 6;
+    if !native::id_is_good(key) || key.len() > longest {
+        return Err(malformed(format!(
+            "Idempotency-Key is 1 to {longest} bytes of printable ASCII without spaces"
+        )));
+    }
+    let single = messages.len() == 1;
+    for (index, message) in messages.iter_mut().enumerate() {
+        message.id.get_or_insert_with(|| match single {
+            true => key.into(),
+            false => format!("{key}.{index}").into(),
+        });
+    }
+    Ok(())
+}
+
+async fn read<B: Buf>(
+    body: impl Stream<Item = Result<B, warp::Error>>,
+    limits: &Limits,
+) -> Result<BytesMut, Problem> {
+    let all = async {
+        pin_mut!(body);
+        let mut all = BytesMut::new();
+        while let Some(part) = body.next().await {
+            let mut part = part.map_err(|_broken| malformed("the body ended early"))?;
+            if all.len() + part.remaining() > limits.body_bytes {
+                let detail = format!("a body has at most {} bytes", limits.body_bytes);
+                return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail));
+            }
+            while part.has_remaining() {
+                let chunk = part.chunk();
+                all.extend_from_slice(chunk);
+                part.advance(chunk.len());
+            }
+        }
+        Ok(all)
+    };
+    let late = |_| Problem::new(StatusCode::REQUEST_TIMEOUT, "the body took too long");
+    timeout(limits.body_timeout, all).await.map_err(late)?
+}
+
+fn malformed(detail: impl Into<String>) -> Problem {
+    Problem::new(StatusCode::BAD_REQUEST, detail)
+}
+
+fn overloaded() -> Problem {
+    let detail =
+        "too many publications wait for the broker; nothing of this was published, try again";
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail)
+        .with("retryable", true)
+        .with("maybe_delivered", false)
+}
+
+/// What a body asks to publish, and whether it is one message alone.
+fn requested(body: &[u8], limits: &Limits) -> Result<(Vec<Outgoing>, bool), Problem> {
+    if native::depth(body) > native::MAX_DEPTH {
+        return Err(malformed(format!(
+            "the body nests deeper than {}",
+            native::MAX_DEPTH
+        )));
+    }
+    let request: Request<'_> = serde_json::from_slice(body).map_err(|error| {
+        malformed(format!(
+            "give {{\"channel\",\"data\"}} or {{\"messages\":[…]}}: {error}"
+        ))
+    })?;
+    match request {
+        Request {
+            channel: Some(channel),
+            data: Some(data),
+            id,
+            messages: None,
+        } => Ok((
+            vec![outgoing(&Message { channel, data, id }, limits)?],
+            true,
+        )),
+        Request {
+            channel: None,
+            data: None,
+            id: None,
+            messages: Some(messages),
+        } => {
+            if messages.len() > limits.batch_messages {
+                let detail = format!("a batch has at most {} messages", limits.batch_messages);
+                return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail));
+            }
+            let all = messages.iter().enumerate().map(|(index, message)| {
+                outgoing(message, limits).map_err(|problem| problem.with("index", index))
+            });
+            Ok((all.collect::<Result<_, _>>()?, false))
+        }
+        _ => Err(malformed(
+            "give {\"channel\",\"data\"} or {\"messages\":[…]}, not a mixture",
+        )),
+    }
+}
+
+fn outgoing(message: &Message<'_>, limits: &Limits) -> Result<Outgoing, Problem> {
+    channel::check(&message.channel).map_err(|bad| malformed(bad.to_string()))?;
+    let data = message.data.get();
+    if data.len() > limits.message_bytes {
+        let detail = format!(
+            "a message's data has at most {} bytes",
+            limits.message_bytes
+        );
+        return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail));
+    }
+    let mut outgoing = Outgoing::new(&*message.channel, data.as_bytes().to_vec());
+    if let Some(id) = &message.id {
+        if !native::id_is_good(id) {
+            return Err(malformed(native::bad_id()));
+        }
+        outgoing.id = Some(id.as_ref().into());
+    }
+    Ok(outgoing)
+}
+
+fn answered(mut results: Vec<Result<Receipt, Error>>, single: bool) -> Result<Response, Problem> {
+    if single {
+        let result = results
+            .pop()
+            .unwrap_or_else(|| Err(Error::new(ErrorKind::Closed, "hub", "it stops")));
+        return match result {
+            Ok(receipt) => {
+                Ok(warp::reply::json(&json!({ "position": position(&receipt) })).into_response())
+            }
+            Err(error) => Err(problem(&error)),
+        };
+    }
+    let failed = |result: &Result<Receipt, Error>| matches!(result, Err(error) if error.kind() != ErrorKind::Rejected);
+    if !results.is_empty() && results.iter().all(failed) {
+        let maybe = results
+            .iter()
+            .filter_map(|result| result.as_ref().err())
+            .any(|error| error.kind() == ErrorKind::Unknown);
+        return Err(unavailable(maybe));
+    }
+    let list: Vec<Value> = results
+        .iter()
+        .map(|result| match result {
+            Ok(receipt) => json!({ "position": position(receipt) }),
+            Err(error) => {
+                json!({ "error": error.kind().as_str(), "retryable": error.kind().is_retryable() })
+            }
+        })
+        .collect();
+    Ok(warp::reply::json(&list).into_response())
+}
+
+fn position(receipt: &Receipt) -> Option<String> {
+    receipt.position().map(|position| position.to_string())
+}
+
+fn problem(error: &Error) -> Problem {
+    match error.kind() {
+        ErrorKind::Rejected => malformed(error.message()),
+        kind => unavailable(kind == ErrorKind::Unknown),
+    }
+}
+
+fn unavailable(maybe_delivered: bool) -> Problem {
+    let detail = match maybe_delivered {
+        true => {
+            "the broker gave no answer in time; it may have the message: retry with the same id"
+        }
+        false => "the broker did not take it; retry later",
+    };
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail)
+        .with("retryable", true)
+        .with("maybe_delivered", maybe_delivered)
+}
+
+/// `GET /v1/backplane`.
+pub(super) fn backplane(hub: &Hub) -> Response {
+    let (state, reason) = match hub.health() {
+        Health::Up => ("up", None),
+        Health::Down(reason) => ("down", Some(reason)),
+    };
+    let body = json!({
+        "node": hub.node(), "driver": hub.driver(), "state": state, "reason": reason,
+        "capabilities": hub.capabilities(),
+    });
+    warp::reply::json(&body).into_response()
+}
+
+/// `GET /live`: the process answers.
+pub(super) fn live() -> Response {
+    warp::reply::json(&json!({ "status": "live" })).into_response()
+}
+
+/// `GET /ready`: whether a load balancer should send clients here.
+pub(super) fn ready(hub: &Hub) -> Response {
+    match hub.health() {
+        Health::Up => warp::reply::json(&json!({ "status": "ready" })).into_response(),
+        Health::Down(reason) => {
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, reason).into_response()
+        }
+    }
+}
+
+/// `GET /metrics`, for Prometheus.
+pub(super) fn metrics(context: &Context, headers: &HeaderMap) -> Response {
+    match with_key(context, headers) {
+        Ok(()) => metrics::text(&context.hub).into_response(),
+        Err(problem) => problem.into_response(),
+    }
+}

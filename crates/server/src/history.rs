@@ -1,0 +1,118 @@
+//! `GET /v1/channels/{channel}/history`: a channel's past, a page at a time.
+
+use http::{HeaderMap, StatusCode};
+use hubplane_backplane::{Channel, ErrorKind, Position};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use warp::{Reply, reply::Response};
+
+use super::{problem::Problem, routes::Context};
+use hubplane_hub::{Stretch, channel};
+use hubplane_protocol::json as native;
+
+/// Messages of a page where the request says nothing.
+const PAGE: usize = 100;
+
+/// The request's query.
+#[derive(Debug, Deserialize)]
+pub(super) struct Query {
+    after: Option<String>,
+    limit: Option<usize>,
+}
+
+/// Answers with a page, or says why there is none.
+pub(super) async fn read(
+    context: &Context,
+    headers: &HeaderMap,
+    name: &str,
+    query: Query,
+) -> Response {
+    let done = async {
+        let channel = channel(context, headers, name)?;
+        let after = query.after.map(|text| text.parse::<Position>()).transpose();
+        let after = after.map_err(|error| bad(format!("after: {error}")))?;
+        let most = context.hub.limits().recovery_messages;
+        let limit = query.limit.unwrap_or(PAGE.min(most));
+        if limit == 0 || limit > most {
+            return Err(bad(format!("limit is 1 to {most}")));
+        }
+        let stretch = context.hub.past(&channel, after, limit).await;
+        stretch
+            .map(|stretch| page(&channel, &stretch))
+            .map_err(|error| problem(error.kind(), error.message()))
+    };
+    done.await.unwrap_or_else(Problem::into_response)
+}
+
+/// The channel that a request names, where its page may read here.
+pub(super) fn channel(
+    context: &Context,
+    headers: &HeaderMap,
+    name: &str,
+) -> Result<Channel, Problem> {
+    if !context.access.origin_is_allowed(headers) {
+        let detail = "pages of this origin may not read here";
+        return Err(Problem::new(StatusCode::FORBIDDEN, detail));
+    }
+    let name = percent_encoding::percent_decode_str(name)
+        .decode_utf8()
+        .map_err(|_not_text| bad("the channel's name is not UTF-8".to_owned()))?;
+    channel::check(&name).map_err(|wrong| bad(wrong.to_string()))?;
+    Ok(Channel::from(&*name))
+}
+
+fn bad(detail: String) -> Problem {
+    Problem::new(StatusCode::BAD_REQUEST, detail)
+}
+
+fn problem(kind: ErrorKind, message: &str) -> Problem {
+    match kind {
+        ErrorKind::Rejected => Problem::new(StatusCode::NOT_IMPLEMENTED, message),
+        ErrorKind::PositionLost => {
+            let detail = "the log no longer reaches back to this position, or is another one; read without `after`";
+            Problem::new(StatusCode::GONE, detail).with("code", "position_lost")
+        }
+        _ => Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the broker's log can't be read now; retry later",
+        ),
+    }
+}
+
+fn page(channel: &str, stretch: &Stretch) -> Response {
+    let text = |position: Option<Position>| position.map(|position| position.to_string());
+    let messages = stretch.publications.iter().map(|publication| {
+        let mut data = Vec::new();
+        native::data(&publication.data, &mut data);
+        let data = String::from_utf8(data).unwrap_or_default();
+        let data = RawValue::from_string(data).unwrap_or_else(|_| RawValue::NULL.to_owned());
+        Message {
+            data,
+            position: text(publication.position),
+            id: publication.id.as_deref(),
+        }
+    });
+    let messages: Vec<_> = messages.collect();
+    let body = Page {
+        channel,
+        messages,
+        position: text(stretch.upto),
+        more: stretch.more,
+    };
+    warp::reply::json(&body).into_response()
+}
+
+#[derive(serde::Serialize)]
+struct Page<'a> {
+    channel: &'a str,
+    messages: Vec<Message<'a>>,
+    position: Option<String>,
+    more: bool,
+}
+
+#[derive(serde::Serialize)]
+struct Message<'a> {
+    data: Box<RawValue>,
+    position: Option<String>,
+    id: Option<&'a str>,
+}

@@ -1,0 +1,16 @@
+//! HTTP and WebSockets in front of a hub.
+
+mod api;
+mod history;
+mod listener;
+mod metrics;
+mod presence;
+mod problem;
+mod routes;
+mod threads;
+mod upgrade;
+mod websocket;
+
+#[doc(hidden)]
+pub use self::websocket::inside;
+pub use self::{listener::Server, problem::Problem, routes::embedded, threads::Shards};

@@ -1,0 +1,155 @@
+//! What an instance has done, in the text format of Prometheus (exposition format 0.0.4). No label comes from a
+//! client, so the number of series is fixed.
+
+use std::{fmt::Write, sync::atomic::Ordering};
+
+use hubplane_hub::{Health, Hub, LOOP_BUCKETS};
+
+/// All series of this instance.
+pub(crate) fn text(hub: &Hub) -> String {
+    let counts = hub.counts();
+    let (bytes, messages) = hub.window_size();
+    let up = u64::from(hub.health() == Health::Up);
+    let sessions = hub.session_count().unsigned_abs();
+    let mut text = String::new();
+    let mut gauge = |name, help, value| put_one(&mut text, (name, "gauge", help), value);
+    gauge("sessions", "WebSockets that are open", sessions);
+    gauge(
+        "backplane_up",
+        "Whether messages arrive from the broker",
+        up,
+    );
+    gauge(
+        "window_bytes",
+        "Bytes of recent messages in memory",
+        bytes as u64,
+    );
+    gauge(
+        "window_messages",
+        "Recent messages in memory",
+        messages as u64,
+    );
+    for (name, help, count) in [
+        (
+            "deliveries",
+            "Messages queued to sessions",
+            &counts.deliveries,
+        ),
+        ("writes", "Writes to sockets", &counts.writes),
+        (
+            "slow_sessions",
+            "Sessions cut off for not reading",
+            &counts.slow,
+        ),
+        ("panics", "Panics caught", &counts.panics),
+        (
+            "repeated",
+            "Messages that came again and were not passed on",
+            &counts.repeated,
+        ),
+        (
+            "refilled",
+            "Messages that did not arrive and were read from the log",
+            &counts.refilled,
+        ),
+        (
+            "history_reads",
+            "Reads of the broker's log",
+            &counts.history_reads,
+        ),
+        (
+            "publish_retries",
+            "Messages published again because the broker had not taken them",
+            &counts.retries,
+        ),
+    ] {
+        let name = format!("{name}_total");
+        put_one(
+            &mut text,
+            (&name, "counter", help),
+            count.load(Ordering::Relaxed),
+        );
+    }
+    labelled(&mut text, hub);
+    presence(&mut text, hub);
+    loops(&mut text, hub);
+    text
+}
+
+fn put_one(text: &mut String, (name, kind, help): (&str, &str, &str), value: u64) {
+    write!(
+        text,
+        "# HELP hubplane_{name} {help}\n# TYPE hubplane_{name} {kind}\nhubplane_{name} {value}\n"
+    )
+    .expect("invariant: a String takes everything");
+}
+
+/// The series with a label; its values come from this program alone.
+fn labelled(text: &mut String, hub: &Hub) {
+    let counts = hub.counts();
+    put(
+        text,
+        "# HELP hubplane_gaps_total Gaps announced to subscriptions\n# TYPE hubplane_gaps_total counter\n",
+    );
+    for (cause, count) in counts.gaps() {
+        put(
+            text,
+            &format!("hubplane_gaps_total{{cause=\"{cause}\"}} {count}\n"),
+        );
+    }
+    put(
+        text,
+        "# HELP hubplane_recoveries_total Subscriptions from a position, by where the rest came from\n# TYPE hubplane_recoveries_total counter\n",
+    );
+    for (from, count) in [
+        ("window", &counts.from_window),
+        ("history", &counts.from_history),
+        ("nowhere", &counts.not_recovered),
+    ] {
+        let count = count.load(Ordering::Relaxed);
+        put(
+            text,
+            &format!("hubplane_recoveries_total{{from=\"{from}\"}} {count}\n"),
+        );
+    }
+}
+
+fn presence(text: &mut String, hub: &Hub) {
+    let (members, bad, dropped) = hub.presence_counts();
+    let help = "Members of channels, on all instances";
+    put_one(text, ("presence_members", "gauge", help), members as u64);
+    put(
+        text,
+        &format!(
+            "# HELP hubplane_presence_skipped_total Presence not taken in from other instances\n\
+             # TYPE hubplane_presence_skipped_total counter\n\
+             hubplane_presence_skipped_total{{reason=\"malformed\"}} {bad}\n\
+             hubplane_presence_skipped_total{{reason=\"limit\"}} {dropped}\n"
+        ),
+    );
+}
+
+/// How long beacons take from this instance to the broker and back.
+fn loops(text: &mut String, hub: &Hub) {
+    let (buckets, count, seconds) = hub.counts().loops.read();
+    put(
+        text,
+        "# HELP hubplane_loop_seconds From this instance to the broker and back\n# TYPE hubplane_loop_seconds histogram\n",
+    );
+    for (end, count) in LOOP_BUCKETS.iter().zip(buckets) {
+        put(
+            text,
+            &format!("hubplane_loop_seconds_bucket{{le=\"{end}\"}} {count}\n"),
+        );
+    }
+    put(
+        text,
+        &format!(
+            "hubplane_loop_seconds_bucket{{le=\"+Inf\"}} {count}\nhubplane_loop_seconds_sum {seconds}\nhubplane_loop_seconds_count {count}\n"
+        ),
+    );
+}
+
+fn put(text: &mut String, more: &str) {
+    text.push_str(more);
+}

@@ -1,0 +1,38 @@
+//! `GET /v1/channels/{channel}/presence`: who is on a channel.
+
+use http::{HeaderMap, StatusCode, header};
+use serde::Deserialize;
+use warp::{Reply, reply::Response};
+
+use super::{history, problem::Problem, routes::Context};
+use hubplane_protocol::json as native;
+
+/// Members of an answer where the request says nothing.
+const PAGE: usize = 100;
+
+/// The request's query.
+#[derive(Debug, Deserialize)]
+pub(super) struct Query {
+    limit: Option<usize>,
+}
+
+/// Answers with the members, or says why not.
+pub(super) fn read(
+    context: &Context,
+    headers: &HeaderMap,
+    name: &str,
+    query: &Query,
+) -> Result<Response, Problem> {
+    let channel = history::channel(context, headers, name)?;
+    let most = context.hub.limits().presence_page;
+    let limit = query.limit.unwrap_or(PAGE.min(most));
+    if limit > most {
+        let detail = format!("limit is 0 to {most}");
+        return Err(Problem::new(StatusCode::BAD_REQUEST, detail));
+    }
+    let mut body = Vec::new();
+    let roster = context.hub.members(&channel, limit);
+    native::members(&channel, &roster, &mut body);
+    let json = warp::reply::with_header(body, header::CONTENT_TYPE, "application/json");
+    Ok(json.into_response())
+}

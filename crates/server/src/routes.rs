@@ -1,0 +1,196 @@
+//! What the server answers: every route, and how a refusal looks.
+
+use std::{convert::Infallible, sync::Arc};
+
+use http::{HeaderMap, StatusCode};
+use hyper::upgrade::OnUpgrade;
+use tokio::sync::mpsc;
+use warp::{Filter, Rejection, Reply, filters::BoxedFilter, reply::Response};
+
+use super::{
+    api, history, presence,
+    problem::Problem,
+    threads::{Newcomer, Shards},
+    upgrade,
+};
+use hubplane_hub::Hub;
+use hubplane_identity::Access;
+
+/// What every route needs.
+#[derive(Clone, Debug)]
+pub(super) struct Context {
+    pub(super) hub: Arc<Hub>,
+    pub(super) access: Arc<Access>,
+    target: Target,
+}
+
+/// Where a new WebSocket goes.
+#[derive(Clone, Debug)]
+enum Target {
+    /// To the shard whose thread serves the request.
+    Here(mpsc::Sender<Newcomer>),
+    /// To whichever shard has the fewest.
+    Any(Shards),
+}
+
+impl Context {
+    /// For requests that a shard's own thread serves.
+    pub(super) const fn pinned(
+        hub: Arc<Hub>,
+        access: Arc<Access>,
+        shard: mpsc::Sender<Newcomer>,
+    ) -> Self {
+        Self {
+            hub,
+            access,
+            target: Target::Here(shard),
+        }
+    }
+
+    /// For requests that another server serves.
+    pub(super) fn embedded(shards: Shards, access: Arc<Access>) -> Self {
+        Self {
+            hub: Arc::clone(shards.hub()),
+            access,
+            target: Target::Any(shards),
+        }
+    }
+}
+
+/// All routes, for a server that embeds the hub: `/ws`, `/v1/…`, `/live`, `/ready`.
+pub fn embedded(shards: &Shards, access: &Arc<Access>) -> BoxedFilter<(Response,)> {
+    paths(Context::embedded(shards.clone(), Arc::clone(access)))
+}
+
+/// The whole server: all routes, and a problem document for everything else.
+pub(super) fn routes(
+    context: Context,
+) -> impl Filter<Extract = (Response,), Error = Infallible> + Clone + Send + Sync + 'static {
+    paths(context).recover(refusal).unify()
+}
+
+fn paths(context: Context) -> BoxedFilter<(Response,)> {
+    let with = warp::any().map(move || context.clone());
+    let websocket = warp::path!("ws")
+        .and(warp::get())
+        .and(with.clone())
+        .and(warp::header::headers_cloned())
+        .and(warp::query::<Vec<(String, String)>>())
+        .and(warp::ext::optional::<OnUpgrade>())
+        .map(|context, headers, query, upgrade| websocket(context, &headers, query, upgrade));
+    let publish = warp::path!("v1" / "publish")
+        .and(warp::post())
+        .and(with.clone())
+        .and(warp::header::headers_cloned())
+        .and(warp::body::stream())
+        .then(|context: Context, headers, body| async move {
+            api::publish(&context, &headers, body).await
+        });
+    let backplane = warp::path!("v1" / "backplane")
+        .and(warp::get())
+        .and(with.clone())
+        .map(|context: Context| api::backplane(&context.hub));
+    let channels = channels(with.clone());
+    let live = warp::path!("live").and(warp::get()).map(api::live);
+    let metrics = warp::path!("metrics")
+        .and(warp::get())
+        .and(with.clone())
+        .and(warp::header::headers_cloned())
+        .map(|context: Context, headers| api::metrics(&context, &headers));
+    let ready = warp::path!("ready")
+        .and(warp::get())
+        .and(with)
+        .map(|context: Context| api::ready(&context.hub));
+    websocket
+        .or(publish)
+        .unify()
+        .or(backplane)
+        .unify()
+        .or(channels)
+        .unify()
+        .or(live)
+        .unify()
+        .or(metrics)
+        .unify()
+        .or(ready)
+        .unify()
+        .boxed()
+}
+
+/// What is asked of one channel.
+fn channels(
+    with: impl Filter<Extract = (Context,), Error = Infallible> + Clone + Send + Sync + 'static,
+) -> BoxedFilter<(Response,)> {
+    let history = warp::path!("v1" / "channels" / String / "history")
+        .and(warp::get())
+        .and(with.clone())
+        .and(warp::header::headers_cloned())
+        .and(warp::query::<history::Query>())
+        .then(
+            |channel: String, context: Context, headers, query| async move {
+                history::read(&context, &headers, &channel, query).await
+            },
+        );
+    let presence = warp::path!("v1" / "channels" / String / "presence")
+        .and(warp::get())
+        .and(with)
+        .and(warp::header::headers_cloned())
+        .and(warp::query::<presence::Query>())
+        .map(|channel: String, context: Context, headers, query| {
+            presence::read(&context, &headers, &channel, &query)
+                .unwrap_or_else(Problem::into_response)
+        });
+    history.or(presence).unify().boxed()
+}
+
+fn websocket(
+    context: Context,
+    headers: &HeaderMap,
+    query: Vec<(String, String)>,
+    upgrade: Option<OnUpgrade>,
+) -> Response {
+    let channels = query
+        .into_iter()
+        .filter(|(key, _)| key == "channel")
+        .map(|(_, value)| value)
+        .collect();
+    let handshake = match upgrade::check(headers, channels, &context.access) {
+        Ok(handshake) => handshake,
+        Err(problem) => return problem.into_response(),
+    };
+    let Some(upgrade) = upgrade else {
+        let detail = "this connection can't become a WebSocket; use HTTP/1.1";
+        return Problem::new(StatusCode::UPGRADE_REQUIRED, detail).into_response();
+    };
+    let response = upgrade::switch(&handshake);
+    let wait = context.hub.limits().handshake_timeout;
+    tokio::spawn(async move {
+        let Some(newcomer) = upgrade::newcomer(upgrade, handshake.hello, wait).await else {
+            return;
+        };
+        let given = match context.target {
+            Target::Here(shard) => shard.send(newcomer).await.is_ok(),
+            Target::Any(shards) => shards.give(newcomer).is_ok(),
+        };
+        if !given {
+            tracing::debug!("a new WebSocket found no shard: the hub stops");
+        }
+    });
+    response
+}
+
+/// What no route has taken.
+async fn refusal(rejection: Rejection) -> Result<Response, Infallible> {
+    let problem = if rejection.find::<warp::reject::MethodNotAllowed>().is_some() {
+        Problem::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "this address has another method",
+        )
+    } else if rejection.find::<warp::reject::InvalidQuery>().is_some() {
+        Problem::new(StatusCode::BAD_REQUEST, "the query can't be read")
+    } else {
+        let detail = "there is /ws, /v1/publish, /v1/channels/{channel}/history and …/presence, /v1/backplane, /live, /ready and /metrics";
+        Problem::new(StatusCode::NOT_FOUND, detail)
+    };
+    Ok(problem.into_response())
+}

@@ -1,0 +1,260 @@
+//! Where the shards run: each serves the HTTP of its connections and owns the sessions that come of them.
+
+use std::{
+    cell::RefCell,
+    io, net,
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use hyper::server::conn::http1;
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
+use tokio::{
+    net::TcpStream,
+    runtime,
+    sync::mpsc,
+    task::{self, LocalSet},
+};
+
+use super::{
+    routes::{Context, routes},
+    websocket::{self, Hello},
+};
+use hubplane_hub::{Hub, Mailbox, Shard};
+use hubplane_identity::Access;
+
+/// Connections that may wait for a shard's thread.
+const CAPACITY: usize = 1_024;
+/// What one read takes at most.
+const READ_BYTES: usize = 64 * 1024;
+/// A request's head; more is answered 431.
+const HEAD_BYTES: usize = 16 * 1024;
+
+/// A connection for a shard.
+#[derive(Debug)]
+pub(super) enum Newcomer {
+    /// Speaks HTTP.
+    Connection(net::TcpStream, Counted),
+    /// Is a WebSocket.
+    Upgraded {
+        stream: Stream,
+        early: Bytes,
+        hello: Hello,
+    },
+}
+
+/// One connection that speaks HTTP, counted for as long as it does.
+#[derive(Debug)]
+pub(super) struct Counted(Arc<AtomicI64>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A stream, of this thread's runtime or of another's.
+#[derive(Debug)]
+pub(super) enum Stream {
+    /// Ready for use.
+    Here(TcpStream),
+    /// To be registered here.
+    Elsewhere(net::TcpStream),
+}
+
+/// The running shards of a hub; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Shards {
+    hub: Arc<Hub>,
+    newcomers: Arc<[mpsc::Sender<Newcomer>]>,
+    /// Connections that speak HTTP.
+    http: Arc<AtomicI64>,
+}
+
+impl Shards {
+    /// Starts a thread for each mailbox.
+    ///
+    /// # Errors
+    /// The operating system gives no more threads or files.
+    pub fn start(
+        hub: &Arc<Hub>,
+        mailboxes: Vec<Mailbox>,
+        access: &Arc<Access>,
+    ) -> io::Result<Self> {
+        let (shards, all) = Self::prepare(hub, mailboxes, access);
+        for serving in all {
+            let runtime = runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()?;
+            let name = format!("shard-{}", serving.mailbox.index());
+            thread::Builder::new()
+                .name(name)
+                .spawn(move || LocalSet::new().block_on(&runtime, serving.run()))?;
+        }
+        Ok(shards)
+    }
+
+    /// Starts them on this thread, beside the hub's own tasks, for one core: there, threads do nothing but wake each other.
+    /// To be called within a [`LocalSet`].
+    pub fn start_here(hub: &Arc<Hub>, mailboxes: Vec<Mailbox>, access: &Arc<Access>) -> Self {
+        let (shards, all) = Self::prepare(hub, mailboxes, access);
+        for serving in all {
+            task::spawn_local(serving.run());
+        }
+        shards
+    }
+
+    fn prepare(
+        hub: &Arc<Hub>,
+        mailboxes: Vec<Mailbox>,
+        access: &Arc<Access>,
+    ) -> (Self, Vec<Serving>) {
+        let add = |mailbox| {
+            let (sender, newcomers) = mpsc::channel(CAPACITY);
+            let serving = Serving {
+                context: Context::pinned(Arc::clone(hub), Arc::clone(access), sender.clone()),
+                mailbox,
+                newcomers,
+            };
+            (sender, serving)
+        };
+        let (senders, all): (Vec<_>, _) = mailboxes.into_iter().map(add).unzip();
+        let shards = Self {
+            hub: Arc::clone(hub),
+            newcomers: senders.into(),
+            http: Arc::default(),
+        };
+        (shards, all)
+    }
+
+    /// The hub that they are part of.
+    pub const fn hub(&self) -> &Arc<Hub> {
+        &self.hub
+    }
+
+    /// How many connections there are: WebSockets, and those that speak HTTP.
+    pub(super) fn connections(&self) -> i64 {
+        self.hub.session_count() + self.http.load(Ordering::Relaxed)
+    }
+
+    /// Counts a connection in.
+    pub(super) fn counted(&self) -> Counted {
+        self.http.fetch_add(1, Ordering::Relaxed);
+        Counted(Arc::clone(&self.http))
+    }
+
+    /// Gives a connection to the shard with the fewest sessions. Fails where all are stopped or too busy.
+    pub(super) fn give(&self, newcomer: Newcomer) -> io::Result<()> {
+        let least = (0..self.newcomers.len())
+            .min_by_key(|&shard| self.hub.sessions(shard))
+            .unwrap_or_default();
+        let newcomer = newcomer.moved()?;
+        self.newcomers[least]
+            .try_send(newcomer)
+            .map_err(|_full_or_stopped| io::ErrorKind::ConnectionRefused.into())
+    }
+}
+
+impl Newcomer {
+    /// Off this thread's runtime.
+    fn moved(self) -> io::Result<Self> {
+        Ok(match self {
+            Self::Upgraded {
+                stream: Stream::Here(stream),
+                early,
+                hello,
+            } => Self::Upgraded {
+                stream: Stream::Elsewhere(stream.into_std()?),
+                early,
+                hello,
+            },
+            other => other,
+        })
+    }
+}
+
+/// A shard and what comes to it.
+struct Serving {
+    context: Context,
+    mailbox: Mailbox,
+    newcomers: mpsc::Receiver<Newcomer>,
+}
+
+impl Serving {
+    /// Until the hub is closed.
+    async fn run(mut self) {
+        let hub = Arc::clone(&self.context.hub);
+        let shard = Shard::new(Arc::clone(&hub), &self.mailbox);
+        let buffer = Rc::new(RefCell::new(vec![0; READ_BYTES]));
+        let header_timeout = hub.limits().header_timeout;
+        let service = warp::service(routes(self.context));
+        let mut mail = task::spawn_local(Rc::clone(&shard).run(self.mailbox));
+        loop {
+            let newcomer = tokio::select! {
+                newcomer = self.newcomers.recv() => newcomer,
+                _ = &mut mail => return,
+            };
+            match newcomer {
+                None => return,
+                Some(Newcomer::Connection(stream, counted)) => {
+                    let service = TowerToHyperService::new(service.clone());
+                    let serving = http(stream, service, header_timeout);
+                    task::spawn_local(async move {
+                        serving.await;
+                        drop(counted);
+                    });
+                }
+                Some(Newcomer::Upgraded {
+                    stream,
+                    early,
+                    hello,
+                }) => {
+                    if let Ok(stream) = stream.here() {
+                        let (shard, buffer) = (Rc::clone(&shard), Rc::clone(&buffer));
+                        task::spawn_local(websocket::serve(shard, buffer, stream, early, hello));
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Stream {
+    fn here(self) -> io::Result<TcpStream> {
+        match self {
+            Self::Here(stream) => Ok(stream),
+            Self::Elsewhere(stream) => TcpStream::from_std(stream),
+        }
+    }
+}
+
+/// HTTP/1.1 on one connection: heads in bounded time and size, no HTTP/2, upgrades on.
+async fn http<S>(stream: net::TcpStream, service: S, header_timeout: Duration)
+where
+    S: hyper::service::HttpService<hyper::body::Incoming, ResBody: 'static>,
+    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    <S::ResBody as hyper::body::Body>::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    <S::ResBody as hyper::body::Body>::Data: Send,
+    S::ResBody: Send,
+{
+    let Ok(stream) = TcpStream::from_std(stream) else {
+        return;
+    };
+    // A client that goes away in the middle is its own affair.
+    _ = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(header_timeout)
+        .max_buf_size(HEAD_BYTES)
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades()
+        .await;
+}

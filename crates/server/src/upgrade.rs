@@ -1,0 +1,161 @@
+//! The opening handshake of a WebSocket (RFC 6455, 4.2), and handing the raw socket on.
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper_util::{rt::TokioIo, server::conn::auto};
+use tokio::{net::TcpStream, time::timeout};
+use tungstenite::handshake::derive_accept_key;
+
+use super::{
+    problem::Problem,
+    threads::{Newcomer, Stream},
+    websocket::{Hello, encoding_for},
+};
+use hubplane_identity::{Access, Shown};
+
+/// What a client asked for, found good.
+#[derive(Debug)]
+pub(super) struct Handshake {
+    accept: String,
+    subprotocol: Option<&'static str>,
+    pub(super) hello: Hello,
+}
+
+/// Checks a request for a WebSocket.
+pub(super) fn check(
+    headers: &HeaderMap,
+    channels: Vec<String>,
+    access: &Access,
+) -> Result<Handshake, Problem> {
+    if !names(headers, header::UPGRADE, "websocket")
+        || !names(headers, header::CONNECTION, "upgrade")
+    {
+        let detail = "this address is a WebSocket: connect with a WebSocket client";
+        return Err(Problem::new(StatusCode::UPGRADE_REQUIRED, detail));
+    }
+    if headers
+        .get(header::SEC_WEBSOCKET_VERSION)
+        .is_none_or(|version| version != "13")
+    {
+        return Err(Problem::new(
+            StatusCode::UPGRADE_REQUIRED,
+            "the WebSocket version is 13",
+        ));
+    }
+    if !access.origin_is_allowed(headers) {
+        let detail =
+            "pages of this origin may not connect; the hub's operator can allow it with --origin";
+        return Err(Problem::new(StatusCode::FORBIDDEN, detail));
+    }
+    let shown = access.shown(headers);
+    if shown == Shown::Wrong {
+        return Err(Problem::new(StatusCode::UNAUTHORIZED, "the key is wrong"));
+    }
+    let key = headers
+        .get(header::SEC_WEBSOCKET_KEY)
+        .map(HeaderValue::as_bytes);
+    let Some(key) = key.filter(|key| key.len() == 24 && key.ends_with(b"==")) else {
+        return Err(Problem::new(
+            StatusCode::BAD_REQUEST,
+            "Sec-WebSocket-Key is 16 bytes in Base64",
+        ));
+    };
+    let (subprotocol, (encoding, protocol)) = negotiated(headers);
+    let hello = Hello {
+        encoding,
+        protocol,
+        may_publish: shown == Shown::Good,
+        channels,
+    };
+    Ok(Handshake {
+        accept: derive_accept_key(key),
+        subprotocol,
+        hello,
+    })
+}
+
+type Format = (
+    &'static dyn hubplane_hub::frame::Encoding,
+    &'static dyn hubplane_protocol::Protocol,
+);
+
+/// The first subprotocol of the client's that is known here. One that offers none, or only others, is spoken to in
+/// the native protocol; the latter finds no subprotocol in the answer and may leave.
+fn negotiated(headers: &HeaderMap) -> (Option<&'static str>, Format) {
+    let offers = headers
+        .get_all(header::SEC_WEBSOCKET_PROTOCOL)
+        .iter()
+        .filter_map(|value| value.to_str().ok());
+    let known = offers
+        .flat_map(|value| value.split(','))
+        .find_map(|offer| encoding_for(Some(offer.trim())));
+    match known {
+        Some(format) => (Some(format.1.subprotocol()), format),
+        None => (
+            None,
+            encoding_for(None).expect("invariant: there is a native protocol"),
+        ),
+    }
+}
+
+/// The answer that makes the connection a WebSocket.
+pub(super) fn switch(handshake: &Handshake) -> warp::reply::Response {
+    let mut response = Response::new(Default::default());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let headers = response.headers_mut();
+    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+    let accept =
+        HeaderValue::from_str(&handshake.accept).expect("invariant: Base64 is a header's value");
+    headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
+    if let Some(name) = handshake.subprotocol {
+        headers.insert(
+            header::SEC_WEBSOCKET_PROTOCOL,
+            HeaderValue::from_static(name),
+        );
+    }
+    response
+}
+
+/// Waits until the answer is out, and makes a newcomer of the raw socket.
+pub(super) async fn newcomer(
+    upgrade: OnUpgrade,
+    hello: Hello,
+    wait: std::time::Duration,
+) -> Option<Newcomer> {
+    let upgraded = timeout(wait, upgrade).await.ok()?.ok()?;
+    let (stream, early) = raw(upgraded)?;
+    Some(Newcomer::Upgraded {
+        stream: Stream::Here(stream),
+        early,
+        hello,
+    })
+}
+
+/// The TCP stream under hyper's connection, and what was read of it already.
+fn raw(upgraded: Upgraded) -> Option<(TcpStream, Bytes)> {
+    match upgraded.downcast::<TokioIo<TcpStream>>() {
+        Ok(parts) => Some((parts.io.into_inner(), parts.read_buf)),
+        // As served by `warp::serve` in an application that embeds the hub.
+        Err(upgraded) => match auto::upgrade::downcast::<TokioIo<TcpStream>>(upgraded) {
+            Ok(parts) => Some((parts.io.into_inner(), parts.read_buf)),
+            Err(_) => {
+                tracing::error!(
+                    "the connection is no plain TCP stream; its WebSocket can't be served"
+                );
+                None
+            }
+        },
+    }
+}
+
+fn names(headers: &HeaderMap, name: header::HeaderName, wanted: &str) -> bool {
+    let values = headers
+        .get_all(name)
+        .into_iter()
+        .filter_map(|value| value.to_str().ok());
+    values
+        .flat_map(|value| value.split(','))
+        .any(|value| value.trim().eq_ignore_ascii_case(wanted))
+}

@@ -1,0 +1,27 @@
+//! Frames by themselves, for the benchmarks in `bench/`: what is timed there is nobody's interface and may change at any
+//! time.
+
+use super::{
+    decoder::{Decoder, Received},
+    encode,
+};
+use hubplane_hub::Limits;
+use hubplane_hub::frame::Encoding;
+
+/// The native protocol in a server's frames.
+pub fn encoding() -> &'static dyn Encoding {
+    let (encoding, _) = encode::encoding_for(None).expect("invariant: there is a native protocol");
+    encoding
+}
+
+/// Reads a client's frames, unmasking them where they are, and tells how many text messages they hold; `None` where they
+/// are not allowed.
+pub fn texts(frames: &mut [u8], limits: &Limits) -> Option<usize> {
+    let mut texts = 0;
+    let mut on = |received: Received<'_>| {
+        texts += usize::from(matches!(received, Received::Text(_)));
+        true
+    };
+    Decoder::default().feed(frames, limits, &mut on).ok()?;
+    Some(texts)
+}

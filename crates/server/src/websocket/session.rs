@@ -1,0 +1,241 @@
+//! Between a client's socket and its session: one small task that reads, and wakes to write only when the socket
+//! was full.
+
+use std::{
+    cell::RefCell,
+    fmt,
+    future::poll_fn,
+    io::{self, Read as _},
+    rc::Rc,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use hubplane_backplane::Channel;
+use socket2::SockRef;
+use tokio::{io::Interest, net::TcpStream};
+
+use super::{
+    budget::Budget,
+    decoder::{Decoder, Received, Violation},
+    encode,
+};
+use hubplane_hub::{
+    Admission, Key, Shard,
+    command::Command,
+    frame::{Encoding, Socket},
+};
+use hubplane_protocol::Protocol;
+
+/// How often a task reads before it lets the others of its thread run.
+const READS_AT_ONCE: usize = 8;
+
+/// What the handshake has settled.
+#[derive(Debug)]
+pub(crate) struct Hello {
+    pub(crate) encoding: &'static dyn Encoding,
+    pub(crate) protocol: &'static dyn Protocol,
+    pub(crate) may_publish: bool,
+    /// To subscribe at once.
+    pub(crate) channels: Vec<String>,
+}
+
+/// A socket for its session: writes never wait.
+#[derive(Debug)]
+struct Shared(Rc<TcpStream>);
+
+impl Socket for Shared {
+    fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.try_write(bytes)
+    }
+
+    fn write_vectored(&self, bytes: &[io::IoSlice<'_>]) -> io::Result<usize> {
+        self.0.try_write_vectored(bytes)
+    }
+}
+
+/// One connection's reading side.
+struct Reading {
+    shard: Rc<Shard>,
+    key: Key,
+    stream: Rc<TcpStream>,
+    protocol: &'static dyn Protocol,
+    decoder: Decoder,
+    budget: Budget,
+}
+
+/// However the task ends, also by a panic: the session ends with it.
+impl Drop for Reading {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.shard.hub().count_panic();
+        }
+        self.shard.remove(self.key);
+    }
+}
+
+impl fmt::Debug for Reading {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reading")
+            .field("key", &self.key)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Opens a session, and serves it until either side ends it. `buffer` is the thread's, borrowed only while bytes are there.
+///
+/// No `async fn`: its future would keep room for all that is needed at the beginning alone, for as long as the client
+/// stays.
+pub(crate) fn serve(
+    shard: Rc<Shard>,
+    buffer: Rc<RefCell<Vec<u8>>>,
+    stream: TcpStream,
+    early: Bytes,
+    hello: Hello,
+) -> impl Future<Output = ()> {
+    let stream = Rc::new(stream);
+    let socket = Box::new(Shared(Rc::clone(&stream)));
+    let key = shard.open(Admission {
+        socket,
+        encoding: hello.encoding,
+        may_publish: hello.may_publish,
+    });
+    let budget = Budget::new(shard.hub().limits());
+    let mut reading = Reading {
+        shard,
+        key,
+        stream,
+        protocol: hello.protocol,
+        decoder: Decoder::default(),
+        budget,
+    };
+    for channel in hello.channels {
+        let channel = Channel::from(channel);
+        reading.shard.command(
+            key,
+            Command::Subscribe {
+                reference: None,
+                channel,
+                since: None,
+                presence: None,
+            },
+        );
+    }
+    if !early.is_empty() {
+        reading.take(&mut early.to_vec());
+    }
+    // Even an empty one holds the whole buffer that HTTP was read into.
+    drop(early);
+    reading.shard.flush_dirty();
+    poll_fn(move |cx| reading.poll(cx, &buffer))
+}
+
+impl Reading {
+    /// Ready once the session is over.
+    fn poll(&mut self, cx: &mut Context<'_>, buffer: &RefCell<Vec<u8>>) -> Poll<()> {
+        for _ in 0..READS_AT_ONCE {
+            let Some(pulse) = self.shard.pulse(self.key, cx.waker()) else {
+                return Poll::Ready(());
+            };
+            if pulse.blocked && self.stream.poll_write_ready(cx).is_ready() {
+                self.shard.flush(self.key);
+                continue;
+            }
+            if pulse.paused && !pulse.ending {
+                return Poll::Pending;
+            }
+            if ready!(self.stream.poll_read_ready(cx)).is_err() {
+                return Poll::Ready(());
+            }
+            let mut buffer = buffer.borrow_mut();
+            match read(&self.stream, &mut buffer) {
+                Ok(0) => return Poll::Ready(()),
+                Ok(n) => {
+                    if !self.take(&mut buffer[..n]) {
+                        self.shard.flush_dirty();
+                        return Poll::Ready(());
+                    }
+                    self.shard.flush_dirty();
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => return Poll::Ready(()),
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Carries out what the bytes ask. `false`: the session is over.
+    fn take(&mut self, bytes: &mut [u8]) -> bool {
+        let shard = Rc::clone(&self.shard);
+        let limits = shard.hub().limits();
+        let (key, protocol, count) = (self.key, self.protocol, bytes.len());
+        let mut over = false;
+        let mut on = |received: Received<'_>| {
+            match received {
+                Received::Text(text) => command(&shard, key, protocol, text),
+                Received::Binary => shard.end_with(key, encode::close(1003, "messages are text")),
+                Received::Ping(payload) => shard.send(key, encode::pong(payload)),
+                Received::Pong => shard.pong(key),
+                Received::Close(code) => {
+                    let answer =
+                        code.map_or_else(encode::bare_close, |code| encode::close(code, ""));
+                    shard.end_with(key, answer);
+                    over = true;
+                }
+            }
+            !over
+        };
+        let frames = match self.decoder.feed(bytes, limits, &mut on) {
+            Ok(frames) => frames,
+            Err(violation) => {
+                self.violated(violation);
+                // What follows can't be read any more; the closing handshake is what is waited for.
+                self.decoder = Decoder::default();
+                return self.budget.take(count, 0, limits);
+            }
+        };
+        if !self.budget.take(count, frames, limits) {
+            self.violated(Violation {
+                code: 1008,
+                reason: "more is sent than this server takes",
+            });
+            return false;
+        }
+        !over
+    }
+
+    fn violated(&self, violation: Violation) {
+        self.shard
+            .end_with(self.key, encode::close(violation.code, violation.reason));
+    }
+}
+
+/// One read. One that did not fill the buffer has emptied the socket: to be told so would take another system call for each
+/// message, so the stream is told here that it waits.
+fn read(stream: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut got = Err(io::ErrorKind::WouldBlock.into());
+    let tried = stream.try_io(Interest::READABLE, || {
+        got = (&*SockRef::from(stream)).read(buffer);
+        match &got {
+            Ok(count @ 1..) if *count < buffer.len() => Err(io::ErrorKind::WouldBlock.into()),
+            Ok(_) => Ok(()),
+            Err(error) => Err(error.kind().into()),
+        }
+    });
+    // Whether it waits now is of no interest; what was read is.
+    drop(tried);
+    got
+}
+
+fn command(shard: &Shard, key: Key, protocol: &dyn Protocol, text: &str) {
+    match protocol.decode(text) {
+        Ok(command) => shard.command(key, command),
+        Err(refused) => {
+            shard.refuse(key, refused.reference.as_deref(), &refused.message);
+            if refused.fatal {
+                shard.end_with(key, encode::close(3501, &refused.message));
+            }
+        }
+    }
+}
