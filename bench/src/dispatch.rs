@@ -9,7 +9,7 @@ use std::{
 };
 
 use hubplane_backplane::{Driver, Outgoing};
-use hubplane_hub::{Admission, Hub, Limits, Setup, Shard, command::Command, frame::Socket};
+use hubplane_hub::{Hub, Limits, SessionSetup, Setup, Shard, command::Command, frame::Socket};
 use hubplane_memory::DRIVER;
 use hubplane_server::inside;
 use tokio::{
@@ -103,7 +103,7 @@ async fn start() -> (Arc<Hub>, hubplane_hub::Mailbox) {
 }
 
 fn subscribe(shard: &Shard, channel: String) {
-    let key = shard.open(Admission {
+    let key = shard.open(SessionSetup {
         socket: Box::new(Sink),
         encoding: inside::encoding(),
         may_publish: false,

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use hubplane_backplane::{Backplane, Channel, Origin};
 use serde::{Deserialize, Serialize};
 
-use super::{epochs::Generation, ledger::Word, numbers::Run};
+use super::{gap_detector::Word, generations::Generation, sequencer::Sequence};
 
 /// Where beacons are published; in lanes other than the first that this falls into, with a number behind it.
 pub(super) const CHANNEL: &str = "$hubplane/beacon";
@@ -60,7 +60,7 @@ impl Beacon {
         Some((beacon, origin))
     }
 
-    /// What the ledger needs of it.
+    /// What the gap detector needs of it.
     pub(super) const fn word(&self) -> Word {
         Word {
             from: self.from,
@@ -75,8 +75,8 @@ pub(super) fn is_beacon(channel: &str) -> bool {
 }
 
 /// A channel for a run's beacons.
-pub(super) fn channel(backplane: &dyn Backplane, run: &Run) -> Channel {
-    let Run::Lane(lane) = run else {
+pub(super) fn channel(backplane: &dyn Backplane, sequence: &Sequence) -> Channel {
+    let Sequence::Lane(lane) = sequence else {
         return CHANNEL.into();
     };
     let fits = |name: &String| backplane.lane(name).is_none_or(|falls| falls == *lane);
@@ -87,8 +87,8 @@ pub(super) fn channel(backplane: &dyn Backplane, run: &Run) -> Channel {
 
 /// Watches for the return of this instance's own beacons.
 #[derive(Debug, Default)]
-pub(super) struct Canary {
-    runs: HashMap<Run, Out>,
+pub(super) struct BeaconMonitor {
+    sequences: HashMap<Sequence, Out>,
     /// What arrives is not looked at just now.
     paused: bool,
 }
@@ -117,20 +117,20 @@ struct Sent {
     acknowledged: bool,
 }
 
-/// What the canary has found.
+/// What the beacon_monitor has found.
 #[derive(Debug, Default)]
 pub(super) struct Findings {
     /// Why this instance doesn't hear everything, for people.
     pub(super) trouble: Option<String>,
     /// Runs that have just gone deaf.
-    pub(super) deaf: Vec<Run>,
+    pub(super) deaf: Vec<Sequence>,
     /// The broker has what doesn't come back: the backend must read anew.
     pub(super) renew: bool,
 }
 
-impl Canary {
+impl BeaconMonitor {
     /// This run's beacons are to return, from now on if they were not before; and it has just moved.
-    pub(super) fn watch(&mut self, run: Run, now: Instant) {
+    pub(super) fn watch(&mut self, sequence: Sequence, now: Instant) {
         let fresh = || Out {
             beacons: VecDeque::new(),
             heard: false,
@@ -139,26 +139,26 @@ impl Canary {
             renewed: None,
             told: false,
         };
-        self.runs.entry(run).or_insert_with(fresh).arrived = now;
+        self.sequences.entry(sequence).or_insert_with(fresh).arrived = now;
     }
 
     /// Something of these runs has arrived.
-    pub(super) fn arrived(&mut self, runs: impl Iterator<Item = Run>, now: Instant) {
-        for run in runs {
-            if let Some(out) = self.runs.get_mut(&run) {
+    pub(super) fn arrived(&mut self, sequences: impl Iterator<Item = Sequence>, now: Instant) {
+        for sequence in sequences {
+            if let Some(out) = self.sequences.get_mut(&sequence) {
                 out.arrived = now;
             }
         }
     }
 
     /// The runs that need beacons.
-    pub(super) fn runs(&self) -> Vec<Run> {
-        self.runs.keys().cloned().collect()
+    pub(super) fn sequences(&self) -> Vec<Sequence> {
+        self.sequences.keys().cloned().collect()
     }
 
     /// A beacon is on its way.
-    pub(super) fn sent(&mut self, run: &Run, number: u64, now: Instant) {
-        if let Some(out) = self.runs.get_mut(run)
+    pub(super) fn sent(&mut self, sequence: &Sequence, number: u64, now: Instant) {
+        if let Some(out) = self.sequences.get_mut(sequence)
             && out.beacons.len() < WATCHED
         {
             out.beacons.push_back(Sent {
@@ -170,8 +170,8 @@ impl Canary {
     }
 
     /// The broker has it.
-    pub(super) fn acknowledged(&mut self, run: &Run, number: u64) {
-        let beacons = self.runs.get_mut(run).map(|out| &mut out.beacons);
+    pub(super) fn acknowledged(&mut self, sequence: &Sequence, number: u64) {
+        let beacons = self.sequences.get_mut(sequence).map(|out| &mut out.beacons);
         for sent in beacons.into_iter().flatten() {
             if sent.number == number {
                 sent.acknowledged = true;
@@ -180,8 +180,13 @@ impl Canary {
     }
 
     /// It came back; how long it took.
-    pub(super) fn returned(&mut self, run: &Run, number: u64, now: Instant) -> Option<Duration> {
-        let out = self.runs.get_mut(run)?;
+    pub(super) fn returned(
+        &mut self,
+        sequence: &Sequence,
+        number: u64,
+        now: Instant,
+    ) -> Option<Duration> {
+        let out = self.sequences.get_mut(sequence)?;
         out.heard = true;
         out.told = false;
         out.last = now;
@@ -203,7 +208,7 @@ impl Canary {
     /// What arrives is looked at again, and what was due meanwhile is due from now on.
     pub(super) fn resume(&mut self, now: Instant) {
         self.paused = false;
-        for out in self.runs.values_mut() {
+        for out in self.sequences.values_mut() {
             out.last = now;
             out.arrived = now;
         }
@@ -212,7 +217,7 @@ impl Canary {
     /// Whether every run's beacons return; a run of which none has for `most` is deaf.
     pub(super) fn look(&mut self, now: Instant, most: Duration) -> Findings {
         let mut findings = Findings::default();
-        if self.runs.is_empty() {
+        if self.sequences.is_empty() {
             findings.trouble = Some("the backend has named no lane yet".to_owned());
         }
         if self.paused {
@@ -220,10 +225,10 @@ impl Canary {
                 Some("what the log has of the last minutes is being read".to_owned());
             return findings;
         }
-        for (run, out) in &mut self.runs {
-            let place = match run {
-                Run::Lane(lane) => format!("lane {lane}"),
-                Run::Channel(_) => "the broker".to_owned(),
+        for (sequence, out) in &mut self.sequences {
+            let place = match sequence {
+                Sequence::Lane(lane) => format!("lane {lane}"),
+                Sequence::Channel(_) => "the broker".to_owned(),
             };
             let since = |at: Instant| now.saturating_duration_since(at);
             if since(out.last) < most {
@@ -237,7 +242,7 @@ impl Canary {
                 since(out.last).as_secs_f32()
             ));
             if out.heard && !std::mem::replace(&mut out.told, true) {
-                findings.deaf.push(run.clone());
+                findings.deaf.push(sequence.clone());
             }
             // One that is behind with much to read hears: it must not begin again.
             let silent = since(out.arrived) >= most;
@@ -269,51 +274,52 @@ mod tests {
 
     #[test]
     fn an_instance_is_well_only_once_a_beacon_has_returned() {
-        let (mut canary, now) = (Canary::default(), Instant::now());
-        canary.watch(Run::Lane(0), now);
-        assert!(canary.look(now, MOST).trouble.is_some());
-        canary.sent(&Run::Lane(0), 1, now);
+        let (mut beacon_monitor, now) = (BeaconMonitor::default(), Instant::now());
+        beacon_monitor.watch(Sequence::Lane(0), now);
+        assert!(beacon_monitor.look(now, MOST).trouble.is_some());
+        beacon_monitor.sent(&Sequence::Lane(0), 1, now);
         let later = now + Duration::from_millis(5);
-        let took = canary.returned(&Run::Lane(0), 1, later);
+        let took = beacon_monitor.returned(&Sequence::Lane(0), 1, later);
         assert_eq!(took, Some(Duration::from_millis(5)));
-        assert_eq!(canary.look(later, MOST).trouble, None);
+        assert_eq!(beacon_monitor.look(later, MOST).trouble, None);
     }
 
     /// One beacon has returned, another has not.
-    fn waiting() -> (Canary, Run, Instant) {
-        let (mut canary, run, now) = (Canary::default(), Run::Lane(0), Instant::now());
-        canary.watch(run.clone(), now);
-        canary.sent(&run, 1, now);
-        canary.returned(&run, 1, now);
-        canary.sent(&run, 2, now);
-        (canary, run, now)
+    fn waiting() -> (BeaconMonitor, Sequence, Instant) {
+        let (mut beacon_monitor, sequence, now) =
+            (BeaconMonitor::default(), Sequence::Lane(0), Instant::now());
+        beacon_monitor.watch(sequence.clone(), now);
+        beacon_monitor.sent(&sequence, 1, now);
+        beacon_monitor.returned(&sequence, 1, now);
+        beacon_monitor.sent(&sequence, 2, now);
+        (beacon_monitor, sequence, now)
     }
 
     #[test]
     fn silence_means_nothing_while_nobody_listens() {
-        let (mut canary, run, now) = waiting();
-        canary.acknowledged(&run, 2);
-        canary.pause();
+        let (mut beacon_monitor, sequence, now) = waiting();
+        beacon_monitor.acknowledged(&sequence, 2);
+        beacon_monitor.pause();
         let late = now + 3 * MOST;
-        let findings = canary.look(late, MOST);
+        let findings = beacon_monitor.look(late, MOST);
         assert!(findings.trouble.is_some() && !findings.renew && findings.deaf.is_empty());
-        canary.resume(late);
-        assert_eq!(canary.look(late + MOST / 2, MOST).trouble, None);
-        assert!(canary.look(late + MOST, MOST).renew);
+        beacon_monitor.resume(late);
+        assert_eq!(beacon_monitor.look(late + MOST / 2, MOST).trouble, None);
+        assert!(beacon_monitor.look(late + MOST, MOST).renew);
     }
 
     #[test]
     fn who_hears_nothing_is_deaf_once_and_reads_anew_only_what_the_broker_has() {
-        let (mut canary, run, now) = waiting();
+        let (mut beacon_monitor, sequence, now) = waiting();
         let late = now + MOST;
-        let findings = canary.look(late, MOST);
+        let findings = beacon_monitor.look(late, MOST);
         assert!(findings.trouble.is_some() && !findings.renew);
-        assert_eq!(findings.deaf, std::slice::from_ref(&run));
-        canary.acknowledged(&run, 2);
-        let findings = canary.look(late, MOST);
+        assert_eq!(findings.deaf, std::slice::from_ref(&sequence));
+        beacon_monitor.acknowledged(&sequence, 2);
+        let findings = beacon_monitor.look(late, MOST);
         assert!(findings.renew && findings.deaf.is_empty());
-        assert!(!canary.look(late, MOST).renew, "not again at once");
-        canary.returned(&run, 3, late);
-        assert_eq!(canary.look(late, MOST).trouble, None);
+        assert!(!beacon_monitor.look(late, MOST).renew, "not again at once");
+        beacon_monitor.returned(&sequence, 3, late);
+        assert_eq!(beacon_monitor.look(late, MOST).trouble, None);
     }
 }

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use hubplane_backplane::{Channel, GapCause, MessageId, Position, Publication};
 
-use super::presence::{Attendance, Change, Roster};
+use super::presence::{Change, PresenceOptions, Roster};
 
 /// What a client gave to recognise the reply by: opaque text in the client's own format.
 pub type Ref = Box<str>;
@@ -20,7 +20,7 @@ pub enum Command {
         /// The last position that the client has seen.
         since: Option<Position>,
         /// What it wants of the channel's presence; `None` leaves that as it is.
-        presence: Option<Box<Attendance>>,
+        presence: Option<Box<PresenceOptions>>,
     },
     /// To receive a channel's messages no more.
     Unsubscribe {

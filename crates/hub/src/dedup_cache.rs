@@ -9,12 +9,12 @@ use std::{
 
 use hubplane_backplane::{Position, Publication};
 
-/// Ids of one generation; with more, the older generation is forgotten before its time.
+/// DedupCache of one generation; with more, the older generation is forgotten before its time.
 const MOST: usize = 500_000;
 
 /// The ids of the last minutes, in two generations, by a 128-bit hash of channel and id.
 #[derive(Debug)]
-pub(super) struct Ids {
+pub(super) struct DedupCache {
     keep: Duration,
     hashers: (RandomState, RandomState),
     young: HashMap<u128, Option<Position>>,
@@ -22,7 +22,7 @@ pub(super) struct Ids {
     turned: Instant,
 }
 
-impl Ids {
+impl DedupCache {
     /// Remembers each for `keep` at least.
     pub(super) fn new(keep: Duration, now: Instant) -> Self {
         Self {
@@ -93,26 +93,26 @@ mod tests {
     #[test]
     fn an_id_is_new_once_in_each_channel() {
         let now = Instant::now();
-        let mut ids = Ids::new(Duration::from_secs(300), now);
+        let mut cache = DedupCache::new(Duration::from_secs(300), now);
         let (first, second) = (message("c", Some("i"), 1), message("c", Some("i"), 2));
-        assert!(!ids.is_repeated(&first, now));
-        assert!(ids.is_repeated(&second, now));
-        assert!(!ids.is_repeated(&message("d", Some("i"), 3), now));
-        assert!(!ids.is_repeated(&message("c", None, 4), now));
-        assert!(!ids.is_repeated(&message("c", None, 5), now));
-        assert!(!ids.repeats_earlier(&first) && ids.repeats_earlier(&second));
+        assert!(!cache.is_repeated(&first, now));
+        assert!(cache.is_repeated(&second, now));
+        assert!(!cache.is_repeated(&message("d", Some("i"), 3), now));
+        assert!(!cache.is_repeated(&message("c", None, 4), now));
+        assert!(!cache.is_repeated(&message("c", None, 5), now));
+        assert!(!cache.repeats_earlier(&first) && cache.repeats_earlier(&second));
     }
 
     #[test]
     fn an_id_is_kept_for_its_time_and_not_for_ever() {
         let now = Instant::now();
         let keep = Duration::from_secs(300);
-        let mut ids = Ids::new(keep, now);
+        let mut cache = DedupCache::new(keep, now);
         let message = |id| message("c", Some(id), 1);
-        ids.is_repeated(&message("i"), now);
-        ids.is_repeated(&message("j"), now + keep);
-        assert!(ids.is_repeated(&message("i"), now + keep));
-        ids.is_repeated(&message("k"), now + 2 * keep);
-        assert!(!ids.is_repeated(&message("i"), now + 2 * keep));
+        cache.is_repeated(&message("i"), now);
+        cache.is_repeated(&message("j"), now + keep);
+        assert!(cache.is_repeated(&message("i"), now + keep));
+        cache.is_repeated(&message("k"), now + 2 * keep);
+        assert!(!cache.is_repeated(&message("i"), now + 2 * keep));
     }
 }

@@ -1,4 +1,4 @@
-//! Numbers, the receiver's side: whether each origin's numbers are contiguous. Pure; the time comes in.
+//! Sequencer, the receiver's side: whether each origin's numbers are contiguous. Pure; the time comes in.
 
 use std::{
     collections::HashMap,
@@ -7,7 +7,7 @@ use std::{
 
 use hubplane_backplane::{Origin, Scope};
 
-use super::numbers::Run;
+use super::sequencer::Sequence;
 
 /// A number 1 after so long a silence is a channel's count that began anew, not a repetition.
 const RESTART: Duration = Duration::from_secs(30);
@@ -43,8 +43,8 @@ pub(super) struct Word {
 
 /// Whom this instance has heard.
 #[derive(Debug, Default)]
-pub(super) struct Ledger {
-    runs: HashMap<Run, Heard>,
+pub(super) struct GapDetector {
+    sequences: HashMap<Sequence, Heard>,
 }
 
 #[derive(Debug)]
@@ -63,21 +63,24 @@ struct Seen {
     at: Instant,
 }
 
-impl Ledger {
+impl GapDetector {
     /// Judges one message, and takes note of it.
     pub(super) fn check(
         &mut self,
-        run: &Run,
+        sequence: &Sequence,
         origin: Origin,
         word: Option<Word>,
         now: Instant,
     ) -> Verdict {
-        let heard = match self.runs.get_mut(run) {
+        let heard = match self.sequences.get_mut(sequence) {
             Some(heard) => heard,
-            None => self.runs.entry(run.clone()).or_insert_with(|| Heard {
-                since: now,
-                origins: HashMap::new(),
-            }),
+            None => self
+                .sequences
+                .entry(sequence.clone())
+                .or_insert_with(|| Heard {
+                    since: now,
+                    origins: HashMap::new(),
+                }),
         };
         let number = origin.number;
         let from = word.map_or(number, |word| word.from.min(number));
@@ -88,7 +91,7 @@ impl Ledger {
                 .insert(origin.id, Seen::new(first, number, now));
             return heard.due(origin.id, word, now).unwrap_or(Verdict::Next);
         };
-        let anew = matches!(run, Run::Channel(_))
+        let anew = matches!(sequence, Sequence::Channel(_))
             && number == 1
             && now.saturating_duration_since(seen.at) >= RESTART;
         if anew {
@@ -113,10 +116,10 @@ impl Ledger {
 
     /// The last number of an origin in a channel's run, as its beacon tells it: `true` where that is more than what
     /// arrived here.
-    pub(super) fn is_short(&mut self, run: &Run, origin: u128, last: u64) -> bool {
+    pub(super) fn is_short(&mut self, sequence: &Sequence, origin: u128, last: u64) -> bool {
         let seen = self
-            .runs
-            .get_mut(run)
+            .sequences
+            .get_mut(sequence)
             .and_then(|heard| heard.origins.get_mut(&origin));
         match seen {
             Some(seen) if seen.last < last => {
@@ -128,14 +131,16 @@ impl Ledger {
     }
 
     /// A loss was announced: what is missing until the next number needs no second announcement.
-    pub(super) fn loosen(&mut self, scope: &Scope, now: Instant) {
-        for (run, heard) in &mut self.runs {
-            let concerned = match (scope, run) {
+    pub(super) fn forgive(&mut self, scope: &Scope, now: Instant) {
+        for (sequence, heard) in &mut self.sequences {
+            let concerned = match (scope, sequence) {
                 (Scope::All, _) => true,
-                (Scope::Lane(lane), Run::Lane(run)) => lane == run,
-                (Scope::Channels(channels), Run::Channel(run)) => channels.contains(run),
-                (Scope::Channels(_), Run::Lane(_)) => true,
-                (Scope::Lane(_), Run::Channel(_)) => false,
+                (Scope::Lane(lane), Sequence::Lane(sequence)) => lane == sequence,
+                (Scope::Channels(channels), Sequence::Channel(sequence)) => {
+                    channels.contains(sequence)
+                }
+                (Scope::Channels(_), Sequence::Lane(_)) => true,
+                (Scope::Lane(_), Sequence::Channel(_)) => false,
             };
             if concerned {
                 heard.since = now;
@@ -148,17 +153,17 @@ impl Ledger {
     }
 
     /// What was heard of a run is of no more use: this instance did not listen for a while.
-    pub(super) fn forget(&mut self, run: &Run) {
-        self.runs.remove(run);
+    pub(super) fn forget(&mut self, sequence: &Sequence) {
+        self.sequences.remove(sequence);
     }
 
     /// Forgets origins that have been silent for long.
     pub(super) fn sweep(&mut self, now: Instant) {
-        self.runs.retain(|run, heard| {
+        self.sequences.retain(|sequence, heard| {
             heard
                 .origins
                 .retain(|_, seen| now.saturating_duration_since(seen.at) < KEEP);
-            matches!(run, Run::Lane(_)) || !heard.origins.is_empty()
+            matches!(sequence, Sequence::Lane(_)) || !heard.origins.is_empty()
         });
     }
 }
@@ -192,7 +197,7 @@ impl Heard {
 mod tests {
     use super::*;
 
-    const LANE: Run = Run::Lane(0);
+    const LANE: Sequence = Sequence::Lane(0);
 
     fn of(number: u64) -> Origin {
         Origin { id: 9, number }
@@ -203,81 +208,109 @@ mod tests {
         Some(Word { from, up })
     }
 
-    fn numbers(ledger: &mut Ledger, run: &Run, numbers: &[u64]) -> Vec<Verdict> {
+    fn numbers(
+        gap_detector: &mut GapDetector,
+        sequence: &Sequence,
+        numbers: &[u64],
+    ) -> Vec<Verdict> {
         let now = Instant::now();
-        let check = |&n: &u64| ledger.check(run, of(n), None, now);
+        let check = |&n: &u64| gap_detector.check(sequence, of(n), None, now);
         numbers.iter().map(check).collect()
     }
 
     #[test]
     fn contiguous_numbers_are_next_and_old_ones_repeated() {
         use Verdict::{Next, Repeated};
-        let got = numbers(&mut Ledger::default(), &LANE, &[5, 6, 6, 5, 7]);
+        let got = numbers(&mut GapDetector::default(), &LANE, &[5, 6, 6, 5, 7]);
         assert_eq!(got, [Next, Next, Repeated, Repeated, Next]);
     }
 
     #[test]
     fn a_jump_is_what_is_missing_and_is_told_once() {
-        let got = numbers(&mut Ledger::default(), &LANE, &[1, 4, 5]);
+        let got = numbers(&mut GapDetector::default(), &LANE, &[1, 4, 5]);
         assert_eq!(got[1], Verdict::Missing { from: 2, to: 3 });
         assert_eq!(got[2], Verdict::Next);
     }
 
     #[test]
     fn a_beacon_stands_for_the_numbers_that_were_given_up() {
-        let (mut ledger, now) = (Ledger::default(), Instant::now());
-        numbers(&mut ledger, &LANE, &[1]);
-        assert_eq!(ledger.check(&LANE, of(5), word(2, 9), now), Verdict::Next);
-        assert_eq!(ledger.check(&LANE, of(3), None, now), Verdict::Repeated);
+        let (mut gap_detector, now) = (GapDetector::default(), Instant::now());
+        numbers(&mut gap_detector, &LANE, &[1]);
+        assert_eq!(
+            gap_detector.check(&LANE, of(5), word(2, 9), now),
+            Verdict::Next
+        );
+        assert_eq!(
+            gap_detector.check(&LANE, of(3), None, now),
+            Verdict::Repeated
+        );
         let missing = Verdict::Missing { from: 6, to: 7 };
-        assert_eq!(ledger.check(&LANE, of(9), word(8, 9), now), missing);
+        assert_eq!(gap_detector.check(&LANE, of(9), word(8, 9), now), missing);
     }
 
     #[test]
     fn an_announced_loss_is_not_told_again() {
-        let (mut ledger, now) = (Ledger::default(), Instant::now());
-        numbers(&mut ledger, &LANE, &[1]);
-        ledger.loosen(&Scope::Lane(0), now);
+        let (mut gap_detector, now) = (GapDetector::default(), Instant::now());
+        numbers(&mut gap_detector, &LANE, &[1]);
+        gap_detector.forgive(&Scope::Lane(0), now);
         assert_eq!(
-            numbers(&mut ledger, &LANE, &[5, 7]),
+            numbers(&mut gap_detector, &LANE, &[5, 7]),
             [Verdict::Next, Verdict::Missing { from: 6, to: 6 }]
         );
     }
 
     #[test]
     fn a_young_origin_must_be_heard_from_its_first_number() {
-        let (mut ledger, start) = (Ledger::default(), Instant::now());
+        let (mut gap_detector, start) = (GapDetector::default(), Instant::now());
         let other = Origin { id: 1, number: 1 };
-        ledger.check(&LANE, other, None, start);
+        gap_detector.check(&LANE, other, None, start);
         let later = start + Duration::from_secs(60);
-        assert_eq!(ledger.check(&LANE, of(3), None, later), Verdict::Next);
+        assert_eq!(gap_detector.check(&LANE, of(3), None, later), Verdict::Next);
         let missing = Verdict::Missing { from: 1, to: 2 };
-        assert_eq!(ledger.check(&LANE, of(4), word(4, 2), later), missing);
-        assert_eq!(ledger.check(&LANE, of(5), word(5, 3), later), Verdict::Next);
+        assert_eq!(gap_detector.check(&LANE, of(4), word(4, 2), later), missing);
+        assert_eq!(
+            gap_detector.check(&LANE, of(5), word(5, 3), later),
+            Verdict::Next
+        );
         // One that ran before this instance listened may have any number.
         let old = Origin { id: 2, number: 70 };
-        assert_eq!(ledger.check(&LANE, old, word(70, 99), later), Verdict::Next);
+        assert_eq!(
+            gap_detector.check(&LANE, old, word(70, 99), later),
+            Verdict::Next
+        );
     }
 
     #[test]
     fn a_channels_count_may_begin_anew_after_a_silence() {
-        let (mut ledger, now) = (Ledger::default(), Instant::now());
-        let run = Run::Channel("c".into());
-        assert_eq!(ledger.check(&run, of(8), None, now), Verdict::Next);
-        assert_eq!(ledger.check(&run, of(1), None, now), Verdict::Repeated);
+        let (mut gap_detector, now) = (GapDetector::default(), Instant::now());
+        let sequence = Sequence::Channel("c".into());
+        assert_eq!(
+            gap_detector.check(&sequence, of(8), None, now),
+            Verdict::Next
+        );
+        assert_eq!(
+            gap_detector.check(&sequence, of(1), None, now),
+            Verdict::Repeated
+        );
         let later = now + RESTART;
-        assert_eq!(ledger.check(&run, of(1), None, later), Verdict::Next);
-        assert_eq!(ledger.check(&run, of(2), None, later), Verdict::Next);
+        assert_eq!(
+            gap_detector.check(&sequence, of(1), None, later),
+            Verdict::Next
+        );
+        assert_eq!(
+            gap_detector.check(&sequence, of(2), None, later),
+            Verdict::Next
+        );
     }
 
     #[test]
     fn a_channels_lost_tail_is_seen_by_the_beacon_once() {
-        let (mut ledger, now) = (Ledger::default(), Instant::now());
-        let run = Run::Channel("c".into());
-        ledger.check(&run, of(8), None, now);
-        assert!(!ledger.is_short(&run, 9, 8));
-        assert!(ledger.is_short(&run, 9, 9));
-        assert!(!ledger.is_short(&run, 9, 9));
-        assert!(!ledger.is_short(&Run::Channel("other".into()), 9, 1));
+        let (mut gap_detector, now) = (GapDetector::default(), Instant::now());
+        let sequence = Sequence::Channel("c".into());
+        gap_detector.check(&sequence, of(8), None, now);
+        assert!(!gap_detector.is_short(&sequence, 9, 8));
+        assert!(gap_detector.is_short(&sequence, 9, 9));
+        assert!(!gap_detector.is_short(&sequence, 9, 9));
+        assert!(!gap_detector.is_short(&Sequence::Channel("other".into()), 9, 1));
     }
 }

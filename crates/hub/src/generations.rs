@@ -26,11 +26,11 @@ impl Generation {
 
 /// The generations of this instance's lanes.
 #[derive(Debug, Default)]
-pub(super) struct Epochs {
+pub(super) struct Generations {
     lanes: HashMap<u32, Generation>,
 }
 
-impl Epochs {
+impl Generations {
     /// A lane's generation.
     pub(super) fn of(&self, lane: u32) -> Generation {
         self.lanes.get(&lane).copied().unwrap_or_default()
@@ -81,19 +81,23 @@ mod tests {
 
     #[test]
     fn the_first_generation_changes_nothing_and_each_later_one_the_epoch_alone() {
-        let mut epochs = Epochs::default();
-        assert_eq!(epochs.turn(POSITION), POSITION);
-        epochs.begin(2, None);
-        let turned = epochs.turn(POSITION);
+        let mut generations = Generations::default();
+        assert_eq!(generations.turn(POSITION), POSITION);
+        generations.begin(2, None);
+        let turned = generations.turn(POSITION);
         assert_ne!(turned.epoch, POSITION.epoch);
         assert_eq!(Position { epoch: 5, ..turned }, POSITION);
-        assert_eq!(epochs.turn(turned), POSITION);
+        assert_eq!(generations.turn(turned), POSITION);
     }
 
     #[test]
     fn instances_that_miss_the_same_agree_and_others_follow_the_larger() {
         let missing = Some(Origin { id: 99, number: 3 });
-        let (mut a, mut b, mut c) = (Epochs::default(), Epochs::default(), Epochs::default());
+        let (mut a, mut b, mut c) = (
+            Generations::default(),
+            Generations::default(),
+            Generations::default(),
+        );
         a.begin(2, missing);
         b.begin(2, missing);
         assert_eq!(a.turn(POSITION), b.turn(POSITION));

@@ -10,7 +10,7 @@ use hubplane_backplane::Position;
 
 use super::{
     frame::Encoded,
-    window::{Cap, Found, Window},
+    window::{ReadLimit, Window, WindowRead},
 };
 
 /// A window on its own.
@@ -32,13 +32,13 @@ impl Kept {
 
     /// How many messages a channel had after this position; `None` where the window doesn't know.
     pub fn read(&self, channel: &str, after: Position) -> Option<usize> {
-        let cap = Cap {
+        let cap = ReadLimit {
             messages: usize::MAX,
             bytes: usize::MAX,
         };
         match self.0.read(channel, after, None, cap) {
-            Found::All(entries) => Some(entries.len()),
-            Found::TooMany | Found::Older | Found::Lost => None,
+            WindowRead::All(entries) => Some(entries.len()),
+            WindowRead::TooMany | WindowRead::Older | WindowRead::Lost => None,
         }
     }
 }

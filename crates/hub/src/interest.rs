@@ -15,7 +15,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{log::Log, numbers::Run, shard::Mail};
+use super::{log::Log, sequencer::Sequence, shard::Mail};
 
 /// Channels of one call to the backplane.
 const BATCH: usize = 1_000;
@@ -26,12 +26,12 @@ pub(super) struct Interest {
     /// Whether the broker routes by interest; if not, everything arrives anyway.
     routed: bool,
     linger: std::time::Duration,
-    state: Mutex<Wanted>,
+    state: Mutex<RecoveryRequest>,
     changed: Notify,
 }
 
 #[derive(Debug, Default)]
-struct Wanted {
+struct RecoveryRequest {
     channels: HashMap<Channel, Want>,
     /// To be subscribed.
     new: Vec<Channel>,
@@ -131,8 +131,8 @@ impl Interest {
             if !new.is_empty() {
                 // What was heard of them is of the time before they were given back.
                 for channel in &new {
-                    let run = Run::Channel(Channel::clone(channel));
-                    log.ledger().forget(&run);
+                    let sequence = Sequence::Channel(Channel::clone(channel));
+                    log.gap_detector().forget(&sequence);
                 }
                 self.subscribe(backplane, shards, &new).await;
                 beacon_now.notify_one();
@@ -262,7 +262,7 @@ impl Interest {
         (idle, None)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Wanted> {
+    fn lock(&self) -> MutexGuard<'_, RecoveryRequest> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

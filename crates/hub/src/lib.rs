@@ -8,24 +8,24 @@ mod beacon;
 pub mod channel;
 pub mod command;
 mod counts;
-mod epochs;
+mod dedup_cache;
 pub mod frame;
-mod ids;
+mod gap_detector;
+mod generations;
 #[doc(hidden)]
 pub mod inside;
 mod interest;
-mod ledger;
 pub mod limits;
 mod log;
 #[cfg(test)]
 mod model;
-mod numbers;
 mod outbox;
 pub mod presence;
 mod publisher;
 mod pump;
 mod recovery;
 mod sabotage;
+mod sequencer;
 mod session;
 mod shard;
 mod window;
@@ -49,13 +49,13 @@ use tokio::{
 };
 
 use self::{
-    beacon::Canary,
+    beacon::BeaconMonitor,
     interest::Interest,
     log::Log,
-    numbers::Run,
-    presence::Desk,
-    publisher::{Line, Publisher, ReplyTo},
+    presence::SharedPresence,
+    publisher::{PublishLoop, Publisher, ReplyTo},
     pump::Pump,
+    sequencer::Sequence,
     shard::Mail,
 };
 pub use self::{
@@ -63,9 +63,9 @@ pub use self::{
     limits::Limits,
     publisher::Overloaded,
     pump::Health,
-    recovery::Stretch,
-    session::{Admission, Key},
-    shard::{Mailbox, Pulse, Shard},
+    recovery::HistoryPage,
+    session::{Key, SessionSetup},
+    shard::{Mailbox, SessionStatus, Shard},
 };
 
 /// What the channels that belong to the hub itself begin with.
@@ -89,13 +89,13 @@ pub struct Hub {
     interest: Interest,
     publisher: Publisher,
     log: Log,
-    presence: Desk,
-    canary: Mutex<Canary>,
+    presence: SharedPresence,
+    beacon_monitor: Mutex<BeaconMonitor>,
     /// A beacon is wanted before its time.
     beacon_now: Notify,
-    pulse: pump::Pulse,
+    health_state: pump::HealthState,
     /// Subscriptions whose past is to be read from the broker.
-    reads: mpsc::Sender<recovery::Wanted>,
+    reads: mpsc::Sender<recovery::RecoveryRequest>,
     shards: Vec<mpsc::Sender<Mail>>,
     sessions: Vec<AtomicI64>,
     counts: Counts,
@@ -139,14 +139,14 @@ impl Hub {
             started: Instant::now(),
             interest: Interest::new(routed, limits.interest_linger),
             log: Log::new(&limits),
-            presence: Desk::new(origin, &limits),
+            presence: SharedPresence::new(origin, &limits),
             limits,
             capabilities,
             backplane: opened.backplane,
             publisher,
-            canary: Mutex::default(),
+            beacon_monitor: Mutex::default(),
             beacon_now: Notify::new(),
-            pulse: pump::Pulse::new(),
+            health_state: pump::HealthState::new(),
             reads,
             sessions: senders.iter().map(|_| AtomicI64::new(0)).collect(),
             shards: senders,
@@ -156,8 +156,8 @@ impl Hub {
         });
         if !capabilities.has_positions() {
             // A log's lanes are watched once the backend has named them.
-            let run = hub.run_of(&beacon::CHANNEL.into());
-            hub.canary().watch(run, Instant::now());
+            let sequence = hub.sequence_of(&beacon::CHANNEL.into());
+            hub.beacon_monitor().watch(sequence, Instant::now());
         }
         hub.interest.keep(&beacon::CHANNEL.into());
         hub.interest.keep(&presence::CHANNEL.into());
@@ -168,8 +168,8 @@ impl Hub {
     fn spawn(
         self: &Arc<Self>,
         events: Events,
-        line: Line,
-        wanted: mpsc::Receiver<recovery::Wanted>,
+        line: PublishLoop,
+        wanted: mpsc::Receiver<recovery::RecoveryRequest>,
     ) {
         let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         let of = Arc::clone(self);
@@ -194,7 +194,7 @@ impl Hub {
     /// first beacon has come back. At most `most`; whether it does.
     pub async fn heard(&self, most: Duration) -> bool {
         let end = Instant::now() + most;
-        while self.pulse.health() != Health::Up {
+        while self.health_state.health() != Health::Up {
             if Instant::now() >= end {
                 return false;
             }
@@ -227,7 +227,7 @@ impl Hub {
     pub fn health(&self) -> Health {
         match self.stopping.load(Ordering::Relaxed) {
             true => Health::Down("this instance is stopping".to_owned()),
-            false => self.pulse.health(),
+            false => self.health_state.health(),
         }
     }
 
@@ -309,18 +309,20 @@ impl Hub {
         &self.publisher
     }
 
-    fn canary(&self) -> MutexGuard<'_, Canary> {
-        self.canary.lock().unwrap_or_else(PoisonError::into_inner)
+    fn beacon_monitor(&self) -> MutexGuard<'_, BeaconMonitor> {
+        self.beacon_monitor
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn run_of(&self, channel: &Channel) -> Run {
+    fn sequence_of(&self, channel: &Channel) -> Sequence {
         let routed = self.capabilities.interest == hubplane_backplane::Interest::Routed;
-        Run::of(&*self.backplane, routed, channel)
+        Sequence::of(&*self.backplane, routed, channel)
     }
 
     /// A lane's window begins anew after a position of the backend's; that position as clients know it.
     fn begin(&self, position: Position) -> Position {
-        let turned = self.log.epochs().turn(position);
+        let turned = self.log.generations().turn(position);
         self.log.window().begin(turned);
         turned
     }

@@ -8,25 +8,27 @@ use std::{
     time::Instant,
 };
 
-use super::{epochs::Epochs, ids::Ids, ledger::Ledger, window::Window};
+use super::{
+    dedup_cache::DedupCache, gap_detector::GapDetector, generations::Generations, window::Window,
+};
 use crate::limits::Limits;
 
 /// The parts.
 #[derive(Debug)]
 pub(super) struct Log {
     window: Mutex<Window>,
-    ids: Mutex<Ids>,
-    ledger: Mutex<Ledger>,
-    epochs: Mutex<Epochs>,
+    dedup_cache: Mutex<DedupCache>,
+    gap_detector: Mutex<GapDetector>,
+    generations: Mutex<Generations>,
 }
 
 impl Log {
     pub(super) fn new(limits: &Limits) -> Self {
         Self {
             window: Mutex::new(Window::new(limits.window_bytes, limits.window_age)),
-            ids: Mutex::new(Ids::new(limits.id_memory, Instant::now())),
-            ledger: Mutex::default(),
-            epochs: Mutex::default(),
+            dedup_cache: Mutex::new(DedupCache::new(limits.id_memory, Instant::now())),
+            gap_detector: Mutex::default(),
+            generations: Mutex::default(),
         }
     }
 
@@ -34,15 +36,21 @@ impl Log {
         self.window.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn ids(&self) -> MutexGuard<'_, Ids> {
-        self.ids.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn dedup_cache(&self) -> MutexGuard<'_, DedupCache> {
+        self.dedup_cache
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn ledger(&self) -> MutexGuard<'_, Ledger> {
-        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn gap_detector(&self) -> MutexGuard<'_, GapDetector> {
+        self.gap_detector
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn epochs(&self) -> MutexGuard<'_, Epochs> {
-        self.epochs.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn generations(&self) -> MutexGuard<'_, Generations> {
+        self.generations
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }

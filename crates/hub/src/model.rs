@@ -8,12 +8,12 @@ use hubplane_backplane::Origin;
 use stateright::{Model, Property};
 
 use super::{
-    ledger::{Ledger, Verdict, Word},
-    numbers::{Numbers, Run},
+    gap_detector::{GapDetector, Verdict, Word},
+    sequencer::{Sequence, Sequencer},
 };
 
 const ORIGINS: usize = 2;
-const RUN: Run = Run::Lane(0);
+const RUN: Sequence = Sequence::Lane(0);
 
 /// What the receivers go by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,7 +53,7 @@ struct Record {
 struct Sender {
     /// Grows with each restart.
     life: u128,
-    /// Numbers given out, and from which on none stands at the broker.
+    /// Sequencer given out, and from which on none stands at the broker.
     last: u64,
     open: Option<u64>,
     messages: u64,
@@ -110,7 +110,7 @@ fn id(sender: usize, life: u128) -> u128 {
 impl Sender {
     /// The next number, by the real code.
     fn number(&mut self, sender: usize) -> (u64, u64) {
-        let mut numbers = Numbers::new(id(sender, self.life));
+        let mut numbers = Sequencer::new(id(sender, self.life));
         let now = Instant::now();
         for _ in 0..self.last {
             numbers.next(&RUN, now);
@@ -125,16 +125,16 @@ impl Sender {
 }
 
 impl Receiver {
-    /// What the real ledger says of a record after all that was heard before.
+    /// What the real gap detector says of a record after all that was heard before.
     fn verdict(&self, record: Record) -> Verdict {
         let start = Instant::now();
         let later = start + Duration::from_secs(1_000);
-        let mut ledger = Ledger::default();
+        let mut gap_detector = GapDetector::default();
         let other = Origin {
             id: u128::MAX,
             number: 1,
         };
-        ledger.check(&RUN, other, None, start);
+        gap_detector.check(&RUN, other, None, start);
         let mut check = |record: Record| {
             let origin = Origin {
                 id: record.origin,
@@ -142,7 +142,7 @@ impl Receiver {
             };
             let up = Duration::from_secs(1);
             let word = record.beacon.map(|from| Word { from, up });
-            ledger.check(&RUN, origin, word, later)
+            gap_detector.check(&RUN, origin, word, later)
         };
         for heard in &self.heard {
             check(*heard);

@@ -12,8 +12,8 @@ use super::{
     Hub, RESERVED,
     frame::Encoded,
     session::Key,
-    shard::{Mail, Past},
-    window::{Cap, Entry, Found},
+    shard::{Mail, RecoveryAnswer},
+    window::{ReadLimit, WindowEntry, WindowRead},
 };
 
 /// Reads of the broker's log at once.
@@ -25,7 +25,7 @@ const LIMIT: Duration = Duration::from_secs(10);
 
 /// A subscription whose past the window doesn't have.
 #[derive(Debug)]
-pub(super) struct Wanted {
+pub(super) struct RecoveryRequest {
     pub(super) shard: usize,
     pub(super) key: Key,
     pub(super) channel: Channel,
@@ -34,7 +34,7 @@ pub(super) struct Wanted {
 
 /// A stretch of a channel's past, with positions as clients know them.
 #[derive(Clone, Debug)]
-pub struct Stretch {
+pub struct HistoryPage {
     /// Oldest first.
     pub publications: Vec<Publication>,
     /// Everything up to here is in it: what to give as `after` for the next.
@@ -44,7 +44,7 @@ pub struct Stretch {
 }
 
 /// Reads pasts, a few at a time, for as long as the hub lives.
-pub(super) async fn run(hub: Arc<Hub>, mut queue: mpsc::Receiver<Wanted>) {
+pub(super) async fn run(hub: Arc<Hub>, mut queue: mpsc::Receiver<RecoveryRequest>) {
     let mut under_way = JoinSet::new();
     while let Some(wanted) = queue.recv().await {
         while under_way.len() >= AT_ONCE {
@@ -53,20 +53,22 @@ pub(super) async fn run(hub: Arc<Hub>, mut queue: mpsc::Receiver<Wanted>) {
         let hub = Arc::clone(&hub);
         under_way.spawn(async move {
             let found = hub.missed(&wanted).await;
-            let past = Past {
+            let past = RecoveryAnswer {
                 channel: wanted.channel,
                 key: wanted.key,
                 found,
             };
             // A shard that is gone has no sessions.
-            _ = hub.shards[wanted.shard].send(Mail::Past(past)).await;
+            _ = hub.shards[wanted.shard]
+                .send(Mail::RecoveryAnswer(past))
+                .await;
         });
     }
 }
 
 impl Hub {
     /// All that a subscription has missed, up to the log's present end; `None` where that is too much or not there.
-    async fn missed(&self, wanted: &Wanted) -> Option<(Vec<Entry>, Position)> {
+    async fn missed(&self, wanted: &RecoveryRequest) -> Option<(Vec<WindowEntry>, Position)> {
         let most = self.limits.recovery_messages;
         let read = self.read_log(&wanted.channel, Some(wanted.after), most);
         let stretch = match timeout(LIMIT, read).await {
@@ -83,7 +85,8 @@ impl Hub {
         }
         let batch: Vec<_> = stretch.publications.into_iter().map(Encoded::new).collect();
         let batch = Arc::new(batch);
-        let entries = (0..batch.len() as u32).map(|index| Entry::new(Arc::clone(&batch), index));
+        let entries =
+            (0..batch.len() as u32).map(|index| WindowEntry::new(Arc::clone(&batch), index));
         Some((entries.collect(), stretch.upto?))
     }
 
@@ -96,22 +99,22 @@ impl Hub {
         channel: &Channel,
         after: Option<Position>,
         limit: usize,
-    ) -> Result<Stretch> {
+    ) -> Result<HistoryPage> {
         if let Some(after) = after {
-            let cap = Cap {
+            let cap = ReadLimit {
                 messages: limit,
                 bytes: usize::MAX,
             };
             let in_lane = self.backplane.lane(channel) == Some(after.lane);
             let window = self.log.window();
             match window.read(channel, after, None, cap) {
-                Found::All(entries) if in_lane => {
+                WindowRead::All(entries) if in_lane => {
                     let publications: Vec<_> = entries
                         .iter()
                         .map(|entry| entry.encoded().publication().clone())
                         .collect();
                     let upto = window.head(after.lane).or(Some(after));
-                    return Ok(Stretch {
+                    return Ok(HistoryPage {
                         publications,
                         upto,
                         more: false,
@@ -131,7 +134,7 @@ impl Hub {
         channel: &Channel,
         after: Option<Position>,
         limit: usize,
-    ) -> Result<Stretch> {
+    ) -> Result<HistoryPage> {
         let Some(history) = self.backplane.history() else {
             let message = "this backend keeps no history; `hubplane backends` shows which do";
             return Err(Error::new(ErrorKind::Rejected, "hub", message));
@@ -145,12 +148,12 @@ impl Hub {
         {
             return lost("the position is of another channel's lane");
         }
-        let mut stretch = Stretch {
+        let mut stretch = HistoryPage {
             publications: Vec::new(),
             upto: after,
             more: true,
         };
-        let mut at = after.map(|after| self.log.epochs().turn(after));
+        let mut at = after.map(|after| self.log.generations().turn(after));
         while stretch.more && stretch.publications.len() < limit {
             self.counts.history_reads.fetch_add(1, Ordering::Relaxed);
             let most = (limit - stretch.publications.len()).min(PAGE);
@@ -162,7 +165,7 @@ impl Hub {
                 .publications
                 .extend(publications.filter_map(|it| self.known(it)));
         }
-        stretch.upto = at.map(|at| self.log.epochs().turn(at));
+        stretch.upto = at.map(|at| self.log.generations().turn(at));
         Ok(stretch)
     }
 
@@ -170,8 +173,8 @@ impl Hub {
     fn known(&self, mut publication: Publication) -> Option<Publication> {
         publication.position = publication
             .position
-            .map(|position| self.log.epochs().turn(position));
-        if self.log.ids().repeats_earlier(&publication) {
+            .map(|position| self.log.generations().turn(position));
+        if self.log.dedup_cache().repeats_earlier(&publication) {
             return None;
         }
         if publication.id.is_none() {

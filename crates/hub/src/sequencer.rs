@@ -1,4 +1,4 @@
-//! Numbers, the sender's side: each hub process is an origin and counts what it publishes, so that receivers see a
+//! Sequencer, the sender's side: each hub process is an origin and counts what it publishes, so that receivers see a
 //! hole that the broker doesn't tell of.
 
 use std::{
@@ -19,14 +19,14 @@ const MANY: usize = 100_000;
 
 /// What one count runs through: what an instance receives whole, if it receives any of it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Run {
+pub(super) enum Sequence {
     /// A lane of the log, or all that a broker without a log carries.
     Lane(u32),
     /// One channel, where the broker routes by interest.
     Channel(Channel),
 }
 
-impl Run {
+impl Sequence {
     /// The run that a channel's messages are counted in.
     pub(super) fn of(backplane: &dyn Backplane, routed: bool, channel: &Channel) -> Self {
         match routed {
@@ -38,9 +38,9 @@ impl Run {
 
 /// The counts of this process.
 #[derive(Debug)]
-pub(super) struct Numbers {
+pub(super) struct Sequencer {
     origin: u128,
-    counts: HashMap<Run, Count>,
+    counts: HashMap<Sequence, Count>,
 }
 
 #[derive(Debug)]
@@ -52,7 +52,7 @@ struct Count {
     used: Instant,
 }
 
-impl Numbers {
+impl Sequencer {
     pub(super) fn new(origin: u128) -> Self {
         Self {
             origin,
@@ -61,15 +61,15 @@ impl Numbers {
     }
 
     /// The next number of a run.
-    pub(super) fn next(&mut self, run: &Run, now: Instant) -> Origin {
+    pub(super) fn next(&mut self, sequence: &Sequence, now: Instant) -> Origin {
         let fresh = || Count {
             last: 0,
             open: None,
             used: now,
         };
-        let count = match self.counts.get_mut(run) {
+        let count = match self.counts.get_mut(sequence) {
             Some(count) => count,
-            None => self.counts.entry(run.clone()).or_insert_with(fresh),
+            None => self.counts.entry(sequence.clone()).or_insert_with(fresh),
         };
         count.last += 1;
         if sabotage::restarts_numbers() {
@@ -84,34 +84,37 @@ impl Numbers {
 
     /// Nothing may stand for this number at the broker: a beacon must, before anything else of its lane. A channel that
     /// counts for itself carries no beacons; there the hole is seen, and announced.
-    pub(super) fn give_up(&mut self, run: &Run, number: u64) {
-        if let (Run::Lane(_), Some(count)) = (run, self.counts.get_mut(run)) {
+    pub(super) fn give_up(&mut self, sequence: &Sequence, number: u64) {
+        if let (Sequence::Lane(_), Some(count)) = (sequence, self.counts.get_mut(sequence)) {
             count.open = Some(count.open.map_or(number, |open| open.min(number)));
         }
     }
 
     /// From which number on a beacon must stand for all, if so.
-    pub(super) fn open(&self, run: &Run) -> Option<u64> {
-        self.counts.get(run)?.open
+    pub(super) fn open(&self, sequence: &Sequence) -> Option<u64> {
+        self.counts.get(sequence)?.open
     }
 
     /// A beacon stands for the open numbers.
-    pub(super) fn close(&mut self, run: &Run) {
-        if let Some(count) = self.counts.get_mut(run) {
+    pub(super) fn close(&mut self, sequence: &Sequence) {
+        if let Some(count) = self.counts.get_mut(sequence) {
             count.open = None;
         }
     }
 
     /// The last numbers of the channels that had a message between `ago` and a second before, at most `most`.
     pub(super) fn tails(&self, now: Instant, ago: Duration, most: usize) -> Vec<(Channel, u64)> {
-        let recent = self.counts.iter().filter_map(|(run, count)| match run {
-            Run::Channel(channel) if !channel.starts_with('$') => {
-                let age = now.saturating_duration_since(count.used);
-                (age >= Duration::from_secs(1) && age <= ago)
-                    .then(|| (Channel::clone(channel), count.last))
-            }
-            _ => None,
-        });
+        let recent = self
+            .counts
+            .iter()
+            .filter_map(|(sequence, count)| match sequence {
+                Sequence::Channel(channel) if !channel.starts_with('$') => {
+                    let age = now.saturating_duration_since(count.used);
+                    (age >= Duration::from_secs(1) && age <= ago)
+                        .then(|| (Channel::clone(channel), count.last))
+                }
+                _ => None,
+            });
         recent.take(most).collect()
     }
 
@@ -121,8 +124,9 @@ impl Numbers {
             true => KEEP_MANY,
             false => KEEP,
         };
-        self.counts.retain(|run, count| {
-            matches!(run, Run::Lane(_)) || now.saturating_duration_since(count.used) < keep
+        self.counts.retain(|sequence, count| {
+            matches!(sequence, Sequence::Lane(_))
+                || now.saturating_duration_since(count.used) < keep
         });
     }
 }
@@ -133,40 +137,40 @@ mod tests {
 
     #[test]
     fn each_run_counts_for_itself_from_one() {
-        let mut numbers = Numbers::new(7);
+        let mut sequencer = Sequencer::new(7);
         let now = Instant::now();
-        let (a, b) = (Run::Lane(0), Run::Channel("c".into()));
+        let (a, b) = (Sequence::Lane(0), Sequence::Channel("c".into()));
         let taken: Vec<_> = [&a, &b, &a]
             .iter()
-            .map(|run| numbers.next(run, now).number)
+            .map(|sequence| sequencer.next(sequence, now).number)
             .collect();
         assert_eq!(taken, [1, 1, 2]);
     }
 
     #[test]
     fn the_smallest_open_number_is_kept_until_a_beacon_stands_for_it() {
-        let mut numbers = Numbers::new(7);
-        let run = Run::Lane(0);
+        let mut sequencer = Sequencer::new(7);
+        let sequence = Sequence::Lane(0);
         for _ in 0..3 {
-            numbers.next(&run, Instant::now());
+            sequencer.next(&sequence, Instant::now());
         }
-        numbers.give_up(&run, 3);
-        numbers.give_up(&run, 2);
-        assert_eq!(numbers.open(&run), Some(2));
-        numbers.close(&run);
-        assert_eq!(numbers.open(&run), None);
+        sequencer.give_up(&sequence, 3);
+        sequencer.give_up(&sequence, 2);
+        assert_eq!(sequencer.open(&sequence), Some(2));
+        sequencer.close(&sequence);
+        assert_eq!(sequencer.open(&sequence), None);
     }
 
     #[test]
     fn quiet_channels_are_forgotten_and_lanes_are_not() {
-        let mut numbers = Numbers::new(7);
+        let mut sequencer = Sequencer::new(7);
         let now = Instant::now();
-        let (lane, channel) = (Run::Lane(0), Run::Channel("c".into()));
-        numbers.next(&lane, now);
-        numbers.next(&channel, now);
-        numbers.sweep(now + KEEP);
+        let (lane, channel) = (Sequence::Lane(0), Sequence::Channel("c".into()));
+        sequencer.next(&lane, now);
+        sequencer.next(&channel, now);
+        sequencer.sweep(now + KEEP);
         let later = now + KEEP;
-        assert_eq!(numbers.next(&lane, later).number, 2);
-        assert_eq!(numbers.next(&channel, later).number, 1);
+        assert_eq!(sequencer.next(&lane, later).number, 2);
+        assert_eq!(sequencer.next(&channel, later).number, 1);
     }
 }

@@ -20,7 +20,7 @@ pub struct Key {
 
 /// What a new session is allowed, and how to speak to it.
 #[derive(Debug)]
-pub struct Admission {
+pub struct SessionSetup {
     /// The client's socket.
     pub socket: Box<dyn Socket>,
     /// The client's format.
@@ -33,7 +33,7 @@ pub struct Admission {
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) serial: u32,
-    pub(super) admission: Admission,
+    pub(super) admission: SessionSetup,
     pub(super) outbox: Outbox,
     /// Subscribed, or waiting for the broker to confirm.
     pub(super) channels: Vec<Channel>,
@@ -55,7 +55,7 @@ pub(super) struct Session {
 }
 
 impl Session {
-    pub(super) const fn new(serial: u32, admission: Admission, first_ping: Instant) -> Self {
+    pub(super) const fn new(serial: u32, admission: SessionSetup, first_ping: Instant) -> Self {
         Self {
             serial,
             admission,

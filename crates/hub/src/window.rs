@@ -18,12 +18,12 @@ const OVERHEAD: usize = 480;
 
 /// One message of a window.
 #[derive(Clone, Debug)]
-pub(super) struct Entry {
+pub(super) struct WindowEntry {
     batch: Arc<Vec<Encoded>>,
     index: u32,
 }
 
-impl Entry {
+impl WindowEntry {
     /// One message of a batch.
     pub(super) const fn new(batch: Arc<Vec<Encoded>>, index: u32) -> Self {
         Self { batch, index }
@@ -53,9 +53,9 @@ fn weight(publication: &Publication) -> usize {
 
 /// What the window knows of a stretch of a channel.
 #[derive(Debug)]
-pub(super) enum Found {
+pub(super) enum WindowRead {
     /// All of it, oldest first.
-    All(Vec<Entry>),
+    All(Vec<WindowEntry>),
     /// More than was asked for.
     TooMany,
     /// It begins before the window does.
@@ -66,7 +66,7 @@ pub(super) enum Found {
 
 /// How much one read may give.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Cap {
+pub(super) struct ReadLimit {
     /// Messages.
     pub(super) messages: usize,
     /// Bytes of their data.
@@ -80,7 +80,7 @@ pub(super) struct Window {
     most_age: Duration,
     bytes: usize,
     lanes: HashMap<u32, Lane>,
-    channels: HashMap<Channel, VecDeque<Entry>>,
+    channels: HashMap<Channel, VecDeque<WindowEntry>>,
     /// The channels of all entries, oldest first.
     order: VecDeque<(Instant, Channel)>,
 }
@@ -150,7 +150,7 @@ impl Window {
                 .front()
                 .is_some_and(|entry| entry.position().lane == lane);
             if concerned {
-                bytes += entries.iter().map(Entry::weight).sum::<usize>();
+                bytes += entries.iter().map(WindowEntry::weight).sum::<usize>();
                 gone.insert(Channel::clone(channel), entries.len());
             }
             !concerned
@@ -172,7 +172,7 @@ impl Window {
                 continue;
             };
             lane.head = lane.head.max(position.offset);
-            let entry = Entry::new(Arc::clone(batch), index as u32);
+            let entry = WindowEntry::new(Arc::clone(batch), index as u32);
             self.bytes += entry.weight();
             let channel = match self.channels.get_key_value(&publication.channel) {
                 Some((known, _)) => Channel::clone(known),
@@ -235,38 +235,38 @@ impl Window {
         channel: &str,
         after: Position,
         upto: Option<Position>,
-        cap: Cap,
-    ) -> Found {
+        cap: ReadLimit,
+    ) -> WindowRead {
         let Some(lane) = self.lanes.get(&after.lane) else {
-            return Found::Lost;
+            return WindowRead::Lost;
         };
         let upto = upto.map_or(lane.head, |upto| upto.offset);
         if after.epoch != lane.epoch || after.offset > upto {
-            return Found::Lost;
+            return WindowRead::Lost;
         }
         if after.offset < lane.start {
-            return Found::Older;
+            return WindowRead::Older;
         }
         let Some(entries) = self.channels.get(channel) else {
-            return Found::All(Vec::new());
+            return WindowRead::All(Vec::new());
         };
         let begin = entries.partition_point(|entry| entry.position().offset <= after.offset);
         let end = entries.partition_point(|entry| entry.position().offset <= upto);
         if end.saturating_sub(begin) > cap.messages {
-            return Found::TooMany;
+            return WindowRead::TooMany;
         }
         let found: Vec<_> = entries.range(begin..end.max(begin)).cloned().collect();
         let bytes = found
             .iter()
             .map(|entry| entry.encoded().publication().data.len());
         match bytes.sum::<usize>() > cap.bytes {
-            true => Found::TooMany,
-            false => Found::All(found),
+            true => WindowRead::TooMany,
+            false => WindowRead::All(found),
         }
     }
 }
 
-impl Entry {
+impl WindowEntry {
     /// The message's frame in one encoding.
     pub(super) fn frame(
         &self,

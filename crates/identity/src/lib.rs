@@ -61,31 +61,31 @@ pub struct Access {
 
 /// What a request showed of the key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Shown {
+pub enum KeyCheck {
     /// The key, or none is needed.
-    Good,
+    Valid,
     /// Nothing.
-    Nothing,
+    Missing,
     /// Something else.
-    Wrong,
+    Invalid,
 }
 
 impl Access {
     /// Looks at `Authorization: Bearer …` (RFC 6750).
-    pub fn shown(&self, headers: &HeaderMap) -> Shown {
+    pub fn check_key(&self, headers: &HeaderMap) -> KeyCheck {
         let Some(key) = &self.key else {
-            return Shown::Good;
+            return KeyCheck::Valid;
         };
         let Some(value) = headers.get(header::AUTHORIZATION) else {
-            return Shown::Nothing;
+            return KeyCheck::Missing;
         };
         let given = value.to_str().ok().and_then(|text| {
             let (scheme, token) = text.split_once(' ')?;
             scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
         });
         match given {
-            Some(given) if key.matches(given) => Shown::Good,
-            _ => Shown::Wrong,
+            Some(given) if key.matches(given) => KeyCheck::Valid,
+            _ => KeyCheck::Invalid,
         }
     }
 
@@ -133,10 +133,10 @@ mod tests {
             key: Some(Key::new(&text).unwrap()),
             ..Access::default()
         };
-        assert_eq!(access.shown(&headers(&[])), Shown::Nothing);
+        assert_eq!(access.check_key(&headers(&[])), KeyCheck::Missing);
         assert_eq!(
-            access.shown(&headers(&[("authorization", &format!("bearer {text}"))])),
-            Shown::Good
+            access.check_key(&headers(&[("authorization", &format!("bearer {text}"))])),
+            KeyCheck::Valid
         );
         for wrong in [
             "Bearer x",
@@ -145,8 +145,8 @@ mod tests {
             &format!("Bearer {text}x"),
         ] {
             assert_eq!(
-                access.shown(&headers(&[("authorization", wrong)])),
-                Shown::Wrong,
+                access.check_key(&headers(&[("authorization", wrong)])),
+                KeyCheck::Invalid,
                 "{wrong}"
             );
         }

@@ -13,7 +13,7 @@ use super::{problem::Problem, routes::Context};
 use crate::metrics;
 use hubplane_hub::Limits;
 use hubplane_hub::{Health, Hub, channel};
-use hubplane_identity::Shown;
+use hubplane_identity::KeyCheck;
 use hubplane_protocol::json as native;
 
 /// `POST /v1/publish`: one message, or many.
@@ -64,9 +64,9 @@ pub(super) async fn publish<B: Buf>(
 
 /// The key, where one is needed. The same words for none and a wrong one: nothing is learnt by trying.
 fn with_key(context: &Context, headers: &HeaderMap) -> Result<(), Problem> {
-    match context.access.shown(headers) {
-        Shown::Good => Ok(()),
-        Shown::Nothing | Shown::Wrong => {
+    match context.access.check_key(headers) {
+        KeyCheck::Valid => Ok(()),
+        KeyCheck::Missing | KeyCheck::Invalid => {
             let detail = "this needs the hub's key: Authorization: Bearer …";
             Err(Problem::new(StatusCode::UNAUTHORIZED, detail))
         }

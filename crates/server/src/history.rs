@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use warp::{Reply, reply::Response};
 
 use super::{problem::Problem, routes::Context};
-use hubplane_hub::{Stretch, channel};
+use hubplane_hub::{HistoryPage, channel};
 use hubplane_protocol::json as native;
 
 /// Messages of a page where the request says nothing.
@@ -79,7 +79,7 @@ fn problem(kind: ErrorKind, message: &str) -> Problem {
     }
 }
 
-fn page(channel: &str, stretch: &Stretch) -> Response {
+fn page(channel: &str, stretch: &HistoryPage) -> Response {
     let text = |position: Option<Position>| position.map(|position| position.to_string());
     let messages = stretch.publications.iter().map(|publication| {
         let mut data = Vec::new();

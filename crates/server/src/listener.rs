@@ -9,7 +9,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use super::threads::{Newcomer, Shards};
+use super::threads::{Handoff, Shards};
 use hubplane_hub::Hub;
 use hubplane_hub::Limits;
 
@@ -108,7 +108,7 @@ async fn accept(listener: TcpListener, shards: Shards) {
         watch_peer(&stream, shards.hub().limits());
         let given = stream
             .into_std()
-            .and_then(|stream| shards.give(Newcomer::Connection(stream, shards.counted())));
+            .and_then(|stream| shards.give(Handoff::Connection(stream, shards.counted())));
         if let Err(error) = given {
             tracing::warn!(%error, "no shard takes a new connection");
         }

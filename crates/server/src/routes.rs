@@ -10,7 +10,7 @@ use warp::{Filter, Rejection, Reply, filters::BoxedFilter, reply::Response};
 use super::{
     api, history, presence,
     problem::Problem,
-    threads::{Newcomer, Shards},
+    threads::{Handoff, Shards},
     upgrade,
 };
 use hubplane_hub::Hub;
@@ -28,7 +28,7 @@ pub(super) struct Context {
 #[derive(Clone, Debug)]
 enum Target {
     /// To the shard whose thread serves the request.
-    Here(mpsc::Sender<Newcomer>),
+    Here(mpsc::Sender<Handoff>),
     /// To whichever shard has the fewest.
     Any(Shards),
 }
@@ -38,7 +38,7 @@ impl Context {
     pub(super) const fn pinned(
         hub: Arc<Hub>,
         access: Arc<Access>,
-        shard: mpsc::Sender<Newcomer>,
+        shard: mpsc::Sender<Handoff>,
     ) -> Self {
         Self {
             hub,
@@ -165,12 +165,12 @@ fn websocket(
     let response = upgrade::switch(&handshake);
     let wait = context.hub.limits().handshake_timeout;
     tokio::spawn(async move {
-        let Some(newcomer) = upgrade::newcomer(upgrade, handshake.hello, wait).await else {
+        let Some(handoff) = upgrade::handoff(upgrade, handshake.negotiated, wait).await else {
             return;
         };
         let given = match context.target {
-            Target::Here(shard) => shard.send(newcomer).await.is_ok(),
-            Target::Any(shards) => shards.give(newcomer).is_ok(),
+            Target::Here(shard) => shard.send(handoff).await.is_ok(),
+            Target::Any(shards) => shards.give(handoff).is_ok(),
         };
         if !given {
             tracing::debug!("a new WebSocket found no shard: the hub stops");

@@ -27,7 +27,7 @@ use tokio::{
 
 use super::{
     routes::{Context, routes},
-    websocket::{self, Hello},
+    websocket::{self, Negotiated},
 };
 use hubplane_hub::{Hub, Mailbox, Shard};
 use hubplane_identity::Access;
@@ -41,14 +41,14 @@ const HEAD_BYTES: usize = 16 * 1024;
 
 /// A connection for a shard.
 #[derive(Debug)]
-pub(super) enum Newcomer {
+pub(super) enum Handoff {
     /// Speaks HTTP.
     Connection(net::TcpStream, Counted),
     /// Is a WebSocket.
     Upgraded {
         stream: Stream,
         early: Bytes,
-        hello: Hello,
+        negotiated: Negotiated,
     },
 }
 
@@ -75,7 +75,7 @@ pub(super) enum Stream {
 #[derive(Clone, Debug)]
 pub struct Shards {
     hub: Arc<Hub>,
-    newcomers: Arc<[mpsc::Sender<Newcomer>]>,
+    handoffs: Arc<[mpsc::Sender<Handoff>]>,
     /// Connections that speak HTTP.
     http: Arc<AtomicI64>,
 }
@@ -119,18 +119,18 @@ impl Shards {
         access: &Arc<Access>,
     ) -> (Self, Vec<Serving>) {
         let add = |mailbox| {
-            let (sender, newcomers) = mpsc::channel(CAPACITY);
+            let (sender, handoffs) = mpsc::channel(CAPACITY);
             let serving = Serving {
                 context: Context::pinned(Arc::clone(hub), Arc::clone(access), sender.clone()),
                 mailbox,
-                newcomers,
+                handoffs,
             };
             (sender, serving)
         };
         let (senders, all): (Vec<_>, _) = mailboxes.into_iter().map(add).unzip();
         let shards = Self {
             hub: Arc::clone(hub),
-            newcomers: senders.into(),
+            handoffs: senders.into(),
             http: Arc::default(),
         };
         (shards, all)
@@ -153,29 +153,29 @@ impl Shards {
     }
 
     /// Gives a connection to the shard with the fewest sessions. Fails where all are stopped or too busy.
-    pub(super) fn give(&self, newcomer: Newcomer) -> io::Result<()> {
-        let least = (0..self.newcomers.len())
+    pub(super) fn give(&self, handoff: Handoff) -> io::Result<()> {
+        let least = (0..self.handoffs.len())
             .min_by_key(|&shard| self.hub.sessions(shard))
             .unwrap_or_default();
-        let newcomer = newcomer.moved()?;
-        self.newcomers[least]
-            .try_send(newcomer)
+        let handoff = handoff.moved()?;
+        self.handoffs[least]
+            .try_send(handoff)
             .map_err(|_full_or_stopped| io::ErrorKind::ConnectionRefused.into())
     }
 }
 
-impl Newcomer {
+impl Handoff {
     /// Off this thread's runtime.
     fn moved(self) -> io::Result<Self> {
         Ok(match self {
             Self::Upgraded {
                 stream: Stream::Here(stream),
                 early,
-                hello,
+                negotiated,
             } => Self::Upgraded {
                 stream: Stream::Elsewhere(stream.into_std()?),
                 early,
-                hello,
+                negotiated,
             },
             other => other,
         })
@@ -186,7 +186,7 @@ impl Newcomer {
 struct Serving {
     context: Context,
     mailbox: Mailbox,
-    newcomers: mpsc::Receiver<Newcomer>,
+    handoffs: mpsc::Receiver<Handoff>,
 }
 
 impl Serving {
@@ -199,13 +199,13 @@ impl Serving {
         let service = warp::service(routes(self.context));
         let mut mail = task::spawn_local(Rc::clone(&shard).run(self.mailbox));
         loop {
-            let newcomer = tokio::select! {
-                newcomer = self.newcomers.recv() => newcomer,
+            let handoff = tokio::select! {
+                handoff = self.handoffs.recv() => handoff,
                 _ = &mut mail => return,
             };
-            match newcomer {
+            match handoff {
                 None => return,
-                Some(Newcomer::Connection(stream, counted)) => {
+                Some(Handoff::Connection(stream, counted)) => {
                     let service = TowerToHyperService::new(service.clone());
                     let serving = http(stream, service, header_timeout);
                     task::spawn_local(async move {
@@ -213,14 +213,16 @@ impl Serving {
                         drop(counted);
                     });
                 }
-                Some(Newcomer::Upgraded {
+                Some(Handoff::Upgraded {
                     stream,
                     early,
-                    hello,
+                    negotiated,
                 }) => {
                     if let Ok(stream) = stream.here() {
                         let (shard, buffer) = (Rc::clone(&shard), Rc::clone(&buffer));
-                        task::spawn_local(websocket::serve(shard, buffer, stream, early, hello));
+                        task::spawn_local(websocket::serve(
+                            shard, buffer, stream, early, negotiated,
+                        ));
                     }
                 }
             }

@@ -9,17 +9,17 @@ use tungstenite::handshake::derive_accept_key;
 
 use super::{
     problem::Problem,
-    threads::{Newcomer, Stream},
-    websocket::{Hello, encoding_for},
+    threads::{Handoff, Stream},
+    websocket::{Negotiated, encoding_for},
 };
-use hubplane_identity::{Access, Shown};
+use hubplane_identity::{Access, KeyCheck};
 
 /// What a client asked for, found good.
 #[derive(Debug)]
 pub(super) struct Handshake {
     accept: String,
     subprotocol: Option<&'static str>,
-    pub(super) hello: Hello,
+    pub(super) negotiated: Negotiated,
 }
 
 /// Checks a request for a WebSocket.
@@ -48,8 +48,8 @@ pub(super) fn check(
             "pages of this origin may not connect; the hub's operator can allow it with --origin";
         return Err(Problem::new(StatusCode::FORBIDDEN, detail));
     }
-    let shown = access.shown(headers);
-    if shown == Shown::Wrong {
+    let shown = access.check_key(headers);
+    if shown == KeyCheck::Invalid {
         return Err(Problem::new(StatusCode::UNAUTHORIZED, "the key is wrong"));
     }
     let key = headers
@@ -62,16 +62,16 @@ pub(super) fn check(
         ));
     };
     let (subprotocol, (encoding, protocol)) = negotiated(headers);
-    let hello = Hello {
+    let negotiated = Negotiated {
         encoding,
         protocol,
-        may_publish: shown == Shown::Good,
+        may_publish: shown == KeyCheck::Valid,
         channels,
     };
     Ok(Handshake {
         accept: derive_accept_key(key),
         subprotocol,
-        hello,
+        negotiated,
     })
 }
 
@@ -118,18 +118,18 @@ pub(super) fn switch(handshake: &Handshake) -> warp::reply::Response {
     response
 }
 
-/// Waits until the answer is out, and makes a newcomer of the raw socket.
-pub(super) async fn newcomer(
+/// Waits until the answer is out, and makes a handoff of the raw socket.
+pub(super) async fn handoff(
     upgrade: OnUpgrade,
-    hello: Hello,
+    negotiated: Negotiated,
     wait: std::time::Duration,
-) -> Option<Newcomer> {
+) -> Option<Handoff> {
     let upgraded = timeout(wait, upgrade).await.ok()?.ok()?;
     let (stream, early) = raw(upgraded)?;
-    Some(Newcomer::Upgraded {
+    Some(Handoff::Upgraded {
         stream: Stream::Here(stream),
         early,
-        hello,
+        negotiated,
     })
 }
 

@@ -22,7 +22,7 @@ pub struct Member {
 
 /// What a subscription wants of its channel's presence.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Attendance {
+pub struct PresenceOptions {
     /// To be there as this member.
     pub member: Option<Member>,
     /// To be told who comes and goes.

@@ -4,9 +4,9 @@
 //! number while it has members; the whole when asked. Each holds what all have told. An instance that is silent is
 //! dead after a while, and its members leave; a lost message shows in the numbers and is made good by a snapshot.
 
-mod desk;
 mod member;
 mod peer;
+mod shared_presence;
 mod table;
 mod wire;
 
@@ -19,10 +19,10 @@ use std::{
 use bytes::Bytes;
 use hubplane_backplane::Channel;
 
-pub(super) use self::desk::{Answer, Desk, Question, attend, speak};
+pub(super) use self::shared_presence::{Answer, Question, SharedPresence, attend, speak};
 pub use self::{
-    desk::Roster,
-    member::{Attendance, MAX_CLIENT, MAX_INFO, MAX_USER, Member, Refusal},
+    member::{MAX_CLIENT, MAX_INFO, MAX_USER, Member, PresenceOptions, Refusal},
+    shared_presence::Roster,
 };
 use self::{
     peer::{Peer, Verdict},

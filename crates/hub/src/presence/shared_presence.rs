@@ -48,7 +48,7 @@ pub(crate) struct Answer {
 
 /// This instance's presence.
 #[derive(Debug)]
-pub(crate) struct Desk {
+pub(crate) struct SharedPresence {
     state: Mutex<State>,
     most_questions: usize,
     /// Members of one answer.
@@ -61,7 +61,7 @@ struct State {
     questions: Vec<Question>,
 }
 
-impl Desk {
+impl SharedPresence {
     pub(crate) fn new(id: u128, limits: &Limits) -> Self {
         let state = State {
             presence: Presence::new(id, limits),
@@ -74,7 +74,7 @@ impl Desk {
         }
     }
 
-    /// A session has become a member; each success needs one [`Desk::leave`].
+    /// A session has become a member; each success needs one [`SharedPresence::leave`].
     pub(crate) fn join(&self, channel: &Channel, member: Member) -> Result<(), Refusal> {
         self.lock().presence.join(channel, member)
     }
@@ -214,7 +214,7 @@ impl Hub {
 
     /// Also while this instance stops.
     fn hears(&self) -> bool {
-        self.pulse.health() == Health::Up
+        self.health_state.health() == Health::Up
     }
 
     /// `false`: not all of it is published. The rest would be of no use then; the others will ask.
@@ -246,7 +246,7 @@ mod tests {
             presence_page: 1,
             ..Limits::default()
         };
-        let desk = Desk::new(1, &limits);
+        let desk = SharedPresence::new(1, &limits);
         let channel = Channel::from("c");
         let ask = || {
             desk.ask(Question {

@@ -321,7 +321,13 @@ fn a_snapshot_of_known_members_needs_no_room_and_the_last_number_breaks_nothing(
     let mut one = presence(1, 3);
     let send = |one: &mut Presence, text: &str| one.receive(text.as_bytes(), now);
     let op = |id: &str| format!("{{\"c\":\"c\",\"id\":\"{id}\"}}");
-    let all = |ids: &[&str]| ids.iter().map(|id| op(id)).collect::<Vec<_>>().join(",");
+    let all = |dedup_cache: &[&str]| {
+        dedup_cache
+            .iter()
+            .map(|id| op(id))
+            .collect::<Vec<_>>()
+            .join(",")
+    };
     let head = "{\"v\":1,\"from\":\"2\",\"type\":";
     let ops = all(&["x", "y"]);
     send(

@@ -1,7 +1,7 @@
 //! One round of the publisher: messages that are at the broker together, each until it is answered or out of time.
 //! Pure: it is told what the broker said, and tells what to publish next.
 //!
-//! Within a run (see [`Run`]) the order and the numbers are never given up. What fails is tried again with its number,
+//! Within a run (see [`Sequence`]) the order and the numbers are never given up. What fails is tried again with its number,
 //! and everything after it too; what is out of time is answered, and a beacon takes the place of its number for as
 //! long as others wait behind it.
 
@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::{ReplyTo, unanswered};
 use crate::{
     beacon::Beacon,
-    numbers::{Numbers, Run},
+    sequencer::{Sequence, Sequencer},
 };
 
 /// How long a round without anybody's message may take.
@@ -22,7 +22,7 @@ const ALONE: Duration = Duration::from_secs(1);
 /// One message on its way.
 #[derive(Debug)]
 pub(super) struct Slot {
-    pub(super) run: Run,
+    pub(super) sequence: Sequence,
     pub(super) outgoing: Outgoing,
     /// The first number that it stands for: a message's own, and for a beacon perhaps an earlier one.
     from: u64,
@@ -37,7 +37,7 @@ pub(super) struct Slot {
 
 /// Where a message belongs.
 pub(super) struct Place {
-    pub(super) run: Run,
+    pub(super) sequence: Sequence,
     /// Where the run's beacons are published.
     pub(super) beacons: Channel,
     /// The job and the message's place in it.
@@ -61,7 +61,7 @@ pub(super) struct Answered {
 }
 
 /// The messages of a round that the broker has not taken yet.
-pub(super) struct Round {
+pub(super) struct InFlightBatch {
     jobs: Vec<Asked>,
     slots: Vec<Slot>,
     /// How long this process has been running, for beacons.
@@ -81,7 +81,7 @@ impl Slot {
     }
 }
 
-impl Round {
+impl InFlightBatch {
     pub(super) const fn new(up: Duration) -> Self {
         Self {
             jobs: Vec::new(),
@@ -103,21 +103,21 @@ impl Round {
     }
 
     /// One of a job's messages, with its number; where numbers of its run are open, a beacon goes before it.
-    pub(super) fn add(&mut self, numbers: &mut Numbers, place: Place, mut outgoing: Outgoing) {
+    pub(super) fn add(&mut self, sequencer: &mut Sequencer, place: Place, mut outgoing: Outgoing) {
         let now = std::time::Instant::now();
         let Place {
-            run,
+            sequence,
             beacons,
             owner,
             deadline,
         } = place;
-        if numbers.open(&run).is_some() {
-            self.beacon(numbers, &run, Channel::clone(&beacons), |_| {});
+        if sequencer.open(&sequence).is_some() {
+            self.beacon(sequencer, &sequence, Channel::clone(&beacons), |_| {});
         }
-        let origin = numbers.next(&run, now);
+        let origin = sequencer.next(&sequence, now);
         outgoing.origin = Some(origin);
         self.slots.push(Slot {
-            run,
+            sequence,
             outgoing,
             from: origin.number,
             beacons,
@@ -130,18 +130,18 @@ impl Round {
     /// A beacon that stands for its run's open numbers; `fill` says the rest. Its number is the answer.
     pub(super) fn beacon(
         &mut self,
-        numbers: &mut Numbers,
-        run: &Run,
+        sequencer: &mut Sequencer,
+        sequence: &Sequence,
         beacons: Channel,
         fill: impl FnOnce(&mut Beacon),
     ) -> u64 {
-        let origin = numbers.next(run, std::time::Instant::now());
-        let from = numbers.open(run).unwrap_or(origin.number);
-        numbers.close(run);
+        let origin = sequencer.next(sequence, std::time::Instant::now());
+        let from = sequencer.open(sequence).unwrap_or(origin.number);
+        sequencer.close(sequence);
         let mut beacon = Beacon::new(origin, from, self.up);
         fill(&mut beacon);
         self.slots.push(Slot {
-            run: run.clone(),
+            sequence: sequence.clone(),
             outgoing: carried(Channel::clone(&beacons), origin, &beacon),
             from,
             beacons,
@@ -175,8 +175,8 @@ impl Round {
     pub(super) fn answers(
         &mut self,
         answers: Vec<Result<Receipt>>,
-        numbers: &mut Numbers,
-        mut acknowledged: impl FnMut(&Run, Origin),
+        sequencer: &mut Sequencer,
+        mut acknowledged: impl FnMut(&Sequence, Origin),
     ) -> Vec<Answered> {
         let mut answers = answers.into_iter();
         let slots = std::mem::take(&mut self.slots);
@@ -186,11 +186,11 @@ impl Round {
             .collect();
         // What a later message of its run has overtaken can't be tried again: the order would be lost.
         let mut overtaken: HashSet<usize> = HashSet::new();
-        let mut taken: HashSet<&Run> = HashSet::new();
+        let mut taken: HashSet<&Sequence> = HashSet::new();
         for (index, (slot, answer)) in paired.iter().enumerate().rev() {
             match answer {
-                Ok(_) => _ = taken.insert(&slot.run),
-                Err(_) if taken.contains(&slot.run) => _ = overtaken.insert(index),
+                Ok(_) => _ = taken.insert(&slot.sequence),
+                Err(_) if taken.contains(&slot.sequence) => _ = overtaken.insert(index),
                 Err(_) => {}
             }
         }
@@ -199,7 +199,7 @@ impl Round {
             match answer.map_err(|error| slot.worst(error)) {
                 Ok(receipt) => {
                     if let Some(origin) = slot.outgoing.origin {
-                        acknowledged(&slot.run, origin);
+                        acknowledged(&slot.sequence, origin);
                     }
                     done.extend(self.settle(slot.owner, Ok(receipt)));
                 }
@@ -208,7 +208,7 @@ impl Round {
                     self.slots.push(slot);
                 }
                 Err(error) => {
-                    numbers.give_up(&slot.run, slot.from);
+                    sequencer.give_up(&slot.sequence, slot.from);
                     done.extend(self.settle(slot.owner, Err(error)));
                 }
             }
@@ -219,7 +219,7 @@ impl Round {
 
     /// Answers what is out of time. Its number stays in the round, as a beacon, while others of its run wait behind it;
     /// the last numbers of a run are left open for the next round.
-    pub(super) fn expire(&mut self, now: Instant, numbers: &mut Numbers) -> Vec<Answered> {
+    pub(super) fn expire(&mut self, now: Instant, sequencer: &mut Sequencer) -> Vec<Answered> {
         let mut done = Vec::new();
         for index in 0..self.slots.len() {
             let slot = &mut self.slots[index];
@@ -235,15 +235,16 @@ impl Round {
             done.extend(self.settle(Some(owner), Err(error)));
         }
         // What nobody waits for behind goes out of the round.
-        let mut wanted: HashSet<Run> = HashSet::new();
+        let mut wanted: HashSet<Sequence> = HashSet::new();
         let mut kept: Vec<Slot> = Vec::with_capacity(self.slots.len());
         for slot in self.slots.drain(..).rev() {
-            let stands = matches!(slot.run, Run::Lane(_)) && wanted.contains(&slot.run);
+            let stands =
+                matches!(slot.sequence, Sequence::Lane(_)) && wanted.contains(&slot.sequence);
             if slot.owner.is_some() || stands {
-                wanted.insert(slot.run.clone());
+                wanted.insert(slot.sequence.clone());
                 kept.push(slot);
             } else {
-                numbers.give_up(&slot.run, slot.from);
+                sequencer.give_up(&slot.sequence, slot.from);
             }
         }
         kept.reverse();

@@ -3,8 +3,8 @@
 //!
 //! What waits is bounded in messages and bytes; who finds it full is told at once.
 
-mod line;
-mod round;
+mod in_flight_batch;
+mod publish_loop;
 
 use std::{
     fmt,
@@ -21,7 +21,7 @@ use tokio::{
     time::Instant,
 };
 
-pub(super) use self::line::Line;
+pub(super) use self::publish_loop::PublishLoop;
 use super::{
     command::{ErrorCode, Ref},
     session::Key,
@@ -69,7 +69,7 @@ pub struct Overloaded;
 
 impl Publisher {
     /// The publisher, and the task that it needs.
-    pub(super) fn new(limits: &Limits, origin: u128) -> (Self, Line) {
+    pub(super) fn new(limits: &Limits, origin: u128) -> (Self, PublishLoop) {
         // Each job has at least one message, so the queue never holds more jobs than messages are allowed.
         let (jobs, queue) = mpsc::channel(limits.publish_messages.max(1));
         let waiting = Arc::new(Waiting {
@@ -79,7 +79,7 @@ impl Publisher {
             most_bytes: limits.publish_bytes,
             timeout: limits.publish_timeout,
         });
-        let line = Line::new(queue, Arc::clone(&waiting), origin);
+        let line = PublishLoop::new(queue, Arc::clone(&waiting), origin);
         (Self { jobs, waiting }, line)
     }
 

@@ -14,12 +14,11 @@ use tokio::{
 
 use super::{
     Job, ReplyTo, Waiting,
-    round::{Answered, Place, Round},
+    in_flight_batch::{Answered, InFlightBatch, Place},
 };
 use crate::{
-    Hub, beacon,
-    numbers::{Numbers, Run},
-    sabotage,
+    Hub, beacon, sabotage,
+    sequencer::{Sequence, Sequencer},
     shard::{Mail, PublishedMail},
 };
 
@@ -34,20 +33,20 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 const TAILS: usize = 256;
 
 /// The task's end: the line of jobs.
-pub(crate) struct Line {
+pub(crate) struct PublishLoop {
     queue: mpsc::Receiver<Job>,
     waiting: Arc<Waiting>,
-    numbers: Numbers,
+    sequencer: Sequencer,
     /// Where each lane's beacons are published.
-    beacons: HashMap<Run, Channel>,
+    beacons: HashMap<Sequence, Channel>,
 }
 
-impl Line {
+impl PublishLoop {
     pub(super) fn new(queue: mpsc::Receiver<Job>, waiting: Arc<Waiting>, origin: u128) -> Self {
         Self {
             queue,
             waiting,
-            numbers: Numbers::new(origin),
+            sequencer: Sequencer::new(origin),
             beacons: HashMap::new(),
         }
     }
@@ -85,7 +84,7 @@ impl Line {
     async fn rounds(&mut self, hub: &Hub, jobs: Vec<Job>, mut due: bool) {
         let mut rest = jobs.into_iter().peekable();
         while due || rest.peek().is_some() {
-            let mut round = Round::new(hub.started.elapsed());
+            let mut round = InFlightBatch::new(hub.started.elapsed());
             let mut count = 0;
             let mut refused = Vec::new();
             while let Some(job) =
@@ -103,7 +102,13 @@ impl Line {
     }
 
     /// A job's messages, numbered; those that can't be published are answered at once and have no number.
-    fn admit(&mut self, hub: &Hub, round: &mut Round, job: Job, refused: &mut Vec<Answered>) {
+    fn admit(
+        &mut self,
+        hub: &Hub,
+        round: &mut InFlightBatch,
+        job: Job,
+        refused: &mut Vec<Answered>,
+    ) {
         let job = early(job);
         let late = job.deadline <= Instant::now();
         let of = round.job(job.reply_to, job.messages.len(), job.bytes);
@@ -118,29 +123,29 @@ impl Line {
                 refused.extend(round.refuse(owner, error));
                 continue;
             }
-            let run = hub.run_of(&outgoing.channel);
-            let beacons = self.beacons_of(hub, &run);
+            let sequence = hub.sequence_of(&outgoing.channel);
+            let beacons = self.beacons_of(hub, &sequence);
             let place = Place {
-                run,
+                sequence,
                 beacons,
                 owner,
                 deadline: job.deadline,
             };
-            round.add(&mut self.numbers, place, outgoing);
+            round.add(&mut self.sequencer, place, outgoing);
         }
     }
 
-    fn beacons_of(&mut self, hub: &Hub, run: &Run) -> Channel {
-        if let Run::Channel(_) = run {
+    fn beacons_of(&mut self, hub: &Hub, sequence: &Sequence) -> Channel {
+        if let Sequence::Channel(_) = sequence {
             return beacon::CHANNEL.into();
         }
-        let known = self.beacons.entry(run.clone());
-        let channel = known.or_insert_with(|| beacon::channel(&*hub.backplane, run));
+        let known = self.beacons.entry(sequence.clone());
+        let channel = known.or_insert_with(|| beacon::channel(&*hub.backplane, sequence));
         Channel::clone(channel)
     }
 
     /// Publishes a round until all of it is answered.
-    async fn carry(&mut self, hub: &Hub, mut round: Round) {
+    async fn carry(&mut self, hub: &Hub, mut round: InFlightBatch) {
         let mut pause = FIRST_PAUSE;
         while let Some(deadline) = round.first_deadline() {
             let publishing = hub.backplane.publish(round.batch());
@@ -148,17 +153,17 @@ impl Line {
             let answers = timeout_at(deadline + GRACE, publishing).await;
             let mut done = round.answers(
                 answers.unwrap_or_default(),
-                &mut self.numbers,
-                |run, origin| hub.canary().acknowledged(run, origin.number),
+                &mut self.sequencer,
+                |sequence, origin| hub.beacon_monitor().acknowledged(sequence, origin.number),
             );
-            done.extend(round.expire(Instant::now(), &mut self.numbers));
+            done.extend(round.expire(Instant::now(), &mut self.sequencer));
             self.reply(hub, done).await;
             let Some(deadline) = round.first_deadline() else {
                 break;
             };
             sleep_until(deadline.min(Instant::now() + pause)).await;
             pause = (2 * pause).min(LONGEST_PAUSE);
-            let late = round.expire(Instant::now(), &mut self.numbers);
+            let late = round.expire(Instant::now(), &mut self.sequencer);
             self.reply(hub, late).await;
         }
         hub.counts
@@ -167,28 +172,28 @@ impl Line {
     }
 
     /// A beacon in every run that this instance watches.
-    fn beacons(&mut self, hub: &Hub, round: &mut Round) {
+    fn beacons(&mut self, hub: &Hub, round: &mut InFlightBatch) {
         let now = std::time::Instant::now();
-        self.numbers.sweep(now);
-        let runs = hub.canary().runs();
-        for run in runs {
-            let channel = self.beacons_of(hub, &run);
-            let tails = match run {
-                Run::Lane(_) => Vec::new(),
-                Run::Channel(_) => {
+        self.sequencer.sweep(now);
+        let sequences = hub.beacon_monitor().sequences();
+        for sequence in sequences {
+            let channel = self.beacons_of(hub, &sequence);
+            let tails = match sequence {
+                Sequence::Lane(_) => Vec::new(),
+                Sequence::Channel(_) => {
                     let ago = 3 * hub.limits.beacon_interval + Duration::from_secs(1);
-                    self.numbers.tails(now, ago, TAILS)
+                    self.sequencer.tails(now, ago, TAILS)
                 }
             };
-            let generation = match run {
-                Run::Lane(lane) => hub.log.epochs().of(lane),
-                Run::Channel(_) => Default::default(),
+            let generation = match sequence {
+                Sequence::Lane(lane) => hub.log.generations().of(lane),
+                Sequence::Channel(_) => Default::default(),
             };
-            let number = round.beacon(&mut self.numbers, &run, channel, |beacon| {
+            let number = round.beacon(&mut self.sequencer, &sequence, channel, |beacon| {
                 beacon.generation = generation;
                 beacon.tails = tails;
             });
-            hub.canary().sent(&run, number, now);
+            hub.beacon_monitor().sent(&sequence, number, now);
         }
     }
 
@@ -205,7 +210,7 @@ impl Line {
             for answer in &mut answers {
                 // Clients know positions as the hub gives them out.
                 if let Ok(Receipt::Stored(position)) = answer {
-                    *position = hub.log.epochs().turn(*position);
+                    *position = hub.log.generations().turn(*position);
                 }
             }
             match reply_to {

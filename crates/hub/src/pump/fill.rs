@@ -13,7 +13,7 @@ use crate::{
     RESERVED,
     beacon::{self, Beacon},
     frame::Encoded,
-    numbers::Run,
+    sequencer::Sequence,
 };
 
 /// Messages of one read.
@@ -23,7 +23,7 @@ const FILL_PAGE: usize = 10_000;
 /// How long the window may be filled before the instance does without.
 const FILL: Duration = Duration::from_secs(10);
 /// How long missing numbers are looked for.
-const MEND: Duration = Duration::from_secs(2);
+const REFILL: Duration = Duration::from_secs(2);
 
 impl Pump<'_> {
     /// A lane that this instance has just begun to read, from this position on: its past goes into the window.
@@ -33,9 +33,9 @@ impl Pump<'_> {
             return;
         }
         // Meanwhile nothing that arrives is looked at.
-        self.hub.canary().pause();
+        self.hub.beacon_monitor().pause();
         let filled = timeout(FILL, self.read_past(position)).await;
-        self.hub.canary().resume(Instant::now());
+        self.hub.beacon_monitor().resume(Instant::now());
         let trouble = match filled {
             Ok(Ok(())) => return,
             Ok(Err(error)) => error.to_string(),
@@ -84,7 +84,7 @@ impl Pump<'_> {
                 _ => break,
             }
         }
-        let turned = hub.log.epochs().turn(position);
+        let turned = hub.log.generations().turn(position);
         hub.log.window().advance(turned);
         Ok(())
     }
@@ -98,13 +98,13 @@ impl Pump<'_> {
         };
         if let Some(origin) = publication.origin {
             let word = beacon.as_ref().map(|(beacon, _)| beacon.word());
-            let run = Run::Lane(position.lane);
-            let mut ledger = self.hub.log.ledger();
-            ledger.check(&run, origin, word, Instant::now());
+            let sequence = Sequence::Lane(position.lane);
+            let mut gap_detector = self.hub.log.gap_detector();
+            gap_detector.check(&sequence, origin, word, Instant::now());
         }
         let (beacon, _) = beacon?;
-        let mut epochs = self.hub.log.epochs();
-        epochs
+        let mut generations = self.hub.log.generations();
+        generations
             .adopt(position.lane, beacon.generation)
             .then_some(position)
     }
@@ -116,8 +116,13 @@ impl Pump<'_> {
         }
         publication.position = publication
             .position
-            .map(|position| self.hub.log.epochs().turn(position));
-        if self.hub.log.ids().is_repeated(&publication, Instant::now()) {
+            .map(|position| self.hub.log.generations().turn(position));
+        if self
+            .hub
+            .log
+            .dedup_cache()
+            .is_repeated(&publication, Instant::now())
+        {
             return None;
         }
         if publication.id.is_none() {
@@ -127,12 +132,12 @@ impl Pump<'_> {
     }
 
     /// Looks for missing numbers in the log. What is found is passed on in its place; else it is announced.
-    pub(super) async fn mend(&mut self, run: &Run, missing: Missing, now: Instant) {
-        let found = timeout(MEND, self.find(missing)).await;
+    pub(super) async fn refill(&mut self, sequence: &Sequence, missing: Missing, now: Instant) {
+        let found = timeout(REFILL, self.find(missing)).await;
         if let Ok(Some(found)) = found {
             let count = found.len() as u64;
             tracing::warn!(
-                ?run,
+                ?sequence,
                 count,
                 "messages did not arrive and were read from the log"
             );
@@ -148,25 +153,25 @@ impl Pump<'_> {
             origin, from, to, ..
         } = missing;
         tracing::warn!(
-            ?run,
+            ?sequence,
             origin = format!("{origin:x}"),
             from,
             to,
             "numbers are missing"
         );
-        match run {
-            Run::Lane(lane) if missing.upto.is_some() => {
+        match sequence {
+            Sequence::Lane(lane) if missing.upto.is_some() => {
                 let first = Origin {
                     id: origin,
                     number: from,
                 };
                 self.replace(*lane, Some(first)).await;
             }
-            Run::Lane(_) => {
+            Sequence::Lane(_) => {
                 self.post().await;
                 self.hub.announce(Scope::All, GapCause::Missing).await;
             }
-            Run::Channel(channel) => {
+            Sequence::Channel(channel) => {
                 self.post().await;
                 let scope = Scope::Channels(vec![Arc::clone(channel)]);
                 self.hub.announce(scope, GapCause::Missing).await;

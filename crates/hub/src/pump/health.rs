@@ -8,7 +8,7 @@ use std::{
 use hubplane_backplane::{GapCause, Scope};
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::{Hub, numbers::Run};
+use crate::{Hub, sequencer::Sequence};
 
 /// How often the beacons are looked at.
 const LOOK: Duration = Duration::from_millis(100);
@@ -24,14 +24,14 @@ pub enum Health {
 
 /// The last that was found.
 #[derive(Debug)]
-pub(crate) struct Pulse {
+pub(crate) struct HealthState {
     /// What the backend said of its connection.
     said: Mutex<Health>,
     /// What the beacons show.
     shown: Mutex<Option<String>>,
 }
 
-impl Pulse {
+impl HealthState {
     pub(crate) fn new() -> Self {
         let waiting = "the first beacon has not come back yet".to_owned();
         Self {
@@ -71,16 +71,16 @@ pub(crate) async fn watch(hub: &Hub) {
     let most = hub.limits.deaf_after.max(2 * hub.limits.beacon_interval);
     loop {
         looks.tick().await;
-        let findings = hub.canary().look(Instant::now(), most);
+        let findings = hub.beacon_monitor().look(Instant::now(), most);
         if let Some(trouble) = &findings.trouble {
             tracing::debug!(%trouble, "beacons");
         }
-        hub.pulse.show(findings.trouble);
+        hub.health_state.show(findings.trouble);
         // What the backend knows of, it tells itself.
-        let unknown = hub.pulse.said() == Health::Up;
-        for run in findings.deaf.into_iter().filter(|_| unknown) {
-            let scope = match run {
-                Run::Lane(lane) if hub.capabilities.has_positions() => Scope::Lane(lane),
+        let unknown = hub.health_state.said() == Health::Up;
+        for sequence in findings.deaf.into_iter().filter(|_| unknown) {
+            let scope = match sequence {
+                Sequence::Lane(lane) if hub.capabilities.has_positions() => Scope::Lane(lane),
                 _ => Scope::All,
             };
             hub.announce(scope, GapCause::Deaf).await;

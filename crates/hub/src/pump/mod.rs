@@ -5,7 +5,7 @@
 
 mod fill;
 mod health;
-mod witness;
+mod tail_fingerprint;
 
 use std::{
     collections::HashMap,
@@ -20,15 +20,15 @@ use tokio::{
 };
 
 pub use self::health::Health;
-pub(super) use self::health::{Pulse, watch};
-use self::witness::Witness;
+pub(super) use self::health::{HealthState, watch};
+use self::tail_fingerprint::TailFingerprint;
 use super::{
     Hub, RESERVED,
     beacon::{self, Beacon},
     frame::Encoded,
-    ledger::Verdict,
-    numbers::Run,
+    gap_detector::Verdict,
     sabotage,
+    sequencer::Sequence,
     shard::Mail,
 };
 
@@ -43,21 +43,21 @@ pub(super) struct Pump<'a> {
     /// Looks whether a log is still the same; gives the places where it is not.
     doubts: JoinSet<Vec<Position>>,
     /// The last messages that were read before the broker went away, until they were looked for.
-    suspects: Vec<Witness>,
+    suspects: Vec<TailFingerprint>,
     /// What is to be posted next.
     fresh: Vec<Publication>,
     /// The runs that something of the present batch was in.
-    touched: Vec<Run>,
+    touched: Vec<Sequence>,
 }
 
 /// How far a lane was read.
 #[derive(Debug)]
 struct Read {
     at: Position,
-    witness: Option<Witness>,
+    tail: Option<TailFingerprint>,
 }
 
-/// Numbers that did not come, and where they would have been.
+/// Sequencer that did not come, and where they would have been.
 #[derive(Clone, Copy, Debug)]
 struct Missing {
     origin: u128,
@@ -81,7 +81,7 @@ impl<'a> Pump<'a> {
 
     /// Passes events on until the backend is closed. A shard that is behind makes the pump, and so the broker, wait.
     pub(super) async fn run(mut self, mut events: Events) {
-        let pulse = &self.hub.pulse;
+        let health_state = &self.hub.health_state;
         let mut sweep = interval(SWEEP);
         sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -90,7 +90,7 @@ impl<'a> Pump<'a> {
                 _ = sweep.tick() => {
                     let now = Instant::now();
                     self.hub.log.window().trim(now);
-                    self.hub.log.ledger().sweep(now);
+                    self.hub.log.gap_detector().sweep(now);
                     continue;
                 }
                 Some(looked) = self.doubts.join_next() => {
@@ -107,22 +107,22 @@ impl<'a> Pump<'a> {
                 Some(Event::Published(publications)) => self.take(publications).await,
                 Some(Event::Progress(position)) => self.progress(position).await,
                 Some(Event::Gap { scope, cause }) => {
-                    self.lose(&scope);
+                    self.on_gap(&scope);
                     self.hub.announce(scope, cause).await;
                 }
                 Some(Event::Down(reason)) => {
                     tracing::warn!(%reason, "the broker is away; reconnecting");
                     self.suspect();
-                    pulse.set(Health::Down(reason));
+                    health_state.set(Health::Down(reason));
                 }
                 Some(Event::Up) => {
                     tracing::info!("the broker is back");
-                    pulse.set(Health::Up);
+                    health_state.set(Health::Up);
                     self.doubt();
                 }
             }
         }
-        pulse.set(Health::Down("the backplane is closed".to_owned()));
+        health_state.set(Health::Down("the backplane is closed".to_owned()));
     }
 
     async fn take(&mut self, publications: Vec<Publication>) {
@@ -130,15 +130,17 @@ impl<'a> Pump<'a> {
         for publication in publications {
             self.look(publication, now).await;
         }
-        self.hub.canary().arrived(self.touched.drain(..), now);
+        self.hub
+            .beacon_monitor()
+            .arrived(self.touched.drain(..), now);
         self.post().await;
     }
 
     /// One message, as the backend gives it out.
     async fn look(&mut self, publication: Publication, now: Instant) {
-        let run = self.hub.run_of(&publication.channel);
-        if self.touched.last() != Some(&run) {
-            self.touched.push(run.clone());
+        let sequence = self.hub.sequence_of(&publication.channel);
+        if self.touched.last() != Some(&sequence) {
+            self.touched.push(sequence.clone());
         }
         let after = match publication.position {
             Some(position) => self.arrive(position, &publication).await,
@@ -150,7 +152,10 @@ impl<'a> Pump<'a> {
         };
         let word = beacon.as_ref().map(|(beacon, _)| beacon.word());
         let verdict = publication.origin.map_or(Verdict::Next, |origin| {
-            self.hub.log.ledger().check(&run, origin, word, now)
+            self.hub
+                .log
+                .gap_detector()
+                .check(&sequence, origin, word, now)
         });
         let stale = match (publication.position, after) {
             (Some(position), Some(after)) => position.is_after(&after) == Some(false),
@@ -161,7 +166,7 @@ impl<'a> Pump<'a> {
                 self.hub.counts.repeated.fetch_add(1, Ordering::Relaxed);
                 return;
             }
-            _ if stale => self.rolled_back(&run).await,
+            _ if stale => self.rolled_back(&sequence).await,
             Verdict::Next => {}
             Verdict::Missing { from, to } => {
                 let origin = publication.origin.map_or(0, |origin| origin.id);
@@ -172,11 +177,14 @@ impl<'a> Pump<'a> {
                     after,
                     upto: publication.position,
                 };
-                self.mend(&run, missing, now).await;
+                self.refill(&sequence, missing, now).await;
             }
         }
         match beacon {
-            Some((beacon, origin)) => self.hear(&run, beacon, origin, publication.position).await,
+            Some((beacon, origin)) => {
+                self.hear(&sequence, beacon, origin, publication.position)
+                    .await
+            }
             None => self.accept(publication, now),
         }
     }
@@ -189,8 +197,8 @@ impl<'a> Pump<'a> {
         }
         publication.position = publication
             .position
-            .map(|position| self.hub.log.epochs().turn(position));
-        if self.hub.log.ids().is_repeated(&publication, now) {
+            .map(|position| self.hub.log.generations().turn(position));
+        if self.hub.log.dedup_cache().is_repeated(&publication, now) {
             self.hub.counts.repeated.fetch_add(1, Ordering::Relaxed);
             return;
         }
@@ -207,7 +215,7 @@ impl<'a> Pump<'a> {
         let before = before.filter(|before| before.epoch == position.epoch);
         let read = Read {
             at: position,
-            witness: before.map(|before| Witness::new(before, publication)),
+            tail: before.map(|before| TailFingerprint::new(before, publication)),
         };
         self.lanes.insert(position.lane, read);
         match before {
@@ -226,27 +234,27 @@ impl<'a> Pump<'a> {
     async fn progress(&mut self, position: Position) {
         let before = self.lanes.remove(&position.lane);
         let same = |read: &Read| read.at.epoch == position.epoch;
-        let witness = before.as_ref().filter(|read| same(read));
+        let tail = before.as_ref().filter(|read| same(read));
         let read = Read {
             at: position,
-            witness: witness.and_then(|read| read.witness.clone()),
+            tail: tail.and_then(|read| read.tail.clone()),
         };
         self.lanes.insert(position.lane, read);
         let turned = match &before {
             Some(before) if same(before) => {
-                let turned = self.hub.log.epochs().turn(position);
+                let turned = self.hub.log.generations().turn(position);
                 self.hub.log.window().advance(turned);
                 turned
             }
             Some(_) => self.hub.begin(position),
             None => {
                 self.fill(position).await;
-                self.hub.log.epochs().turn(position)
+                self.hub.log.generations().turn(position)
             }
         };
-        let run = Run::Lane(position.lane);
+        let sequence = Sequence::Lane(position.lane);
         let now = Instant::now();
-        self.hub.canary().watch(run, now);
+        self.hub.beacon_monitor().watch(sequence, now);
         if before.is_none() {
             self.hub.beacon_now.notify_one();
         }
@@ -256,19 +264,21 @@ impl<'a> Pump<'a> {
     /// A beacon: another instance's word on a lane, or this one's own come back.
     async fn hear(
         &mut self,
-        run: &Run,
+        sequence: &Sequence,
         beacon: Beacon,
         origin: Origin,
         position: Option<Position>,
     ) {
         let hub = self.hub;
         if origin.id == hub.origin {
-            let took = hub.canary().returned(run, origin.number, Instant::now());
+            let took = hub
+                .beacon_monitor()
+                .returned(sequence, origin.number, Instant::now());
             if let Some(took) = took {
                 hub.counts.loops.record(took);
             }
-        } else if let (Run::Lane(lane), Some(position)) = (run, position) {
-            let news = hub.log.epochs().adopt(*lane, beacon.generation);
+        } else if let (Sequence::Lane(lane), Some(position)) = (sequence, position) {
+            let news = hub.log.generations().adopt(*lane, beacon.generation);
             if news {
                 self.post().await;
                 hub.begin(position);
@@ -277,9 +287,10 @@ impl<'a> Pump<'a> {
             }
         }
         let short = |(channel, last): &(Channel, u64)| {
-            let run = Run::Channel(Channel::clone(channel));
+            let sequence = Sequence::Channel(Channel::clone(channel));
             // What was heard of a channel that was given back since is no measure.
-            hub.interest.is_active(channel) && hub.log.ledger().is_short(&run, origin.id, *last)
+            hub.interest.is_active(channel)
+                && hub.log.gap_detector().is_short(&sequence, origin.id, *last)
         };
         let short: Vec<_> = beacon.tails.iter().filter(|tail| short(tail)).collect();
         if !short.is_empty() {
@@ -303,26 +314,28 @@ impl<'a> Pump<'a> {
     }
 
     /// The backend has announced a loss: the numbers need not tell it again, and the window has a hole.
-    fn lose(&mut self, scope: &Scope) {
-        self.hub.log.ledger().loosen(scope, Instant::now());
+    fn on_gap(&mut self, scope: &Scope) {
+        self.hub.log.gap_detector().forgive(scope, Instant::now());
         for Read { at, .. } in self.lanes.values() {
             if matches!(scope, Scope::All) || *scope == Scope::Lane(at.lane) {
-                let turned = self.hub.log.epochs().turn(*at);
+                let turned = self.hub.log.generations().turn(*at);
                 self.hub.log.window().break_off(turned);
             }
         }
     }
 
     /// A place that was passed already holds something new: the log was cut behind it, and nobody said so.
-    async fn rolled_back(&mut self, run: &Run) {
-        let Run::Lane(lane) = *run else { return };
+    async fn rolled_back(&mut self, sequence: &Sequence) {
+        let Sequence::Lane(lane) = *sequence else {
+            return;
+        };
         self.replace(lane, None).await;
     }
 
     /// Begins a new generation of a lane, and tells its subscriptions that they may have missed something.
     async fn replace(&mut self, lane: u32, missing: Option<Origin>) {
         self.post().await;
-        self.hub.log.epochs().begin(lane, missing);
+        self.hub.log.generations().begin(lane, missing);
         if let Some(Read { at, .. }) = self.lanes.get(&lane) {
             let offset = at.offset.saturating_sub(1);
             self.hub.begin(Position { offset, ..*at });

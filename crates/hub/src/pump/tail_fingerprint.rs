@@ -18,14 +18,14 @@ const PAUSE: Duration = Duration::from_millis(200);
 
 /// The last message that was read of a lane.
 #[derive(Clone, Debug)]
-pub(super) struct Witness {
+pub(super) struct TailFingerprint {
     /// Where the message before it ends.
     after: Position,
     channel: Channel,
     data: Bytes,
 }
 
-impl Witness {
+impl TailFingerprint {
     pub(super) fn new(after: Position, publication: &Publication) -> Self {
         Self {
             after,
@@ -61,7 +61,7 @@ impl Pump<'_> {
     /// another one.
     pub(super) fn suspect(&mut self) {
         if self.suspects.is_empty() {
-            let witnesses = self.lanes.values().filter_map(|it| it.witness.clone());
+            let witnesses = self.lanes.values().filter_map(|it| it.tail.clone());
             self.suspects.extend(witnesses);
         }
     }
@@ -78,9 +78,9 @@ impl Pump<'_> {
         let backplane = Arc::clone(&self.hub.backplane);
         self.doubts.spawn(async move {
             let mut gone = Vec::new();
-            for witness in witnesses {
-                if witness.is_there(&*backplane).await == Some(false) {
-                    gone.push(witness.after);
+            for tail in witnesses {
+                if tail.is_there(&*backplane).await == Some(false) {
+                    gone.push(tail.after);
                 }
             }
             gone
@@ -94,7 +94,7 @@ impl Pump<'_> {
             let read = self.lanes.get_mut(&place.lane);
             // Otherwise the backend has seen it, too.
             if let Some(read) = read.filter(|read| read.at.epoch == place.epoch) {
-                read.witness = None;
+                read.tail = None;
                 tracing::warn!(
                     lane = place.lane,
                     "the log was rolled back and has grown again"

@@ -2,12 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use super::State;
+use super::ShardState;
 use crate::{
     Hub,
     command::Ending,
     limits::Limits,
-    session::{Admission, Key, Session},
+    session::{Key, Session, SessionSetup},
 };
 
 /// How often the sessions are looked over: how late a time limit may be noticed.
@@ -47,7 +47,7 @@ impl Drain {
     }
 }
 
-impl State {
+impl ShardState {
     /// Tells those to end whose turn it is.
     pub(super) fn drain_some(&mut self, hub: &Hub) {
         let Some(drain) = &mut self.drain else {
@@ -61,7 +61,7 @@ impl State {
         }
     }
 
-    pub(super) fn open(&mut self, hub: &Hub, admission: Admission) -> Key {
+    pub(super) fn open(&mut self, hub: &Hub, admission: SessionSetup) -> Key {
         let serial = self.next_serial;
         self.next_serial = serial.wrapping_add(1);
         let first_ping = Instant::now() + spread(hub.limits(), serial);

@@ -5,7 +5,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use hubplane_backplane::{Channel, MessageId, Outgoing};
 
-use super::{Shard, State, Waiting, found, presence::code};
+use super::{Shard, ShardState, Waiting, found, presence::code};
 use crate::{
     Hub, channel,
     command::{Command, ErrorCode, Ref, Reply},
@@ -82,7 +82,7 @@ impl Shard {
     /// Ends a session with a last frame of the caller's making.
     pub fn end_with(&self, key: Key, frame: Bytes) {
         let mut state = self.state.borrow_mut();
-        let State {
+        let ShardState {
             sessions,
             unwritten,
             ..
@@ -97,7 +97,7 @@ impl Shard {
     }
 }
 
-impl State {
+impl ShardState {
     pub(super) fn reply(&mut self, hub: &Hub, key: Key, reply: &Reply<'_>) {
         self.queue(hub, key, |encoding| encoding.reply(reply));
     }

@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use hubplane_backplane::{Channel, Error, GapCause, Position, Result, Scope};
 use tokio::sync::mpsc;
 
-use super::{State, clock::Drain};
+use super::{ShardState, clock::Drain};
 use crate::{
     Hub,
     command::{Push, Ref, Reply},
@@ -13,7 +13,7 @@ use crate::{
     presence::{Answer, Change},
     publisher,
     session::Key,
-    window::Entry,
+    window::WindowEntry,
 };
 
 /// Mails that may wait for a shard; who has more waits.
@@ -31,7 +31,7 @@ pub(crate) enum Mail {
     /// The broker has confirmed the interest in these channels, or refused it.
     Interest(Vec<Channel>, std::result::Result<(), Arc<Error>>),
     /// A subscription's past, read from the broker.
-    Past(Past),
+    RecoveryAnswer(RecoveryAnswer),
     /// The broker's answers to sessions' publications.
     Answered(Vec<PublishedMail>),
     /// Members have come and gone.
@@ -46,11 +46,11 @@ pub(crate) enum Mail {
 
 /// What was read of a channel's past for one subscription.
 #[derive(Debug)]
-pub(crate) struct Past {
+pub(crate) struct RecoveryAnswer {
     pub(crate) channel: Channel,
     pub(crate) key: Key,
     /// The messages, and up to where; `None` where that is not possible.
-    pub(crate) found: Option<(Vec<Entry>, Position)>,
+    pub(crate) found: Option<(Vec<WindowEntry>, Position)>,
 }
 
 /// The broker's answer to one session's publication.
@@ -98,7 +98,7 @@ impl fmt::Debug for Mailbox {
     }
 }
 
-impl State {
+impl ShardState {
     pub(super) fn take(&mut self, hub: &Hub, mail: Mail) {
         match mail {
             Mail::Published(batch) => self.deliver(hub, &batch),
@@ -111,7 +111,7 @@ impl State {
                     self.confirm(hub, channel, &result);
                 }
             }
-            Mail::Past(past) => self.past(hub, past),
+            Mail::RecoveryAnswer(past) => self.past(hub, past),
             Mail::Answered(answers) => answers
                 .into_iter()
                 .for_each(|answer| self.answer(hub, answer)),

@@ -29,14 +29,14 @@ use tokio::{
 };
 
 pub use self::mail::Mailbox;
-pub(super) use self::mail::{Mail, Past, PublishedMail};
+pub(super) use self::mail::{Mail, PublishedMail, RecoveryAnswer};
 use super::{
     Hub,
     command::{Push, Ref},
     frame::{ENCODINGS, Frame},
     outbox::Scratch,
-    presence::Attendance,
-    session::{Admission, Key, Session},
+    presence::PresenceOptions,
+    session::{Key, Session, SessionSetup},
 };
 
 /// How many mails are handled before the sessions they touched are flushed.
@@ -49,11 +49,11 @@ const LOOKS: usize = 8;
 /// One shard. Shared by the tasks of its thread.
 pub struct Shard {
     hub: Arc<Hub>,
-    state: RefCell<State>,
+    state: RefCell<ShardState>,
 }
 
 /// The data of a shard.
-struct State {
+struct ShardState {
     sessions: Slab<Box<Session>>,
     topics: HashMap<Channel, Topic>,
     /// The last position of each lane that this shard has been shown.
@@ -131,7 +131,7 @@ struct Waiting {
     key: Key,
     reference: Option<Ref>,
     since: Option<Position>,
-    presence: Option<Box<Attendance>>,
+    presence: Option<Box<PresenceOptions>>,
     /// Its past is being read from the broker.
     reading: bool,
 }
@@ -144,7 +144,7 @@ impl Topic {
 
 /// What a session's reading task must know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Pulse {
+pub struct SessionStatus {
     /// Written data waits for the socket.
     pub blocked: bool,
     /// Don't read: too much of the client's waits for its answer.
@@ -162,7 +162,7 @@ impl fmt::Debug for Shard {
 impl Shard {
     /// An empty shard; `mailbox` says which of the hub's.
     pub fn new(hub: Arc<Hub>, mailbox: &Mailbox) -> Rc<Self> {
-        let state = State {
+        let state = ShardState {
             sessions: Slab::new(),
             topics: HashMap::new(),
             heads: HashMap::new(),
@@ -196,7 +196,7 @@ impl Shard {
             let open = tokio::select! {
                 biased;
                 count = mailbox.receive(&mut mails, MAILS_AT_ONCE) => count > 0,
-                _ = clock.tick() => { self.guarded(State::tick); true }
+                _ = clock.tick() => { self.guarded(ShardState::tick); true }
             };
             let mut taken = mails.len();
             self.take(&mut mails);
@@ -210,8 +210,8 @@ impl Shard {
                     looks = 0;
                 }
             }
-            self.guarded(State::catch_up);
-            self.guarded(State::flush_dirty);
+            self.guarded(ShardState::catch_up);
+            self.guarded(ShardState::flush_dirty);
             if !open || self.state.borrow().stopped {
                 return;
             }
@@ -229,7 +229,7 @@ impl Shard {
     }
 
     /// A new session.
-    pub fn open(&self, admission: Admission) -> Key {
+    pub fn open(&self, admission: SessionSetup) -> Key {
         self.state.borrow_mut().open(&self.hub, admission)
     }
 
@@ -242,7 +242,7 @@ impl Shard {
     }
 
     /// What the reading task must know; `None` once the session is gone. Remembers whom to wake when it changes.
-    pub fn pulse(&self, key: Key, waker: &Waker) -> Option<Pulse> {
+    pub fn status(&self, key: Key, waker: &Waker) -> Option<SessionStatus> {
         let mut state = self.state.borrow_mut();
         let session = state.session(key)?;
         if !session
@@ -252,7 +252,7 @@ impl Shard {
         {
             session.waker = Some(waker.clone());
         }
-        Some(Pulse {
+        Some(SessionStatus {
             blocked: session.blocked_since.is_some(),
             paused: session.unanswered as usize >= self.hub.limits().session_publishes,
             ending: session.ends_at.is_some(),
@@ -273,9 +273,9 @@ impl Shard {
     }
 
     /// Runs on the state; a panic costs what it was about, not the thread and its other sessions.
-    fn guarded(&self, act: impl FnOnce(&mut State, &Hub)) {
-        let run = AssertUnwindSafe(|| act(&mut self.state.borrow_mut(), &self.hub));
-        if catch_unwind(run).is_err() {
+    fn guarded(&self, act: impl FnOnce(&mut ShardState, &Hub)) {
+        let sequence = AssertUnwindSafe(|| act(&mut self.state.borrow_mut(), &self.hub));
+        if catch_unwind(sequence).is_err() {
             self.hub.count_panic();
         }
     }
@@ -287,7 +287,7 @@ fn found(sessions: &mut Slab<Box<Session>>, key: Key) -> Option<&mut Box<Session
     session.filter(|session| session.serial == key.serial)
 }
 
-impl State {
+impl ShardState {
     /// The session, if the key is still good.
     fn session(&mut self, key: Key) -> Option<&mut Box<Session>> {
         found(&mut self.sessions, key)

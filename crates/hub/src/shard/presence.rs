@@ -7,11 +7,11 @@ use std::{
 
 use hubplane_backplane::Channel;
 
-use super::State;
+use super::ShardState;
 use crate::{
     Hub,
     command::{ErrorCode, Push, Ref, Reply},
-    presence::{Answer, Attendance, Change, Question, Refusal},
+    presence::{Answer, Change, PresenceOptions, Question, Refusal},
     session::Key,
 };
 
@@ -24,16 +24,16 @@ pub(super) struct Attending {
     watchers: HashSet<u32>,
 }
 
-impl State {
+impl ShardState {
     /// A subscribed session takes part as it says, in place of what it was before.
     pub(super) fn attend(
         &mut self,
         hub: &Hub,
         channel: &Channel,
         index: u32,
-        attendance: Attendance,
+        attendance: PresenceOptions,
     ) -> Result<(), Refusal> {
-        let Attendance { member, watch } = attendance;
+        let PresenceOptions { member, watch } = attendance;
         let client = member.as_ref().map(|member| Arc::clone(&member.client));
         // In this order one that only tells something else of itself stays.
         member.map_or(Ok(()), |member| hub.presence.join(channel, member))?;

@@ -1,10 +1,10 @@
 //! What slow clients hold up together. Each outbox has a limit of its own; many of them at once must not fill the
 //! machine's memory, so the fullest go first.
 
-use super::State;
+use super::ShardState;
 use crate::{Hub, command::Ending};
 
-impl State {
+impl ShardState {
     /// Notes how much waits for a session's socket. Costs one comparison where nothing does.
     pub(super) fn weigh(&mut self, index: u32) {
         let session = &mut self.sessions[index as usize];

@@ -11,19 +11,19 @@ use std::{
 
 use hubplane_backplane::{Channel, Position};
 
-use super::{State, Waiting, found, mail::Past, presence::code};
+use super::{ShardState, Waiting, found, mail::RecoveryAnswer, presence::code};
 use crate::{
     Hub,
     command::Reply,
-    recovery::Wanted,
+    recovery::RecoveryRequest,
     session::Key,
-    window::{Cap, Entry, Found},
+    window::{ReadLimit, WindowEntry, WindowRead},
 };
 
 /// How long a shard may be behind what a client has been shown by another instance.
 const BEHIND: Duration = Duration::from_secs(3);
 
-impl State {
+impl ShardState {
     /// How far a channel's lane has come here.
     pub(super) fn head(&self, hub: &Hub, channel: &str) -> Option<Position> {
         let lane = hub.backplane().lane(channel)?;
@@ -54,15 +54,15 @@ impl State {
         }
         let found = match since.lane == head.lane {
             true => hub.log.window().read(channel, since, Some(head), cap),
-            false => Found::Lost,
+            false => WindowRead::Lost,
         };
         match found {
-            Found::All(entries) => {
+            WindowRead::All(entries) => {
                 hub.counts().from_window.fetch_add(1, Ordering::Relaxed);
                 self.begin(hub, channel, &waiting, Some(Some(entries)));
             }
-            Found::Older if hub.backplane().history().is_some() => {
-                let wanted = Wanted {
+            WindowRead::Older if hub.backplane().history().is_some() => {
+                let wanted = RecoveryRequest {
                     shard: self.index,
                     key: waiting.key,
                     channel: Channel::clone(channel),
@@ -79,7 +79,7 @@ impl State {
                     Err(_busy) => self.begin(hub, channel, &waiting, Some(None)),
                 }
             }
-            Found::Older | Found::TooMany | Found::Lost => {
+            WindowRead::Older | WindowRead::TooMany | WindowRead::Lost => {
                 self.begin(hub, channel, &waiting, Some(None));
             }
         }
@@ -150,8 +150,8 @@ impl State {
     }
 
     /// A subscription's past has been read from the broker; the rest of it is in the window.
-    pub(super) fn past(&mut self, hub: &Hub, past: Past) {
-        let Past {
+    pub(super) fn past(&mut self, hub: &Hub, past: RecoveryAnswer) {
+        let RecoveryAnswer {
             channel,
             key,
             found,
@@ -171,9 +171,9 @@ impl State {
         &self,
         hub: &Hub,
         channel: &Channel,
-        mut entries: Vec<Entry>,
+        mut entries: Vec<WindowEntry>,
         upto: Position,
-    ) -> Option<Vec<Entry>> {
+    ) -> Option<Vec<WindowEntry>> {
         let head = self.head(hub, channel)?;
         if upto.epoch != head.epoch {
             return None;
@@ -182,7 +182,9 @@ impl State {
         entries.retain(|entry| entry.position().offset <= head.offset);
         if upto.offset < head.offset {
             let rest = hub.log.window().read(channel, upto, Some(head), cap(hub));
-            let Found::All(rest) = rest else { return None };
+            let WindowRead::All(rest) = rest else {
+                return None;
+            };
             entries.extend(rest);
         }
         (entries.len() <= cap(hub).messages).then_some(entries)
@@ -195,7 +197,7 @@ impl State {
         hub: &Hub,
         channel: &Channel,
         waiting: &Waiting,
-        missed: Option<Option<Vec<Entry>>>,
+        missed: Option<Option<Vec<WindowEntry>>>,
     ) {
         let key = waiting.key;
         if self.session(key).is_none() {
@@ -242,8 +244,8 @@ impl State {
     }
 }
 
-fn cap(hub: &Hub) -> Cap {
-    Cap {
+fn cap(hub: &Hub) -> ReadLimit {
+    ReadLimit {
         messages: hub.limits().recovery_messages,
         bytes: hub.limits().recovery_bytes,
     }

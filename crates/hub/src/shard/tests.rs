@@ -127,7 +127,7 @@ async fn shard(limits: Limits) -> (Arc<Hub>, Rc<Shard>) {
 
 fn open(shard: &Shard, encoding: &'static dyn Encoding) -> (Key, Wire) {
     let wire = Wire::default();
-    let key = shard.open(Admission {
+    let key = shard.open(SessionSetup {
         socket: Box::new(wire.clone()),
         encoding,
         may_publish: false,
@@ -135,7 +135,7 @@ fn open(shard: &Shard, encoding: &'static dyn Encoding) -> (Key, Wire) {
     (key, wire)
 }
 
-fn subscribe(shard: &Shard, key: Key, presence: Option<Box<Attendance>>) {
+fn subscribe(shard: &Shard, key: Key, presence: Option<Box<PresenceOptions>>) {
     shard.command(
         key,
         Command::Subscribe {

@@ -1,6 +1,6 @@
 use super::*;
 
-const CAP: Cap = Cap {
+const CAP: ReadLimit = ReadLimit {
     messages: 1_000,
     bytes: 1 << 20,
 };
@@ -34,8 +34,8 @@ fn filled(most_bytes: usize) -> Window {
     window
 }
 
-fn offsets(found: Found) -> Vec<u128> {
-    let Found::All(entries) = found else {
+fn offsets(found: WindowRead) -> Vec<u128> {
+    let WindowRead::All(entries) = found else {
         panic!("{found:?}");
     };
     entries
@@ -61,25 +61,25 @@ fn a_channel_is_read_between_two_positions() {
 fn what_is_not_all_here_is_said() {
     let mut window = filled(usize::MAX);
     let read = |window: &Window, after| window.read("even", after, None, CAP);
-    assert!(matches!(read(&window, position(9)), Found::Older));
-    assert!(matches!(read(&window, position(21)), Found::Lost));
+    assert!(matches!(read(&window, position(9)), WindowRead::Older));
+    assert!(matches!(read(&window, position(21)), WindowRead::Lost));
     let other = Position {
         epoch: 2,
         ..position(15)
     };
-    assert!(matches!(read(&window, other), Found::Lost));
-    let two = Cap { messages: 2, ..CAP };
+    assert!(matches!(read(&window, other), WindowRead::Lost));
+    let two = ReadLimit { messages: 2, ..CAP };
     assert!(matches!(
         window.read("even", position(10), None, two),
-        Found::TooMany
+        WindowRead::TooMany
     ));
-    let small = Cap { bytes: 250, ..CAP };
+    let small = ReadLimit { bytes: 250, ..CAP };
     assert!(matches!(
         window.read("even", position(10), None, small),
-        Found::TooMany
+        WindowRead::TooMany
     ));
     window.begin(position(20));
-    assert!(matches!(read(&window, position(15)), Found::Older));
+    assert!(matches!(read(&window, position(15)), WindowRead::Older));
     assert_eq!(offsets(read(&window, position(20))), [0; 0]);
     assert_eq!(window.size(), (0, 0));
 }
@@ -89,12 +89,12 @@ fn who_stands_before_a_hole_has_missed_it() {
     let mut window = filled(usize::MAX);
     let read = |window: &Window, after| window.read("even", position(after), None, CAP);
     window.break_off(position(20));
-    assert!(matches!(read(&window, 20), Found::Older));
+    assert!(matches!(read(&window, 20), WindowRead::Older));
     assert_eq!(window.head(0), Some(position(20)));
     for offset in [31, 32] {
         window.push(&Arc::new(vec![message("even", offset)]), Instant::now());
     }
-    assert!(matches!(read(&window, 20), Found::Older));
+    assert!(matches!(read(&window, 20), WindowRead::Older));
     assert_eq!(offsets(read(&window, 31)), [32]);
 }
 
@@ -105,7 +105,7 @@ fn it_is_bounded_by_bytes_and_by_age() {
     assert!(window.size().0 <= three);
     assert!(matches!(
         window.read("even", position(11), None, CAP),
-        Found::Older
+        WindowRead::Older
     ));
     assert_eq!(
         offsets(window.read("even", position(17), None, CAP)),
@@ -115,7 +115,7 @@ fn it_is_bounded_by_bytes_and_by_age() {
     assert_eq!(window.size(), (0, 0));
     assert!(matches!(
         window.read("even", position(19), None, CAP),
-        Found::Older
+        WindowRead::Older
     ));
     assert_eq!(
         offsets(window.read("even", position(20), None, CAP)),

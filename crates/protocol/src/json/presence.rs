@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{put, start, string, text};
-use hubplane_hub::presence::{Attendance, Change, Member, Roster};
+use hubplane_hub::presence::{Change, Member, PresenceOptions, Roster};
 
 /// A subscribe's `presence`.
 #[derive(Deserialize)]
@@ -23,7 +23,7 @@ pub(super) struct Presence<'a> {
 
 impl Presence<'_> {
     /// `None` where it says who somebody is, but not by what client id.
-    pub(super) fn read(self) -> Option<Box<Attendance>> {
+    pub(super) fn read(self) -> Option<Box<PresenceOptions>> {
         let nameless = self.client.is_none() && (self.user.is_some() || self.info.is_some());
         let member = self.client.map(|client| Member {
             client: client.into(),
@@ -31,7 +31,7 @@ impl Presence<'_> {
             info: self.info.map(|info| info.get().into()),
         });
         let watch = self.watch;
-        (!nameless).then(|| Box::new(Attendance { member, watch }))
+        (!nameless).then(|| Box::new(PresenceOptions { member, watch }))
     }
 }
 

@@ -1,7 +1,7 @@
 use super::*;
 use hubplane_hub::{
     command::ErrorCode,
-    presence::{Attendance, Change, Member, Roster},
+    presence::{Change, Member, PresenceOptions, Roster},
 };
 
 fn reply(reply: &Reply<'_>) -> String {
@@ -177,7 +177,7 @@ fn presence_is_read() {
         }
     };
     let full = r#"{"client":"a","user":"ann \"a\"","info":{"n":1},"watch":true}"#;
-    let attendance = Attendance {
+    let attendance = PresenceOptions {
         member: Some(member("a")),
         watch: true,
     };

@@ -9,5 +9,5 @@ mod session;
 
 pub(super) use self::{
     encode::encoding_for,
-    session::{Hello, serve},
+    session::{Negotiated, serve},
 };

@@ -21,7 +21,7 @@ use super::{
     encode,
 };
 use hubplane_hub::{
-    Admission, Key, Shard,
+    Key, SessionSetup, Shard,
     command::Command,
     frame::{Encoding, Socket},
 };
@@ -32,7 +32,7 @@ const READS_AT_ONCE: usize = 8;
 
 /// What the handshake has settled.
 #[derive(Debug)]
-pub(crate) struct Hello {
+pub(crate) struct Negotiated {
     pub(crate) encoding: &'static dyn Encoding,
     pub(crate) protocol: &'static dyn Protocol,
     pub(crate) may_publish: bool,
@@ -91,25 +91,25 @@ pub(crate) fn serve(
     buffer: Rc<RefCell<Vec<u8>>>,
     stream: TcpStream,
     early: Bytes,
-    hello: Hello,
+    negotiated: Negotiated,
 ) -> impl Future<Output = ()> {
     let stream = Rc::new(stream);
     let socket = Box::new(Shared(Rc::clone(&stream)));
-    let key = shard.open(Admission {
+    let key = shard.open(SessionSetup {
         socket,
-        encoding: hello.encoding,
-        may_publish: hello.may_publish,
+        encoding: negotiated.encoding,
+        may_publish: negotiated.may_publish,
     });
     let budget = Budget::new(shard.hub().limits());
     let mut reading = Reading {
         shard,
         key,
         stream,
-        protocol: hello.protocol,
+        protocol: negotiated.protocol,
         decoder: Decoder::default(),
         budget,
     };
-    for channel in hello.channels {
+    for channel in negotiated.channels {
         let channel = Channel::from(channel);
         reading.shard.command(
             key,
@@ -134,14 +134,14 @@ impl Reading {
     /// Ready once the session is over.
     fn poll(&mut self, cx: &mut Context<'_>, buffer: &RefCell<Vec<u8>>) -> Poll<()> {
         for _ in 0..READS_AT_ONCE {
-            let Some(pulse) = self.shard.pulse(self.key, cx.waker()) else {
+            let Some(status) = self.shard.status(self.key, cx.waker()) else {
                 return Poll::Ready(());
             };
-            if pulse.blocked && self.stream.poll_write_ready(cx).is_ready() {
+            if status.blocked && self.stream.poll_write_ready(cx).is_ready() {
                 self.shard.flush(self.key);
                 continue;
             }
-            if pulse.paused && !pulse.ending {
+            if status.paused && !status.ending {
                 return Poll::Pending;
             }
             if ready!(self.stream.poll_read_ready(cx)).is_err() {

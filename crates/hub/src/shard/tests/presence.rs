@@ -4,13 +4,13 @@ use super::*;
 use crate::presence::Member;
 
 /// Takes part under this name, if that is one, and watches.
-fn present(client: &str, watch: bool) -> Option<Box<Attendance>> {
+fn present(client: &str, watch: bool) -> Option<Box<PresenceOptions>> {
     let member = (!client.is_empty()).then(|| Member {
         client: client.into(),
         user: None,
         info: None,
     });
-    Some(Box::new(Attendance { member, watch }))
+    Some(Box::new(PresenceOptions { member, watch }))
 }
 
 fn ask(shard: &Shard, key: Key) {
@@ -102,7 +102,7 @@ async fn who_asks_much_is_not_read_until_he_is_answered() {
         })
         .await;
         let (key, wire) = listener(&shard, &SOUND);
-        let paused = || shard.pulse(key, Waker::noop()).unwrap().paused;
+        let paused = || shard.status(key, Waker::noop()).unwrap().paused;
         ask(&shard, key);
         assert!(!paused());
         ask(&shard, key);
