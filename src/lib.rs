@@ -2,18 +2,28 @@
 //!
 //! A browser watches a backend operation; the instance that executes it is rarely the one that holds the
 //! socket. Every instance publishes its news to a broker, every instance receives them, and whichever holds a
-//! subscribed socket sends them on. See `docs/` and `examples/` for how to run it and how to embed it.
+//! subscribed socket sends them on.
 //!
-//! This crate joins the parts: the hub, its server, the client formats and the backends that its features name. The
-//! program is behind the feature `cli`, which is on by default; whoever embeds the hub leaves it out.
+//! To run the hub inside your own program, start with [`HubBuilder`]. The features `redis`, `kafka` and `rabbitmq` choose the
+//! brokers; `memory:` is always there. Leave out the default feature `cli`: it is the program.
+//!
+//! ```toml
+//! hubplane = { version = "0.1", default-features = false, features = ["redis"] }
+//! ```
+//!
+//! A broker that is not among the features is a crate of yours that implements [`backplane::Backplane`]; see
+//! `examples/custom_backend`.
 
 pub mod backends;
 #[cfg(feature = "cli")]
 #[doc(hidden)]
 pub mod cli;
+mod embed;
 
 pub use hubplane_backplane as backplane;
-pub use hubplane_hub as hub;
-pub use hubplane_identity as auth;
-pub use hubplane_protocol as protocol;
-pub use hubplane_server as server;
+pub use hubplane_backplane::{Error, ErrorKind, Outgoing, Receipt, Result};
+pub use hubplane_hub::{Health, Limits};
+pub use hubplane_identity::{Access, Key};
+pub use hubplane_server::{Routes, Server};
+
+pub use self::embed::{EmbeddedHub, HubBuilder};

@@ -12,40 +12,25 @@
 
 mod file;
 
-use std::{env, error::Error, sync::Arc};
+use std::{env, error::Error, time::Duration};
 
-use hubplane::{
-    auth::Access,
-    hub::{Hub, Limits, Setup},
-    server::{Server, Shards},
-};
-use hubplane_backplane::{Address, Driver};
+use hubplane::HubBuilder;
 use tokio::{net::TcpListener, signal::ctrl_c};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = env::args().skip(1);
-    let address = arguments.next();
-    let address: Address = address
-        .as_deref()
-        .unwrap_or("file:///tmp/hubplane.log")
-        .parse()?;
-    let listen = arguments.next();
-    let listener = TcpListener::bind(listen.as_deref().unwrap_or("127.0.0.1:8081")).await?;
+    let backplane = arguments
+        .next()
+        .unwrap_or("file:///tmp/hubplane.log".into());
+    let listen = arguments.next().unwrap_or("127.0.0.1:8081".into());
+    let listener = TcpListener::bind(&listen).await?;
 
     // `hubplane serve` does the same with the backends that it knows.
-    let opened = file::DRIVER.open(&address).await?;
-    let setup = Setup {
-        node: listener.local_addr()?.to_string(),
-        driver: &file::DRIVER,
-        limits: Limits::default(),
-        shards: 1,
-    };
-    let (hub, mailboxes) = Hub::start(opened, setup);
-    let shards = Shards::start(&hub, mailboxes, &Arc::new(Access::default()))?;
-    let server = Server::start(shards, listener)?;
+    let builder = HubBuilder::new(backplane).driver(&file::DRIVER);
+    let server = builder.node(listen).start().await?.serve(listener)?;
     println!("listening on http://{}", server.address());
     ctrl_c().await?;
-    server.stop(std::time::Duration::ZERO).await;
+    server.stop(Duration::ZERO).await;
     Ok(())
 }

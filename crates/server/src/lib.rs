@@ -13,4 +13,9 @@ mod websocket;
 
 #[doc(hidden)]
 pub use self::websocket::inside;
-pub use self::{listener::Server, problem::Problem, routes::embedded, threads::Shards};
+pub use self::{
+    listener::Server,
+    problem::Problem,
+    routes::{Routes, embedded},
+    threads::Shards,
+};

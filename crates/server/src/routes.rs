@@ -57,8 +57,11 @@ impl Context {
     }
 }
 
-/// All routes, for a server that embeds the hub: `/ws`, `/v1/…`, `/live`, `/ready`.
-pub fn embedded(shards: &Shards, access: &Arc<Access>) -> BoxedFilter<(Response,)> {
+/// The hub's routes as a warp filter.
+pub type Routes = BoxedFilter<(Response,)>;
+
+/// All routes, for a server that embeds the hub: `/ws`, `/v1/…`, `/live`, `/ready`, `/metrics`.
+pub fn embedded(shards: &Shards, access: &Arc<Access>) -> Routes {
     paths(Context::embedded(shards.clone(), Arc::clone(access)))
 }
 

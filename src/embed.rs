@@ -1,0 +1,206 @@
+//! A hub inside a program of your own.
+
+use std::{io, sync::Arc, thread, time::Duration};
+
+use hubplane_backplane::{Address, Channel, Driver, Error, ErrorKind, Outgoing, Receipt, Result};
+use hubplane_hub::{Health, Hub, Limits, Setup};
+use hubplane_identity::Access;
+use hubplane_server::{Routes, Server, Shards, embedded};
+use tokio::net::TcpListener;
+
+use crate::backends;
+
+/// Name of a hub that was given none, as logs and `/v1/backplane` show it.
+const NODE: &str = "embedded";
+
+/// Says how a hub is to be, and starts it.
+///
+/// ```no_run
+/// # async fn example() -> hubplane::Result<()> {
+/// use hubplane::HubBuilder;
+///
+/// let hub = HubBuilder::new("redis://127.0.0.1:6379").node("orders-1").start().await?;
+/// hub.publish("orders.7", r#"{"state":"paid"}"#).await?;
+/// let routes = hub.routes(); // beside your own routes, in `warp::serve`
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+#[must_use = "a builder does nothing until it is started"]
+pub struct HubBuilder {
+    backplane: String,
+    driver: Option<&'static dyn Driver>,
+    node: String,
+    limits: Limits,
+    access: Access,
+    threads: Option<usize>,
+}
+
+impl HubBuilder {
+    /// A hub on the broker at this address: `memory:`, `redis://…`, `kafka://…`, `amqp://…`, as `--backplane` takes it.
+    pub fn new(backplane: impl Into<String>) -> Self {
+        Self {
+            backplane: backplane.into(),
+            driver: None,
+            node: NODE.to_owned(),
+            limits: Limits::default(),
+            access: Access::default(),
+            threads: None,
+        }
+    }
+
+    /// Opens the address with a backend of your own, whatever its scheme. By default the scheme chooses among
+    /// [`backends::DRIVERS`].
+    pub const fn driver(mut self, driver: &'static dyn Driver) -> Self {
+        self.driver = Some(driver);
+        self
+    }
+
+    /// This instance's name in logs and in `/v1/backplane`; `embedded` by default.
+    pub fn node(mut self, node: impl Into<String>) -> Self {
+        self.node = node.into();
+        self
+    }
+
+    /// What the hub allows; [`Limits::default`] by default.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// The key and the pages that the hub lets in. By default there is no key, and whoever reaches the routes may publish.
+    pub fn access(mut self, access: Access) -> Self {
+        self.access = access;
+        self
+    }
+
+    /// Threads that serve WebSockets, 1 to 64; one a core by default.
+    pub const fn threads(mut self, threads: usize) -> Self {
+        self.threads = Some(threads);
+        self
+    }
+
+    /// Opens the backplane and starts the hub: its tasks on the current tokio runtime, its sockets on threads of its own.
+    ///
+    /// # Errors
+    /// `Config`: the address can't be read, or its backend is not in this build. `Unavailable`: the broker can't be reached,
+    /// or the operating system gives no more threads.
+    pub async fn start(self) -> Result<EmbeddedHub> {
+        let address: Address = self.backplane.parse()?;
+        let driver = match self.driver {
+            Some(driver) => driver,
+            None => backends::find(address.scheme())?,
+        };
+        let opened = driver.open(&address).await?;
+        let cores = || thread::available_parallelism().map_or(1, usize::from);
+        let setup = Setup {
+            node: self.node,
+            driver,
+            limits: self.limits,
+            shards: self.threads.unwrap_or_else(cores),
+        };
+        let (hub, mailboxes) = Hub::start(opened, setup);
+        let access = Arc::new(self.access);
+        let shards = Shards::start(&hub, mailboxes, &access).map_err(|error| {
+            Error::new(ErrorKind::Unavailable, "hub", "a thread can't be started")
+                .with_source(error)
+        })?;
+        Ok(EmbeddedHub {
+            hub,
+            shards,
+            access,
+        })
+    }
+}
+
+/// A running hub; cheap to clone. [`EmbeddedHub::shutdown`] ends it, dropping it does not.
+#[derive(Clone, Debug)]
+pub struct EmbeddedHub {
+    hub: Arc<Hub>,
+    shards: Shards,
+    access: Arc<Access>,
+}
+
+impl EmbeddedHub {
+    /// The hub's routes, for `warp::serve` beside your own: `/ws`, `/v1/…`, `/live`, `/ready`, `/metrics`.
+    pub fn routes(&self) -> Routes {
+        embedded(&self.shards, &self.access)
+    }
+
+    /// Serves the routes on a listener, for a program without an HTTP server of its own.
+    ///
+    /// # Errors
+    /// The listener has no address.
+    pub fn serve(self, listener: TcpListener) -> io::Result<Server> {
+        Server::start(self.shards, listener)
+    }
+
+    /// Publishes one message and waits for the broker's acknowledgement. It comes back to this hub as to all others.
+    ///
+    /// # Errors
+    /// `Rejected`: the broker will never take it. `Unavailable`: it is not stored; try again. `Unknown`: it may be stored.
+    /// `Closed`: the hub was shut down.
+    pub async fn publish(
+        &self,
+        channel: impl Into<Channel>,
+        data: impl Into<bytes::Bytes>,
+    ) -> Result<Receipt> {
+        let answers = self.publish_all(vec![Outgoing::new(channel, data)]).await;
+        let closed = || Err(Error::new(ErrorKind::Closed, "hub", "it was shut down"));
+        answers.into_iter().next().unwrap_or_else(closed)
+    }
+
+    /// Publishes messages in this order; one result for each, as [`EmbeddedHub::publish`] has it.
+    pub async fn publish_all(&self, messages: Vec<Outgoing>) -> Vec<Result<Receipt>> {
+        let count = messages.len();
+        self.hub
+            .publish(messages)
+            .await
+            .unwrap_or_else(|_overloaded| {
+                let full = || {
+                    let message = "too many messages wait for the broker; try again";
+                    Err(Error::new(ErrorKind::Unavailable, "hub", message))
+                };
+                (0..count).map(|_| full()).collect()
+            })
+    }
+
+    /// Whether messages arrive from the broker.
+    pub fn health(&self) -> Health {
+        self.hub.health()
+    }
+
+    /// Waits until messages arrive from the broker, at most this long; returns whether they do.
+    pub async fn wait_until_ready(&self, timeout: Duration) -> bool {
+        self.hub.heard(timeout).await
+    }
+
+    /// Tells every client to connect to another instance, spread evenly over `drain`, and leaves the broker.
+    pub async fn shutdown(&self, drain: Duration) {
+        self.hub.end_sessions(drain).await;
+        self.hub.close().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_hub_starts_publishes_and_shuts_down() {
+        let builder = HubBuilder::new("memory:").node("a").threads(1);
+        let hub = builder.start().await.unwrap();
+        assert!(hub.wait_until_ready(Duration::from_secs(10)).await);
+        let receipt = hub.publish("jobs.1", "{}").await.unwrap();
+        assert!(matches!(receipt, Receipt::Stored(_)), "{receipt:?}");
+        hub.shutdown(Duration::ZERO).await;
+        let error = hub.publish("jobs.1", "{}").await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Closed);
+    }
+
+    #[tokio::test]
+    async fn a_backend_that_is_not_there_is_an_error() {
+        let error = HubBuilder::new("pigeon:").start().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Config);
+    }
+}
