@@ -2,11 +2,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use hubplane_backplane::{
-    Backplane, Channel, Error, ErrorKind, Event, History, Opened, Outgoing, Receipt, Result, events,
+    Backplane, Channel, Error, Event, History, Opened, Outgoing, Receipt, Result, events,
 };
 use tokio::{sync::watch, task::JoinHandle};
 
-use crate::{CAPABILITIES, NAME, consume, history::Past, log::Log};
+use crate::{CAPABILITIES, NAME, closed, consume, history::Past, log::Log};
 
 /// Batches that may wait for the hub; more stay in the log.
 const QUEUE: usize = 64;
@@ -42,11 +42,6 @@ pub(crate) fn open(log: Arc<Log>) -> Opened {
         backplane: Arc::new(connection),
         events,
     }
-}
-
-/// The error of a call on a closed instance.
-pub(crate) fn closed() -> Error {
-    Error::new(ErrorKind::Closed, NAME, "this instance was closed")
 }
 
 /// Why an item can't be taken, if so.

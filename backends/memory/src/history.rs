@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use hubplane_backplane::{Channel, Error, ErrorKind, History, Page, Position, Result, Start};
 use tokio::{sync::watch, task};
 
-use crate::{NAME, connection::closed, log::Log};
+use crate::{NAME, closed, log::Log};
 
 /// Messages looked at in one go: publishers wait for the log while it is read.
 const LOOK: usize = 4096;

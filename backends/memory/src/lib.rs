@@ -36,8 +36,8 @@ mod spaces;
 
 use async_trait::async_trait;
 use hubplane_backplane::{
-    Address, Capabilities, Delivery, Driver, Durability, Interest, OnRestart, Opened, Order,
-    Replay, Result, Spaces,
+    Address, Capabilities, Delivery, Driver, Durability, Error, ErrorKind, Interest, OnRestart,
+    Opened, Order, Replay, Result, Spaces,
 };
 
 /// The name in errors.
@@ -79,4 +79,9 @@ impl Driver for MemoryDriver {
     fn spaces(&self) -> Option<&dyn Spaces> {
         Some(self)
     }
+}
+
+/// The error of a call on a closed instance.
+fn closed() -> Error {
+    Error::new(ErrorKind::Closed, NAME, "this instance was closed")
 }

@@ -16,6 +16,7 @@ mod idle;
 mod kept;
 mod measure;
 mod protocol;
+mod pubsub;
 mod ramp;
 mod rates;
 mod relay;

@@ -9,7 +9,7 @@ use std::{
     thread,
 };
 
-use crate::{Failure, across::pushed};
+use crate::{Failure, pubsub::pushed};
 
 /// As the first argument, it makes this program one of the two.
 pub(crate) const WORD: &str = "relay";
