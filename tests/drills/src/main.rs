@@ -9,7 +9,9 @@
 
 mod backend;
 mod bench;
+mod cell;
 mod checker;
+mod drill;
 mod drills;
 mod http;
 mod hub;

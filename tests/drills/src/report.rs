@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fs, path::Path};
 
 use serde_json::json;
 
-use crate::{Result, bench::Cell};
+use crate::{Result, cell::Cell};
 
 const HEAD: [&str; 16] = [
     "backend",

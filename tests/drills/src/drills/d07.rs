@@ -12,8 +12,9 @@ use self::presence::{Room, Times};
 use super::{Demands, judge};
 use crate::{
     Result,
-    bench::{Bench, Cell, Drill, Running},
+    cell::Cell,
     checker::Phase,
+    drill::{Bench, Drill, Running},
     workload::{Settings, Workload, random::Random},
 };
 

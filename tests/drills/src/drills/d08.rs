@@ -7,8 +7,9 @@ use tokio::time::{Instant, sleep};
 use super::{Demands, judge};
 use crate::{
     Result,
-    bench::{Bench, Cell, Drill, Running},
+    cell::Cell,
     checker::{Log, Phase, What},
+    drill::{Bench, Drill, Running},
     workload::{Settings, Workload},
 };
 

@@ -7,8 +7,9 @@ use tokio::time::{Instant, sleep};
 use super::{Demands, judge};
 use crate::{
     Result,
-    bench::{Bench, Cell, Drill, Running},
+    cell::Cell,
     checker::{self, Log, Spread, What},
+    drill::{Bench, Drill, Running},
     workload::{Habit, Settings, Workload},
 };
 

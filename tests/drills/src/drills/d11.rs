@@ -10,7 +10,8 @@ use tokio::{sync::watch, task::JoinSet, time::sleep};
 
 use crate::{
     Result,
-    bench::{Bench, Cell, Drill, Running},
+    cell::Cell,
+    drill::{Bench, Drill, Running},
     workload::{Settings, new_space, start_hubs, wire::Wire},
 };
 

@@ -10,7 +10,8 @@ use tokio::{
 use crate::{
     Result,
     backend::Kind,
-    bench::{Bench, Cell, Drill, Running},
+    cell::Cell,
+    drill::{Bench, Drill, Running},
     http::Http,
     workload::{
         Settings, new_space, start_hubs,

@@ -12,8 +12,9 @@ use super::{Demands, judge};
 use crate::{
     Result,
     backend::{Kind, signal},
-    bench::{Bench, Cell, Drill, Running},
+    cell::Cell,
     checker::Phase,
+    drill::{Bench, Drill, Running},
     http::Http,
     hub::{Hub, Plan},
     load::{hubs, socket::Socket},

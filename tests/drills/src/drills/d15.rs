@@ -7,7 +7,8 @@ use tokio::time::{Instant, sleep};
 use crate::{
     Result,
     backend::Kind,
-    bench::{Bench, Cell, Drill, Running},
+    cell::Cell,
+    drill::{Bench, Drill, Running},
     hub::{Hub, Plan},
     workload::new_space,
 };

@@ -8,8 +8,9 @@ use super::{Demands, judge};
 use crate::{
     Result,
     backend::Kind,
-    bench::{Bench, Cell, Drill, Running},
+    cell::Cell,
     checker::Phase,
+    drill::{Bench, Drill, Running},
     workload::{Settings, Workload, resp::Resp},
 };
 

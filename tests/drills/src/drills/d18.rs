@@ -7,8 +7,9 @@ use tokio::time::{Instant, sleep};
 use super::{Demands, d01, judge};
 use crate::{
     Result,
-    bench::{Bench, Cell, Drill, Running},
+    cell::Cell,
     checker::Phase,
+    drill::{Bench, Drill, Running},
     workload::{Settings, Workload, random::Random},
 };
 

@@ -22,8 +22,9 @@ pub(crate) mod sabotage;
 
 use crate::{
     backend::Kind,
-    bench::{Cell, Drill, LOST_ON_A_LOG},
+    cell::{Cell, LOST_ON_A_LOG},
     checker::Verdict,
+    drill::Drill,
 };
 
 /// The fault drills, in the order in which they run.

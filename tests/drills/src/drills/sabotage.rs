@@ -8,8 +8,9 @@ use super::{Demands, d01, d06, judge};
 use crate::{
     Result,
     backend::Kind,
-    bench::{Bench, Cell},
+    cell::Cell,
     checker::Verdict,
+    drill::Bench,
     report,
     workload::{Settings, Workload},
 };

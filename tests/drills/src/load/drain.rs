@@ -10,7 +10,8 @@ use super::{hubs, socket::Socket};
 use crate::{
     Result,
     backend::Kind,
-    bench::{Bench, Cell, Drill, Running},
+    cell::Cell,
+    drill::{Bench, Drill, Running},
     hub::{Hub, Plan},
     workload::new_space,
 };

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::{
     Result,
-    bench::Bench,
+    drill::Bench,
     http::Http,
     hub::{Hub, Plan},
 };

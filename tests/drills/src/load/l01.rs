@@ -9,7 +9,8 @@ use super::{hubs, socket::Socket};
 use crate::{
     Result,
     backend::Kind,
-    bench::{Bench, Cell, Drill, Running},
+    cell::Cell,
+    drill::{Bench, Drill, Running},
     workload::new_space,
 };
 

@@ -13,7 +13,8 @@ use super::{
 use crate::{
     Result,
     backend::Kind,
-    bench::{Bench, Cell, Drill, Running},
+    cell::Cell,
+    drill::{Bench, Drill, Running},
     http::Http,
     workload::new_space,
 };

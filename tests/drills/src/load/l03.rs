@@ -16,7 +16,8 @@ use super::{
 };
 use crate::{
     Result,
-    bench::{Bench, Cell, Drill, Running},
+    cell::Cell,
+    drill::{Bench, Drill, Running},
     http::Http,
     hub::Hub,
     workload::new_space,

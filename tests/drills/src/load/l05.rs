@@ -10,7 +10,8 @@ use super::{hubs, socket::Socket};
 use crate::{
     Result,
     backend::Kind,
-    bench::{Bench, Cell, Drill, Running},
+    cell::Cell,
+    drill::{Bench, Drill, Running},
     http::{self, Http},
     hub::Hub,
     workload::new_space,

@@ -8,7 +8,7 @@ mod l03;
 mod l05;
 pub(crate) mod socket;
 
-use crate::bench::Drill;
+use crate::drill::Drill;
 
 /// The load drills, in the order in which they run.
 pub(crate) const DRILLS: &[Drill] = &[

@@ -37,8 +37,8 @@ pub(crate) use start::{new_space, start_hubs};
 
 use crate::{
     Result,
-    bench::Bench,
     checker::{self, Phase, Verdict, What},
+    drill::Bench,
     hub::Hub,
 };
 

@@ -5,7 +5,7 @@ use std::fs;
 use super::{READY, Settings};
 use crate::{
     Result,
-    bench::Bench,
+    drill::Bench,
     hub::{Hub, Plan},
 };
 

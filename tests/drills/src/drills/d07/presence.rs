@@ -13,7 +13,7 @@ use tokio::{
 use super::history::{Fate, History};
 use crate::{
     Result,
-    bench::Cell,
+    cell::Cell,
     http,
     workload::{random::Random, wire::Wire},
 };
