@@ -1,32 +1,27 @@
-//! One connection to one node: how it is found, opened, watched and found again.
+//! One connection to one node: how it is opened and watched. Which node that is, is decided in [`crate::dial`].
 
-use std::{fmt, future::pending, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
-use hubplane_backplane::{Error, ErrorKind, Result};
-use redis::{
-    AsyncConnectionConfig, RedisConnectionInfo, RedisResult, Value, aio::MultiplexedConnection, cmd,
-};
+use hubplane_backplane::Result;
+use redis::{AsyncConnectionConfig, RedisConnectionInfo, Value, aio::MultiplexedConnection};
 use tokio::{
     task::JoinHandle,
-    time::{Instant, sleep, timeout},
+    time::{sleep, timeout},
 };
 
 use crate::{
-    cluster::{in_good_state, serving},
-    config::{Config, Node, Site},
-    failure,
+    config::{Config, Node},
+    failure, hello,
     inbox::Inbox,
     socket::{Meter, Socket},
 };
 
 /// For one node, from the name lookup to the login.
 const CONNECT_LIMIT: Duration = Duration::from_secs(4);
-/// Without a byte for this long, the node is asked for a sign of life …
-const IDLE: Duration = Duration::from_secs(1);
-/// … which it must give within this time.
-const ANSWER_LIMIT: Duration = Duration::from_millis(2500);
-/// How often the Sentinels, or the Cluster node itself, are asked whether this is still the right node.
-const SITE_CHECK: Duration = Duration::from_secs(5);
+/// How often the node is asked what it is.
+const CHECK: Duration = Duration::from_secs(1);
+/// How long it may take to answer that while it sends nothing else either.
+pub(crate) const ANSWER_LIMIT: Duration = Duration::from_millis(2500);
 
 /// An open connection. Dropping it closes it.
 pub(crate) struct Link {
@@ -50,7 +45,7 @@ impl Drop for Link {
 }
 
 impl Link {
-    async fn open(
+    pub(crate) async fn open(
         config: &Config,
         login: &RedisConnectionInfo,
         node: &Node,
@@ -96,25 +91,39 @@ impl Link {
         self.driver.abort();
     }
 
-    /// Returns once the connection is of no more use, with the reason.
-    pub(crate) async fn lost(&mut self, config: &Config) -> String {
-        let connection = self.connection.clone();
-        let (meter, inbox) = (Arc::clone(&self.meter), self.inbox.clone());
+    /// Returns once the connection is of no more use, with the reason: it broke, the node is silent, or, where
+    /// `master_only`, the node has become a replica.
+    pub(crate) async fn ended(&mut self, master_only: bool) -> String {
+        let (connection, meter) = (self.connection.clone(), Arc::clone(&self.meter));
+        let inbox = self.inbox.clone();
         let node = &self.node;
         tokio::select! {
             _ended = &mut self.driver => match meter.take_fault() {
                 Some(error) => format!("the connection to {node} broke: {error}"),
                 None => format!("{node} closed the connection"),
             },
-            () = silence(connection.clone(), &meter, inbox.as_deref()) => {
-                format!("{node} gave no sign of life for {:?}", IDLE + ANSWER_LIMIT)
-            }
-            reason = moved(connection, config, node) => reason,
+            trouble = trouble(connection, &meter, inbox.as_deref(), master_only) => match trouble {
+                Trouble::Silent => format!("{node} gave no sign of life for {:?}", CHECK + ANSWER_LIMIT),
+                Trouble::Replica => format!("{node} has become a replica; another server is the master now"),
+            },
         }
+    }
+
+    /// What the node says of itself.
+    pub(crate) async fn hello(&mut self) -> Result<Value> {
+        let asking = async {
+            let answer = hello::question().query_async(&mut self.connection).await;
+            answer.map_err(|error| failure::of_login(&self.node, error))
+        };
+        within_limit(&self.node, asking).await
     }
 }
 
-async fn within_limit<T>(node: &Node, work: impl Future<Output = Result<T>>) -> Result<T> {
+/// Applies the limit for connecting to a node, and for each question that belongs to that.
+pub(crate) async fn within_limit<T>(
+    node: &Node,
+    work: impl Future<Output = Result<T>>,
+) -> Result<T> {
     timeout(CONNECT_LIMIT, work).await.unwrap_or_else(|_elapsed| {
         // A Redis port without TLS takes the handshake for an unfinished command and waits for its end.
         Err(failure::unavailable(format!(
@@ -123,198 +132,35 @@ async fn within_limit<T>(node: &Node, work: impl Future<Output = Result<T>>) -> 
     })
 }
 
-/// Returns once the node has neither sent a byte for [`IDLE`] nor answered within [`ANSWER_LIMIT`].
-async fn silence(mut connection: MultiplexedConnection, meter: &Meter, inbox: Option<&Inbox>) {
+/// Why a connection that is open is of no use.
+enum Trouble {
+    Silent,
+    Replica,
+}
+
+/// Asks the node each second what it is, and returns once it is silent or, where `master_only`, a replica.
+async fn trouble(
+    mut connection: MultiplexedConnection,
+    meter: &Meter,
+    inbox: Option<&Inbox>,
+    master_only: bool,
+) -> Trouble {
     loop {
+        sleep(CHECK).await;
         let before = meter.read();
-        sleep(IDLE).await;
-        let alive = || meter.read() != before || inbox.is_some_and(|inbox| !inbox.is_open());
-        if alive() {
-            continue;
-        }
-        // Any answer is one, a refusal too: a user may lack the right to PING.
-        let answer = timeout(ANSWER_LIMIT, connection.send_packed_command(&cmd("PING"))).await;
-        if answer.is_err() && !alive() {
-            return;
-        }
-    }
-}
-
-/// Returns once the node is no longer the one that carries the messages, with the reason.
-async fn moved(mut connection: MultiplexedConnection, config: &Config, node: &Node) -> String {
-    loop {
-        sleep(SITE_CHECK).await;
-        match &config.site {
-            Site::Server(_) => pending().await,
-            Site::Sentinel { .. } => match Box::pin(master(config)).await {
-                Ok(master) if master != *node => {
-                    return format!("the Sentinels made {master} the master, it was {node}");
-                }
-                // Sentinels that are away say nothing about the master.
-                Ok(_) | Err(_) => {}
-            },
-            Site::Cluster(_) => {
-                if let Ok(Err(error)) =
-                    timeout(ANSWER_LIMIT, in_good_state(&mut connection, node)).await
-                {
-                    return error.message().to_owned();
+        let question = hello::question();
+        let answer = timeout(ANSWER_LIMIT, connection.send_packed_command(&question)).await;
+        match answer {
+            Ok(Ok(answer)) if master_only && hello::is_replica(&answer) => return Trouble::Replica,
+            // Any answer is a sign of life. A broken connection is noticed by its driver.
+            Ok(_) => {}
+            // Bytes that arrive prove that the node lives; silence proves nothing while reading waits for the hub.
+            Err(_elapsed) => {
+                let waits = inbox.is_some_and(|inbox| !inbox.is_open());
+                if meter.read() == before && !waits {
+                    return Trouble::Silent;
                 }
             }
         }
-    }
-}
-
-/// Connects to the node that carries the messages now: one try for each candidate. With a slot, in a Cluster, to the
-/// node that serves it.
-pub(crate) async fn dial(
-    config: &Config,
-    slot: Option<u16>,
-    inbox: Option<Arc<Inbox>>,
-) -> Result<Link> {
-    match &config.site {
-        Site::Server(node) => Link::open(config, &config.login, node, inbox).await,
-        Site::Sentinel { .. } => {
-            let node = master(config).await?;
-            let mut link = Link::open(config, &config.login, &node, inbox).await?;
-            within_limit(&node, is_master(&mut link)).await?;
-            Ok(link)
-        }
-        Site::Cluster(nodes) => {
-            let mut errors = Vec::new();
-            for node in nodes {
-                let opened = async {
-                    let mut link = Link::open(config, &config.login, node, inbox.clone()).await?;
-                    within_limit(node, in_good_state(&mut link.connection, node)).await?;
-                    let Some(slot) = slot else { return Ok(link) };
-                    let owner = serving(slot, &mut link.connection, node);
-                    match within_limit(node, owner).await? {
-                        owner if owner == *node => Ok(link),
-                        owner => Link::open(config, &config.login, &owner, inbox.clone()).await,
-                    }
-                };
-                match opened.await {
-                    Ok(link) => return Ok(link),
-                    Err(error) => errors.push(error),
-                }
-            }
-            Err(telling(errors))
-        }
-    }
-}
-
-/// The error that helps most: what is wrong stays wrong, what is away may come back.
-fn telling(mut errors: Vec<Error>) -> Error {
-    let config = errors
-        .iter()
-        .position(|error| error.kind() == ErrorKind::Config);
-    match config {
-        Some(index) => errors.swap_remove(index),
-        None => errors
-            .pop()
-            .unwrap_or_else(|| failure::unavailable("no node is named")),
-    }
-}
-
-/// Asks the Sentinels, one after the other, for the master's address.
-async fn master(config: &Config) -> Result<Node> {
-    let Site::Sentinel {
-        nodes,
-        master,
-        login,
-    } = &config.site
-    else {
-        unreachable!("invariant: only a Sentinel site has a master");
-    };
-    let mut errors = Vec::new();
-    for node in nodes {
-        let asked = async {
-            let mut link = Link::open(config, login, node, None).await?;
-            let mut question = cmd("SENTINEL");
-            question.arg("get-master-addr-by-name").arg(master);
-            let answer = question.query_async(&mut link.connection).await;
-            let answer: Option<(String, u16)> =
-                answer.map_err(|error| failure::of_login(node, error))?;
-            Ok(answer)
-        };
-        match within_limit(node, asked).await {
-            Ok(Some((name, port))) => return Ok(Node { name, port }),
-            Ok(None) => errors.push(failure::config(format!(
-                "the Sentinel {node} watches no master named {master:?}; the key \"sentinel\" is that name"
-            ))),
-            Err(error) => errors.push(error),
-        }
-    }
-    Err(telling(errors))
-}
-
-/// A Sentinel may still name a node that has just been demoted.
-async fn is_master(link: &mut Link) -> Result<()> {
-    let role: RedisResult<Vec<Value>> = cmd("ROLE").query_async(&mut link.connection).await;
-    let node = &link.node;
-    match role {
-        Ok(role) => match role.first() {
-            Some(Value::BulkString(role)) if role != b"master" => Err(failure::unavailable(
-                format!("{node}, which the Sentinels call the master, is a replica"),
-            )),
-            _ => Ok(()),
-        },
-        // A user may lack the right to ask; then the Sentinels' word has to do.
-        Err(error) if error.code() == Some("NOPERM") => Ok(()),
-        Err(error) => Err(failure::of_login(node, error)),
-    }
-}
-
-/// The waits between tries: at once, then doubling to a second, each cut at random so that instances that lost
-/// the same broker don't come back in the same millisecond.
-#[derive(Debug, Default)]
-pub(crate) struct Backoff {
-    tries: u32,
-    since: Option<Instant>,
-}
-
-impl Backoff {
-    const LONGEST: Duration = Duration::from_secs(1);
-    /// A connection that lived so long begins anew; one that breaks at once goes on waiting longer.
-    const STEADY: Duration = Duration::from_secs(5);
-
-    /// After the loss of a connection that came up at `since`.
-    pub(crate) fn lost(&mut self, since: Instant) {
-        if since.elapsed() >= Self::STEADY {
-            self.tries = 0;
-        }
-        self.since = Some(Instant::now());
-    }
-
-    pub(crate) async fn wait(&mut self) {
-        sleep(self.next()).await;
-    }
-
-    /// For the log: how long it took.
-    pub(crate) fn elapsed(&self) -> Duration {
-        self.since.map(|since| since.elapsed()).unwrap_or_default()
-    }
-
-    fn next(&mut self) -> Duration {
-        let ceiling = Duration::from_millis(20 << self.tries.min(6)).min(Self::LONGEST);
-        self.tries += 1;
-        // Without randomness the waits are merely not jittered.
-        let random = getrandom::u32().unwrap_or(u32::MAX);
-        let half = ceiling / 2;
-        half + half.mul_f64(f64::from(random) / f64::from(u32::MAX))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn waits_grow_to_a_second_and_differ() {
-        let mut backoff = Backoff::default();
-        let waits: Vec<_> = (0..40).map(|_| backoff.next()).collect();
-        assert!(waits[0] <= Duration::from_millis(20));
-        assert!(waits.iter().all(|wait| *wait <= Backoff::LONGEST));
-        assert!(waits[10..].iter().all(|wait| *wait >= Backoff::LONGEST / 2));
-        assert_ne!(waits[20], waits[21]);
     }
 }

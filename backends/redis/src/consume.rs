@@ -1,6 +1,6 @@
 //! The subscriber: one task that owns the connection on which messages arrive, and the reconnect loop around it.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{collections::VecDeque, sync::Arc};
 
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -16,11 +16,14 @@ use tokio::{
 
 use crate::{
     NAME,
+    backoff::Backoff,
     config::Config,
-    connection::{Backoff, Link, dial},
+    connection::Link,
+    dial::Dialer,
     failure,
     inbox::{Inbox, Raw},
     interest::{Interest, Wanted},
+    seldom::Seldom,
 };
 
 /// Channels in one SUBSCRIBE.
@@ -46,7 +49,7 @@ pub(crate) enum ChangeKind {
 
 /// The task's state.
 pub(crate) struct Subscriber {
-    pub(crate) config: Arc<Config>,
+    pub(crate) dialer: Arc<Dialer>,
     pub(crate) interest: Arc<Interest>,
     pub(crate) changes: mpsc::Receiver<Change>,
     pub(crate) renew: Arc<Notify>,
@@ -91,10 +94,10 @@ impl Subscriber {
     async fn serve(&mut self, link: &mut Link, inbox: &Inbox) -> End {
         let connection = link.connection.clone();
         tokio::select! {
-            reason = link.lost(&self.config) => End::Lost(reason),
+            reason = self.dialer.lost(link) => End::Lost(reason),
             () = self.renew.notified() => End::Lost("the hub asked for another connection".to_owned()),
             () = self.outlet.forward(inbox) => End::Abandoned,
-            () = change(&mut self.changes, connection, &self.config, &self.interest) => End::Abandoned,
+            () = change(&mut self.changes, connection, &self.dialer.config, &self.interest) => End::Abandoned,
         }
     }
 
@@ -107,8 +110,8 @@ impl Subscriber {
             let wanted = self.interest.lock().all();
             let mut connection = link.connection.clone();
             let subscribed = tokio::select! {
-                reason = link.lost(&self.config) => Err(reason),
-                result = subscribe(&mut connection, &self.config, &wanted) => {
+                reason = self.dialer.lost(&mut link) => Err(reason),
+                result = subscribe(&mut connection, &self.dialer.config, &wanted) => {
                     result.map_err(|error| format!("subscribing again failed: {error}"))
                 }
             };
@@ -139,11 +142,11 @@ impl Subscriber {
 
     /// Connects until it succeeds. Changes are answered at once meanwhile: they are in the interest already.
     async fn redial(&mut self, backoff: &mut Backoff, inbox: &Arc<Inbox>) -> Option<Link> {
-        let config = Arc::clone(&self.config);
+        let dialer = Arc::clone(&self.dialer);
         let dialling = async {
             loop {
                 backoff.wait().await;
-                match dial(&config, None, Some(Arc::clone(inbox))).await {
+                match dialer.dial(None, Some(Arc::clone(inbox))).await {
                     Ok(link) => return link,
                     Err(error) => tracing::debug!(backend = NAME, "subscriber: {error}"),
                 }
@@ -253,8 +256,7 @@ pub(crate) struct Outlet {
     events: EventSender,
     /// Taken from the inbox, not yet in the queue.
     pending: VecDeque<Raw>,
-    warned: Option<Instant>,
-    undecodable: u64,
+    undecodable: Seldom,
 }
 
 impl Outlet {
@@ -268,8 +270,7 @@ impl Outlet {
             interest,
             events,
             pending: VecDeque::new(),
-            warned: None,
-            undecodable: 0,
+            undecodable: Seldom::new(),
         }
     }
 
@@ -331,15 +332,12 @@ impl Outlet {
         Ok(())
     }
 
-    /// At most one line in ten seconds, with the count: whoever can publish could fill the log otherwise.
+    /// Whoever can publish could fill the log otherwise.
     fn warn(&mut self) {
-        const PAUSE: Duration = Duration::from_secs(10);
-        self.undecodable += 1;
-        if self.warned.is_none_or(|warned| warned.elapsed() >= PAUSE) {
-            self.warned = Some(Instant::now());
+        if let Some(count) = self.undecodable.due() {
             tracing::warn!(
                 backend = NAME,
-                count = self.undecodable,
+                count,
                 "messages with an envelope that can't be read; their channels are told of a gap"
             );
         }

@@ -22,6 +22,31 @@ pub(crate) fn config(message: impl Into<String>) -> Error {
     Error::new(ErrorKind::Config, NAME, message)
 }
 
+/// The error that helps most: what is wrong stays wrong, what is away may come back.
+pub(crate) fn telling(mut errors: Vec<Error>) -> Error {
+    let config = errors
+        .iter()
+        .position(|error| error.kind() == ErrorKind::Config);
+    match config {
+        Some(index) => errors.swap_remove(index),
+        None => errors
+            .pop()
+            .unwrap_or_else(|| unavailable("no node is named")),
+    }
+}
+
+/// The node follows another one. Sentinels may still name one that has just been demoted.
+pub(crate) fn of_replica(node: &Node, named_by_sentinels: bool) -> Error {
+    match named_by_sentinels {
+        true => unavailable(format!(
+            "{node}, which the Sentinels call the master, is a replica"
+        )),
+        false => config(format!(
+            "{node} is a replica: what is published there does not reach those who are connected to its master; name the              master in the address, or its Sentinels (sentinel=NAME-OF-THE-MASTER)"
+        )),
+    }
+}
+
 /// The socket, or TLS on it, failed.
 pub(crate) fn of_socket(node: &Node, error: io::Error) -> Error {
     let tls = error
@@ -58,7 +83,7 @@ pub(crate) fn of_login(node: &Node, error: RedisError) -> Error {
             )
         }
         (Some("NOPERM"), _) => format!(
-            "{node} forbids this user a command that is needed: publish, subscribe, unsubscribe and ping"
+            "{node} forbids this user a command that is needed: publish, subscribe and unsubscribe"
         ),
         (Some("DENIED"), _) => {
             format!(
@@ -91,7 +116,7 @@ pub(crate) fn of_probe(node: &Node, prefix: &str, error: RedisError) -> Error {
     match error.code() {
         Some("NOPERM") => config(format!(
             "{node} forbids this user to publish or subscribe under the prefix {prefix:?}; give it the channels \
-             (ACL SETUSER … &{prefix}*) and the commands publish, subscribe, unsubscribe and ping, or choose another \
+             (ACL SETUSER … &{prefix}*) and the commands publish, subscribe and unsubscribe, or choose another \
              prefix=…"
         ))
         .with_source(error),
@@ -116,8 +141,8 @@ pub(crate) fn of_log(node: &Node, settings: &Config, error: RedisError) -> Error
     let message = match error.code() {
         Some("NOPERM") => format!(
             "{node} forbids this user the streams under the prefix {prefix:?}; give it the keys (ACL SETUSER … ~{prefix}*) \
-             and the commands xadd, xread, xrange, xlen, xinfo, get, mget, set, watch, unwatch, multi, exec, time and \
-             ping, or choose another prefix=…"
+             and the commands xadd, xread, xrange, xlen, xinfo, get, mget, set, watch, unwatch, multi, exec and time, \
+             or choose another prefix=…"
         ),
         Some("WRONGTYPE") => format!(
             "{node} has other things under the keys of the streams; choose another prefix=…"

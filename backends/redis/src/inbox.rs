@@ -103,6 +103,13 @@ impl Inbox {
         self.state().messages.is_empty()
     }
 
+    /// Throws away what has arrived.
+    pub(crate) fn clear(&self) {
+        let mut state = self.state();
+        state.messages.clear();
+        state.weight = 0;
+    }
+
     /// Waits for the first message.
     pub(crate) async fn filled(&self) {
         while self.is_empty() {

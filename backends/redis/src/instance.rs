@@ -21,11 +21,14 @@ use crate::{
     config::Config,
     connection::Link,
     consume::{Change, ChangeKind, Outlet, Subscriber, away},
+    dial::Dialer,
     failure,
     inbox::Inbox,
     interest::Interest,
     outbox::{CALL_LIMIT, Outbox, rejected},
-    publish::{self, Item, Writer},
+    pipeline::Item,
+    publish::{self, Writer},
+    seldom::Seldom,
 };
 
 /// Changes of interest that wait for the subscriber.
@@ -54,25 +57,27 @@ impl fmt::Debug for Instance {
 impl Instance {
     /// Starts the tasks on the two open connections.
     pub(crate) fn start(
-        config: Arc<Config>,
+        dialer: Arc<Dialer>,
         (subscriber, inbox): (Link, Arc<Inbox>),
         publisher: Link,
         events: EventSender,
     ) -> Self {
+        let config = Arc::clone(&dialer.config);
         let interest = Arc::new(Interest::default());
         let (changes, change_queue) = mpsc::channel(CHANGES);
         let (closed, closing) = watch::channel(false);
         let (outbox, job_queue) = Outbox::new(closing.clone());
         let renew = Arc::new(Notify::new());
         let writer = Writer {
-            config: Arc::clone(&config),
+            dialer: Arc::clone(&dialer),
             slot: None,
             jobs: job_queue,
             closed: closing.clone(),
+            refusals: Seldom::new(),
         };
         let outlet = Outlet::new(Arc::clone(&config), Arc::clone(&interest), events);
         let reader = Subscriber {
-            config: Arc::clone(&config),
+            dialer,
             interest: Arc::clone(&interest),
             changes: change_queue,
             renew: Arc::clone(&renew),

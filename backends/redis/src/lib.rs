@@ -19,9 +19,12 @@
 //! means anything. Channels know no databases: the number in the path is selected for the connections, it keeps
 //! nothing apart. Two prefixes keep hubs apart unless one begins with the other.
 //!
-//! An ACL user needs the channels under the prefix and the commands `publish`, `subscribe`, `unsubscribe` and `ping`
-//! (`ACL SETUSER app on >secret resetchannels &hubplane:* -@all +publish +subscribe +unsubscribe +ping`); with
-//! Sentinel better `role` too, with Cluster `cluster|nodes`. What is missing of the first three is said at the start.
+//! An ACL user needs the channels under the prefix and the commands `publish`, `subscribe` and `unsubscribe`
+//! (`ACL SETUSER app on >secret resetchannels &hubplane:* -@all +publish +subscribe +unsubscribe`); with Cluster
+//! better `cluster|nodes` too. What is missing of the first three is said at the start. At the Sentinels a user needs
+//! `sentinel`, and better `subscribe` with the channels `+switch-master` and `+promoted-slave`.
+//!
+//! The server must be a master: what is published at a replica doesn't reach those who are connected to its master.
 //!
 //! # Delivery
 //! At most once. A publish is acknowledged when Redis has answered it: by then it has passed the message on to all
@@ -51,12 +54,16 @@
 //!
 //! # Reconnection
 //! Two connections, each with its own loop: tries at growing waits of up to a second, cut at random. A broken
-//! connection is seen at once, and a dead one, frozen or cut off without a word, within 4.5 s: when nothing was read
-//! for a second, Redis is pinged and has 2.5 s for the answer. A publish waits for the next try while its
+//! connection is seen at once, and a dead one, frozen or cut off without a word, within 4.5 s: Redis is asked each second
+//! what it is (`HELLO`, which any user may), and has 2.5 s for the answer while nothing else comes. A server that has
+//! become a replica is left within 3 s, and what it took meanwhile is `Unknown`: the question for its role goes behind each
+//! pipeline of publications. A publish waits for the next try while its
 //! connection is down and is `Unavailable` when that fails; it is `Unknown` when the connection broke under it. Nothing
 //! is published twice by this backend.
 //!
-//! With `sentinel`, the Sentinels are asked for the master at each try, and every 5 s whether it is still the one.
+//! With `sentinel`, all Sentinels of the address are asked for the master each second, and as soon as one announces a
+//! switch; the latest decision counts (`config-epoch`), and both connections move to that master at once. Addresses that
+//! don't answer cost no time: Sentinels, Cluster nodes and the addresses of a name are tried side by side, 250 ms apart.
 //! With `cluster`, the first node of the address that sees most of the masters serves both connections, and the next
 //! one takes over when it fails: a Cluster passes each plain `PUBLISH` on to all its nodes, so any one will do, and as long as all
 //! instances use the same, no message depends on the links between nodes. A message that such a link loses is lost
@@ -68,16 +75,23 @@
 //! Nothing on the broker: subscriptions end with the connection. At the start one empty message is published to
 //! `{prefix}$hubplane/probe`, to see that it may be.
 
+mod backoff;
 mod cluster;
 mod config;
 mod connection;
 mod consume;
+mod dial;
 mod failure;
+mod hello;
 mod inbox;
 mod instance;
 mod interest;
 mod outbox;
+mod pipeline;
 mod publish;
+mod race;
+mod seldom;
+mod sentinel;
 mod socket;
 mod spaces;
 pub mod streams;
@@ -92,12 +106,7 @@ use hubplane_backplane::{
 use redis::cmd;
 use tokio::time::timeout;
 
-use crate::{
-    config::Config,
-    connection::{Link, dial},
-    inbox::Inbox,
-    instance::Instance,
-};
+use crate::{config::Config, connection::Link, dial::Dialer, inbox::Inbox, instance::Instance};
 
 pub use crate::streams::STREAMS_DRIVER;
 
@@ -152,11 +161,12 @@ impl Driver for RedisDriver {
 
 async fn open(config: Arc<Config>) -> Result<Opened> {
     let inbox = Arc::new(Inbox::default());
-    let mut subscriber = dial(&config, None, Some(Arc::clone(&inbox))).await?;
-    let mut publisher = dial(&config, None, None).await?;
+    let dialer = Dialer::new(Arc::clone(&config));
+    let mut subscriber = dialer.dial(None, Some(Arc::clone(&inbox))).await?;
+    let mut publisher = dialer.dial(None, None).await?;
     probe(&config, &mut subscriber, &mut publisher).await?;
     let (sender, events) = events(EVENTS);
-    let instance = Instance::start(config, (subscriber, inbox), publisher, sender);
+    let instance = Instance::start(dialer, (subscriber, inbox), publisher, sender);
     Ok(Opened {
         backplane: Arc::new(instance),
         events,

@@ -10,7 +10,8 @@ use tokio::{
 
 use crate::{
     NAME, failure,
-    publish::{Item, Job, PIPELINE, PIPELINE_BYTES, Ticket, unknown},
+    pipeline::{Item, unknown},
+    publish::{Job, PIPELINE, PIPELINE_BYTES, Ticket},
 };
 
 /// What every call of the contract may take.

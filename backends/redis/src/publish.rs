@@ -1,9 +1,7 @@
 //! The publisher: one task that writes every publication, so that order is kept, many to a pipeline.
 
 use std::{
-    collections::{BTreeSet, HashMap},
     future::poll_fn,
-    mem,
     sync::{
         Arc,
         atomic::{AtomicU8, Ordering},
@@ -16,8 +14,8 @@ use futures_util::{
     future::BoxFuture,
     stream::{FuturesUnordered, StreamExt},
 };
-use hubplane_backplane::{Error, ErrorKind, Position, Receipt, Result};
-use redis::{Cmd, Pipeline, RedisError, Value, aio::MultiplexedConnection};
+use hubplane_backplane::{Error, Receipt, Result};
+use redis::aio::MultiplexedConnection;
 use tokio::{
     sync::{mpsc, oneshot, watch},
     task::unconstrained,
@@ -26,11 +24,14 @@ use tokio::{
 
 use crate::{
     NAME,
+    backoff::Backoff,
     config::Config,
-    connection::{Backoff, Link, dial},
+    connection::Link,
+    dial::Dialer,
     failure,
+    pipeline::{Answered, Batch, Item, unknown},
+    seldom::Seldom,
     socket::Meter,
-    streams::{keys::Keys, log},
 };
 
 /// Publications, and about how many bytes of them, in one pipeline; also in one job.
@@ -42,15 +43,6 @@ const WINDOW: usize = 4;
 const ANSWER_LIMIT: Duration = Duration::from_secs(4);
 /// How long what is on its way may still be answered once the backend closes.
 const FAREWELL: Duration = Duration::from_secs(1);
-
-/// One publication as it goes to Redis.
-pub(crate) struct Item {
-    pub(crate) command: Cmd,
-    /// Bytes of data, the envelope included.
-    pub(crate) size: usize,
-    /// Where there is a log: the stream.
-    pub(crate) lane: Option<u32>,
-}
 
 /// Publications of one call, answered together.
 pub(crate) struct Job {
@@ -85,25 +77,18 @@ impl Ticket {
     }
 }
 
-pub(crate) fn unknown() -> Error {
-    Error::new(
-        ErrorKind::Unknown,
-        NAME,
-        "Redis was asked to publish and gave no answer",
-    )
-}
-
 /// The task's state.
 pub(crate) struct Writer {
-    pub(crate) config: Arc<Config>,
+    pub(crate) dialer: Arc<Dialer>,
     /// In a Cluster, where there is a log: where it writes.
     pub(crate) slot: Option<u16>,
     pub(crate) jobs: mpsc::Receiver<Job>,
     pub(crate) closed: watch::Receiver<bool>,
+    pub(crate) refusals: Seldom,
 }
 
 /// Each ends with an error once the connection is of no more use.
-type InFlight = FuturesUnordered<BoxFuture<'static, Result<(), String>>>;
+type InFlight = FuturesUnordered<BoxFuture<'static, Result<Option<String>, String>>>;
 
 /// Returns once the backend closes, or is dropped.
 pub(crate) async fn closing(closed: &mut watch::Receiver<bool>) {
@@ -147,7 +132,8 @@ impl Writer {
 
     async fn serve(&mut self, link: &mut Link, in_flight: &mut InFlight) -> End {
         let (connection, meter) = (link.connection.clone(), Arc::clone(&link.meter));
-        let lost = link.lost(&self.config);
+        let dialer = Arc::clone(&self.dialer);
+        let lost = dialer.lost(link);
         tokio::pin!(lost);
         loop {
             tokio::select! {
@@ -155,8 +141,9 @@ impl Writer {
                 reason = &mut lost => return End::Lost(reason),
                 () = closing(&mut self.closed) => return End::Closed,
                 Some(answered) = in_flight.next(), if !in_flight.is_empty() => {
-                    if let Err(reason) = answered {
-                        return End::Lost(reason);
+                    match answered {
+                        Ok(refusal) => self.note(refusal),
+                        Err(reason) => return End::Lost(reason),
                     }
                 }
                 job = self.jobs.recv(), if in_flight.len() < WINDOW => {
@@ -164,18 +151,27 @@ impl Writer {
                     let jobs = gather(&mut self.jobs, job);
                     // Alone on its way, a pipeline of which the socket took no byte was surely not sent.
                     let alone = in_flight.is_empty().then(|| meter.written());
-                    let config = Arc::clone(&self.config);
+                    let config = Arc::clone(&self.dialer.config);
                     let sending = send(connection.clone(), Arc::clone(&meter), jobs, alone, config);
                     // The first poll puts the pipeline into the connection's queue, which has room and, without
                     // the runtime's constraint, does not defer: this is what keeps the order.
                     let mut answer: BoxFuture<'static, _> = Box::pin(unconstrained(sending));
                     match poll_fn(|context| Poll::Ready(answer.as_mut().poll(context))).await {
                         Poll::Pending => in_flight.push(answer),
-                        Poll::Ready(Ok(())) => {}
+                        Poll::Ready(Ok(refusal)) => self.note(refusal),
                         Poll::Ready(Err(reason)) => return End::Lost(reason),
                     }
                 }
             }
+        }
+    }
+
+    /// Logs what Redis refused to publish, in its own words.
+    fn note(&mut self, refusal: Option<String>) {
+        if let Some(reason) = refusal
+            && let Some(count) = self.refusals.due()
+        {
+            tracing::warn!(backend = NAME, count, "Redis refuses to publish: {reason}");
         }
     }
 
@@ -186,7 +182,7 @@ impl Writer {
         loop {
             let dialling = async {
                 backoff.wait().await;
-                dial(&self.config, self.slot, None).await
+                self.dialer.dial(self.slot, None).await
             };
             let dialled = tokio::select! {
                 dialled = dialling => dialled,
@@ -238,20 +234,22 @@ fn answer_all(job: Job, error: impl Fn() -> Error) {
     let _ = job.done.send(results);
 }
 
-/// Sends one pipeline and answers its jobs; an error: the connection is of no more use.
+/// Sends one pipeline and answers its jobs. Returns Redis's words if it refused any; an error if the connection is of
+/// no more use.
 async fn send(
     mut connection: MultiplexedConnection,
     meter: Arc<Meter>,
     mut jobs: Vec<Job>,
     alone: Option<u64>,
     config: Arc<Config>,
-) -> Result<(), String> {
+) -> Result<Option<String>, String> {
     if jobs.is_empty() {
-        return Ok(());
+        return Ok(None);
     }
-    let (pipeline, lanes) = pipeline(&mut jobs, config.log.as_ref().map(|log| &log.keys));
-    let count = pipeline.len();
-    let sending = connection.send_packed_commands(&pipeline, 0, count);
+    let items = jobs.iter_mut().flat_map(|job| &mut job.items);
+    let batch = Batch::new(items, &config);
+    let count = batch.commands.len();
+    let sending = connection.send_packed_commands(&batch.commands, 0, count);
     let answers = match timeout(ANSWER_LIMIT, sending).await {
         Ok(Ok(answers)) if answers.len() == count => answers,
         _ => {
@@ -265,93 +263,16 @@ async fn send(
             return Err("a publish was not answered".to_owned());
         }
     };
-    let wrong = answers.iter().find_map(elsewhere);
-    let mut answers = answers;
-    let epochs = match lanes.is_empty() {
-        true => HashMap::new(),
-        false => epochs(lanes, answers.pop()),
-    };
-    let mut answers = answers.into_iter();
-    let mut result = |item: &Item| {
-        let answer = answers.next().ok_or_else(unknown)?;
-        receipt(answer, item.lane, &epochs)
-    };
+    let Answered {
+        results,
+        lost,
+        refusal,
+    } = batch.read(answers);
+    let mut results = results.into_iter();
     for job in jobs {
-        let results = job.items.iter().map(&mut result).collect();
+        let results = results.by_ref().take(job.items.len()).collect();
         // Who no longer waits needs no answer.
         let _ = job.done.send(results);
     }
-    wrong.map_or(Ok(()), Err)
-}
-
-/// What a node answers that others have taken the place of.
-fn elsewhere(answer: &Value) -> Option<String> {
-    let Value::ServerError(error) = answer else {
-        return None;
-    };
-    let gone = matches!(error.code(), "MOVED" | "READONLY");
-    gone.then(|| format!("this node takes no messages any more: {}", error.code()))
-}
-
-/// The commands, and the streams that they write to. Behind them the streams' epochs are asked for: an epoch never
-/// comes back, so what is read there was true of all that was written before.
-fn pipeline(jobs: &mut [Job], log: Option<&Keys>) -> (Pipeline, BTreeSet<u32>) {
-    let count: usize = jobs.iter().map(|job| job.items.len()).sum();
-    let mut pipeline = Pipeline::with_capacity(count + 1);
-    let mut lanes = BTreeSet::new();
-    for item in jobs.iter_mut().flat_map(|job| &mut job.items) {
-        pipeline.add_command(mem::take(&mut item.command));
-        lanes.extend(item.lane);
-    }
-    match log {
-        Some(log) if !lanes.is_empty() => {
-            let mut epochs = Cmd::new();
-            epochs.arg("MGET");
-            for lane in &lanes {
-                epochs.arg(&log.of(*lane).token);
-            }
-            pipeline.add_command(epochs);
-        }
-        _ => lanes.clear(),
-    }
-    (pipeline, lanes)
-}
-
-fn epochs(lanes: BTreeSet<u32>, answer: Option<Value>) -> HashMap<u32, u64> {
-    let Some(Value::Array(tokens)) = answer else {
-        return HashMap::new();
-    };
-    let pairs = lanes.into_iter().zip(tokens);
-    pairs
-        .filter_map(|(lane, token)| Some((lane, log::epoch(&log::text(&token)?))))
-        .collect()
-}
-
-/// Redis answers a PUBLISH with the number of receivers on that node, which says nothing of other nodes; an XADD
-/// with the entry's id, which is a position where the stream's epoch is known.
-fn receipt(answer: Value, lane: Option<u32>, epochs: &HashMap<u32, u64>) -> Result<Receipt> {
-    let stored = |answer: &Value| {
-        let lane = lane?;
-        Some(Position {
-            epoch: *epochs.get(&lane)?,
-            lane,
-            offset: log::id(answer)?,
-        })
-    };
-    let error: RedisError = match answer {
-        Value::ServerError(error) => error.into(),
-        answer => return Ok(stored(&answer).map_or(Receipt::Accepted, Receipt::Stored)),
-    };
-    Err(match error.code() {
-        Some("NOPERM") => Error::new(
-            ErrorKind::Rejected,
-            NAME,
-            "Redis forbids this user to publish to the channel",
-        ),
-        Some("OOM") => {
-            failure::unavailable("Redis has no memory left; give it more, or keep less of the log")
-        }
-        _ => failure::unavailable("Redis refused to publish"),
-    }
-    .with_source(error))
+    lost.map_or(Ok(refusal), Err)
 }

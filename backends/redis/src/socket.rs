@@ -17,11 +17,11 @@ use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
+    net::{TcpStream, lookup_host},
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use crate::{config::Node, inbox::Inbox};
+use crate::{config::Node, inbox::Inbox, race};
 
 /// How long sent bytes may stay unacknowledged before the kernel gives the connection up.
 #[cfg(any(target_os = "android", target_os = "fuchsia", target_os = "linux"))]
@@ -83,7 +83,12 @@ impl Socket {
         tls: Option<&Arc<ClientConfig>>,
         inbox: Option<Arc<Inbox>>,
     ) -> io::Result<Self> {
-        let tcp = TcpStream::connect((node.name.as_str(), node.port)).await?;
+        let addresses = lookup_host((node.name.as_str(), node.port)).await?;
+        let tcp = race::first(addresses.map(TcpStream::connect)).await;
+        let tcp = tcp.map_err(|errors| {
+            let unknown = || io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+            errors.into_iter().next().unwrap_or_else(unknown)
+        })?;
         tcp.set_nodelay(true)?;
         let options = socket2::SockRef::from(&tcp);
         let keepalive = socket2::TcpKeepalive::new().with_time(Duration::from_secs(10));

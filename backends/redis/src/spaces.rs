@@ -1,6 +1,8 @@
 //! What it takes to try these backends on somebody's Redis: prefixes of their own behind the address's, so that an ACL
 //! for that one covers them, and no commands that the ACL of the documentation does not allow.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use hubplane_backplane::{Address, Error, ErrorKind, Leaving, Result, Spaces};
 use redis::{Cmd, cmd};
@@ -8,7 +10,8 @@ use redis::{Cmd, cmd};
 use crate::{
     NAME, RedisDriver,
     config::{Config, PREFIX},
-    connection::{Link, dial},
+    connection::Link,
+    dial::Dialer,
     failure,
     streams::{StreamsDriver, keys::Part, renamed},
 };
@@ -35,7 +38,9 @@ impl Spaces for RedisDriver {
 
     async fn publish_outside(&self, address: &Address, channel: &str, data: &[u8]) -> Result<()> {
         let config = Config::read(address)?;
-        let mut link = Box::pin(dial(&config, None, None)).await?;
+        let dialer = Dialer::new(Arc::new(config));
+        let mut link = dialer.dial(None, None).await?;
+        let config = &dialer.config;
         let mut publish = cmd("PUBLISH");
         publish.arg(config.prefix.clone() + channel).arg(data);
         let asked = publish.exec_async(&mut link.connection).await;
@@ -48,9 +53,14 @@ impl Spaces for RedisDriver {
 }
 
 /// A connection to where a part's streams are.
-async fn to(config: &Config, part: &Part) -> Result<Link> {
-    let dialled = Box::pin(dial(config, part.slot, None)).await;
-    dialled.map_err(renamed)
+async fn to(dialer: &Dialer, part: &Part) -> Result<Link> {
+    dialer.dial(part.slot, None).await.map_err(renamed)
+}
+
+/// For an address of streams.
+fn dialer(address: &Address) -> Result<Arc<Dialer>> {
+    let config = Config::read(address).map_err(renamed)?;
+    Ok(Dialer::new(Arc::new(config)))
 }
 
 async fn ask(config: &Config, link: &mut Link, command: &Cmd) -> Result<()> {
@@ -81,43 +91,46 @@ impl Spaces for StreamsDriver {
 
     /// Puts something that ends at once in the place of each key: the right to delete is none that this backend needs.
     async fn remove(&self, address: &Address) -> Result<()> {
-        let config = Config::read(address).map_err(renamed)?;
+        let dialer = dialer(address)?;
+        let config = &dialer.config;
         let log = config.log();
         for part in &log.parts {
-            let mut link = to(&config, part).await?;
+            let mut link = to(&dialer, part).await?;
             let own = log.keys.within(part).iter();
             let own = own.flat_map(|key| [key.stream.as_str(), &key.token]);
             let number = part.lanes.contains(&0).then(|| log.keys.number());
             for key in own.chain(number) {
                 let mut set = cmd("SET");
                 set.arg(key).arg("").arg("PX").arg(1);
-                ask(&config, &mut link, &set).await?;
+                ask(config, &mut link, &set).await?;
             }
         }
         Ok(())
     }
 
     async fn publish_outside(&self, address: &Address, channel: &str, data: &[u8]) -> Result<()> {
-        let config = Config::read(address).map_err(renamed)?;
+        let dialer = dialer(address)?;
+        let config = &dialer.config;
         let log = config.log();
-        let mut link = to(&config, &log.parts[log.part(channel)]).await?;
+        let mut link = to(&dialer, &log.parts[log.part(channel)]).await?;
         let mut add = cmd("XADD");
         add.arg(&log.keys.of(log.keys.lane(channel)).stream);
         add.arg("*").arg("c").arg(channel).arg("d").arg(data);
-        ask(&config, &mut link, &add).await
+        ask(config, &mut link, &add).await
     }
 
     /// By one more entry that is the only one kept.
     async fn trim(&self, address: &Address) -> Result<()> {
-        let config = Config::read(address).map_err(renamed)?;
+        let dialer = dialer(address)?;
+        let config = &dialer.config;
         let log = config.log();
         for part in &log.parts {
-            let mut link = to(&config, part).await?;
+            let mut link = to(&dialer, part).await?;
             for key in log.keys.within(part) {
                 let mut add = cmd("XADD");
                 add.arg(&key.stream).arg("MAXLEN").arg("=").arg(1).arg("*");
                 add.arg("c").arg("filler").arg("d").arg("x");
-                ask(&config, &mut link, &add).await?;
+                ask(config, &mut link, &add).await?;
             }
         }
         Ok(())

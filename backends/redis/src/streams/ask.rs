@@ -183,12 +183,20 @@ pub(crate) async fn sign_anew(
     if now.as_deref() != Some(old) {
         return cmd("UNWATCH").exec_async(connection).await;
     }
-    cmd("MULTI").exec_async(connection).await?;
+    // In one write: another question on this connection would be taken into the transaction.
+    let mut pipeline = Pipeline::with_capacity(3);
     let mut set = cmd("SET");
     set.arg(key).arg(new_token());
-    set.exec_async(connection).await?;
-    // No array: somebody was faster, which is as good.
-    cmd("EXEC").query_async::<Value>(connection).await.map(drop)
+    for command in [cmd("MULTI"), set, cmd("EXEC")] {
+        pipeline.add_command(command);
+    }
+    let answers = connection.send_packed_commands(&pipeline, 0, 3).await?;
+    // No array from EXEC: somebody was faster, which is as good.
+    let refused = answers.into_iter().find_map(|answer| match answer {
+        Value::ServerError(error) => Some(error),
+        _ => None,
+    });
+    refused.map_or(Ok(()), |error| Err(error.into()))
 }
 
 /// The number of streams of this prefix: the one of the instance that came first.

@@ -8,7 +8,7 @@ use std::{
 use async_trait::async_trait;
 use futures_util::future::{join_all, try_join_all};
 use hubplane_backplane::{Backplane, Channel, History, Opened, Outgoing, Receipt, Result, events};
-use redis::{RedisError, Value, cmd};
+use redis::cmd;
 use tokio::{
     sync::{Notify, watch},
     task::JoinHandle,
@@ -16,21 +16,24 @@ use tokio::{
 };
 
 use super::{
-    CAPABILITIES, STREAMS, absence::Absence, ask, history::Past, keys::Part, log, message,
+    CAPABILITIES, STREAMS, absence::Absence, ask, history::Past, keys::Part, message,
     reader::Reader, renamed,
 };
 use crate::{
     EVENTS,
     config::Config,
-    connection::{Link, dial},
-    failure,
+    connection::Link,
+    dial::Dialer,
+    failure, hello,
     outbox::{CALL_LIMIT, Outbox},
     publish::{self, Writer},
+    seldom::Seldom,
 };
 
 /// Connects the hub's calls with the tasks: two for each part.
 pub(crate) struct Instance {
     config: Arc<Config>,
+    dialer: Arc<Dialer>,
     /// One for each part, as the next.
     outboxes: Vec<Outbox>,
     renewals: Vec<Arc<Notify>>,
@@ -49,8 +52,9 @@ impl fmt::Debug for Instance {
 }
 
 pub(crate) async fn open(config: Arc<Config>) -> Result<Opened> {
+    let dialer = Dialer::new(Arc::clone(&config));
     let log = config.log();
-    let connecting = log.parts.iter().map(|part| connect(&config, part));
+    let connecting = log.parts.iter().map(|part| connect(&dialer, part));
     let mut links = try_join_all(connecting).await?;
     agree(&config, &mut links[0].0).await?;
     warn(links.iter_mut().map(|(link, _)| link)).await;
@@ -58,7 +62,8 @@ pub(crate) async fn open(config: Arc<Config>) -> Result<Opened> {
     let absence = Arc::new(Absence::default());
     let (closed, closing) = watch::channel(false);
     let mut instance = Instance {
-        past: Past::new(Arc::clone(&config), closing.clone()),
+        past: Past::new(Arc::clone(&dialer), closing.clone()),
+        dialer: Arc::clone(&dialer),
         config: Arc::clone(&config),
         outboxes: Vec::new(),
         renewals: Vec::new(),
@@ -67,7 +72,7 @@ pub(crate) async fn open(config: Arc<Config>) -> Result<Opened> {
     };
     for (part, (mut link, publisher)) in log.parts.iter().zip(links) {
         let outlet = (sender.clone(), Arc::clone(&absence));
-        let reader = Reader::open(&config, part, &mut link, outlet).await?;
+        let reader = Reader::open(&dialer, part, &mut link, outlet).await?;
         instance.start(part, (reader, link), publisher, closing.clone());
     }
     Ok(Opened {
@@ -77,18 +82,17 @@ pub(crate) async fn open(config: Arc<Config>) -> Result<Opened> {
 }
 
 /// The connections of the reader and of the publisher, to a server that will do.
-async fn connect(config: &Config, part: &Part) -> Result<(Link, Link)> {
-    let mut link = dial(config, part.slot, None).await?;
-    let hello: Result<Value, RedisError> = cmd("HELLO").query_async(&mut link.connection).await;
-    let hello = hello.map_err(|error| failure::of_log(&link.node, config, error))?;
-    if version(&hello).is_some_and(|version| version < 7) {
+async fn connect(dialer: &Dialer, part: &Part) -> Result<(Link, Link)> {
+    let mut link = dialer.dial(part.slot, None).await?;
+    let version = hello::major_version(&link.hello().await?);
+    if version.is_some_and(|version| version < 7) {
         let node = &link.node;
         return Err(failure::config(format!(
             "{node} is too old: the streams need Redis 7 or newer"
         )));
     }
-    let mut publisher = dial(config, part.slot, None).await?;
-    probe(config, part, &mut publisher).await?;
+    let mut publisher = dialer.dial(part.slot, None).await?;
+    probe(&dialer.config, part, &mut publisher).await?;
     Ok((link, publisher))
 }
 
@@ -105,15 +109,6 @@ async fn agree(config: &Config, link: &mut Link) -> Result<()> {
         "under the prefix {prefix:?} there are {count} streams, and the address asks for {own}; write streams={count}, \
          or choose another prefix=…"
     )))
-}
-
-fn version(hello: &Value) -> Option<u32> {
-    let Value::Map(pairs) = hello else {
-        return None;
-    };
-    let named = |(key, _): &&(Value, Value)| log::text(key).as_deref() == Some("version");
-    let version = log::text(&pairs.iter().find(named)?.1)?;
-    version.split('.').next()?.parse().ok()
 }
 
 /// What makes the promises weaker, once for each node, where the user may ask.
@@ -170,10 +165,11 @@ impl Instance {
     ) {
         let (outbox, jobs) = Outbox::new(closing.clone());
         let writer = Writer {
-            config: Arc::clone(&self.config),
+            dialer: Arc::clone(&self.dialer),
             slot: part.slot,
             jobs,
             closed: closing.clone(),
+            refusals: Seldom::new(),
         };
         self.outboxes.push(outbox);
         self.renewals.push(reader.renew());

@@ -19,12 +19,7 @@ use super::{
     message::{Message, decode},
     renamed,
 };
-use crate::{
-    config::{Config, Log},
-    connection::{Link, dial},
-    failure,
-    publish::closing,
-};
+use crate::{config::Log, connection::Link, dial::Dialer, failure, publish::closing};
 
 /// The contract gives a call 5 s.
 const ANSWER: Duration = Duration::from_millis(4_800);
@@ -42,7 +37,7 @@ const AT_ONCE: usize = 4;
 
 /// See [`History`].
 pub(crate) struct Past {
-    config: Arc<Config>,
+    dialer: Arc<Dialer>,
     closed: watch::Receiver<bool>,
     /// One for each part.
     links: Mutex<Vec<Option<Arc<Link>>>>,
@@ -80,9 +75,9 @@ impl History for Past {
 }
 
 impl Past {
-    pub(crate) fn new(config: Arc<Config>, closed: watch::Receiver<bool>) -> Self {
+    pub(crate) fn new(dialer: Arc<Dialer>, closed: watch::Receiver<bool>) -> Self {
         let this = Self {
-            config,
+            dialer,
             closed,
             links: Mutex::default(),
             turn: Semaphore::new(AT_ONCE),
@@ -97,7 +92,7 @@ impl Past {
     }
 
     fn log(&self) -> &Log {
-        self.config.log()
+        self.dialer.config.log()
     }
 
     fn links(&self) -> MutexGuard<'_, Vec<Option<Arc<Link>>>> {
@@ -143,7 +138,7 @@ impl Past {
             }
         }
         let slot = self.log().parts[part].slot;
-        let link = Arc::new(dial(&self.config, slot, None).await?);
+        let link = Arc::new(self.dialer.dial(slot, None).await?);
         self.links()[part] = Some(Arc::clone(&link));
         let page = self.page(&link, wanted).await;
         if matches!(&page, Err(error) if error.kind() != ErrorKind::PositionLost) {
@@ -153,7 +148,7 @@ impl Past {
     }
 
     async fn page(&self, link: &Link, wanted: Wanted<'_>) -> Result<Page> {
-        let failed = |error| failure::of_log(&link.node, &self.config, error);
+        let failed = |error| failure::of_log(&link.node, &self.dialer.config, error);
         let mut connection = link.connection.clone();
         let mut reading = Reading::begin(&mut connection, wanted)
             .await

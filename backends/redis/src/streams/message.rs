@@ -13,7 +13,7 @@ use super::{CAPABILITIES, STREAMS, log::Entry};
 use crate::{
     config::{Keep, Log},
     outbox::rejected,
-    publish::Item,
+    pipeline::Item,
 };
 
 /// The command that stores a message, or why it can't be stored.

@@ -21,7 +21,7 @@
 //! is delivered too, but not read back. An entry without `d` is a `Gap` of its channel, one without `c` is skipped.
 //!
 //! An ACL user needs the keys under the prefix and `xadd`, `xread`, `xrange`, `xlen`, `xinfo`, `get`, `mget`, `set`, `watch`,
-//! `unwatch`, `multi`, `exec`, `time` and `ping`, in a Cluster `cluster|slots`, too; `info` is only for warnings at the start.
+//! `unwatch`, `multi`, `exec` and `time`, in a Cluster `cluster|slots`, too; `info` is only for warnings at the start.
 //! What is missing is said at the start. No command of publish and subscribe is needed.
 //!
 //! # Delivery

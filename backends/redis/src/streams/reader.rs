@@ -20,11 +20,7 @@ use super::{
     log::{Entry, Seen},
     message::{Message, decode},
 };
-use crate::{
-    config::Config,
-    connection::{Backoff, Link, dial},
-    failure,
-};
+use crate::{backoff::Backoff, config::Config, connection::Link, dial::Dialer, failure};
 
 /// Messages, and about how many bytes of them, in one event.
 const BATCH: usize = 256;
@@ -50,6 +46,7 @@ enum End {
 /// The task's state.
 pub(crate) struct Reader {
     config: Arc<Config>,
+    dialer: Arc<Dialer>,
     part: Part,
     events: EventSender,
     absence: Arc<Absence>,
@@ -63,13 +60,15 @@ pub(crate) struct Reader {
 impl Reader {
     /// Finds the ends of the streams, and tells them.
     pub(crate) async fn open(
-        config: &Arc<Config>,
+        dialer: &Arc<Dialer>,
         part: &Part,
         link: &mut Link,
         (events, absence): (EventSender, Arc<Absence>),
     ) -> Result<Self> {
+        let config = &dialer.config;
         let mut this = Self {
             config: Arc::clone(config),
+            dialer: Arc::clone(dialer),
             part: part.clone(),
             events,
             absence,
@@ -96,13 +95,13 @@ impl Reader {
 
     /// Lives until nobody takes events; closing drops the future.
     pub(crate) async fn run(mut self, mut link: Link) {
-        let config = Arc::clone(&self.config);
+        let dialer = Arc::clone(&self.dialer);
         let mut backoff = Backoff::default();
         loop {
             let up = Instant::now();
             let (connection, renew) = (link.connection.clone(), Arc::clone(&self.renew));
             let end = select! {
-                reason = link.lost(&config) => End::Lost(reason),
+                reason = dialer.lost(&mut link) => End::Lost(reason),
                 () = renew.notified() => End::Lost("the hub asked for another connection".to_owned()),
                 end = self.serve(connection) => end,
             };
@@ -130,7 +129,7 @@ impl Reader {
         self.count = FEWEST;
         loop {
             backoff.wait().await;
-            let mut link = match dial(&self.config, self.part.slot, None).await {
+            let mut link = match self.dialer.dial(self.part.slot, None).await {
                 Ok(link) => link,
                 Err(error) => {
                     tracing::debug!(backend = STREAMS, "reader: {error}");

@@ -6,6 +6,7 @@
 )]
 
 mod cluster;
+mod roles;
 mod server;
 mod streams;
 mod told;
@@ -220,7 +221,7 @@ async fn an_unreadable_envelope_is_a_gap_in_its_place() {
 #[tokio::test]
 async fn a_right_that_is_taken_away_is_a_refusal() {
     let server = Server::start(&[
-        "user app on >s resetchannels &hubplane:* -@all +publish +subscribe +unsubscribe +ping",
+        "user app on >s resetchannels &hubplane:* -@all +publish +subscribe +unsubscribe",
     ]);
     let address = server.address().replace("redis://", "redis://app:s@");
     let mut instance = open(&address).await;

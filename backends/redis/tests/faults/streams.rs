@@ -221,7 +221,7 @@ async fn a_reader_that_the_bound_has_overtaken_is_told() {
 async fn the_rights_that_the_documentation_lists_will_do() {
     let server = Server::start(&[
         "user app on >s resetchannels ~hubplane:* -@all +xadd +xread +xrange +xlen +xinfo +get +mget +set +watch \
-         +unwatch +multi +exec +time +ping",
+         +unwatch +multi +exec +time",
     ]);
     let address = address(&server, "?streams=2").replace("://", "://app:s@");
     let told = Told::open(&address).await;

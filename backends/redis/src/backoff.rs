@@ -1,0 +1,60 @@
+//! The waits between tries to connect.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+/// The waits between tries: at once, then doubling to a second, each cut at random so that instances that lost
+/// the same broker don't come back in the same millisecond.
+#[derive(Debug, Default)]
+pub(crate) struct Backoff {
+    tries: u32,
+    since: Option<Instant>,
+}
+
+impl Backoff {
+    const LONGEST: Duration = Duration::from_secs(1);
+    /// A connection that lived so long begins anew; one that breaks at once goes on waiting longer.
+    const STEADY: Duration = Duration::from_secs(5);
+
+    /// After the loss of a connection that came up at `since`.
+    pub(crate) fn lost(&mut self, since: Instant) {
+        if since.elapsed() >= Self::STEADY {
+            self.tries = 0;
+        }
+        self.since = Some(Instant::now());
+    }
+
+    pub(crate) async fn wait(&mut self) {
+        sleep(self.next()).await;
+    }
+
+    /// For the log: how long it took.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.since.map(|since| since.elapsed()).unwrap_or_default()
+    }
+
+    fn next(&mut self) -> Duration {
+        let ceiling = Duration::from_millis(20 << self.tries.min(6)).min(Self::LONGEST);
+        self.tries += 1;
+        // Without randomness the waits are merely not jittered.
+        let random = getrandom::u32().unwrap_or(u32::MAX);
+        let half = ceiling / 2;
+        half + half.mul_f64(f64::from(random) / f64::from(u32::MAX))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_grow_to_a_second_and_differ() {
+        let mut backoff = Backoff::default();
+        let waits: Vec<_> = (0..40).map(|_| backoff.next()).collect();
+        assert!(waits[0] <= Duration::from_millis(20));
+        assert!(waits.iter().all(|wait| *wait <= Backoff::LONGEST));
+        assert!(waits[10..].iter().all(|wait| *wait >= Backoff::LONGEST / 2));
+        assert_ne!(waits[20], waits[21]);
+    }
+}

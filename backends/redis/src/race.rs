@@ -1,0 +1,54 @@
+//! Several candidates, of which the first that answers will do.
+
+use std::time::Duration;
+
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use tokio::{select, time::sleep};
+
+/// How long a candidate is tried alone before the next one is tried beside it, as RFC 8305 recommends.
+const STAGGER: Duration = Duration::from_millis(250);
+
+/// Begins the tries one after another, [`STAGGER`] apart or as soon as one has failed, and returns the first success. One
+/// silent candidate costs a quarter of a second instead of its whole time limit.
+///
+/// Returns all errors if none succeeds; none if there are no tries.
+pub(crate) async fn first<T, E>(
+    tries: impl Iterator<Item = impl Future<Output = Result<T, E>>>,
+) -> Result<T, Vec<E>> {
+    let mut tries = tries.fuse();
+    let (mut running, mut errors) = (FuturesUnordered::new(), Vec::new());
+    loop {
+        let begun = tries.next().map(|another| running.push(another)).is_some();
+        select! {
+            answer = running.next() => match answer {
+                Some(Ok(success)) => return Ok(success),
+                Some(Err(error)) => errors.push(error),
+                None => return Err(errors),
+            },
+            () = sleep(STAGGER), if begun => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{future::pending, time::Instant};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_silent_candidate_costs_a_moment_and_a_refusal_costs_none() {
+        let start = Instant::now();
+        let tries = (0..4).map(|n| async move {
+            match n {
+                0 => pending().await,
+                1 | 2 => Err(n),
+                _ => Ok(n),
+            }
+        });
+        assert_eq!(first(tries).await, Ok(3));
+        assert!(start.elapsed() >= STAGGER && start.elapsed() < 2 * STAGGER);
+        let refused = (0..3).map(|n| async move { Err::<(), _>(n) });
+        assert_eq!(first(refused).await, Err(vec![0, 1, 2]));
+    }
+}
