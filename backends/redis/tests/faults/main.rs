@@ -8,6 +8,7 @@
 mod cluster;
 mod roles;
 mod server;
+mod silent;
 mod streams;
 mod told;
 
