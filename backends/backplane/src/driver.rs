@@ -60,8 +60,9 @@ pub trait Backplane: fmt::Debug + Send + Sync {
     /// published from now on to these channels arrives; more may arrive, as may other channels.
     ///
     /// Called by one task of the hub. While the broker is away it returns `Unavailable`, and the channels are
-    /// subscribed on reconnection all the same. `Rejected`: a name that the broker can't carry; then none of
-    /// the call's channels is added. A backend with `Interest::Everything` returns at once. At most 5 s.
+    /// subscribed on reconnection all the same; one that the broker refuses then is told by `Event::Refused`, and
+    /// must not cost the others. `Rejected`: a name that the broker can't carry, or a channel that it forbids; then
+    /// none of the call's channels is added. A backend with `Interest::Everything` returns at once. At most 5 s.
     async fn subscribe(&self, channels: &[Channel]) -> Result<()>;
 
     /// Removes channels from this instance's interest; removing one that is not there does nothing. Where

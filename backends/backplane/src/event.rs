@@ -19,6 +19,14 @@ pub enum Event {
         /// Why.
         cause: GapCause,
     },
+    /// The broker refuses these channels of interest, which it had confirmed before: a right was taken away. They are not
+    /// part of the interest any more, nothing of them arrives, and all other channels are unaffected.
+    Refused {
+        /// Which.
+        channels: Vec<Channel>,
+        /// Why; for people, without secrets and without names of hosts, since clients are told.
+        reason: String,
+    },
     /// Nothing arrives any more until [`Event::Up`] or, from a broker of several nodes of which some are away, not
     /// everything; the reason, for people, without secrets. The backend is reconnecting.
     Down(String),
@@ -35,6 +43,38 @@ pub enum Scope {
     Lane(u32),
     /// These channels.
     Channels(Vec<Channel>),
+}
+
+/// For log lines: names few channels, however many there are.
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::All => f.write_str("all channels"),
+            Self::Lane(lane) => write!(f, "lane {lane}"),
+            Self::Channels(channels) => Listed(channels).fmt(f),
+        }
+    }
+}
+
+/// Channels in a log line: how many there are, and the names of five at most.
+#[derive(Clone, Copy, Debug)]
+pub struct Listed<'a>(pub &'a [Channel]);
+
+impl Listed<'_> {
+    const MOST: usize = 5;
+}
+
+impl fmt::Display for Listed<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let named = &self.0[..self.0.len().min(Self::MOST)];
+        let more = if self.0.len() > named.len() {
+            ", …"
+        } else {
+            ""
+        };
+        let names: Vec<_> = named.iter().map(|name| format!("{name:?}")).collect();
+        write!(f, "{} ({}{more})", self.0.len(), names.join(", "))
+    }
 }
 
 /// Why messages may have been missed.
@@ -103,4 +143,19 @@ pub type Events = mpsc::Receiver<Event>;
 /// broker, which is how a slow hub is felt by the broker instead of by this process's memory.
 pub fn events(capacity: usize) -> (EventSender, Events) {
     mpsc::channel(capacity)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_line_names_few_channels() {
+        let channels: Vec<Channel> = (0..100_000).map(|n| format!("c{n}").into()).collect();
+        let scope = Scope::Channels(channels);
+        let text = r#"100000 ("c0", "c1", "c2", "c3", "c4", …)"#;
+        assert_eq!(scope.to_string(), text);
+        assert_eq!(Listed(&["a".into()]).to_string(), r#"1 ("a")"#);
+        assert_eq!(Scope::Lane(3).to_string(), "lane 3");
+    }
 }

@@ -24,7 +24,7 @@ pub use address::{Address, Host};
 pub use capabilities::{Capabilities, Delivery, Durability, Interest, OnRestart, Order, Replay};
 pub use driver::{Backplane, Driver, History, Opened, Page, Start};
 pub use error::{Error, ErrorKind, Result};
-pub use event::{Event, EventSender, Events, GapCause, Scope, events};
+pub use event::{Event, EventSender, Events, GapCause, Listed, Scope, events};
 pub use position::{ParsePositionError, Position};
 pub use publication::{Channel, MessageId, Origin, Outgoing, Publication, Receipt, Tags};
 pub use secret::Secret;

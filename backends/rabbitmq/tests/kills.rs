@@ -51,6 +51,7 @@ impl Heard {
                 Event::Progress(position) => self.at(position),
                 Event::Up => self.ups += 1,
                 Event::Down(_) => {}
+                refused @ Event::Refused { .. } => panic!("{refused:?}"),
             }
         }
     }

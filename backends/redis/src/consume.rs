@@ -3,7 +3,10 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use bytes::Bytes;
-use futures_util::FutureExt;
+use futures_util::{
+    FutureExt,
+    stream::{self, StreamExt},
+};
 use hubplane_backplane::{
     Channel, Error, ErrorKind, Event, EventSender, GapCause, Publication, Result, Scope,
     wire::{self, Metadata},
@@ -28,6 +31,10 @@ use crate::{
 
 /// Channels in one SUBSCRIBE.
 const CHUNK: usize = 1_000;
+/// Subscriptions on their way at a time where they go one by one.
+const AT_ONCE: usize = 64;
+/// What clients are told of a channel that Redis refuses.
+const FORBIDDEN: &str = "Redis forbids this user to subscribe to the channel";
 /// Messages, and about how many bytes of them, in one event.
 const BATCH: usize = 256;
 const BATCH_BYTES: usize = 256 * 1024;
@@ -111,22 +118,26 @@ impl Subscriber {
             let mut connection = link.connection.clone();
             let subscribed = tokio::select! {
                 reason = self.dialer.lost(&mut link) => Err(reason),
-                result = subscribe(&mut connection, &self.dialer.config, &wanted) => {
+                result = subscribe_again(&mut connection, &self.dialer.config, &wanted) => {
                     result.map_err(|error| format!("subscribing again failed: {error}"))
                 }
             };
-            if let Err(reason) = subscribed {
-                tracing::warn!(backend = NAME, "subscriber: {reason}");
-                continue;
-            }
+            let refused = match subscribed {
+                Ok(refused) => refused,
+                Err(reason) => {
+                    tracing::warn!(backend = NAME, "subscriber: {reason}");
+                    continue;
+                }
+            };
             let missed = {
                 let mut state = self.interest.lock();
                 state.confirm(&wanted);
+                state.remove(&refused);
                 state.take_missed()
             };
             tracing::info!(
                 backend = NAME, node = %link.node, channels = wanted.len(), missed = missed.len(),
-                "subscriber: back after {:?}", backoff.elapsed()
+                refused = refused.len(), "subscriber: back after {:?}", backoff.elapsed()
             );
             if !missed.is_empty() {
                 let gap = Event::Gap {
@@ -134,6 +145,13 @@ impl Subscriber {
                     cause: GapCause::ConnectionLost,
                 };
                 self.outlet.send(gap).await.ok()?;
+            }
+            if !refused.is_empty() {
+                let refused = Event::Refused {
+                    channels: refused,
+                    reason: FORBIDDEN.to_owned(),
+                };
+                self.outlet.send(refused).await.ok()?;
             }
             self.outlet.send(Event::Up).await.ok()?;
             return Some((link, inbox));
@@ -211,12 +229,7 @@ async fn change(
 
 fn of_subscribe(error: RedisError) -> Error {
     match error.code() {
-        Some(_) => Error::new(
-            ErrorKind::Rejected,
-            NAME,
-            "Redis refuses to subscribe these channels",
-        )
-        .with_source(error),
+        Some(_) => Error::new(ErrorKind::Rejected, NAME, FORBIDDEN).with_source(error),
         None => away().with_source(error),
     }
 }
@@ -231,6 +244,39 @@ async fn subscribe(
         connection.subscribe(full_names(config, chunk)).await?;
     }
     Ok(())
+}
+
+/// The same for all that is wanted, on a new connection. Returns the channels that Redis forbids: it refuses a whole
+/// SUBSCRIBE for one of them, so the others are then subscribed one by one.
+async fn subscribe_again(
+    connection: &mut MultiplexedConnection,
+    config: &Config,
+    channels: &[Channel],
+) -> Result<Vec<Channel>, RedisError> {
+    let is_forbidden = |error: &RedisError| error.code() == Some("NOPERM");
+    let mut refused = Vec::new();
+    for chunk in channels.chunks(CHUNK) {
+        match subscribe(connection, config, chunk).await {
+            Err(error) if is_forbidden(&error) => {}
+            result => {
+                result?;
+                continue;
+            }
+        }
+        let names = full_names(config, chunk).into_iter().zip(chunk.to_vec());
+        let one_by_one = names.map(|(name, channel)| {
+            let mut connection = connection.clone();
+            async move { (channel, connection.subscribe(name).await) }
+        });
+        let mut answers = stream::iter(one_by_one).buffered(AT_ONCE);
+        while let Some((channel, answer)) = answers.next().await {
+            match answer {
+                Err(error) if is_forbidden(&error) => refused.push(channel),
+                answer => answer?,
+            }
+        }
+    }
+    Ok(refused)
 }
 
 async fn unsubscribe(

@@ -69,6 +69,9 @@
 //! instances use the same, no message depends on the links between nodes. A message that such a link loses is lost
 //! without a sign from Redis; the hub's own numbering sees it.
 //!
+//! A channel that Redis forbids when it is subscribed again, because somebody has narrowed the user's rights, is told by
+//! `Refused`; all others go on.
+//!
 //! `renew` subscribes anew on another connection, with a `Gap`.
 //!
 //! # What it creates

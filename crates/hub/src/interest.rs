@@ -115,6 +115,17 @@ impl Interest {
         }
     }
 
+    /// The broker refuses channels that it had confirmed: they are wanted no more. The hub's own stay noted, since the
+    /// backend is asked for them once only.
+    pub(super) fn drop_refused(&self, channels: &[Channel]) {
+        let mut wanted = self.lock();
+        for channel in channels {
+            if wanted.channels.get(channel).is_some_and(|want| !want.kept) {
+                wanted.channels.remove(channel);
+            }
+        }
+    }
+
     /// Tells the backplane of changes, a batch at a time, for as long as the hub lives.
     pub(super) async fn run(
         &self,

@@ -39,8 +39,8 @@ use std::{
 };
 
 use hubplane_backplane::{
-    Backplane, Capabilities, Channel, Driver, Error, ErrorKind, Events, GapCause, Opened, Outgoing,
-    Position, Publication, Receipt, Result, Scope,
+    Backplane, Capabilities, Channel, Driver, Error, ErrorKind, Events, GapCause, Listed, Opened,
+    Outgoing, Position, Publication, Receipt, Result, Scope,
 };
 use tokio::{
     sync::{Notify, mpsc, oneshot},
@@ -340,13 +340,22 @@ impl Hub {
 
     /// Tells the subscriptions concerned that they may have missed something.
     async fn announce(&self, scope: Scope, cause: GapCause) {
-        tracing::warn!(%cause, ?scope, "messages may have been missed; telling the subscriptions concerned");
+        tracing::warn!(%cause, %scope, "messages may have been missed; telling the subscriptions concerned");
         self.counts.count_gap(cause);
         if sabotage::swallows_gaps() {
             return;
         }
         let scope = Arc::new(scope);
         self.post(|| Mail::Gap(Arc::clone(&scope), cause)).await;
+    }
+
+    /// Ends the subscriptions of channels that the broker refuses from now on.
+    async fn refuse(&self, channels: Vec<Channel>, reason: String) {
+        tracing::warn!(channels = %Listed(&channels), %reason, "the broker refuses channels; ending their subscriptions");
+        self.interest.drop_refused(&channels);
+        let error = Arc::new(Error::new(ErrorKind::Rejected, self.driver, reason));
+        self.post(|| Mail::Interest(channels.clone(), Err(Arc::clone(&error))))
+            .await;
     }
 
     /// One mail for every shard.

@@ -62,7 +62,7 @@ impl Told {
             }
             Event::Down(_) => self.downs += 1,
             Event::Up => self.ups += 1,
-            Event::Progress(_) => panic!("there are no positions"),
+            Event::Progress(_) | Event::Refused { .. } => panic!("no positions and no interest"),
         }
     }
 }

@@ -258,6 +258,47 @@ async fn a_right_that_is_taken_away_is_a_refusal() {
 }
 
 #[tokio::test]
+async fn one_channel_that_is_forbidden_does_not_deafen_the_others() {
+    let server = Server::start(&[
+        "user app on >s resetchannels &hubplane:* -@all +publish +subscribe +unsubscribe",
+    ]);
+    let address = server.address().replace("redis://", "redis://app:s@");
+    let mut instance = open(&address).await;
+    let jobs = (0..1_500).map(|n| format!("jobs.{n}").into());
+    let mut channels: Vec<Channel> = jobs.chain(["other".into()]).collect();
+    instance.backplane.subscribe(&channels).await.unwrap();
+    // Redis cuts those who are subscribed to what is forbidden now.
+    let narrowed = "resetchannels &hubplane:jobs.* &hubplane:$hubplane/*";
+    let set = ["acl", "setuser", "app"].into_iter();
+    server.ask(&set.chain(narrowed.split(' ')).collect::<Vec<_>>());
+    assert!(matches!(next(&mut instance, 5).await, Event::Down(_)));
+    channels.sort_unstable();
+    assert_eq!(
+        gap_of(&next(&mut instance, 5).await),
+        channels.iter().map(|c| &**c).collect::<Vec<_>>()
+    );
+    match next(&mut instance, 5).await {
+        Event::Refused { channels, reason } => {
+            assert_eq!(channels, [Channel::from("other")]);
+            assert!(reason.contains("forbids"), "{reason}");
+        }
+        event => panic!("{event:?}"),
+    }
+    assert_eq!(next(&mut instance, 5).await, Event::Up);
+    hears(&mut instance, "jobs.1").await;
+    // It is not part of the interest any more, and may be asked for again.
+    let again = instance.backplane.subscribe(&["other".into()]).await;
+    assert_eq!(again.unwrap_err().kind(), ErrorKind::Rejected);
+    server.ask(&["acl", "setuser", "app", "allchannels"]);
+    instance
+        .backplane
+        .subscribe(&["other".into()])
+        .await
+        .unwrap();
+    hears(&mut instance, "other").await;
+}
+
+#[tokio::test]
 async fn sentinel_moves_the_master() {
     let mut master = Server::start(&[]);
     let replica = Server::start(&[&format!("replicaof 127.0.0.1 {}", master.port)]);

@@ -110,6 +110,9 @@ impl<'a> Pump<'a> {
                     self.on_gap(&scope);
                     self.hub.announce(scope, cause).await;
                 }
+                Some(Event::Refused { channels, reason }) => {
+                    self.hub.refuse(channels, reason).await;
+                }
                 Some(Event::Down(reason)) => {
                     tracing::warn!(%reason, "the broker is away; reconnecting");
                     self.suspect();

@@ -192,10 +192,32 @@ impl ShardState {
                 }
             }
         }
+        if let Err(error) = result {
+            self.end_subscriptions(hub, channel, error);
+        }
         if let Some(topic) = self.topics.get_mut(channel) {
             topic.admitting = false;
         }
         self.drop_unused(hub, channel);
+    }
+
+    /// Where the broker refuses a channel that it had confirmed, its subscribers are told why, and that they are none any more.
+    fn end_subscriptions(&mut self, hub: &Hub, channel: &Channel, error: &Error) {
+        let Some(topic) = self.topics.get(channel) else {
+            return;
+        };
+        let (code, message) = publisher::told(error);
+        let message = format!("{channel}: {message}");
+        for index in topic.subscribers.clone() {
+            let session = &mut self.sessions[index as usize];
+            session.channels.retain(|known| known != channel);
+            let serial = session.serial;
+            let key = Key { index, serial };
+            self.leave(hub, index, channel);
+            self.refuse(hub, key, None, (code, &message));
+            let reference = None;
+            self.reply(hub, key, &Reply::Unsubscribed { reference, channel });
+        }
     }
 
     fn answer(&mut self, hub: &Hub, answer: PublishedMail) {

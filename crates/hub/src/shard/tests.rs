@@ -189,6 +189,27 @@ async fn a_panic_costs_its_message_and_says_so() {
     LocalSet::new().run_until(test).await;
 }
 
+#[tokio::test]
+async fn a_channel_that_the_broker_refuses_ends_its_subscriptions_and_no_others() {
+    let test = async {
+        let (hub, shard) = shard(Limits::default()).await;
+        let (key, first) = listener(&shard, &SOUND);
+        let (_, second) = listener(&shard, &SOUND);
+        let refused = ["c".into(), "nobody is here".into()];
+        hub.refuse(refused.to_vec(), "forbidden".to_owned()).await;
+        publish(&hub, &["unheard"]).await;
+        for wire in [&first, &second] {
+            assert_eq!(wire.text(), "ok.error rejected.ok.");
+        }
+        // The session goes on, and may try again.
+        subscribe(&shard, key, None);
+        publish(&hub, &["heard"]).await;
+        assert_eq!(first.text(), "ok.error rejected.ok.ok.heard.");
+        assert_eq!(second.text(), "ok.error rejected.ok.");
+    };
+    LocalSet::new().run_until(test).await;
+}
+
 /// Answers to what a client keeps asking count like messages.
 #[tokio::test]
 async fn who_asks_and_does_not_read_is_cut_off() {
