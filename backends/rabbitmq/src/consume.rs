@@ -11,10 +11,10 @@ use tokio::{
 
 use crate::{
     connection::{Backoff, Shared},
+    instance_queue::{Fate, InstanceQueue},
     link::{Link, explain},
-    place::{Fate, Place},
     reading::{End, Reading},
-    seen::Seen,
+    redelivery::RedeliveryFilter,
 };
 
 /// For one attempt to connect and find the queue.
@@ -27,8 +27,8 @@ const FAREWELL: Duration = Duration::from_secs(2);
 pub(crate) struct Receiver {
     pub(crate) shared: Arc<Shared>,
     pub(crate) events: EventSender,
-    pub(crate) place: Place,
-    pub(crate) seen: Seen,
+    pub(crate) queue: InstanceQueue,
+    pub(crate) redelivery: RedeliveryFilter,
     /// To be said before anything else is delivered.
     pub(crate) gap: Option<GapCause>,
     /// When the token may be tried again.
@@ -42,15 +42,15 @@ impl Receiver {
     pub(crate) async fn open(shared: &Arc<Shared>, events: EventSender) -> Result<(Self, Reading)> {
         let config = &shared.config;
         let link = Link::dial(config, "consume").await?;
-        let mut place = Place::new(config)?;
-        place.create(&link, config).await?;
-        let reading = Reading::start(link, &place).await;
+        let mut queue = InstanceQueue::new(config)?;
+        queue.create(&link, config).await?;
+        let reading = Reading::start(link, &queue).await;
         let reading = reading.map_err(|error| explain(config, "consuming", error))?;
         let this = Self {
             shared: Arc::clone(shared),
             events,
-            place,
-            seen: Seen::default(),
+            queue,
+            redelivery: RedeliveryFilter::default(),
             gap: None,
             token_due: Instant::now(),
             unusable: false,
@@ -63,7 +63,7 @@ impl Receiver {
         loop {
             let why = match self.serve(reading).await {
                 End::Stopped(link) => {
-                    let _ = timeout(FAREWELL, self.place.delete(&link)).await;
+                    let _ = timeout(FAREWELL, self.queue.delete(&link)).await;
                     link.close().await;
                     return;
                 }
@@ -75,7 +75,7 @@ impl Receiver {
                 }
             };
             tracing::warn!(why, "RabbitMQ's messages no longer arrive");
-            self.seen.interrupted();
+            self.redelivery.interrupted();
             if !self.say(Event::Down(why)).await {
                 return;
             }
@@ -138,26 +138,26 @@ impl Receiver {
         let failed = |error| explain(config, "reconnecting", error);
         let link = Link::dial(config, "consume").await?;
         let channel = link.channel().await.map_err(failed)?;
-        let fate = match self.unusable || !self.place.token {
+        let fate = match self.unusable || !self.queue.token {
             true => Fate::Lost,
-            false => self.place.fate(&channel).await.map_err(failed)?,
+            false => self.queue.fate(&channel).await.map_err(failed)?,
         };
         match fate {
             Fate::Whole => {}
             Fate::Cut => {
                 self.gap = Some(GapCause::Overflow);
-                self.place.forget_cut(&channel).await.map_err(failed)?;
+                self.queue.forget_cut(&channel).await.map_err(failed)?;
             }
             Fate::Lost => {
                 self.gap.get_or_insert(GapCause::QueueLost);
-                let old = std::mem::replace(&mut self.place, Place::new(config)?);
+                let old = std::mem::replace(&mut self.queue, InstanceQueue::new(config)?);
                 self.unusable = false;
                 // In a cluster the old name may belong to a node that is away, and can't be used or deleted.
                 let _ = timeout(FAREWELL, old.delete(&link)).await;
-                self.place.create(&link, config).await?;
+                self.queue.create(&link, config).await?;
             }
         }
         let _ = channel.close(200, "done".into()).await;
-        Reading::start(link, &self.place).await.map_err(failed)
+        Reading::start(link, &self.queue).await.map_err(failed)
     }
 }

@@ -77,12 +77,12 @@
 mod config;
 mod connection;
 mod consume;
+mod instance_queue;
 mod link;
 mod message;
-mod place;
 mod publish;
 mod reading;
-mod seen;
+mod redelivery;
 mod spaces;
 pub mod streams;
 mod ticket;

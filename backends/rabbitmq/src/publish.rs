@@ -22,9 +22,9 @@ use tokio::{
 use crate::{
     NAME,
     connection::{Backoff, Shared},
+    instance_queue::declare_exchange,
     link::{Link, NOT_FOUND, explain, reply_code},
     message::{Prepared, prepare},
-    place::declare_exchange,
     reading::SILENCE,
     streams::log,
     ticket::{Sent, Ticket},

@@ -17,9 +17,9 @@ use tokio::{
 
 use crate::{
     consume::Receiver,
+    instance_queue::{Fate, InstanceQueue},
     link::Link,
     message::received,
-    place::{Fate, Place},
 };
 
 /// How many messages the broker sends ahead of acknowledgements. lapin queues deliveries without a bound, so this is
@@ -44,7 +44,7 @@ pub(crate) struct Reading {
 }
 
 impl Reading {
-    pub(crate) async fn start(link: Link, place: &Place) -> lapin::Result<Self> {
+    pub(crate) async fn start(link: Link, queue: &InstanceQueue) -> lapin::Result<Self> {
         let channel = link.channel().await?;
         let per_consumer = BasicQosOptions::default();
         channel.basic_qos(PREFETCH, per_consumer).await?;
@@ -53,9 +53,9 @@ impl Reading {
             exclusive: true,
             ..BasicConsumeOptions::default()
         };
-        let queue = place.queue.as_str().into();
+        let name = queue.name.as_str().into();
         let consumer = channel
-            .basic_consume(queue, "".into(), options, FieldTable::default())
+            .basic_consume(name, "".into(), options, FieldTable::default())
             .await?;
         Ok(Self {
             link,
@@ -250,10 +250,10 @@ impl Receiver {
         while let Some(delivery) = next.take() {
             let (tag, redelivered) = (delivery.delivery_tag, delivery.redelivered);
             let publication = received(delivery);
-            if !self.seen.is_repeat(&publication, redelivered) {
+            if !self.redelivery.is_repeat(&publication, redelivered) {
                 batch
                     .named
-                    .extend(self.seen.name(&publication).map(|name| (tag, name)));
+                    .extend(self.redelivery.name(&publication).map(|name| (tag, name)));
                 batch.publications.push(publication);
             }
             batch.last = tag;
@@ -279,7 +279,7 @@ impl Receiver {
             permit.send(Event::Published(batch.publications));
         }
         for (tag, name) in batch.named {
-            self.seen.handed_over(tag, name);
+            self.redelivery.handed_over(tag, name);
         }
         progress.taken = batch.last;
         if let Some(end) = batch.end {
@@ -299,19 +299,19 @@ impl Receiver {
         progress.asked_at = progress.acked;
         progress.silent_at = now + SILENCE;
         // The token may take long; a busy queue has no time for it.
-        let put_token = !self.place.token && !progress.ask_early() && self.token_due <= now;
+        let put_token = !self.queue.token && !progress.ask_early() && self.token_due <= now;
         if put_token {
             progress.silent_at += SILENCE;
             self.token_due = now + TOKEN_PAUSE;
         }
         let (shared, channel) = (Arc::clone(&self.shared), reading.channel.clone());
-        let mut place = self.place.clone();
+        let mut queue = self.queue.clone();
         async move {
             if put_token {
-                place.token = place.put_token(&shared.config).await;
+                queue.token = queue.put_token(&shared.config).await;
             }
-            let fate = place.fate(&channel).await?;
-            let token = place.token;
+            let fate = queue.fate(&channel).await?;
+            let token = queue.token;
             Ok(Answer { fate, token })
         }
         .boxed()
@@ -324,7 +324,7 @@ impl Receiver {
         progress: &mut Progress,
     ) -> Result<(), End> {
         let answer = answer.map_err(|error| End::Broken(error.to_string()))?;
-        self.place.token = answer.token;
+        self.queue.token = answer.token;
         if answer.token {
             self.token_due = Instant::now();
         }
@@ -332,7 +332,7 @@ impl Receiver {
             Fate::Whole => {}
             Fate::Cut => {
                 self.gap = Some(GapCause::Overflow);
-                let forget = self.place.forget_cut(&reading.channel);
+                let forget = self.queue.forget_cut(&reading.channel);
                 match timeout(SILENCE, forget).await {
                     Ok(Ok(())) => {}
                     Ok(Err(error)) => return Err(End::Broken(error.to_string())),
@@ -348,7 +348,7 @@ impl Receiver {
         }
         progress.cleared = progress.asked_at + u64::from(PREFETCH);
         progress.ask_due = Instant::now() + ASK_EVERY;
-        self.seen.settled(progress.asked_at);
+        self.redelivery.settled(progress.asked_at);
         Ok(())
     }
 }

@@ -12,8 +12,8 @@ use lapin::{
 use crate::{
     NAME, RabbitDriver,
     config::{Config, EXCHANGE},
+    instance_queue::dead_letters,
     link::{Link, explain},
-    place::dead_letters,
     streams::{STREAMS, StreamsDriver, log, renamed},
 };
 

@@ -19,8 +19,8 @@ use crate::{
     NAME,
     config::{Config, Retention},
     connection::Backoff,
+    instance_queue::declare_exchange,
     link::{Link, NOT_FOUND, PRECONDITION_FAILED, explain, reply_code},
-    place::declare_exchange,
 };
 
 /// So begins what the broker says of a queue that it doesn't know.

@@ -9,7 +9,7 @@ use hubplane_backplane::Publication;
 
 /// Bounded by what the broker delivers ahead of acknowledgements.
 #[derive(Debug, Default)]
-pub(crate) struct Seen {
+pub(crate) struct RedeliveryFilter {
     hasher: RandomState,
     /// Delivery tags of this connection, rising, with what was in them.
     open: VecDeque<(u64, u64)>,
@@ -17,7 +17,7 @@ pub(crate) struct Seen {
     before: HashSet<u64>,
 }
 
-impl Seen {
+impl RedeliveryFilter {
     /// Only what has a name of its own can be known again: two messages with the same bytes may be two messages.
     pub(crate) fn name(&self, publication: &Publication) -> Option<u64> {
         let (id, origin) = (&publication.id, &publication.origin);
@@ -73,27 +73,27 @@ mod tests {
 
     #[test]
     fn only_what_was_open_is_a_repeat() {
-        let (mut seen, [a, b, c]) = (
-            Seen::default(),
+        let (mut filter, [a, b, c]) = (
+            RedeliveryFilter::default(),
             [Some("a"), Some("b"), Some("c")].map(publication),
         );
         for (tag, publication) in [(1, &a), (2, &b)] {
-            let name = seen.name(publication).unwrap();
-            seen.handed_over(tag, name);
+            let name = filter.name(publication).unwrap();
+            filter.handed_over(tag, name);
         }
-        seen.settled(1);
-        seen.interrupted();
-        assert!(!seen.is_repeat(&a, true));
-        assert!(seen.is_repeat(&b, true));
-        assert!(!seen.is_repeat(&c, true));
-        assert!(!seen.is_repeat(&c, false));
-        assert!(!seen.is_repeat(&b, true), "repeats come first");
+        filter.settled(1);
+        filter.interrupted();
+        assert!(!filter.is_repeat(&a, true));
+        assert!(filter.is_repeat(&b, true));
+        assert!(!filter.is_repeat(&c, true));
+        assert!(!filter.is_repeat(&c, false));
+        assert!(!filter.is_repeat(&b, true), "repeats come first");
     }
 
     #[test]
     fn what_has_no_name_is_never_a_repeat() {
-        let mut seen = Seen::default();
-        assert_eq!(seen.name(&publication(None)), None);
-        assert!(!seen.is_repeat(&publication(None), true));
+        let mut filter = RedeliveryFilter::default();
+        assert_eq!(filter.name(&publication(None)), None);
+        assert!(!filter.is_repeat(&publication(None), true));
     }
 }

@@ -37,8 +37,8 @@ const TOKEN: Duration = Duration::from_secs(2);
 
 /// The names of one instance's two queues, and what is known of them.
 #[derive(Clone, Debug)]
-pub(crate) struct Place {
-    pub(crate) queue: String,
+pub(crate) struct InstanceQueue {
+    pub(crate) name: String,
     witness: String,
     /// Whether the token lies in the witness; without it a restart can't be told from a blip.
     pub(crate) token: bool,
@@ -82,7 +82,7 @@ async fn count(channel: &Channel, queue: &str) -> lapin::Result<u32> {
     Ok(found.await?.message_count())
 }
 
-impl Place {
+impl InstanceQueue {
     /// Names that nobody else has; nothing is created yet.
     pub(crate) fn new(config: &Config) -> Result<Self> {
         let random = getrandom::u64().map_err(|error| {
@@ -93,10 +93,10 @@ impl Place {
             )
             .with_source(error)
         })?;
-        let queue = format!("hubplane.{}.{random:016x}", config.exchange);
+        let name = format!("hubplane.{}.{random:016x}", config.exchange);
         Ok(Self {
-            witness: format!("{queue}.lost"),
-            queue,
+            witness: format!("{name}.lost"),
+            name,
             token: false,
         })
     }
@@ -143,10 +143,10 @@ impl Place {
         arguments.insert("x-max-length-bytes".into(), AMQPValue::LongLongInt(max));
         arguments.insert("x-dead-letter-exchange".into(), text(lost.as_str()));
         arguments.insert("x-dead-letter-routing-key".into(), text(&self.witness));
-        self.declare_queue(&channel, &self.queue, arguments).await?;
+        self.declare_queue(&channel, &self.name, arguments).await?;
         let exchange = ShortString::from(config.exchange.as_str());
         channel
-            .queue_bind(self.queue.as_str().into(), exchange, "".into(), bind, none)
+            .queue_bind(self.name.as_str().into(), exchange, "".into(), bind, none)
             .await?;
         let _ = channel.close(200, "done".into()).await;
         Ok(())
@@ -187,7 +187,7 @@ impl Place {
         };
         let put = timeout(TOKEN, put).await.ok().flatten().is_some();
         if !put {
-            tracing::warn!(queue = self.queue, "RabbitMQ takes no messages now");
+            tracing::warn!(queue = self.name, "RabbitMQ takes no messages now");
         }
         put
     }
@@ -197,7 +197,7 @@ impl Place {
     /// its witness before it delivers the next.
     pub(crate) async fn fate(&self, channel: &Channel) -> lapin::Result<Fate> {
         let counted = async {
-            count(channel, &self.queue).await?;
+            count(channel, &self.name).await?;
             count(channel, &self.witness).await
         };
         match counted.await {
@@ -222,7 +222,7 @@ impl Place {
     /// Deletes both queues; deleting what is not there does nothing.
     pub(crate) async fn delete(&self, link: &Link) -> lapin::Result<()> {
         let channel = link.channel().await?;
-        for queue in [&self.queue, &self.witness] {
+        for queue in [&self.name, &self.witness] {
             let options = QueueDeleteOptions::default();
             channel.queue_delete(queue.as_str().into(), options).await?;
         }
