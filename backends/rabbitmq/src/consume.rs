@@ -11,16 +11,22 @@ use tokio::{
 
 use crate::{
     connection::{Backoff, Shared},
-    instance_queue::{Fate, InstanceQueue},
-    link::{Link, explain},
+    guard::round,
+    instance_queue::InstanceQueue,
+    link::{Link, NOT_FOUND, explain, reply_code},
+    probe::Probe,
     reading::{End, Reading},
     redelivery::RedeliveryFilter,
+    witness::{Testimony, Witness, advice, fence},
 };
 
 /// For one attempt to connect and find the queue.
 const ATTEMPT: Duration = Duration::from_secs(12);
 /// For deleting queues.
 const FAREWELL: Duration = Duration::from_secs(2);
+
+/// A drop for the same reason is logged so often.
+const LOG_EVERY: Duration = Duration::from_secs(60);
 
 /// What the receiving task owns, across connections.
 #[derive(Debug)]
@@ -31,8 +37,11 @@ pub(crate) struct Receiver {
     pub(crate) redelivery: RedeliveryFilter,
     /// To be said before anything else is delivered.
     pub(crate) gap: Option<GapCause>,
-    /// When the token may be tried again.
-    pub(crate) token_due: Instant,
+    pub(crate) probe: Probe,
+    /// When the next token is to be put, and the probe to be looked at.
+    pub(crate) round_due: Instant,
+    /// When the last drop was logged, and its reason.
+    logged: Option<(Instant, String)>,
     /// The queue must not be used again.
     unusable: bool,
 }
@@ -42,19 +51,20 @@ impl Receiver {
     pub(crate) async fn open(shared: &Arc<Shared>, events: EventSender) -> Result<(Self, Reading)> {
         let config = &shared.config;
         let link = Link::dial(config, "consume").await?;
-        let mut queue = InstanceQueue::new(config)?;
-        queue.create(&link, config).await?;
-        let reading = Reading::start(link, &queue).await;
-        let reading = reading.map_err(|error| explain(config, "consuming", error))?;
-        let this = Self {
+        let mut this = Self {
             shared: Arc::clone(shared),
             events,
-            queue,
+            queue: InstanceQueue::new(config)?,
             redelivery: RedeliveryFilter::default(),
             gap: None,
-            token_due: Instant::now(),
+            probe: Probe::default(),
+            round_due: Instant::now(),
+            logged: None,
             unusable: false,
         };
+        let witness = this.create(&link).await?;
+        let reading = Reading::start(link, &this.queue, witness).await;
+        let reading = reading.map_err(|error| explain(config, "consuming", error))?;
         Ok((this, reading))
     }
 
@@ -137,27 +147,87 @@ impl Receiver {
         let config = &shared.config;
         let failed = |error| explain(config, "reconnecting", error);
         let link = Link::dial(config, "consume").await?;
-        let channel = link.channel().await.map_err(failed)?;
-        let fate = match self.unusable || !self.queue.token {
-            true => Fate::Lost,
-            false => self.queue.fate(&channel).await.map_err(failed)?,
+        let kept = match self.unusable {
+            true => None,
+            false => self.resume(&link).await.map_err(failed)?,
         };
-        match fate {
-            Fate::Whole => {}
-            Fate::Cut => {
-                self.gap = Some(GapCause::Overflow);
-                self.queue.forget_cut(&channel).await.map_err(failed)?;
-            }
-            Fate::Lost => {
+        let witness = match kept {
+            Some(witness) => witness,
+            None => {
                 self.gap.get_or_insert(GapCause::QueueLost);
                 let old = std::mem::replace(&mut self.queue, InstanceQueue::new(config)?);
+                self.probe.interrupted();
                 self.unusable = false;
                 // In a cluster the old name may belong to a node that is away, and can't be used or deleted.
                 let _ = timeout(FAREWELL, old.delete(&link)).await;
-                self.queue.create(&link, config).await?;
+                self.create(&link).await?
             }
+        };
+        Reading::start(link, &self.queue, witness)
+            .await
+            .map_err(failed)
+    }
+
+    /// Creates the queues, with a token in the witness where the broker takes one.
+    async fn create(&mut self, link: &Link) -> Result<Witness> {
+        let shared = Arc::clone(&self.shared);
+        let failed = |error| explain(&shared.config, "watching the queue", error);
+        self.queue.create(link, &shared.config).await?;
+        let mut witness = Witness::open(link, &self.queue).await.map_err(failed)?;
+        let probe = std::mem::take(&mut self.probe);
+        let first = round(Arc::clone(&shared), self.queue.clone(), probe).await;
+        self.probe = first.probe;
+        self.round_due = Instant::now() + first.pause;
+        fence(&witness.channel, &self.queue).await.map_err(failed)?;
+        let heard = witness.hear().await.map_err(failed)?.unwrap_or_default();
+        self.queue.token = heard.tokens.last().copied();
+        Ok(witness)
+    }
+
+    /// Finds out whether the queue still holds everything, or has been cut; `None` where it is gone, or where it may have
+    /// lost messages in a restart.
+    async fn resume(&mut self, link: &Link) -> lapin::Result<Option<Witness>> {
+        let channel = link.channel().await?;
+        if !self.queue.exists(&channel).await? {
+            return Ok(None);
         }
         let _ = channel.close(200, "done".into()).await;
-        Reading::start(link, &self.queue).await.map_err(failed)
+        let mut witness = match Witness::open(link, &self.queue).await {
+            Ok(witness) => witness,
+            Err(error) if reply_code(&error) == Some(NOT_FOUND) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let Some(Testimony { tokens, dropped }) = witness.hear().await? else {
+            return Ok(None);
+        };
+        if !dropped.is_empty() {
+            self.cut(&dropped);
+            witness.forget_dropped().await?;
+        } else if self
+            .queue
+            .token
+            .is_none_or(|token| !tokens.contains(&token))
+        {
+            return Ok(None);
+        }
+        self.queue.token = tokens.last().copied();
+        self.round_due = Instant::now();
+        Ok(Some(witness))
+    }
+
+    /// The broker has dropped messages of the queue.
+    pub(crate) fn cut(&mut self, reasons: &[String]) {
+        self.gap = Some(GapCause::Overflow);
+        let reason = &reasons[0];
+        let fresh = |(at, last): &(Instant, String)| at.elapsed() < LOG_EVERY && last == reason;
+        if !self.logged.as_ref().is_some_and(fresh) {
+            let why = advice(reason);
+            tracing::warn!(
+                reason,
+                why,
+                "RabbitMQ has dropped messages of this instance's queue"
+            );
+            self.logged = Some((Instant::now(), reason.clone()));
+        }
     }
 }

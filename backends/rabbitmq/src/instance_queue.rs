@@ -1,58 +1,37 @@
-//! What one instance has at the broker: its queue, and beside it a small queue that tells what became of the first.
+//! What one instance has at the broker: its queue, and beside it two small queues that tell what becomes of the first.
 //!
-//! The broker drops the oldest messages of a queue that is full, and the unsaved ones of every queue when it
-//! restarts, without a word on AMQP. So the queue's dropped messages are dead-lettered into a second queue, its
-//! **witness**, that nobody consumes, and in which lies one unsaved message of ours, the **token**. The number of
-//! messages in the witness then tells everything:
-//!
-//! | messages | meaning |
-//! |---|---|
-//! | the token alone | nothing is lost |
-//! | more | the queue was cut |
-//! | none | the broker (in a cluster: the node of the two queues) restarted, and lost what was not saved |
-//!
-//! Asking needs only passive declarations, which also keep the witness from expiring.
-
-use std::time::Duration;
+//! The broker drops messages of a queue that is full, or whose messages have grown too old, and the unsaved ones of
+//! every queue when it restarts, without a word on AMQP. So what the queue drops is dead-lettered into a second queue,
+//! its **witness** (see [`crate::witness`]). A third queue, the **probe**, shows which policies of the operator apply
+//! to queues with such a name (see [`crate::probe`]).
 
 use hubplane_backplane::{Error, ErrorKind, Result};
 use lapin::{
-    BasicProperties, Channel, Confirmation, ExchangeKind,
-    options::{
-        BasicPublishOptions, ConfirmSelectOptions, ExchangeDeclareOptions, QueueBindOptions,
-        QueueDeclareOptions, QueueDeleteOptions, QueuePurgeOptions,
-    },
+    Channel, ExchangeKind,
+    options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions},
     types::{AMQPValue, FieldTable, ShortString},
 };
-use tokio::time::timeout;
 
 use crate::{
     NAME,
     config::Config,
     link::{Link, NOT_FOUND, explain, reply_code},
+    probe::BURST,
 };
 
-/// An ordinary broker takes the token in milliseconds; one that is short of memory or disk takes nothing.
-const TOKEN: Duration = Duration::from_secs(2);
+/// The token and one dropped message are enough to know.
+const WITNESSED: i32 = 2;
+const PROBED: i32 = BURST as i32;
 
-/// The names of one instance's two queues, and what is known of them.
+/// The names of one instance's queues, and what is known of them.
 #[derive(Clone, Debug)]
 pub(crate) struct InstanceQueue {
     pub(crate) name: String,
-    witness: String,
-    /// Whether the token lies in the witness; without it a restart can't be told from a blip.
-    pub(crate) token: bool,
-}
-
-/// What became of the queue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fate {
-    /// Everything that was routed to it is still there or was delivered.
-    Whole,
-    /// It was full, and its oldest messages are gone.
-    Cut,
-    /// It is gone, or it may have lost messages in a restart.
-    Lost,
+    pub(crate) witness: String,
+    pub(crate) probe: String,
+    /// The number of the token that the witness has delivered last. As long as the broker still has this very token, it
+    /// has not restarted since; without one, a restart can't be told from a lost connection.
+    pub(crate) token: Option<u64>,
 }
 
 /// The exchange for what the instances' queues drop.
@@ -72,8 +51,8 @@ pub(crate) async fn declare_exchange(channel: &Channel, config: &Config) -> lapi
         .await
 }
 
-/// How many messages lie ready in a queue.
-async fn count(channel: &Channel, queue: &str) -> lapin::Result<u32> {
+/// Returns how many messages of a queue wait for a consumer.
+pub(crate) async fn count(channel: &Channel, queue: &str) -> lapin::Result<u32> {
     let passive = QueueDeclareOptions {
         passive: true,
         ..QueueDeclareOptions::default()
@@ -96,17 +75,16 @@ impl InstanceQueue {
         let name = format!("hubplane.{}.{random:016x}", config.exchange);
         Ok(Self {
             witness: format!("{name}.lost"),
+            probe: format!("{name}.probe"),
             name,
-            token: false,
+            token: None,
         })
     }
 
-    /// Creates exchange, queue and witness. Once it returns, whatever is published lands in the queue.
-    pub(crate) async fn create(&mut self, link: &Link, config: &Config) -> Result<()> {
+    /// Creates exchanges and queues. Once it returns, whatever is published lands in the queue.
+    pub(crate) async fn create(&self, link: &Link, config: &Config) -> Result<()> {
         let wrong = |error| explain(config, "creating the queue", error);
-        self.declare(link, config).await.map_err(wrong)?;
-        self.token = self.put_token(config).await;
-        Ok(())
+        self.declare(link, config).await.map_err(wrong)
     }
 
     async fn declare(&self, link: &Link, config: &Config) -> lapin::Result<()> {
@@ -122,27 +100,13 @@ impl InstanceQueue {
             .await?;
 
         let bind = QueueBindOptions::default();
-        let witness = ShortString::from(self.witness.as_str());
-        let mut arguments = arguments(config);
-        // The token and one dropped message are enough to know.
-        arguments.insert("x-max-length".into(), AMQPValue::LongInt(2));
-        self.declare_queue(&channel, &self.witness, arguments)
+        self.declare_watcher(&channel, config, (&self.witness, WITNESSED))
             .await?;
-        channel
-            .queue_bind(
-                witness.clone(),
-                lost.clone(),
-                witness.clone(),
-                bind,
-                none.clone(),
-            )
-            .await?;
+        self.declare_probe(&channel, config).await?;
 
-        let mut arguments = self::arguments(config);
+        let mut arguments = self::arguments(config, &self.witness);
         let max = i64::try_from(config.max_bytes).unwrap_or(i64::MAX);
         arguments.insert("x-max-length-bytes".into(), AMQPValue::LongLongInt(max));
-        arguments.insert("x-dead-letter-exchange".into(), text(lost.as_str()));
-        arguments.insert("x-dead-letter-routing-key".into(), text(&self.witness));
         self.declare_queue(&channel, &self.name, arguments).await?;
         let exchange = ShortString::from(config.exchange.as_str());
         channel
@@ -150,6 +114,34 @@ impl InstanceQueue {
             .await?;
         let _ = channel.close(200, "done".into()).await;
         Ok(())
+    }
+
+    /// Creates the probe, where it is not there.
+    pub(crate) async fn declare_probe(
+        &self,
+        channel: &Channel,
+        config: &Config,
+    ) -> lapin::Result<()> {
+        self.declare_watcher(channel, config, (&self.probe, PROBED))
+            .await
+    }
+
+    /// Creates the witness or the probe, which are reached by the exchange for dropped messages.
+    async fn declare_watcher(
+        &self,
+        channel: &Channel,
+        config: &Config,
+        (queue, most): (&str, i32),
+    ) -> lapin::Result<()> {
+        // What these two drop themselves goes nowhere: not where a policy would send it.
+        let mut arguments = arguments(config, &format!("{}.nowhere", self.name));
+        arguments.insert("x-max-length".into(), AMQPValue::LongInt(most));
+        self.declare_queue(channel, queue, arguments).await?;
+        let (bind, none) = (QueueBindOptions::default(), FieldTable::default());
+        let (queue, lost) = (ShortString::from(queue), dead_letters(config));
+        channel
+            .queue_bind(queue.clone(), lost, queue, bind, none)
+            .await
     }
 
     async fn declare_queue(
@@ -168,61 +160,20 @@ impl InstanceQueue {
         Ok(())
     }
 
-    /// Puts the token into the witness, over a connection of its own: a broker that is short of memory stops
-    /// reading from any connection that publishes, and acknowledgements must go on.
-    pub(crate) async fn put_token(&self, config: &Config) -> bool {
-        let put = async {
-            let link = Link::dial(config, "token").await.ok()?;
-            let channel = link.channel().await.ok()?;
-            let select = ConfirmSelectOptions::default();
-            channel.confirm_select(select).await.ok()?;
-            let (to, key) = (dead_letters(config), self.witness.as_str().into());
-            let unsaved = BasicProperties::default().with_delivery_mode(1);
-            let put = channel
-                .basic_publish(to, key, BasicPublishOptions::default(), b"", unsaved)
-                .await;
-            let confirmed = matches!(put.ok()?.await, Ok(Confirmation::Ack(_)));
-            link.close().await;
-            confirmed.then_some(())
-        };
-        let put = timeout(TOKEN, put).await.ok().flatten().is_some();
-        if !put {
-            tracing::warn!(queue = self.name, "RabbitMQ takes no messages now");
-        }
-        put
-    }
-
-    /// What became of the queue since the witness was last emptied. Where the consumer's own channel asks, every
-    /// message that the broker dropped before it answers is counted: the queue has passed a dropped message on to
-    /// its witness before it delivers the next.
-    pub(crate) async fn fate(&self, channel: &Channel) -> lapin::Result<Fate> {
-        let counted = async {
-            count(channel, &self.name).await?;
-            count(channel, &self.witness).await
-        };
-        match counted.await {
-            Ok(count) if count == u32::from(self.token) => Ok(Fate::Whole),
-            Ok(0) => Ok(Fate::Lost),
-            Ok(_) => Ok(Fate::Cut),
-            Err(error) if reply_code(&error) == Some(NOT_FOUND) => Ok(Fate::Lost),
+    /// Returns whether the queue is there. Once the answer is here, the queue has passed on to its witness every message
+    /// that it had dropped when it was asked.
+    pub(crate) async fn exists(&self, channel: &Channel) -> lapin::Result<bool> {
+        match count(channel, &self.name).await {
+            Ok(_) => Ok(true),
+            Err(error) if reply_code(&error) == Some(NOT_FOUND) => Ok(false),
             Err(error) => Err(error),
         }
     }
 
-    /// Empties the witness after a cut. The token goes with it.
-    pub(crate) async fn forget_cut(&mut self, channel: &Channel) -> lapin::Result<()> {
-        let options = QueuePurgeOptions::default();
-        self.token = false;
-        channel
-            .queue_purge(self.witness.as_str().into(), options)
-            .await?;
-        Ok(())
-    }
-
-    /// Deletes both queues; deleting what is not there does nothing.
+    /// Deletes all three queues; deleting what is not there does nothing.
     pub(crate) async fn delete(&self, link: &Link) -> lapin::Result<()> {
         let channel = link.channel().await?;
-        for queue in [&self.name, &self.witness] {
+        for queue in [&self.name, &self.witness, &self.probe] {
             let options = QueueDeleteOptions::default();
             channel.queue_delete(queue.as_str().into(), options).await?;
         }
@@ -234,12 +185,17 @@ fn text(value: &str) -> AMQPValue {
     AMQPValue::LongString(value.into())
 }
 
-/// What both queues have in common. A virtual host's default may be another type of queue.
-fn arguments(config: &Config) -> FieldTable {
+/// What the queues have in common. A virtual host's default may be another type of queue. Of a policy and an argument,
+/// RabbitMQ takes the argument for the overflow and for where dropped messages go, and the lower of both for lengths and
+/// times: so a policy can shorten our queues, but it can't keep us from being told.
+fn arguments(config: &Config, dropped_to: &str) -> FieldTable {
     let expires = i64::try_from(config.expires.as_millis()).unwrap_or(i64::MAX);
     let mut arguments = FieldTable::default();
     arguments.insert("x-queue-type".into(), text("classic"));
     arguments.insert("x-expires".into(), AMQPValue::LongLongInt(expires));
     arguments.insert("x-overflow".into(), text("drop-head"));
+    let lost = dead_letters(config);
+    arguments.insert("x-dead-letter-exchange".into(), text(lost.as_str()));
+    arguments.insert("x-dead-letter-routing-key".into(), text(dropped_to));
     arguments
 }

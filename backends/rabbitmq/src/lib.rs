@@ -32,8 +32,17 @@
 //!
 //! An instance that is slower than its publishers for long has its queue cut at `max-bytes`. The broker doesn't tell;
 //! but what it drops goes into a second small queue, the instance's **witness**, which is looked at every second, and
-//! every 500 messages under load, and always before a message that may lie behind the hole is handed over: a `Gap`
+//! every 500 messages under load, and before a message that may lie behind the hole is handed over: a `Gap`
 //! (`Overflow`) comes first.
+//!
+//! # Policies
+//! An operator's policy (`max-length`, `max-length-bytes`, `message-ttl`, `expires`) that matches the instance's queue
+//! shortens what the broker keeps for it. What is dropped is announced as above, whichever rule dropped it. A policy
+//! can't blind the witness: RabbitMQ takes `overflow` and `dead-letter-exchange` from our arguments, and what the
+//! witness holds is held back from it by the instance. A policy that would drop messages in ordinary use is named in
+//! the log at the start, or within a minute of being set, once; a third small queue, the **probe**, shows it. Exempt
+//! queues named `hubplane.*` from such policies. With one that is set while instances run, the first gap may come up to
+//! a second after the messages behind it.
 //!
 //! While the broker is short of memory or disk it blocks publishers: `publish` answers `Unavailable` at once (the
 //! messages that were on their way, `Unknown`). Receiving goes on.
@@ -57,7 +66,7 @@
 //! (`QueueLost`) is announced where that can't be proved: the queue expired or was deleted, or the broker restarted,
 //! which loses unsaved messages. The proof is an unsaved message in the witness, the **token**: if it is still there,
 //! the broker has run all the time. (In a cluster both queues must be on one node, as they are unless a policy
-//! places queues elsewhere.)
+//! places queues elsewhere. Where a policy sets a `message-ttl`, an older token is gone after any lost connection.)
 //!
 //! If the network alone fails, the broker may take the old connection for alive until its heartbeat says otherwise,
 //! up to 30 s, and lets nobody else read the queue.
@@ -69,17 +78,20 @@
 //!
 //! # What it creates
 //! - the durable fanout exchange `hubplane` and the durable direct exchange `hubplane.lost`, which stay;
-//! - for each instance the durable queues `hubplane.hubplane.RANDOM` and `hubplane.hubplane.RANDOM.lost` (the second
-//!   `hubplane` is the exchange), which are deleted when it closes and expire after `expires` when it dies.
+//! - for each instance the durable queues `hubplane.hubplane.RANDOM`, the same with `.lost` and with `.probe` (the second
+//!   `hubplane` is the exchange), which are deleted when it closes and expire after `expires` when it dies. Into the
+//!   probe it puts 200 small messages a minute, and takes them out again.
 //!
 //! The user needs the permissions configure, write and read for these names.
 
 mod config;
 mod connection;
 mod consume;
+mod guard;
 mod instance_queue;
 mod link;
 mod message;
+mod probe;
 mod publish;
 mod reading;
 mod redelivery;
@@ -87,6 +99,7 @@ mod spaces;
 pub mod streams;
 mod ticket;
 mod tls;
+mod witness;
 
 use async_trait::async_trait;
 use hubplane_backplane::{

@@ -17,9 +17,11 @@ use tokio::{
 
 use crate::{
     consume::Receiver,
-    instance_queue::{Fate, InstanceQueue},
-    link::Link,
+    guard::{Round, Token, round},
+    instance_queue::InstanceQueue,
+    link::{Link, NOT_FOUND, reply_code},
     message::received,
+    witness::{Witness, fence},
 };
 
 /// How many messages the broker sends ahead of acknowledgements. lapin queues deliveries without a bound, so this is
@@ -32,8 +34,8 @@ const ASK_EVERY: Duration = Duration::from_secs(1);
 const ASK_AFTER: u64 = PREFETCH as u64 / 2;
 /// A broker that neither delivers nor answers for so long is taken for dead.
 pub(crate) const SILENCE: Duration = Duration::from_millis(2_500);
-/// After the broker took no token.
-const TOKEN_PAUSE: Duration = Duration::from_secs(30);
+/// Bytes; RabbitMQ lets some hundred messages wait although their consumer would take them.
+const SHORT: u64 = 1024 * 1024;
 
 /// A connection that receives.
 #[derive(Debug)]
@@ -41,10 +43,15 @@ pub(crate) struct Reading {
     link: Link,
     channel: Channel,
     consumer: Consumer,
+    witness: Witness,
 }
 
 impl Reading {
-    pub(crate) async fn start(link: Link, queue: &InstanceQueue) -> lapin::Result<Self> {
+    pub(crate) async fn start(
+        link: Link,
+        queue: &InstanceQueue,
+        witness: Witness,
+    ) -> lapin::Result<Self> {
         let channel = link.channel().await?;
         let per_consumer = BasicQosOptions::default();
         channel.basic_qos(PREFETCH, per_consumer).await?;
@@ -61,6 +68,7 @@ impl Reading {
             link,
             channel,
             consumer,
+            witness,
         })
     }
 
@@ -84,7 +92,7 @@ impl Reading {
 #[derive(Debug)]
 pub(crate) enum End {
     /// The backend was closed; what is to be deleted can be deleted over this connection.
-    Stopped(Link),
+    Stopped(Box<Link>),
     Broken(String),
     /// The queue can't be used any more.
     Unusable(String, GapCause),
@@ -109,13 +117,8 @@ impl End {
     }
 }
 
-/// What the broker said about the queue.
-struct Answer {
-    fate: Fate,
-    token: bool,
-}
-
-type Question = BoxFuture<'static, lapin::Result<Answer>>;
+/// Whether the queue and its witness are there.
+type Question = BoxFuture<'static, lapin::Result<bool>>;
 
 /// Where a reading stands, in delivery tags, which count from 1 on each channel.
 struct Progress {
@@ -130,6 +133,10 @@ struct Progress {
     /// were dropped; the next answer tells. With a consumer that keeps up this is always far ahead.
     cleared: u64,
     ask_due: Instant,
+    /// The batch waits for the answer to a question that is asked after it was taken: see [`Receiver::is_cut_short`].
+    unproved: bool,
+    /// The open question is such a one.
+    proving: bool,
     /// When to take the broker for dead, while a question is open.
     silent_at: Instant,
 }
@@ -155,13 +162,13 @@ struct Batch {
     end: Option<End>,
 }
 
-/// The next answer; never, where nothing was asked.
-async fn answer(question: &mut Option<Question>) -> lapin::Result<Answer> {
-    match question {
+/// The result of what is under way; never, where nothing is.
+async fn result<T>(under_way: &mut Option<BoxFuture<'static, T>>) -> T {
+    match under_way {
         Some(open) => {
-            let answer = open.await;
-            *question = None;
-            answer
+            let result = open.await;
+            *under_way = None;
+            result
         }
         None => pending().await,
     }
@@ -186,18 +193,28 @@ impl Receiver {
             asked_at: 0,
             cleared: 0,
             ask_due: now,
+            unproved: false,
+            proving: false,
             silent_at: now,
         };
         let mut question: Option<Question> = None;
+        let mut guarding: Option<BoxFuture<'static, Round>> = None;
         let mut batch: Option<Batch> = None;
         loop {
-            if question.is_none() && (progress.ask_early() || progress.ask_due <= Instant::now()) {
+            if question.is_none()
+                && (progress.unproved || progress.ask_early() || progress.ask_due <= Instant::now())
+            {
                 question = Some(self.ask(&reading, &mut progress));
+            }
+            if guarding.is_none() && self.round_due <= Instant::now() {
+                let next = round(Arc::clone(&shared), self.queue.clone(), self.probe.clone());
+                self.probe.interrupted();
+                guarding = Some(next.boxed());
             }
             let waiting = batch.is_some() || self.gap.is_some();
             let step = select! {
                 biased;
-                () = shared.stopped() => return End::Stopped(reading.link),
+                () = shared.stopped() => return End::Stopped(Box::new(reading.link)),
                 () = shared.exchange_lost.notified() => Err(End::Unusable(
                     format!("the exchange {:?} was deleted", shared.config.exchange),
                     GapCause::QueueLost,
@@ -206,9 +223,10 @@ impl Receiver {
                     "the hub asked for another connection".to_owned(),
                     GapCause::QueueLost,
                 )),
-                answer = answer(&mut question) => self.learn(answer, &reading, &mut progress).await,
-                permit = events.reserve(), if waiting => match (permit, self.gap.take()) {
-                    (Err(_), _) => return End::Stopped(reading.link),
+                answer = result(&mut question) => self.learn(answer, &mut reading, &mut progress).await,
+                round = result(&mut guarding) => self.guarded(round),
+                permit = events.reserve(), if waiting && (self.gap.is_some() || !progress.unproved) => match (permit, self.gap.take()) {
+                    (Err(_), _) => return End::Stopped(Box::new(reading.link)),
                     (Ok(permit), Some(cause)) => {
                         permit.send(Event::Gap { scope: Scope::All, cause });
                         Ok(())
@@ -223,6 +241,7 @@ impl Receiver {
                     match delivery {
                         Some(Ok(first)) => {
                             batch = Some(self.gather(first, &mut reading, &progress));
+                            progress.unproved = self.is_cut_short();
                             Ok(())
                         }
                         other => Err(End::of(other.and_then(Result::err))),
@@ -236,6 +255,12 @@ impl Receiver {
                 return end;
             }
         }
+    }
+
+    /// Whether the queue may drop messages although this instance keeps up: it is so short that it is full whenever the
+    /// broker hesitates for a moment. Then each batch costs a question.
+    fn is_cut_short(&self) -> bool {
+        self.shared.config.max_bytes < SHORT || self.probe.is_cut_short()
     }
 
     /// Takes what is there, up to what one acknowledgement covers.
@@ -293,62 +318,72 @@ impl Receiver {
     }
 
     /// Asks on the consumer's own channel, behind its acknowledgements: so the answer is as of when the broker had
-    /// sent all that these allow.
-    fn ask(&mut self, reading: &Reading, progress: &mut Progress) -> Question {
-        let now = Instant::now();
+    /// sent all that these allow. Then on the witness's, so that it has delivered what the queue had dropped by then.
+    fn ask(&self, reading: &Reading, progress: &mut Progress) -> Question {
         progress.asked_at = progress.acked;
-        progress.silent_at = now + SILENCE;
-        // The token may take long; a busy queue has no time for it.
-        let put_token = !self.queue.token && !progress.ask_early() && self.token_due <= now;
-        if put_token {
-            progress.silent_at += SILENCE;
-            self.token_due = now + TOKEN_PAUSE;
-        }
-        let (shared, channel) = (Arc::clone(&self.shared), reading.channel.clone());
-        let mut queue = self.queue.clone();
+        progress.proving = progress.unproved;
+        progress.silent_at = Instant::now() + SILENCE;
+        let (channel, witness) = (reading.channel.clone(), reading.witness.channel.clone());
+        let queue = self.queue.clone();
         async move {
-            if put_token {
-                queue.token = queue.put_token(&shared.config).await;
+            if !queue.exists(&channel).await? {
+                return Ok(false);
             }
-            let fate = queue.fate(&channel).await?;
-            let token = queue.token;
-            Ok(Answer { fate, token })
+            match fence(&witness, &queue).await {
+                Ok(()) => Ok(true),
+                Err(error) if reply_code(&error) == Some(NOT_FOUND) => Ok(false),
+                Err(error) => Err(error),
+            }
         }
         .boxed()
     }
 
     async fn learn(
         &mut self,
-        answer: lapin::Result<Answer>,
-        reading: &Reading,
+        answer: lapin::Result<bool>,
+        reading: &mut Reading,
         progress: &mut Progress,
     ) -> Result<(), End> {
-        let answer = answer.map_err(|error| End::Broken(error.to_string()))?;
-        self.queue.token = answer.token;
-        if answer.token {
-            self.token_due = Instant::now();
+        let broken = |error: lapin::Error| End::Broken(error.to_string());
+        let heard = match answer.map_err(broken)? {
+            true => reading.witness.hear().await.map_err(broken)?,
+            false => None,
+        };
+        let Some(heard) = heard else {
+            return Err(End::Unusable(
+                "this instance's queue at RabbitMQ is gone".to_owned(),
+                GapCause::QueueLost,
+            ));
+        };
+        self.queue.token = heard.tokens.last().copied().or(self.queue.token);
+        if !heard.dropped.is_empty() {
+            self.cut(&heard.dropped);
+            let forget = reading.witness.forget_dropped();
+            match timeout(SILENCE, forget).await {
+                Ok(forgotten) => forgotten.map_err(broken)?,
+                Err(_) => return Err(End::silent()),
+            }
         }
-        match answer.fate {
-            Fate::Whole => {}
-            Fate::Cut => {
-                self.gap = Some(GapCause::Overflow);
-                let forget = self.queue.forget_cut(&reading.channel);
-                match timeout(SILENCE, forget).await {
-                    Ok(Ok(())) => {}
-                    Ok(Err(error)) => return Err(End::Broken(error.to_string())),
-                    Err(_) => return Err(End::silent()),
-                }
-            }
-            Fate::Lost => {
-                return Err(End::Unusable(
-                    "this instance's queue at RabbitMQ is gone".to_owned(),
-                    GapCause::QueueLost,
-                ));
-            }
+        if std::mem::take(&mut progress.proving) {
+            progress.unproved = false;
         }
         progress.cleared = progress.asked_at + u64::from(PREFETCH);
         progress.ask_due = Instant::now() + ASK_EVERY;
         self.redelivery.settled(progress.asked_at);
         Ok(())
+    }
+
+    fn guarded(&mut self, round: Round) -> Result<(), End> {
+        self.probe = round.probe;
+        self.round_due = Instant::now() + round.pause;
+        match round.token {
+            Token::Put | Token::NotTaken => Ok(()),
+            Token::Blind => Err(End::Unusable(
+                "what this instance's queue drops no longer reaches its witness: the exchange for it, or its binding, \
+                 was deleted"
+                    .to_owned(),
+                GapCause::QueueLost,
+            )),
+        }
     }
 }

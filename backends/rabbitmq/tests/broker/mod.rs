@@ -10,6 +10,7 @@
     clippy::unwrap_used
 )]
 
+mod logs;
 mod relay;
 mod told;
 
@@ -27,6 +28,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 
+pub use logs::Logs;
 pub use relay::Relay;
 pub use told::{PATIENCE, Told, next};
 

@@ -1,0 +1,111 @@
+//! What is done beside the reading, now and then, over a connection of its own: a new token into the witness, and a look
+//! at the probe. A connection of its own, because a broker that is short of memory stops reading from any connection that
+//! publishes, and acknowledgements must go on.
+
+use std::{sync::Arc, time::Duration};
+
+use lapin::{
+    BasicProperties, Channel, Confirmation,
+    options::{BasicPublishOptions, ConfirmSelectOptions},
+};
+use tokio::time::timeout;
+
+use crate::{
+    connection::Shared,
+    instance_queue::{InstanceQueue, dead_letters},
+    link::{Link, NOT_FOUND, explain, reply_code},
+    probe::Probe,
+};
+
+/// An ordinary broker needs milliseconds; one that is short of memory or disk takes nothing.
+const ROUND: Duration = Duration::from_secs(2);
+/// After a round in which the broker took no token.
+const PAUSE: Duration = Duration::from_secs(30);
+
+/// What came of a round.
+#[derive(Debug)]
+pub(crate) struct Round {
+    pub(crate) token: Token,
+    pub(crate) probe: Probe,
+    /// How long to wait for the next one.
+    pub(crate) pause: Duration,
+}
+
+/// What became of a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Token {
+    /// It is in the witness.
+    Put,
+    /// The broker takes no messages now, or can't be reached.
+    NotTaken,
+    /// The broker can route nothing to the witness: it has not seen what was dropped since the last round.
+    Blind,
+}
+
+/// Makes one round, within 2 s.
+pub(crate) async fn round(shared: Arc<Shared>, queue: InstanceQueue, mut probe: Probe) -> Round {
+    let mut token = Token::NotTaken;
+    let why = match timeout(ROUND, make(&shared, &queue, &mut probe, &mut token)).await {
+        Ok(Ok(())) => "it confirms nothing".to_owned(),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => "it does not answer".to_owned(),
+    };
+    let pause = match token {
+        Token::Put => probe.pause(),
+        Token::NotTaken | Token::Blind => PAUSE,
+    };
+    if token == Token::NotTaken {
+        tracing::warn!(why, "RabbitMQ takes no messages now");
+    }
+    Round {
+        token,
+        probe,
+        pause,
+    }
+}
+
+async fn make(
+    shared: &Shared,
+    queue: &InstanceQueue,
+    probe: &mut Probe,
+    token: &mut Token,
+) -> hubplane_backplane::Result<()> {
+    let config = &shared.config;
+    let link = Link::dial(config, "guard").await?;
+    let failed = |error| explain(config, "looking for policies", error);
+    let channel = link.channel().await.map_err(failed)?;
+    let select = ConfirmSelectOptions::default();
+    channel.confirm_select(select).await.map_err(failed)?;
+    *token = put_token(&channel, shared, queue).await;
+    if *token == Token::Put {
+        let looked = probe.look(&channel, queue, config).await;
+        looked.map_err(failed)?;
+    }
+    link.close().await;
+    Ok(())
+}
+
+/// Puts a token into the witness, on the way that dropped messages take.
+async fn put_token(channel: &Channel, shared: &Shared, queue: &InstanceQueue) -> Token {
+    let Ok(number) = getrandom::u64() else {
+        return Token::NotTaken;
+    };
+    let unsaved = BasicProperties::default().with_delivery_mode(1);
+    let options = BasicPublishOptions {
+        mandatory: true,
+        ..BasicPublishOptions::default()
+    };
+    let (exchange, key) = (dead_letters(&shared.config), queue.witness.as_str().into());
+    let body = number.to_be_bytes();
+    let put = channel.basic_publish(exchange, key, options, &body, unsaved);
+    let confirmed = match put.await {
+        Ok(confirm) => confirm.await,
+        Err(error) => Err(error),
+    };
+    match confirmed {
+        Ok(Confirmation::Ack(None)) => Token::Put,
+        Ok(Confirmation::Ack(Some(_))) => Token::Blind,
+        Err(error) if reply_code(&error) == Some(NOT_FOUND) => Token::Blind,
+        Ok(_) | Err(_) => Token::NotTaken,
+    }
+}
