@@ -28,5 +28,5 @@ pub use event::{Event, EventSender, Events, GapCause, Listed, Scope, events};
 pub use position::{ParsePositionError, Position};
 pub use publication::{Channel, MessageId, Origin, Outgoing, Publication, Receipt, Tags};
 pub use secret::Secret;
-pub use settings::Settings;
+pub use settings::{Settings, parse_duration};
 pub use spaces::{Leaving, Spaces};

@@ -1,6 +1,20 @@
 use std::{env, fmt::Display, fs, str::FromStr, time::Duration};
 
-use crate::{Address, Error, ErrorKind, Result, Secret};
+use crate::{
+    Address, Error, ErrorKind, Result, Secret,
+    address::{is_secret, nameable},
+};
+
+/// Reads a duration with its unit: `250ms`, `25s`, `5m`, `1h`, `7d`. Every setting of the hub and of its backends that
+/// is a duration is read by this.
+///
+/// # Errors
+/// A sentence that shows the form. It does not repeat the text, which may be a secret in the wrong place.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text).map_err(|_form| {
+        "a duration is a number with its unit, such as 250ms, 25s, 5m, 1h or 7d".to_owned()
+    })
+}
 
 /// Reads the keys of an address: each asked for once, then [`Settings::finish`] refuses what nobody asked for.
 #[derive(Debug)]
@@ -44,6 +58,9 @@ impl<'a> Settings<'a> {
         };
         match text.parse() {
             Ok(value) => Ok(Some(value)),
+            Err(_) if is_secret(key, text) => {
+                Err(self.wrong(format!("the value of {key:?} can't be read")))
+            }
             Err(error) => Err(self.wrong(format!("{text:?} is no value for {key:?}: {error}"))),
         }
     }
@@ -58,30 +75,14 @@ impl<'a> Settings<'a> {
         let Some(text) = self.text(key)? else {
             return Ok(None);
         };
-        let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-        let (number, unit) = text.split_at(digits);
-        let scale = match unit {
-            "ms" => 1,
-            "s" => 1_000,
-            "m" => 60_000,
-            "h" => 3_600_000,
-            "d" => 86_400_000,
-            _ => 0,
-        };
-        match number
-            .parse::<u64>()
-            .ok()
-            .and_then(|n| n.checked_mul(scale))
-        {
-            Some(millis) if scale > 0 => Ok(Some(Duration::from_millis(millis))),
-            _ => Err(self.wrong(format!(
-                "{text:?} is no duration for {key:?}; write 250ms, 5s, 10m, 24h or 7d"
-            ))),
+        match parse_duration(text) {
+            Ok(duration) => Ok(Some(duration)),
+            Err(form) => Err(self.wrong(format!("{text:?} is no value for {key:?}: {form}"))),
         }
     }
 
-    /// A secret: `env:NAME` reads the environment, `file:PATH` a file (its last newline dropped), all else is
-    /// the secret itself.
+    /// A secret: `env:NAME` reads the environment, `file:PATH` a file, both without the white space around them; all
+    /// else is the secret itself.
     pub fn secret(&mut self, key: &'static str) -> Result<Option<Secret>> {
         let Some(text) = self.text(key)? else {
             return Ok(None);
@@ -115,7 +116,8 @@ impl<'a> Settings<'a> {
         let known = |key: &str| {
             self.asked.contains(&key) || self.prefixes.iter().any(|p| key.starts_with(p))
         };
-        let Some((key, _)) = self.address.params().iter().find(|(key, _)| !known(key)) else {
+        let params = self.address.params();
+        let Some(unknown) = params.iter().position(|(key, _)| !known(key)) else {
             return Ok(());
         };
         let mut keys: Vec<_> = self.asked.iter().map(|&key| key.to_owned()).collect();
@@ -125,31 +127,36 @@ impl<'a> Settings<'a> {
         } else {
             keys.join(", ")
         };
+        let named = nameable(&params[..unknown], &params[unknown].0).unwrap_or_else(|| {
+            "of the name given (not shown: it may be a part of the secret before it, where an & is written %26) "
+                .to_owned()
+        });
         Err(self.wrong(format!(
-            "there is no address key {key:?}; the keys are: {list}"
+            "there is no address key {named}in {}:; the keys are: {list}",
+            self.backend
         )))
     }
 
     fn resolved(&self, key: &str, text: &str) -> Result<String> {
         if let Some(name) = text.strip_prefix("env:") {
-            return env::var(name).map_err(|error| {
-                self.wrong(format!(
-                    "{key:?} is to come from the environment variable {name}"
-                ))
-                .with_source(error)
-            });
+            // The error of a value that is not UTF-8 shows the value, so it is no source.
+            return match env::var(name) {
+                Ok(text) => Ok(text.trim().to_owned()),
+                Err(env::VarError::NotPresent) => Err(self.wrong(format!(
+                    "{key:?} is read from the environment variable {name}, which is not set"
+                ))),
+                Err(env::VarError::NotUnicode(_)) => Err(self.wrong(format!(
+                    "{key:?} is read from the environment variable {name}, which is not UTF-8"
+                ))),
+            };
         }
         let Some(path) = text.strip_prefix("file:") else {
             return Ok(text.to_owned());
         };
         match fs::read_to_string(path) {
-            Ok(text) => Ok(text
-                .strip_suffix('\n')
-                .unwrap_or(&text)
-                .trim_end_matches('\r')
-                .to_owned()),
+            Ok(text) => Ok(text.trim_start_matches('\u{feff}').trim().to_owned()),
             Err(error) => Err(self
-                .wrong(format!("{key:?} is to come from the file {path}"))
+                .wrong(format!("{key:?} is read from the file {path}"))
                 .with_source(error)),
         }
     }
@@ -219,5 +226,40 @@ mod tests {
         let by_file: Address = "x://u@h?password=file:/no/such/file".parse().unwrap();
         let error = by_file.settings("x").password().unwrap_err().to_string();
         assert!(error.contains("/no/such/file"), "{error}");
+    }
+
+    #[test]
+    fn durations_have_one_form_everywhere() {
+        let millis = |text| parse_duration(text).map(|it| it.as_millis());
+        assert_eq!(millis("250ms"), Ok(250));
+        assert_eq!(millis("1h"), Ok(3_600_000));
+        assert_eq!(millis("7d"), Ok(604_800_000));
+        for wrong in ["", "25", "h", "-1s", "1x", "99999999999999999999d"] {
+            assert!(millis(wrong).unwrap_err().contains("25s"), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_secret_from_a_file_has_no_white_space_around_it() {
+        let path = env::temp_dir().join(format!("hubplane-secret-{}", std::process::id()));
+        fs::write(&path, "\u{feff}hunter2\r\n\n").unwrap();
+        let address: Address = format!("x://u@h?password=file:{}", path.display())
+            .parse()
+            .unwrap();
+        let password = address.settings("x").password();
+        fs::remove_file(&path).unwrap();
+        assert_eq!(password.unwrap().unwrap().reveal(), "hunter2");
+    }
+
+    #[test]
+    fn a_key_that_may_be_part_of_a_secret_is_not_named() {
+        for query in ["password=a&hunter2", "password=a&hunter2=1&b=2"] {
+            let address: Address = format!("x://u@h?{query}").parse().unwrap();
+            let mut settings = address.settings("x");
+            settings.password().unwrap();
+            let error = settings.finish().unwrap_err().to_string();
+            assert!(!error.contains("hunter2"), "{error}");
+            assert!(error.contains("%26"), "{error}");
+        }
     }
 }
