@@ -99,7 +99,7 @@ impl HubBuilder {
             limits: self.limits,
             shards: self.threads.unwrap_or_else(cores),
         };
-        let (hub, mailboxes) = Hub::start(opened, setup);
+        let (hub, mailboxes) = Hub::start(opened, setup)?;
         let access = Arc::new(self.access);
         let shards = Shards::start(&hub, mailboxes, &access).map_err(|error| {
             Error::new(ErrorKind::Unavailable, "hub", "a thread can't be started")

@@ -97,7 +97,7 @@ async fn start() -> (Arc<Hub>, hubplane_hub::Mailbox) {
         },
         shards: 1,
     };
-    let (hub, mut mailboxes) = Hub::start(opened, setup);
+    let (hub, mut mailboxes) = Hub::start(opened, setup).expect("a hub starts");
     assert!(hub.heard(Duration::from_secs(10)).await, "the hub is up");
     (hub, mailboxes.remove(0))
 }

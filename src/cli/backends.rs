@@ -7,10 +7,10 @@ use super::{Failure, print};
 use crate::backends::{DRIVERS, KNOWN};
 use hubplane_bench::table::align;
 
-/// What each backend promises.
+/// List the backends, what each promises, and which are in this build.
 #[derive(Debug, clap::Args)]
 pub(super) struct Backends {
-    /// As JSON
+    /// Print as JSON
     #[arg(long)]
     json: bool,
 }

@@ -1,59 +1,59 @@
 //! `hubplane pub` and `hubplane sub`.
 
-use std::{
-    fs,
-    io::{Read, stdin},
-};
+use std::io::{Read, stdin};
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Uri, header};
 use http_body_util::{BodyExt, Full, Limited};
-use hubplane_backplane::Outgoing;
+use hubplane_backplane::{Address, OnRestart, Outgoing};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::{Value, json, value::RawValue};
 use tokio::{net::TcpStream, time::timeout};
 
 use super::{Failure, HubArgs, note, print, runtime};
 use crate::backends;
 use hubplane_client::{Client, Error, Event, Member, Options, Presence};
 use hubplane_hub::Limits;
+use hubplane_identity::read_key;
 
 /// Most of an answer that is read.
 const ANSWER_BYTES: usize = 1024 * 1024;
 
-/// Publishes one message.
+/// Publish one message, through a hub or straight to the broker.
 #[derive(Debug, clap::Args)]
 pub(super) struct Pub {
-    /// Where to
+    /// Channel to publish to
     channel: String,
-    /// What: JSON, or else sent as a JSON string; `-`, or nothing, reads standard input
+    /// Message to publish: JSON, or other text, which is sent as a JSON string; without it, or for `-`, it is read from
+    /// standard input
     data: Option<String>,
     #[command(flatten)]
     hub: HubArgs,
-    /// Publish straight to this broker, without a hub; data is then sent as it is
+    /// Publish straight to this broker, without a hub; the message is then sent as it is
     #[arg(long, value_name = "ADDRESS")]
     backplane: Option<String>,
-    /// The message's id, for retries
+    /// Id of the message; if you publish it again with the same id, each client receives it once
     #[arg(long)]
     id: Option<String>,
 }
 
-/// Prints messages.
+/// Print the messages of channels as they arrive, one JSON object on each line.
 #[derive(Debug, clap::Args)]
 pub(super) struct Sub {
-    /// Which channels
+    /// Channels to subscribe to
     #[arg(required = true)]
     channels: Vec<String>,
     #[command(flatten)]
     hub: HubArgs,
-    /// End after this many messages
+    /// Exit after this many messages
     #[arg(long, value_name = "N")]
     count: Option<usize>,
-    /// Begin after this position of the channel, with what was missed since
+    /// Start after this position of the channel, and print first what was published since
     #[arg(long, value_name = "POSITION")]
     since: Option<String>,
-    /// Print who is on the channels, too, and who joins and leaves
+    /// Also print who is on the channels, and who joins and leaves
     #[arg(long)]
     presence: bool,
 }
@@ -77,7 +77,15 @@ impl Pub {
     }
 
     async fn straight(&self, address: &str, data: Vec<u8>) -> Result<(), Failure> {
-        let (_, opened) = backends::open(address).await?;
+        let address: Address = address.parse()?;
+        let driver = backends::find(address.scheme())?;
+        if driver.capabilities().on_restart == OnRestart::NoBroker {
+            return Err(Failure::wrong(format!(
+                "--backplane {address} is inside of a hub's process, and no other program can publish there: leave \
+                 --backplane out, and name the hub by --url"
+            )));
+        }
+        let opened = driver.open(&address).await?;
         let mut outgoing = Outgoing::new(&*self.channel, data);
         outgoing.id = self.id.as_deref().map(Into::into);
         let receipt = opened.backplane.publish(vec![outgoing]).await.pop();
@@ -112,16 +120,9 @@ impl Pub {
 }
 
 async fn post(hub: &HubArgs, body: String) -> Result<String, Failure> {
-    let url = format!("{}/v1/publish", hub.url.trim_end_matches('/'));
-    let uri: Uri = url
-        .parse()
-        .map_err(|error| Failure::wrong(format!("--url {}: {error}", hub.url)))?;
-    let (Some("http"), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
-        return Err(Failure::wrong(format!(
-            "--url {}: give http://host:port",
-            hub.url
-        )));
-    };
+    let url = format!("{}/v1/publish", hub.base()?);
+    let uri: Uri = url.parse().map_err(|_form| hub.wrong_url())?;
+    let authority = uri.authority().ok_or_else(|| hub.wrong_url())?;
     let host = (authority.host(), authority.port_u16().unwrap_or(80));
     let stream = TcpStream::connect(host)
         .await
@@ -175,9 +176,8 @@ fn bearer(hub: &HubArgs) -> Result<Option<HeaderValue>, Failure> {
     let Some(path) = &hub.key_file else {
         return Ok(None);
     };
-    let key = fs::read_to_string(path)
-        .map_err(|error| Failure::wrong(format!("the key file {}: {error}", path.display())))?;
-    let mut value = HeaderValue::from_str(&format!("Bearer {}", key.trim())).map_err(|_bad| {
+    let key = read_key(path).map_err(Failure::wrong)?;
+    let mut value = HeaderValue::from_str(&format!("Bearer {key}")).map_err(|_bad| {
         Failure::wrong(format!(
             "the key file {}: a key is one line of text",
             path.display()
@@ -190,13 +190,15 @@ fn bearer(hub: &HubArgs) -> Result<Option<HeaderValue>, Failure> {
 impl Sub {
     pub(super) fn run(self) -> Result<(), Failure> {
         if self.since.is_some() && self.channels.len() > 1 {
-            return Err(Failure::wrong("--since is of one channel: name one"));
+            return Err(Failure::wrong(
+                "--since is a position of one channel: give one channel only",
+            ));
         }
         runtime()?.block_on(self.listen())
     }
 
     async fn listen(self) -> Result<(), Failure> {
-        let base = self.hub.url.trim_end_matches('/');
+        let base = self.hub.base()?;
         let mut options = Options::new([base]);
         if let Some(bearer) = bearer(&self.hub)? {
             options.headers.insert(header::AUTHORIZATION, bearer);
@@ -204,7 +206,15 @@ impl Sub {
         let (client, mut events) = Client::connect(options)
             .await
             .map_err(|error| match error {
-                Error::Options(reason) => Failure::wrong(format!("--url {reason}")),
+                Error::Options(_) => self.hub.wrong_url(),
+                Error::Denied { status, detail } => Failure::failed(format!(
+                    "the hub at {base} refuses the connection with {status}: {detail}{}",
+                    if status == 401 {
+                        "; --key-file names a file with its key"
+                    } else {
+                        ""
+                    }
+                )),
                 error => Failure::failed(format!(
                     "no hub at {base}: {error}; `hubplane serve` starts one, --url names another"
                 )),
@@ -257,7 +267,42 @@ impl Sub {
     }
 }
 
+/// A join or a leave, as it is printed. What a member tells of itself is printed as it came: it may be JSON that no
+/// `Value` can hold, such as `1e999`.
+#[derive(Serialize)]
+struct Change<'a> {
+    r#type: &'a str,
+    channel: &'a str,
+    client: &'a str,
+    user: Option<&'a str>,
+    info: Option<&'a RawValue>,
+}
+
 fn change(kind: &str, channel: &str, member: &Member) -> Result<(), Failure> {
-    let Member { client, user, info } = member;
-    print(json!({ "type": kind, "channel": channel, "client": client, "user": user, "info": info }))
+    let change = Change {
+        r#type: kind,
+        channel,
+        client: &member.client,
+        user: member.user.as_deref(),
+        info: member.info.as_deref(),
+    };
+    print(serde_json::to_string(&change).map_err(Failure::failed)?)
+}
+
+impl HubArgs {
+    /// Returns the hub's address without a slash at its end.
+    fn base(&self) -> Result<&str, Failure> {
+        let url = self.url.trim().trim_end_matches('/');
+        match url.strip_prefix("http://") {
+            Some(authority) if !authority.is_empty() => Ok(url),
+            _ => Err(self.wrong_url()),
+        }
+    }
+
+    fn wrong_url(&self) -> Failure {
+        Failure::wrong(format!(
+            "--url {}: write http://HOST:PORT, such as http://127.0.0.1:8080",
+            self.url
+        ))
+    }
 }

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use hubplane_hub::{Limits, limits::parse_duration};
-use serde::{Deserialize, Deserializer, de};
+use hubplane_bench::toml_reason;
+use hubplane_hub::{Limits, limits::duration};
+use serde::{Deserialize, Deserializer};
 
 /// Over what time an instance that stops ends its sessions, where nothing else is said.
 pub(super) const DRAIN: Duration = Duration::from_secs(25);
@@ -34,20 +35,20 @@ pub(super) struct File {
 }
 
 impl File {
-    /// Reads the text of a configuration file; the error names line and key.
+    /// Reads the text of a configuration file, and checks its limits.
+    ///
+    /// # Errors
+    /// A sentence with line, key and reason. It never shows the line itself, which may hold the broker's password.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
-        toml::from_str(text).map_err(|error| error.to_string())
+        let file: Self = toml::from_str(text.trim_start_matches('\u{feff}'))
+            .map_err(|error| toml_reason(text, &error))?;
+        file.limits.check()?;
+        Ok(file)
     }
 }
 
 fn some_duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    match parse_duration(&text) {
-        Some(duration) => Ok(Some(duration)),
-        None => Err(de::Error::custom(format!(
-            "{text:?} is no duration; write 250ms, 25s or 5m"
-        ))),
-    }
+    duration(deserializer).map(Some)
 }
 
 #[cfg(test)]
@@ -56,18 +57,52 @@ mod tests {
 
     #[test]
     fn a_file_sets_single_limits_and_keeps_the_rest() {
-        let file = File::parse("node = \"a\"\n[limits]\nping_interval = \"250ms\"\n").unwrap();
-        assert_eq!(file.limits.ping_interval, Duration::from_millis(250));
+        let file = File::parse("node = \"a\"\n[limits]\npong_timeout = \"250ms\"\n").unwrap();
+        assert_eq!(file.limits.pong_timeout, Duration::from_millis(250));
         assert_eq!(file.limits.message_bytes, 64 * 1024);
     }
 
     #[test]
     fn what_is_wrong_is_named() {
         assert!(File::parse("nodes = \"a\"").unwrap_err().contains("nodes"));
+        let error = File::parse("[limits]\nping_interval = \"25\"").unwrap_err();
         assert!(
-            File::parse("[limits]\nping_interval = \"25\"")
-                .unwrap_err()
-                .contains("no duration")
+            error.contains("line 2, ping_interval: a duration"),
+            "{error}"
         );
+        let error = File::parse("drain = 25").unwrap_err();
+        assert!(error.contains("'25s'"), "{error}");
+        assert_eq!(
+            File::parse("drain = \"1h\"").unwrap().drain,
+            Some(Duration::from_secs(3_600))
+        );
+    }
+
+    #[test]
+    fn an_error_never_shows_a_value() {
+        const SECRET: &str = "redis://u:hunter2@h";
+        for text in [
+            format!("backplane = \"{SECRET}\"x"),
+            "backplane = \"redis://u:\"hunter2@h\"".to_owned(),
+            format!("backplane = {SECRET}"),
+            format!("backplane {SECRET}"),
+            format!("backplane = \"\\q{SECRET}\""),
+            format!("backplane = \"{SECRET}"),
+            SECRET.to_owned(),
+            format!("insecure = \"{SECRET}\""),
+            format!("shards = \"{SECRET}\""),
+            format!("drain = \"{SECRET}\""),
+            format!("origins = \"{SECRET}\""),
+            format!("limits = \"{SECRET}\""),
+            format!("listen = [\"{SECRET}\"]"),
+            format!("backplane = \"{SECRET}\"\nbackplane = \"{SECRET}\""),
+            format!("backplan = \"{SECRET}\""),
+            format!("\"{SECRET}\" = 1"),
+            format!("backplane = \"\"\"\n{SECRET}=1\n\"\"\"\nx y"),
+        ] {
+            let error = File::parse(&text).unwrap_err();
+            assert!(!error.contains("hunter2"), "{text}: {error}");
+            assert!(error.starts_with("line "), "{text}: {error}");
+        }
     }
 }

@@ -17,6 +17,7 @@ use std::{
     sync::Arc,
 };
 
+use clap::builder::BoolishValueParser;
 use futures_util::future::{join_all, try_join_all};
 use hubplane_backplane::Address;
 use tokio::{net::TcpListener, task::JoinHandle};
@@ -24,16 +25,16 @@ use tokio::{net::TcpListener, task::JoinHandle};
 use self::{front::Front, instance::Instance, jobs::Book};
 use super::{
     Failure, print, runtime,
-    serve::{Signals, log_to_stderr},
+    serve::{Signals, listen_on, log_to_stderr},
 };
 
 /// The log that the instances share where only `memory:` is asked for.
 const SHARED_LOG: &str = "memory://demo";
 
-/// Some instances behind a balancer, and a page that shows them.
+/// Run a demo: several hub instances behind a load balancer, and a web page that shows them.
 #[derive(Debug, clap::Args)]
 pub(super) struct Demo {
-    /// Where to listen; port 0 takes a free one
+    /// Address and port of the demo's web page; with port 0 the system chooses a free port
     #[arg(
         long,
         env = "HUBPLANE_LISTEN",
@@ -41,10 +42,10 @@ pub(super) struct Demo {
         default_value = "127.0.0.1:8080"
     )]
     listen: String,
-    /// The broker between the instances
+    /// Address of the broker between the instances
     #[arg(long, env = "HUBPLANE_BACKPLANE", value_name = "ADDRESS", default_value = SHARED_LOG)]
     backplane: String,
-    /// How many instances
+    /// Number of hub instances, from 1 to 9
     #[arg(
         long,
         env = "HUBPLANE_INSTANCES",
@@ -53,10 +54,10 @@ pub(super) struct Demo {
         value_parser = clap::value_parser!(u8).range(1..=9)
     )]
     instances: u8,
-    /// Listen beyond loopback: whoever reaches the port may start jobs and stop instances
-    #[arg(long, env = "HUBPLANE_INSECURE")]
+    /// Allow listening beyond this machine: anyone who reaches the port can start jobs and stop instances
+    #[arg(long, env = "HUBPLANE_INSECURE", value_parser = BoolishValueParser::new())]
     insecure: bool,
-    /// What to log, such as debug or hubplane=debug
+    /// What to log: error, warn, info, debug or trace, or a filter such as hubplane=debug
     #[arg(
         long,
         env = "HUBPLANE_LOG",
@@ -109,14 +110,12 @@ struct Running {
 
 impl Running {
     async fn start(demo: &Demo) -> Result<Self, Failure> {
-        let listener = TcpListener::bind(&demo.listen)
-            .await
-            .map_err(|error| Failure::wrong(format!("can't listen on {}: {error}", demo.listen)))?;
+        let listener = listen_on(&demo.listen).await?;
         let address = listener.local_addr().map_err(Failure::failed)?;
         if !address.ip().is_loopback() && !demo.insecure {
             return Err(Failure::wrong(format!(
-                "{address} can be reached from other machines, and whoever reaches it could stop instances: give \
-                 --insecure if that is what you want"
+                "other machines can reach {address}, and anyone who does could stop instances: give --insecure if that \
+                 is what you want"
             )));
         }
         let backplane = demo.address()?;

@@ -6,6 +6,7 @@ mod client;
 mod config;
 mod conformance;
 mod demo;
+mod environment;
 mod recommend;
 mod serve;
 
@@ -16,7 +17,7 @@ use std::{
     process::ExitCode,
 };
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use hubplane_backplane::{Error, ErrorKind};
 
 /// A WebSocket hub on the broker you already run: any instance publishes, every instance receives, and the one
@@ -34,21 +35,21 @@ enum Command {
     Serve(serve::Serve),
     /// Publish one message, through a hub or straight to the broker
     Pub(client::Pub),
-    /// Print the messages of channels as they come, one JSON object a line
+    /// Print the messages of channels as they arrive, one JSON object on each line
     Sub(client::Sub),
-    /// Show it at work: three instances behind a balancer, and a page to watch and to stop them
+    /// Run a demo: three hub instances behind a load balancer, and a web page that shows them
     Demo(demo::Demo),
-    /// Show what each backend promises, and which are in this build
+    /// List the backends, what each promises, and which are in this build
     Backends(backends::Backends),
-    /// Measure what each broker costs and gives through the hub: latency, throughput, CPU, memory, recovery
+    /// Compare brokers: measure latency, throughput, CPU, memory and recovery of a hub on each
     Bench(Box<bench::Bench>),
-    /// Try what a broker really keeps of what its backend promises
+    /// Test your own broker: does it keep what the backend promises?
     Conformance(conformance::Conformance),
-    /// Say which backends do what you need, which don't, and why
+    /// List which backends meet your requirements, which do not, and why
     Recommend(Box<recommend::Recommend>),
-    /// Print the completions for a shell
+    /// Print a completion script for a shell
     Completions {
-        /// Which shell
+        /// Shell to print the script for
         shell: clap_complete::Shell,
     },
 }
@@ -56,10 +57,10 @@ enum Command {
 /// Where a hub is, for its clients.
 #[derive(Debug, clap::Args)]
 struct HubArgs {
-    /// The hub's address
+    /// Address of the hub
     #[arg(long, env = "HUBPLANE_URL", default_value = "http://127.0.0.1:8080")]
     url: String,
-    /// A file with the hub's key
+    /// File with the hub's key
     #[arg(long, env = "HUBPLANE_KEY_FILE", value_name = "FILE")]
     key_file: Option<PathBuf>,
 }
@@ -94,6 +95,17 @@ impl From<Error> for Failure {
             ErrorKind::Config | ErrorKind::Rejected => Self::wrong(error),
             _ => Self::failed(error),
         }
+    }
+}
+
+impl Cli {
+    /// Reads this process's command line and environment; ends the process if they are wrong, or for `--help`.
+    pub fn from_process() -> Self {
+        let command = environment::prepared(Self::command());
+        let read = command
+            .try_get_matches()
+            .and_then(|matches| Self::from_arg_matches(&matches));
+        read.unwrap_or_else(|error| environment::without_addresses(error).exit())
     }
 }
 

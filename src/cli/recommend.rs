@@ -2,6 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use hubplane_backplane::parse_duration;
 use serde_json::json;
 
 use super::{Failure, backends::promises, print};
@@ -13,69 +14,64 @@ use hubplane_bench::{
     scenario::Scenario,
     summary::Unit,
 };
-use hubplane_hub::limits::parse_duration;
 
 /// What figures of another machine are worth.
 const SHIPPED: &str = "These figures came along with this program; yours will differ. Measure with `hubplane bench --json run.json`, \
                        then give --figures run.json.";
 
-/// Says which backends do what you need, which don't, and why: by what they declare and what was measured.
+/// List which backends meet your requirements, which do not, and why.
 ///
-/// Each need is answered by itself; nothing is weighed. Ends with 0 when a backend satisfies, with 1 when none does or
-/// none is known to.
+/// Judges by what each backend promises and by measured figures. Each requirement is judged by itself; there is no score.
+/// The exit code is 0 if at least one backend meets all requirements, and otherwise 1.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   hubplane recommend --must-replay --survive-restart
   hubplane recommend --figures run.json --rate 5k --max-p99 50ms --have kafka --have redis")]
 pub(super) struct Recommend {
-    /// Clients that come back must get what they missed
+    /// Clients that reconnect must receive the messages that they missed
     #[arg(long)]
     must_replay: bool,
-    /// What was accepted must be delivered after a restart of the broker
+    /// Messages that the broker accepted must survive its restart
     #[arg(long)]
     survive_restart: bool,
-    /// All clients must see the same order of a channel's messages
+    /// All clients must receive the messages of a channel in the same order
     #[arg(long)]
     one_order: bool,
-    /// Every message must arrive, if need be twice
+    /// Every message must arrive at least once
     #[arg(long)]
     at_least_once: bool,
-    /// One hub process is enough
+    /// A single hub process is enough
     #[arg(long)]
     one_process: bool,
-    /// The largest message, such as 16KiB
+    /// Size of the largest message, such as 16KiB
     #[arg(long, value_name = "SIZE", value_parser = size)]
     payload: Option<u64>,
-    /// How late one message of a hundred may be, such as 50ms
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    /// Highest latency at the 99th percentile, such as 50ms
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     max_p99: Option<Duration>,
-    /// Messages a second, such as 200 or 5k
+    /// Messages in a second, such as 200 or 5k
     #[arg(long, value_name = "RATE", value_parser = rate)]
     rate: Option<f64>,
-    /// A broker that you have: redis, kafka, rabbitmq; may be given again
+    /// Broker that you run already: redis, kafka or rabbitmq; can be given several times
     #[arg(long, value_name = "BROKER", value_parser = broker)]
     have: Vec<String>,
-    /// The scenario whose figures count
+    /// Scenario whose figures are used
     #[arg(long, value_name = "NAME", default_value = "progress")]
     scenario: String,
-    /// What `hubplane bench --json` wrote on your machine, on your brokers [default: figures that come along with this
-    /// program]
+    /// Files that `hubplane bench --json` wrote on your machine with your brokers [default: figures of our machine, which
+    /// are part of this program]
     #[arg(long, value_name = "FILE", num_args = 1..)]
     figures: Vec<PathBuf>,
-    /// Judge by what each backend declares alone, without any figures
+    /// Judge only by what each backend promises, without figures
     #[arg(long, conflicts_with = "figures")]
     promises_only: bool,
-    /// As JSON
+    /// Print as JSON
     #[arg(long)]
     json: bool,
 }
 
 fn size(text: &str) -> Result<u64, String> {
     parse_size(text).ok_or_else(|| format!("{text:?} is no size; write 512 or 16KiB"))
-}
-
-fn duration(text: &str) -> Result<Duration, String> {
-    parse_duration(text).ok_or_else(|| format!("{text:?} is no duration; write 50ms or 1s"))
 }
 
 fn rate(text: &str) -> Result<f64, String> {

@@ -1,8 +1,17 @@
 //! `hubplane serve`.
 
-use std::{fs, io::IsTerminal, net::SocketAddr, path::PathBuf, sync::Arc, thread, time::Duration};
+use std::{
+    fs,
+    io::{self, IsTerminal},
+    net::SocketAddr,
+    path::PathBuf,
+    sync::Arc,
+    thread,
+    time::Duration,
+};
 
-use hubplane_backplane::{Driver, ErrorKind, Opened};
+use clap::builder::BoolishValueParser;
+use hubplane_backplane::{Driver, ErrorKind, Opened, parse_duration};
 use tokio::{
     net::TcpListener,
     runtime,
@@ -15,9 +24,8 @@ use tracing_subscriber::EnvFilter;
 use super::config::{DRAIN, File};
 use super::{Failure, print};
 use crate::backends;
-use hubplane_hub::limits::parse_duration;
 use hubplane_hub::{Hub, MOST_SHARDS, Setup};
-use hubplane_identity::{Access, Key};
+use hubplane_identity::{ANY, Access, Key, parse_origin};
 use hubplane_server::{Server, Shards};
 
 /// Between two tries to reach the broker at the start.
@@ -25,35 +33,36 @@ const RETRY: Duration = Duration::from_millis(500);
 /// How long the start waits for this instance to hear itself through the broker.
 const FIRST_BEACON: Duration = Duration::from_secs(15);
 
-/// One instance of the hub.
+/// Run one instance of the hub.
 #[derive(Debug, clap::Args)]
 pub(super) struct Serve {
-    /// Where to listen; port 0 takes a free one [default: 127.0.0.1:8080]
+    /// Address and port to listen on; with port 0 the system chooses a free port [default: 127.0.0.1:8080]
     #[arg(long, env = "HUBPLANE_LISTEN", value_name = "ADDRESS")]
     listen: Option<String>,
-    /// The broker: memory:, redis://…, kafka://…, amqp://…; `hubplane backends` shows what each promises
+    /// Address of the broker: memory:, redis://…, kafka://…, amqp://…; `hubplane backends` lists what each promises
     /// [default: memory:]
     #[arg(long, env = "HUBPLANE_BACKPLANE", value_name = "ADDRESS")]
     backplane: Option<String>,
-    /// On SIGTERM, end the clients' connections evenly over this time [default: 25s]
-    #[arg(long, env = "HUBPLANE_DRAIN", value_name = "DURATION", value_parser = duration)]
+    /// Time over which a stopping hub (SIGTERM) spreads the ends of its clients' connections [default: 25s]
+    #[arg(long, env = "HUBPLANE_DRAIN", value_name = "DURATION", value_parser = parse_duration)]
     drain: Option<Duration>,
-    /// Wait so long for a broker that can't be reached at the start, such as 30s; without, end at once
-    #[arg(long, env = "HUBPLANE_WAIT", value_name = "DURATION", value_parser = duration)]
+    /// How long to wait at startup for a broker that can't be reached, such as 30s; by default, exit at once
+    #[arg(long, env = "HUBPLANE_WAIT", value_name = "DURATION", value_parser = parse_duration)]
     wait: Option<Duration>,
-    /// This instance's name [default: the host's name and the port]
+    /// Name of this instance, for logs and metrics [default: host name and port]
     #[arg(long, env = "HUBPLANE_NODE", value_name = "NAME")]
     node: Option<String>,
-    /// A TOML file with these options and the limits
+    /// TOML file with these options and the limits
     #[arg(long, env = "HUBPLANE_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
-    /// A file with the key (32 bytes or more) that publishers show as `Authorization: Bearer`
+    /// File with the key (32 bytes or more) that publishers send as `Authorization: Bearer KEY`
     #[arg(long, env = "HUBPLANE_KEY_FILE", value_name = "FILE")]
     key_file: Option<PathBuf>,
-    /// Listen beyond loopback without a key: whoever reaches the port may publish
-    #[arg(long, env = "HUBPLANE_INSECURE")]
+    /// Allow listening beyond this machine without a key: anyone who reaches the port can publish
+    #[arg(long, env = "HUBPLANE_INSECURE", value_parser = BoolishValueParser::new())]
     insecure: bool,
-    /// An origin whose pages may connect, such as `https://app.example`; * for all [default: the hub's own host]
+    /// Origin of web pages that may connect, such as https://app.example; give it several times, or * for all
+    /// [default: pages of the hub's own host]
     #[arg(
         long = "origin",
         env = "HUBPLANE_ORIGIN",
@@ -61,10 +70,11 @@ pub(super) struct Serve {
         value_delimiter = ','
     )]
     origins: Vec<String>,
-    /// Threads that serve sockets, 64 at most; a single one does the broker's work, too [default: one a core]
+    /// Number of threads that serve sockets, from 1 to 64; a single one does the broker's work as well
+    /// [default: one for each core]
     #[arg(long, env = "HUBPLANE_SHARDS", value_name = "N")]
     shards: Option<usize>,
-    /// What to log, such as debug or hubplane=debug
+    /// What to log: error, warn, info, debug or trace, or a filter such as hubplane=debug
     #[arg(
         long,
         env = "HUBPLANE_LOG",
@@ -89,52 +99,30 @@ impl Serve {
     }
 
     async fn serve(self, file: File) -> Result<(), Failure> {
-        let listen = self
-            .listen
-            .or(file.listen)
-            .unwrap_or_else(|| "127.0.0.1:8080".to_owned());
-        let backplane = self
-            .backplane
-            .or(file.backplane)
-            .unwrap_or_else(|| "memory:".to_owned());
+        let listen = given(self.listen, file.listen).unwrap_or_else(|| "127.0.0.1:8080".to_owned());
+        let backplane =
+            given(self.backplane, file.backplane).unwrap_or_else(|| "memory:".to_owned());
         let key = match self.key_file.or(file.key_file) {
             Some(path) => Some(Key::from_file(&path).map_err(Failure::wrong)?),
             None => None,
         };
-        let listener = TcpListener::bind(&listen)
-            .await
-            .map_err(|error| Failure::wrong(format!("can't listen on {listen}: {error}")))?;
+        let origins = allowed_origins(self.origins, file.origins)?;
+        let shards = shards(self.shards.or(file.shards))?;
+        let listener = listen_on(&listen).await?;
         let address = listener.local_addr().map_err(Failure::failed)?;
         let insecure = self.insecure || file.insecure.unwrap_or_default();
         refuse_open_door(address, key.is_some() || insecure)?;
-        let origins = if self.origins.is_empty() {
-            file.origins.unwrap_or_default()
-        } else {
-            self.origins
-        };
-        if origins.iter().any(|origin| origin == "*") {
-            tracing::warn!("pages of every origin may connect (--origin '*')");
-        }
         let drain = self.drain.or(file.drain).unwrap_or(DRAIN);
         let wait = self.wait.unwrap_or_default();
         let (driver, opened) = reached(&backplane, wait).await?;
-        let node = self
-            .node
-            .or(file.node)
-            .unwrap_or_else(|| default_node(address));
-        let cores = thread::available_parallelism().map_or(1, usize::from);
-        let shards = self
-            .shards
-            .or(file.shards)
-            .unwrap_or(cores)
-            .clamp(1, MOST_SHARDS);
+        let node = given(self.node, file.node).unwrap_or_else(|| default_node(address));
         let setup = Setup {
             node,
             driver,
             limits: file.limits,
             shards,
         };
-        let (hub, mailboxes) = Hub::start(opened, setup);
+        let (hub, mailboxes) = Hub::start(opened, setup)?;
         let access = Arc::new(Access { key, origins });
         // Before anything is waited for: mail that nobody takes would hold up all that the broker sends.
         let started = match shards {
@@ -163,10 +151,6 @@ impl Serve {
     }
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
-    parse_duration(text).ok_or_else(|| "write 250ms, 25s or 5m".to_owned())
-}
-
 /// Opens the backplane, as often as it takes while its broker can't be reached.
 async fn reached(address: &str, wait: Duration) -> Result<(&'static dyn Driver, Opened), Failure> {
     let end = Instant::now() + wait;
@@ -181,14 +165,67 @@ async fn reached(address: &str, wait: Duration) -> Result<(&'static dyn Driver, 
     }
 }
 
+/// Returns the option if it is given, or else the file's. An empty text is the same as none.
+fn given(option: Option<String>, file: Option<String>) -> Option<String> {
+    let text = |it: String| Some(it.trim().to_owned()).filter(|it| !it.is_empty());
+    option.and_then(text).or_else(|| file.and_then(text))
+}
+
+fn allowed_origins(
+    options: Vec<String>,
+    file: Option<Vec<String>>,
+) -> Result<Vec<String>, Failure> {
+    let written = |all: Vec<String>| -> Vec<_> {
+        all.into_iter().filter(|it| !it.trim().is_empty()).collect()
+    };
+    let mut texts = written(options);
+    if texts.is_empty() {
+        texts = written(file.unwrap_or_default());
+    }
+    let origins: Vec<_> = texts
+        .iter()
+        .map(|text| parse_origin(text))
+        .collect::<Result<_, _>>()
+        .map_err(Failure::wrong)?;
+    if origins.iter().any(|origin| origin == ANY) {
+        tracing::warn!("pages of every origin may connect (--origin '*')");
+    }
+    Ok(origins)
+}
+
+fn shards(given: Option<usize>) -> Result<usize, Failure> {
+    match given {
+        None => Ok(thread::available_parallelism().map_or(1, |cores| cores.get().min(MOST_SHARDS))),
+        Some(number) if (1..=MOST_SHARDS).contains(&number) => Ok(number),
+        Some(number) => Err(Failure::wrong(format!(
+            "--shards {number}: it may be from 1 to {MOST_SHARDS}"
+        ))),
+    }
+}
+
+/// Binds the port of a command, or says what to do.
+pub(super) async fn listen_on(address: &str) -> Result<TcpListener, Failure> {
+    TcpListener::bind(address).await.map_err(|error| {
+        let hint = match error.kind() {
+            io::ErrorKind::AddrInUse => {
+                "; another program listens there: end it, or choose another port, such as --listen 127.0.0.1:8090"
+            }
+            io::ErrorKind::InvalidInput => "; write host and port, such as --listen 127.0.0.1:8080",
+            io::ErrorKind::PermissionDenied => "; ports below 1024 need root: choose another, such as --listen 127.0.0.1:8080",
+            _ => "",
+        };
+        Failure::wrong(format!("can't listen on {address}: {error}{hint}"))
+    })
+}
+
 /// Without authentication nobody but this machine is let in by accident.
 fn refuse_open_door(address: SocketAddr, allowed: bool) -> Result<(), Failure> {
     if address.ip().is_loopback() || allowed {
         return Ok(());
     }
     Err(Failure::wrong(format!(
-        "{address} can be reached from other machines, and whoever reaches it could publish: give --key-file FILE, \
-         or --insecure if that is what you want"
+        "other machines can reach {address}, and anyone who does could publish: give --key-file FILE, or --insecure \
+         if that is what you want"
     )))
 }
 

@@ -175,7 +175,7 @@ async fn floods_are_cut_off_and_cost_little() {
 
 #[tokio::test]
 async fn who_does_not_answer_pings_is_dropped() {
-    let hub = Hub::configured("[limits]\nping_interval = \"400ms\"\npong_timeout = \"600ms\"\n");
+    let hub = Hub::configured("[limits]\nping_interval = \"600ms\"\npong_timeout = \"400ms\"\n");
     let mut silent = Raw::connect(hub.address, "").await;
     let mut polite = Client::connect(hub.address, "", &[]).await;
     let code = async { silent.close_code().await };

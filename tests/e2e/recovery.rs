@@ -100,11 +100,11 @@ async fn more_than_is_allowed_is_not_recovered_and_can_be_read_in_pages() {
 
 #[tokio::test]
 async fn what_the_window_no_longer_has_is_read_from_the_broker() {
-    let hub = Hub::configured("[limits]\nwindow_bytes = 3000\n");
-    let positions = numbers(&hub, "c", 0..40).await;
-    let (reply, data) = back(&hub, "c", &positions[9], 30).await;
+    let hub = Hub::configured("[limits]\nmessage_bytes = 1000\nwindow_bytes = 5100\n");
+    let positions = numbers(&hub, "c", 0..100).await;
+    let (reply, data) = back(&hub, "c", &positions[9], 90).await;
     assert_eq!(reply["recovered"], true, "{reply}");
-    assert_eq!(data, (10..40).map(Value::from).collect::<Vec<_>>());
+    assert_eq!(data, (10..100).map(Value::from).collect::<Vec<_>>());
     let metrics = http(hub.address, "GET /metrics", "").await.1;
     assert!(
         metrics.contains("hubplane_recoveries_total{from=\"history\"} 1"),

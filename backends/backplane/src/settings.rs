@@ -11,10 +11,14 @@ use crate::{
 /// # Errors
 /// A sentence that shows the form. It does not repeat the text, which may be a secret in the wrong place.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
-    humantime::parse_duration(text).map_err(|_form| {
+    let read = humantime::parse_duration(text).ok();
+    read.filter(|time| *time <= LONGEST).ok_or_else(|| {
         "a duration is a number with its unit, such as 250ms, 25s, 5m, 1h or 7d".to_owned()
     })
 }
+
+/// A hundred years: so much can be added to any clock.
+const LONGEST: Duration = Duration::from_secs(36_500 * 24 * 3_600);
 
 /// Reads the keys of an address: each asked for once, then [`Settings::finish`] refuses what nobody asked for.
 #[derive(Debug)]
@@ -234,7 +238,15 @@ mod tests {
         assert_eq!(millis("250ms"), Ok(250));
         assert_eq!(millis("1h"), Ok(3_600_000));
         assert_eq!(millis("7d"), Ok(604_800_000));
-        for wrong in ["", "25", "h", "-1s", "1x", "99999999999999999999d"] {
+        for wrong in [
+            "",
+            "25",
+            "h",
+            "-1s",
+            "1x",
+            "99999999999999999999d",
+            "36501d",
+        ] {
             assert!(millis(wrong).unwrap_err().contains("25s"), "{wrong}");
         }
     }

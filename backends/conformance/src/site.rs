@@ -106,7 +106,11 @@ impl Site {
             let message = "this backend can't be tried from outside its own tests";
             return Err(Error::new(ErrorKind::Config, name, message));
         }
-        let space = format!("{CHECK}{:x}", getrandom::u32().unwrap_or_default());
+        let random = getrandom::u32().map_err(|error| {
+            let message = "the system gives no random numbers, for the name of a new space";
+            Error::new(ErrorKind::Unavailable, "conformance", message).with_source(error)
+        })?;
+        let space = format!("{CHECK}{random:x}");
         let address = self.place(&space);
         if !self.in_place {
             self.used().insert(space);

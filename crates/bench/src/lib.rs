@@ -21,3 +21,6 @@ pub mod summary;
 mod system;
 pub mod table;
 pub mod target;
+mod toml_reason;
+
+pub use self::toml_reason::toml_reason;

@@ -4,6 +4,8 @@ use std::{fmt, fs, path::Path, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
+use crate::toml_reason;
+
 /// The scenarios that are always there.
 const BUILT_IN: [(&str, &str); 5] = [
     ("progress", include_str!("scenarios/progress.toml")),
@@ -125,7 +127,8 @@ impl Scenario {
     /// # Errors
     /// With line and key.
     pub fn parse(text: &str) -> Result<Self, Invalid> {
-        let scenario: Self = toml::from_str(text).map_err(|error| Invalid(error.to_string()))?;
+        let scenario: Self =
+            toml::from_str(text).map_err(|error| Invalid(toml_reason(text, &error)))?;
         scenario.check()?;
         Ok(scenario)
     }

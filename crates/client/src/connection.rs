@@ -117,7 +117,7 @@ impl Connection {
             let attempt = Box::pin(async move { connect(&request, limit).await });
             match self.meanwhile(attempt).await? {
                 Ok(socket) => return Some(socket),
-                Err(reason) => tracing::debug!(reason, "no hub"),
+                Err(error) => tracing::debug!(%error, "no hub"),
             }
         }
     }

@@ -97,6 +97,13 @@ pub struct Published {
 pub enum Error {
     /// The first connection failed.
     Connect(String),
+    /// The hub refused the first connection, such as for a wrong key (401) or a foreign origin (403).
+    Denied {
+        /// The HTTP status.
+        status: u16,
+        /// The hub's reason.
+        detail: Box<str>,
+    },
     /// The options can't work.
     Options(String),
     /// The hub will not take this publish.
@@ -120,6 +127,7 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Connect(reason) | Self::Options(reason) => f.write_str(reason),
+            Self::Denied { status, detail } => write!(f, "{status}: {detail}"),
             Self::Refused { code, message } => write!(f, "{code}: {message}"),
             Self::TooLarge => f.write_str("the message is too large"),
             Self::Full => f.write_str("too many publishes wait already"),

@@ -101,14 +101,15 @@ impl Client {
     /// Connects. Only the first connection is this call's affair: it tries each address once.
     ///
     /// # Errors
-    /// [`Error::Options`]: they can't work. [`Error::Connect`]: no hub let this client in.
+    /// [`Error::Options`]: they can't work. [`Error::Connect`], [`Error::Denied`]: the last address's hub can't be reached,
+    /// or refuses this client.
     pub async fn connect(options: Options) -> Result<(Self, Events), Error> {
         let requests = options.requests()?;
         let mut turn = 0;
         let socket = loop {
             match connect(&requests[turn], options.connect_timeout).await {
                 Ok(socket) => break socket,
-                Err(reason) if turn + 1 == requests.len() => return Err(Error::Connect(reason)),
+                Err(error) if turn + 1 == requests.len() => return Err(error),
                 Err(_) => turn += 1,
             }
         };
@@ -180,7 +181,7 @@ impl Client {
     /// An id is made where none is given. Cancelled, it may be published all the same.
     ///
     /// # Errors
-    /// Any but [`Error::Connect`] and [`Error::Options`].
+    /// Any but [`Error::Connect`], [`Error::Denied`] and [`Error::Options`].
     pub async fn publish<T: Serialize + ?Sized>(
         &self,
         channel: &str,

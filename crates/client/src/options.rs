@@ -2,10 +2,12 @@
 
 use std::{fmt, time::Duration};
 
-use http::{HeaderMap, HeaderValue, Request, header};
+use http::{HeaderMap, HeaderValue, Request, Response, header};
+use serde_json::Value;
 use tokio::{net::TcpStream, time::timeout};
 use tokio_tungstenite::{
-    MaybeTlsStream, WebSocketStream, connect_async, tungstenite::client::IntoClientRequest,
+    MaybeTlsStream, WebSocketStream, connect_async,
+    tungstenite::{self, client::IntoClientRequest},
 };
 
 use super::{Backoff, Error};
@@ -98,10 +100,22 @@ impl fmt::Debug for Options {
     }
 }
 
-pub(super) async fn connect(request: &Request<()>, limit: Duration) -> Result<Socket, String> {
+pub(super) async fn connect(request: &Request<()>, limit: Duration) -> Result<Socket, Error> {
     match timeout(limit, connect_async(request.clone())).await {
         Ok(Ok((socket, _))) => Ok(socket),
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err(format!("no answer within {limit:?}")),
+        Ok(Err(tungstenite::Error::Http(answer))) => Err(refused(&answer)),
+        Ok(Err(error)) => Err(Error::Connect(error.to_string())),
+        Err(_) => Err(Error::Connect(format!("no answer within {limit:?}"))),
+    }
+}
+
+/// What a hub says that answers the handshake with a problem document instead of a WebSocket.
+fn refused(answer: &Response<Option<Vec<u8>>>) -> Error {
+    let body = answer.body().as_deref().unwrap_or_default();
+    let problem: Value = serde_json::from_slice(body).unwrap_or_default();
+    let detail = problem["detail"].as_str().unwrap_or("it gives no reason");
+    Error::Denied {
+        status: answer.status().as_u16(),
+        detail: detail.into(),
     }
 }

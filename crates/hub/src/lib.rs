@@ -19,6 +19,7 @@ pub mod limits;
 mod log;
 #[cfg(test)]
 mod model;
+mod origin;
 mod outbox;
 pub mod presence;
 mod publisher;
@@ -52,6 +53,7 @@ use self::{
     beacon::BeaconMonitor,
     interest::Interest,
     log::Log,
+    origin::new_origin,
     presence::SharedPresence,
     publisher::{PublishLoop, Publisher, ReplyTo},
     pump::Pump,
@@ -118,7 +120,10 @@ pub struct Setup {
 
 impl Hub {
     /// Starts a hub's tasks on the current runtime; each mailbox is for one [`Shard`], on a thread of its own.
-    pub fn start(opened: Opened, setup: Setup) -> (Arc<Self>, Vec<Mailbox>) {
+    ///
+    /// # Errors
+    /// `Unavailable`: the system gives no random numbers.
+    pub fn start(opened: Opened, setup: Setup) -> Result<(Arc<Self>, Vec<Mailbox>)> {
         let Setup {
             node,
             driver,
@@ -128,7 +133,7 @@ impl Hub {
         let capabilities = driver.capabilities();
         let (senders, mailboxes): (Vec<_>, Vec<_>) =
             (0..shards.clamp(1, MOST_SHARDS)).map(Mailbox::new).unzip();
-        let origin = random();
+        let origin = new_origin(getrandom::u64)?;
         let (publisher, line) = Publisher::new(&limits, origin);
         let (reads, wanted) = mpsc::channel(READS);
         let routed = capabilities.interest == hubplane_backplane::Interest::Routed;
@@ -162,7 +167,7 @@ impl Hub {
         hub.interest.keep(&beacon::CHANNEL.into());
         hub.interest.keep(&presence::CHANNEL.into());
         hub.spawn(opened.events, line, wanted);
-        (hub, mailboxes)
+        Ok((hub, mailboxes))
     }
 
     fn spawn(
@@ -385,9 +390,4 @@ impl Hub {
         self.counts.panics.fetch_add(1, Ordering::Relaxed);
         tracing::error!("a panic was caught; the session or message that it was about is lost");
     }
-}
-
-fn random() -> u128 {
-    let half = || u128::from(getrandom::u64().unwrap_or_default());
-    (half() << 64) | half()
 }

@@ -1,9 +1,11 @@
 //! Every limit of a hub and its server, with its default, in one place.
 
+mod check;
 mod memory;
 
-use std::{sync::LazyLock, time::Duration};
+use std::{fmt, sync::LazyLock, time::Duration};
 
+use hubplane_backplane::parse_duration;
 use serde::{Deserialize, Deserializer, de};
 
 /// What one hub and its server allow, with the defaults. Sizes are in bytes.
@@ -148,22 +150,22 @@ impl Default for Limits {
     }
 }
 
-fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    parse_duration(&text).ok_or_else(|| {
-        de::Error::custom(format!("{text:?} is no duration; write 250ms, 25s or 5m"))
-    })
-}
+/// Reads a duration in quotes, for serde's `deserialize_with`.
+///
+/// # Errors
+/// What is no duration, with the form to write.
+pub fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    struct Form;
+    impl de::Visitor<'_> for Form {
+        type Value = Duration;
 
-/// `250ms`, `25s`, `5m`.
-pub fn parse_duration(text: &str) -> Option<Duration> {
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    let number: u64 = text[..digits].parse().ok()?;
-    let scale = match &text[digits..] {
-        "ms" => 1,
-        "s" => 1_000,
-        "m" => 60_000,
-        _ => return None,
-    };
-    number.checked_mul(scale).map(Duration::from_millis)
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a duration in quotes, such as '250ms', '25s', '5m' or '1h'")
+        }
+
+        fn visit_str<E: de::Error>(self, text: &str) -> Result<Duration, E> {
+            parse_duration(text).map_err(E::custom)
+        }
+    }
+    deserializer.deserialize_str(Form)
 }

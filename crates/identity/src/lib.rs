@@ -1,10 +1,14 @@
 //! Who may do what: the hub's key, and which pages' scripts may connect.
 
+mod origin;
+
 use std::{fmt, fs, path::Path};
 
-use http::{HeaderMap, Uri, header};
+use http::{HeaderMap, header};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
+
+pub use self::origin::{ANY, parse_origin};
 
 /// Shortest key in bytes.
 pub const MIN_KEY: usize = 32;
@@ -14,14 +18,13 @@ pub const MIN_KEY: usize = 32;
 pub struct Key([u8; 32]);
 
 impl Key {
-    /// Reads a key from a file; white space around it does not count.
+    /// Reads a key from a file.
     ///
     /// # Errors
     /// A sentence: the file can't be read, or the key is shorter than [`MIN_KEY`] bytes.
     pub fn from_file(path: &Path) -> Result<Self, String> {
-        let text = fs::read_to_string(path)
-            .map_err(|error| format!("the key file {}: {error}", path.display()))?;
-        Self::new(text.trim()).map_err(|error| format!("the key file {}: {error}", path.display()))
+        Self::new(&read_key(path)?)
+            .map_err(|error| format!("the key file {}: {error}", path.display()))
     }
 
     /// A key.
@@ -43,6 +46,16 @@ impl Key {
     }
 }
 
+/// Reads the text of a key file. White space and a byte order mark around the key do not count.
+///
+/// # Errors
+/// A sentence that names the file.
+pub fn read_key(path: &Path) -> Result<String, String> {
+    let text = fs::read_to_string(path)
+        .map_err(|error| format!("the key file {}: {error}", path.display()))?;
+    Ok(text.trim_start_matches('\u{feff}').trim().to_owned())
+}
+
 impl fmt::Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Key(***)")
@@ -54,8 +67,8 @@ impl fmt::Debug for Key {
 pub struct Access {
     /// Without one, whoever reaches the server may publish.
     pub key: Option<Key>,
-    /// Origins of pages that may connect, as `https://app.example`; `*` allows all, none means pages of this
-    /// server's own host.
+    /// Origins of pages that may connect, each as [`parse_origin`] returns it; [`ANY`] allows all, none means pages of
+    /// this server's own host.
     pub origins: Vec<String>,
 }
 
@@ -89,7 +102,7 @@ impl Access {
         }
     }
 
-    /// Whether a browser's page may talk to this server (RFC 6454). Programs send no `Origin` and are let in:
+    /// Returns true if a browser's page may talk to this server (RFC 6454). Programs send no `Origin` and are let in:
     /// what is kept out is a foreign page that uses its visitor's network.
     pub fn origin_is_allowed(&self, headers: &HeaderMap) -> bool {
         let Some(origin) = headers.get(header::ORIGIN) else {
@@ -99,19 +112,14 @@ impl Access {
             return false;
         };
         if !self.origins.is_empty() {
+            let sent = origin::normal(origin);
+            let sent = sent.as_deref().unwrap_or(origin);
             return self
                 .origins
                 .iter()
-                .any(|known| known == "*" || known.eq_ignore_ascii_case(origin));
+                .any(|known| known == ANY || known == sent);
         }
-        let host = headers
-            .get(header::HOST)
-            .and_then(|host| host.to_str().ok());
-        let authority = origin
-            .parse::<Uri>()
-            .ok()
-            .and_then(|uri| uri.authority().map(ToString::to_string));
-        matches!((host, authority), (Some(host), Some(authority)) if host.eq_ignore_ascii_case(&authority))
+        origin::is_own(origin, headers)
     }
 }
 
@@ -168,11 +176,26 @@ mod tests {
         ] {
             assert!(!own.origin_is_allowed(&from(foreign)), "{foreign}");
         }
+        for (host, origin) in [
+            ("app.example:443", "https://app.example"),
+            ("app.example", "https://app.example:443"),
+            ("APP.example", "http://app.example:80"),
+            ("[::1]:8080", "http://[::1]:8080"),
+        ] {
+            let same = headers(&[("host", host), ("origin", origin)]);
+            assert!(own.origin_is_allowed(&same), "{host} {origin}");
+        }
+        let other_port = headers(&[
+            ("host", "app.example:80"),
+            ("origin", "https://app.example"),
+        ]);
+        assert!(!own.origin_is_allowed(&other_port));
         let listed = Access {
             origins: vec!["https://app.example".to_owned()],
             ..Access::default()
         };
         assert!(listed.origin_is_allowed(&from("https://app.example")));
+        assert!(listed.origin_is_allowed(&from("https://App.example:443")));
         assert!(!listed.origin_is_allowed(&from("http://app.example:8080")));
         let all = Access {
             origins: vec!["*".to_owned()],

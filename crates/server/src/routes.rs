@@ -187,7 +187,7 @@ async fn refusal(rejection: Rejection) -> Result<Response, Infallible> {
     let problem = if rejection.find::<warp::reject::MethodNotAllowed>().is_some() {
         Problem::new(
             StatusCode::METHOD_NOT_ALLOWED,
-            "this address has another method",
+            "use POST for /v1/publish, and GET for every other address",
         )
     } else if rejection.find::<warp::reject::InvalidQuery>().is_some() {
         Problem::new(StatusCode::BAD_REQUEST, "the query can't be read")

@@ -5,7 +5,7 @@ mod screen;
 
 use std::{env, fs, path::PathBuf, time::Duration};
 
-use hubplane_backplane::Address;
+use hubplane_backplane::{Address, parse_duration};
 
 use super::{Failure, backends::promises, print};
 use crate::backends;
@@ -16,7 +16,7 @@ use hubplane_bench::{
     scenario::Scenario,
     table, target,
 };
-use hubplane_hub::limits::parse_duration;
+use hubplane_identity::read_key;
 use screen::Screen;
 
 /// Of a run that is not quick.
@@ -26,10 +26,9 @@ const QUICK_SCENARIOS: [&str; 2] = ["progress", "fanout"];
 /// More hub processes than this are a load test of the machine.
 const MOST_HUBS: usize = 64;
 
-/// Measures backends side by side: starts hubs on each, and drives them with real WebSocket clients.
+/// Compare brokers: starts hubs on each, and loads them with real WebSocket clients.
 ///
-/// Give each broker an address with a space of its own (a topic, a prefix, an exchange): the messages of a run are
-/// published there.
+/// The run publishes its messages on the broker. Give each address a topic, prefix or exchange that nothing else uses.
 #[derive(Debug, clap::Args)]
 #[command(
     args_conflicts_with_subcommands = true,
@@ -42,73 +41,79 @@ const MOST_HUBS: usize = 64;
 pub(super) struct Bench {
     #[command(subcommand)]
     command: Option<Command>,
-    /// A backend to measure; several are measured in turn [default: memory:]
+    /// Address of a broker to measure; can be given several times [default: memory:]
     #[arg(long = "backplane", value_name = "ADDRESS")]
     backplanes: Vec<String>,
-    /// Hubs that run already, of one backend: http://HOST:PORT[,http://HOST:PORT…]; their costs are not seen
+    /// Measure hubs that run already, all on one broker: http://HOST:PORT[,http://HOST:PORT…]; their CPU and memory are
+    /// not measured
     #[arg(long = "hub", value_name = "URLS")]
     hubs: Vec<String>,
-    /// A file with the key of hubs that run already
+    /// File with the key of the hubs that run already
     #[arg(long, value_name = "FILE")]
     key_file: Option<PathBuf>,
-    /// Start this program's hubs and call it so; several are measured in turn: old=./hubplane-before [default: this one]
+    /// Measure another build of hubplane under this name, such as old=./hubplane-before; can be given several times
+    /// [default: this program]
     #[arg(long = "build", value_name = "NAME=PROGRAM", value_parser = build)]
     builds: Vec<Build>,
-    /// A scenario: progress, fanout, chat, churn, large, or a .toml file [default: all five]
+    /// Scenario to measure: progress, fanout, chat, churn, large, or a .toml file; can be given several times
+    /// [default: all five]
     #[arg(long = "scenario", value_name = "NAME")]
     scenarios: Vec<String>,
-    /// Print a built-in scenario's file, to begin one's own with
+    /// Print the file of a built-in scenario, as a start for your own, and exit
     #[arg(long, value_name = "NAME", exclusive = true)]
     print_scenario: Option<String>,
-    /// Two scenarios, two rounds, within three minutes for two backends
+    /// Measure less: two scenarios in two rounds, about three minutes for two brokers
     #[arg(long)]
     quick: bool,
-    /// How long the whole run may take; more to do makes each measurement shorter [default: 15m]
+    /// Time for the whole run; the more there is to measure, the shorter each measurement [default: 15m]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     time: Option<Duration>,
-    /// Hub processes for each backend
+    /// Number of hub processes on each broker
     #[arg(long = "processes", value_name = "N", default_value_t = 2)]
     processes: usize,
-    /// How often each backend is measured at the fixed rate [default: 3]
+    /// Number of times that each broker is measured at the fixed rate [default: 3]
     #[arg(long, value_name = "N")]
     rounds: Option<usize>,
-    /// Leave out the search for the highest rate
+    /// Skip the search for the highest rate
     #[arg(long)]
     no_ladder: bool,
-    /// Cores of the hubs and of the load, such as 0:1 or 0-3:4-7, by taskset; the broker's are yours
+    /// CPU cores for the hubs and for the load generator, such as 0:1 or 0-3:4-7 (uses taskset; the brokers are not
+    /// pinned)
     #[arg(long, value_name = "HUBS:LOAD", value_parser = pin)]
     pin: Option<(String, String)>,
-    /// Kill a hub with SIGKILL, and measure how long its clients take to recover
+    /// Also kill a hub with SIGKILL, and measure how long its clients take to recover
     #[arg(long)]
     kill_hub: bool,
-    /// A command that kills and restarts a broker, and measure the same: redis='systemctl restart redis'
+    /// Also run this command, which kills and restarts a broker, and measure how long clients take to recover:
+    /// redis='systemctl restart redis'
     #[arg(long = "kill-broker", value_name = "SCHEME=COMMAND", value_parser = restart)]
     kill_brokers: Vec<(String, String)>,
-    /// Write all figures as JSON, for `hubplane bench report`
+    /// Write all figures to this file as JSON, for `hubplane bench report`
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Write a page with charts: one file that opens from disk
+    /// Write a web page with charts to this file
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
 }
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Put runs together: a table, and a page that opens from disk
+    /// Combine the results of several runs into a table and a web page
     Report(report::Report),
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
-    parse_duration(text)
-        .filter(|time| !time.is_zero())
-        .ok_or_else(|| format!("{text:?} is no duration; write 90s or 15m"))
+    match parse_duration(text)? {
+        Duration::ZERO => Err("must be longer than zero, such as 90s or 15m".to_owned()),
+        time => Ok(time),
+    }
 }
 
 fn pin(text: &str) -> Result<(String, String), String> {
     let parts = text.split_once(':');
     let parts = parts.filter(|(hubs, load)| !hubs.is_empty() && !load.is_empty());
-    let (hubs, load) =
-        parts.ok_or("write the hubs' cores, a colon, and the load's: 0:1".to_owned())?;
+    let (hubs, load) = parts
+        .ok_or("write the hubs' cores, a colon, and the load's cores, such as 0:1".to_owned())?;
     Ok((hubs.to_owned(), load.to_owned()))
 }
 
@@ -239,12 +244,7 @@ impl Bench {
             return Err(Failure::wrong(message));
         }
         let key = match &self.key_file {
-            Some(path) => {
-                let text = fs::read_to_string(path);
-                let text =
-                    text.map_err(|error| Failure::wrong(format!("{}: {error}", path.display())))?;
-                Some(text.trim().to_owned())
-            }
+            Some(path) => Some(read_key(path).map_err(Failure::wrong)?),
             None => None,
         };
         for urls in &self.hubs {

@@ -5,19 +5,19 @@ use std::{fs, path::PathBuf};
 
 use crate::cli::{Failure, note, print};
 
-/// Puts runs together, shows their figures, and writes them as a page.
+/// Combine the results of several runs, print them as a table, and write them as a web page.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   hubplane bench report run.json --out report.html
   hubplane bench report monday.json tuesday.json --out report.html --json both.json")]
 pub(in crate::cli) struct Report {
-    /// What `hubplane bench --json` wrote, or this command
+    /// Files that `hubplane bench --json` or this command wrote
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
-    /// Write the page there: one file that holds all it shows
+    /// Write the web page to this file; it needs no other files
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// Write all figures there, to be put together with others later
+    /// Write all figures to this file as JSON, to combine them with others later
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 }

@@ -23,30 +23,31 @@ use self::{
 use super::{Failure, print, runtime};
 use crate::backends;
 
-/// What a broker really keeps of what its backend promises.
+/// Test your own broker: does it keep what the backend promises?
 ///
-/// Each case gets a topic, prefix or exchange of its own within the address's, which is removed again. The table on
-/// standard output has, for each guarantee, the promise and what was found; the exit code is 1 where they differ.
+/// Runs the test cases that every backend passes on the broker that you name. Each case creates a topic, prefix or
+/// exchange of its own, inside of the one in the address, and removes it afterwards. Prints a table with each guarantee,
+/// what the backend promises, and what was found. The exit code is 1 if a promise was not kept.
 #[derive(Debug, clap::Args)]
 pub(super) struct Conformance {
-    /// The broker, with the settings that hubs are to use: memory:, redis://…, kafka://…, amqp://…
+    /// Address of the broker, with the settings that your hubs use: memory:, redis://…, kafka://…, amqp://…
     #[arg(long, value_name = "ADDRESS", required_unless_present = "list")]
     backplane: Option<String>,
-    /// Only this case; may be given several times
+    /// Run only this case; can be given several times
     #[arg(long = "case", value_name = "NAME")]
     names: Vec<String>,
-    /// List the cases and what each is about, and end
+    /// List all cases with what each tests, and exit
     #[arg(long)]
     list: bool,
-    /// Also try what happens when the broker ends: a command for the shell in which {} stands for stop, kill or start, and
-    /// which returns from `start` once the broker answers
+    /// Shell command that stops, kills and starts the broker, so that restarts are tested, too. In it, {} is replaced by
+    /// stop, kill or start; for start it must return only when the broker answers. Example: './broker.sh {}'
     #[arg(long, value_name = "COMMAND")]
     disturb: Option<String>,
-    /// Use the address's own topic, prefix or exchange instead of new ones. Nobody else may publish there meanwhile, and
-    /// whoever listens there gets what the cases publish
+    /// Use the topic, prefix or exchange of the address itself instead of new ones. Nobody else may publish there during
+    /// the test, and everybody who listens there receives what the cases publish
     #[arg(long)]
     in_place: bool,
-    /// The findings as JSON
+    /// Print the results as JSON
     #[arg(long)]
     json: bool,
 }

@@ -119,7 +119,7 @@ impl Instance {
             limits: Limits::default(),
             shards: 1,
         };
-        let (hub, mailboxes) = Hub::start(opened, setup);
+        let (hub, mailboxes) = Hub::start(opened, setup)?;
         let access = Arc::new(Access::default());
         let shards = Shards::start(&hub, mailboxes, &access).map_err(Failure::failed)?;
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))

@@ -55,7 +55,7 @@ async fn a_broker_that_stands_still_keeps_nobody_waiting() {
         shards: 1,
     };
     let backplane = std::sync::Arc::new(Frozen);
-    let (hub, _mailboxes) = Hub::start(Opened { backplane, events }, setup);
+    let (hub, _mailboxes) = Hub::start(Opened { backplane, events }, setup).unwrap();
     let position = Position {
         epoch: 1,
         lane: 0,

@@ -118,7 +118,7 @@ async fn shard(limits: Limits) -> (Arc<Hub>, Rc<Shard>) {
         limits,
         shards: 1,
     };
-    let (hub, mut mailboxes) = Hub::start(opened, setup);
+    let (hub, mut mailboxes) = Hub::start(opened, setup).unwrap();
     let mailbox = mailboxes.remove(0);
     let shard = Shard::new(Arc::clone(&hub), &mailbox);
     tokio::task::spawn_local(Rc::clone(&shard).run(mailbox));

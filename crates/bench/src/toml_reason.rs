@@ -1,0 +1,37 @@
+//! What is wrong in a TOML file, without a value of it.
+
+/// Says what is wrong in a TOML file: line, key and reason, without a value of the file.
+pub fn toml_reason(text: &str, error: &toml::de::Error) -> String {
+    let start = error.span().map_or(0, |span| span.start);
+    let before = text.get(..start).unwrap_or_default();
+    let number = before.matches('\n').count() + 1;
+    let line = text.lines().nth(number - 1).unwrap_or_default();
+    let key = line.split_once('=').map(|(key, _value)| key.trim());
+    let named = key
+        .filter(|key| is_bare(key))
+        .map_or_else(String::new, |key| format!(", {key}"));
+    format!("line {number}{named}: {}", without_values(error.message()))
+}
+
+/// Returns true if TOML takes a key without quotes.
+fn is_bare(key: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    !key.is_empty() && key.chars().all(allowed)
+}
+
+/// Takes out what serde quotes of a file: a text, as in `invalid type: string "…"`, and a key that is in quotes there.
+fn without_values(message: &str) -> String {
+    let message = message.replace('\n', ", ");
+    let unknown = message.strip_prefix("unknown field `");
+    if let Some((key, rest)) = unknown.and_then(|it| it.split_once("`, "))
+        && !is_bare(key)
+    {
+        return format!("unknown field, {rest}");
+    }
+    match (message.find('"'), message.rfind('"')) {
+        (Some(first), Some(last)) if message[..first].ends_with("string ") => {
+            format!("{}{}", message[..first].trim_end(), &message[last + 1..])
+        }
+        _ => message,
+    }
+}

@@ -1,0 +1,28 @@
+//! What tells this process from all others that publish.
+
+use hubplane_backplane::{Error, ErrorKind, Result};
+
+/// Makes the id of this process among all that publish. Without randomness there is none: two hubs of the same id would
+/// take each other's messages for repetitions, and drop them.
+pub(super) fn new_origin(random: impl Fn() -> Result<u64, getrandom::Error>) -> Result<u128> {
+    let half = || {
+        random().map(u128::from).map_err(|error| {
+            let message = "the system gives no random numbers, which a hub needs to start";
+            Error::new(ErrorKind::Unavailable, "hub", message).with_source(error)
+        })
+    };
+    Ok((half()? << 64) | half()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_randomness_there_is_no_origin() {
+        let error = new_origin(|| Err(getrandom::Error::UNSUPPORTED)).unwrap_err();
+        assert!(error.message().contains("random"), "{error}");
+        let (one, other) = (new_origin(getrandom::u64), new_origin(getrandom::u64));
+        assert_ne!(one.unwrap(), other.unwrap());
+    }
+}

@@ -1,0 +1,46 @@
+//! Options from environment variables, and what an error of the command line may show.
+
+use std::env;
+
+use clap::{
+    Command,
+    error::{ContextKind, ContextValue, Error},
+};
+
+/// Makes options ignore variables that are set but empty, as a compose file or a chart leaves them, and hides the
+/// variables' values in `--help`: an address may hold a password.
+pub(super) fn prepared(command: Command) -> Command {
+    let names: Vec<_> = command
+        .get_subcommands()
+        .map(|it| it.get_name().to_owned())
+        .collect();
+    let command = command.mut_args(|arg| {
+        let value = arg.get_env().and_then(env::var_os);
+        match value.is_some_and(|it| it.to_string_lossy().trim().is_empty()) {
+            true => arg.env(None::<&str>),
+            false => arg.hide_env_values(true),
+        }
+    });
+    names.into_iter().fold(command, |command, name| {
+        command.mut_subcommand(name, prepared)
+    })
+}
+
+/// Takes addresses out of an error: somebody who forgets `--backplane` has written a password all the same.
+pub(super) fn without_addresses(mut error: Error) -> Error {
+    let kinds = [
+        ContextKind::InvalidArg,
+        ContextKind::InvalidValue,
+        ContextKind::InvalidSubcommand,
+    ];
+    for kind in kinds {
+        let holds_address = error
+            .get(kind)
+            .is_some_and(|it| it.to_string().contains("://"));
+        if holds_address {
+            error.insert(kind, ContextValue::String("an address".to_owned()));
+            error.remove(ContextKind::Suggested);
+        }
+    }
+    error
+}
