@@ -157,7 +157,7 @@ export class Hubplane extends EventTarget {
   close(): void;
   addEventListener(
     type: "state",
-    listener: (event: CustomEvent<StateChange>) => void,
+    listener: (event: Event & { readonly detail: StateChange }) => void,
     options?: boolean | AddEventListenerOptions,
   ): void;
   addEventListener(
@@ -167,7 +167,7 @@ export class Hubplane extends EventTarget {
   ): void;
   removeEventListener(
     type: "state",
-    listener: (event: CustomEvent<StateChange>) => void,
+    listener: (event: Event & { readonly detail: StateChange }) => void,
     options?: boolean | EventListenerOptions,
   ): void;
   removeEventListener(

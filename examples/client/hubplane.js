@@ -24,6 +24,15 @@ const WINDOW = 15;
 const again = (code) => code < 3500 || (code >= 4000 && code < 4500);
 const temporary = (code) => code === "unavailable" || code === "unknown";
 
+/**
+ * For ids, which must differ but need not be secret. randomUUID is there in secure contexts only, and Node 18 has no global
+ * `crypto` at all.
+ */
+function randomBytes(count) {
+  if (globalThis.crypto) return [...crypto.getRandomValues(new Uint8Array(count))];
+  return Array.from({ length: count }, () => Math.floor(Math.random() * 256));
+}
+
 export class HubplaneError extends Error {
   constructor(code, message, id) {
     super(message);
@@ -56,8 +65,7 @@ export class Hubplane extends EventTarget {
     super();
     this.#options = { ...DEFAULTS, ...options };
     this.#urls = [url].flat().map((one) => new URL(one, globalThis.location?.href).href.replace(/^http/, "ws"));
-    // randomUUID is there in secure contexts only.
-    this.#ids = [...crypto.getRandomValues(new Uint8Array(12))].map((byte) => (byte + 256).toString(16).slice(1)).join("");
+    this.#ids = randomBytes(12).map((byte) => (byte + 256).toString(16).slice(1)).join("");
     globalThis.addEventListener?.("online", this.#online);
     this.#connect();
   }
@@ -199,7 +207,8 @@ export class Hubplane extends EventTarget {
 
   #become(state, more) {
     this.#state = state;
-    this.dispatchEvent(new CustomEvent("state", { detail: { state, ...more } }));
+    // Node 18 has no CustomEvent.
+    this.dispatchEvent(Object.assign(new Event("state"), { detail: { state, ...more } }));
   }
 
   #send(message) {

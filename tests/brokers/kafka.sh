@@ -15,7 +15,7 @@ fetch() (
   exec 8>"$LIBS/lock"
   flock 8
   [ ! -e "$LIBS/complete" ] || exit 0
-  command -v mvn >/dev/null || die "Kafka's jars are fetched by mvn, which is not installed: run tests/run --install"
+  command -v mvn >/dev/null || die "Kafka's jars are fetched by mvn, which is not installed: run tests/run --install-only"
   say "fetching Kafka $VERSION into $LIBS"
   cat >"$LIBS/pom.xml" <<POM
 <project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.0</modelVersion>

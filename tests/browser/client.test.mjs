@@ -1,16 +1,21 @@
-// The JavaScript client against a hub that a test plays: node --test --test-force-exit client.test.mjs
+// The JavaScript client against a hub that a test plays: node --test client.test.mjs
 
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
+import { test as run } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Hubplane } from '../../examples/client/hubplane.js';
 
-if (!globalThis.CustomEvent) globalThis.CustomEvent = class extends Event {
-  constructor(type, { detail }) {
-    super(type);
-    this.detail = detail;
+/** The clients of the test that runs. */
+const clients = [];
+
+/** Closes every client at the test's end, also when it fails: their timers would keep the process alive. */
+const test = (name, body) => run(name, async (t) => {
+  try {
+    await body(t);
+  } finally {
+    for (const client of clients.splice(0)) client.close();
   }
-};
+});
 
 /** Both ends: what the client opens, and what it sent on each. */
 function play(options = {}, urls = ['ws://a/ws', 'ws://b/ws']) {
@@ -29,6 +34,7 @@ function play(options = {}, urls = ['ws://a/ws', 'ws://b/ws']) {
     return one;
   };
   const hub = new Hubplane(urls, { minDelay: 1, socket, ...options });
+  clients.push(hub);
   const next = async (count) => {
     for (let i = 0; i < 200 && sockets.length < count; i++) await sleep(5);
     assert.equal(sockets.length, count, 'it connects again');

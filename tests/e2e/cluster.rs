@@ -5,7 +5,6 @@ use std::{
     fs,
     io::Write,
     net::{SocketAddr, TcpListener},
-    path::PathBuf,
     process::{Child, Command, Stdio},
     time::Duration,
 };
@@ -21,7 +20,7 @@ use tokio::{
 
 use crate::{
     client::{Came, Client, publish},
-    hub::{Hub, directory, unique},
+    hub::{Directory, Hub, Running, directory, unique},
 };
 
 const CLIENTS: usize = 300;
@@ -143,19 +142,16 @@ fn by_console_producer(space: &str, messages: &[(String, String)]) {
 }
 
 fn feed(mut command: Command, input: &str) {
-    let mut process = command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    process
-        .stdin
-        .take()
-        .unwrap()
-        .write_all(input.as_bytes())
-        .unwrap();
-    assert!(process.wait().unwrap().success(), "{command:?}");
+    let mut process = Running::new(
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null()),
+    );
+    let mut stdin = process.child().stdin.take().unwrap();
+    stdin.write_all(input.as_bytes()).unwrap();
+    drop(stdin);
+    assert!(process.output().status.success(), "{command:?}");
 }
 
 fn by_lapin(space: &str, messages: &[(String, String)]) {
@@ -190,7 +186,7 @@ fn by_lapin(space: &str, messages: &[(String, String)]) {
 struct Nginx {
     process: Child,
     address: SocketAddr,
-    _directory: PathBuf,
+    _directory: Directory,
 }
 
 impl Nginx {
@@ -204,12 +200,16 @@ impl Nginx {
             let hub = hubs[n % hubs.len()].address.to_string();
             config = config.replace(&format!("hub{}:8080", n + 1), &hub);
         }
+        // Only root may raise its limit of open files, and some hundred are enough here.
+        config = config.replace("worker_rlimit_nofile 65536;\n", "");
+        config = config.replace("worker_connections 16384;", "worker_connections 1024;");
         config = config.replace("listen 80;", &format!("listen {address};"));
         let directory = directory("nginx");
         fs::write(directory.join("nginx.conf"), config).unwrap();
         let program = ["/usr/sbin/nginx", "nginx"]
             .into_iter()
             .find(|path| fs::metadata(path).is_ok());
+        let log = directory.join("stderr");
         let process = Command::new(program.unwrap_or("nginx"))
             .args([
                 "-p",
@@ -219,6 +219,7 @@ impl Nginx {
                 "-g",
                 "daemon off; pid pid;",
             ])
+            .stderr(fs::File::create(&log).unwrap())
             .spawn()
             .expect("nginx is needed; tests/run installs it");
         let nginx = Self {
@@ -232,7 +233,10 @@ impl Nginx {
             }
             sleep(Duration::from_millis(50)).await;
         }
-        panic!("nginx does not listen");
+        panic!(
+            "nginx does not listen: {}",
+            fs::read_to_string(&log).unwrap()
+        );
     }
 }
 

@@ -7,7 +7,7 @@ use tokio::time::sleep;
 
 use crate::{
     client::{Client, http, publish},
-    hub::{Hub, directory, hubplane, output},
+    hub::{Hub, Running, directory, hubplane, output},
 };
 
 fn refused(arguments: &[&str]) -> String {
@@ -79,11 +79,11 @@ fn backends_are_shown_as_table_and_as_data() {
 async fn pub_and_sub_meet_on_a_hub() {
     let hub = Hub::memory();
     let url = hub.url();
-    let sub = hubplane()
-        .args(["sub", "--url", &url, "a", "--count", "2"])
-        .stdout(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
+    let sub = Running::new(
+        hubplane()
+            .args(["sub", "--url", &url, "a", "--count", "2"])
+            .stdout(std::process::Stdio::piped()),
+    );
     sleep(Duration::from_millis(700)).await;
     for data in ["{\"x\":1}", "plain text"] {
         let done = hubplane()
@@ -92,7 +92,7 @@ async fn pub_and_sub_meet_on_a_hub() {
             .unwrap();
         assert!(done.status.success(), "{done:?}");
     }
-    let lines = String::from_utf8(sub.wait_with_output().unwrap().stdout).unwrap();
+    let lines = String::from_utf8(sub.output().stdout).unwrap();
     let data: Vec<Value> = lines
         .lines()
         .map(|line| serde_json::from_str::<Value>(line).unwrap()["data"].clone())
@@ -140,7 +140,8 @@ async fn the_environment_and_the_file_set_what_the_line_does_not() {
     );
     let body = format!("{{\"channel\":\"a\",\"data\":\"{}\"}}", "x".repeat(1_000));
     assert_eq!(publish(hub.address, "", &body).await.0, 413);
-    let file = directory("config").join("bad.toml");
+    let place = directory("config");
+    let file = place.join("bad.toml");
     fs::write(&file, "[limits]\nno_such_limit = 1\n").unwrap();
     let said = refused(&["serve", "--config", file.to_str().unwrap()]);
     assert!(said.contains("no_such_limit"), "{said}");
@@ -150,7 +151,8 @@ async fn the_environment_and_the_file_set_what_the_line_does_not() {
 #[tokio::test]
 async fn planted_secrets_are_never_printed() {
     const SECRET: &str = "canary-7b1f9d";
-    let file = directory("secret").join("key");
+    let place = directory("secret");
+    let file = place.join("key");
     fs::write(&file, SECRET).unwrap();
     for address in [
         format!("redis://u:{SECRET}@127.0.0.1:1"),
@@ -166,6 +168,13 @@ async fn planted_secrets_are_never_printed() {
         format!("amqps://u:{SECRET}@127.0.0.1:1/%2f?x=1"),
         format!("memory:?password={SECRET}"),
         format!("redis://u:{SECRET}@h:port"),
+        format!("redis://u:{SECRET}/x@127.0.0.1:1"),
+        format!("redis+streams://u:x?{SECRET}@127.0.0.1:1"),
+        format!("kafka://u:{SECRET}#x@127.0.0.1:1/x"),
+        format!("kafka://u:12/{SECRET}@127.0.0.1:1"),
+        format!("amqp://u:{SECRET}?x@127.0.0.1:1"),
+        format!("amqp+streams://u:12?{SECRET}@127.0.0.1:1"),
+        format!("{SECRET}://u@127.0.0.1:1/a@b"),
         "redis://u@127.0.0.1:1?password=env:HUBPLANE_TEST_SECRET".to_owned(),
         format!("amqp://u@127.0.0.1:1?password=file:{}", file.display()),
     ] {

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::{
     cluster::{kafka_tool, redis_cli},
-    hub::{directory, hubplane, output, unique},
+    hub::{Running, directory, hubplane, output, unique},
 };
 
 fn conformance(arguments: &[&str]) -> (Output, String) {
@@ -207,14 +207,24 @@ fn a_broken_promise_is_found() {
     );
 }
 
+/// A command that ends what a test started, run when dropped: also when the test fails.
+struct Ended(String);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        _ = Command::new("sh").args(["-c", &self.0]).status();
+    }
+}
+
 /// A Redis of this test's own is killed and started again by the command.
 #[test]
 fn a_restart_is_tried_where_it_is_allowed() {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/brokers/redis.sh");
-    let broker = directory("conformance").join("redis");
+    let place = directory("conformance");
+    let broker = place.join("redis");
     let control = format!("{script} {{}} {}", broker.display());
-    let verb = |verb| lines(Command::new("sh").args(["-c", &control.replace("{}", verb)]));
-    verb("start");
+    let _ended = Ended(control.replace("{}", "kill"));
+    lines(Command::new("sh").args(["-c", &control.replace("{}", "start")]));
     let ports = std::fs::read_to_string(broker.join("ports")).unwrap();
     let port = ports.split_whitespace().next().unwrap();
     let address = format!("redis+streams://127.0.0.1:{port}");
@@ -222,7 +232,6 @@ fn a_restart_is_tried_where_it_is_allowed() {
     let disturbing = cases().into_iter().filter(|case| case.disturbs);
     arguments.extend(disturbing.flat_map(|case| ["--case", case.name]));
     let (code, report) = json(&arguments);
-    verb("kill");
     assert_eq!(code, Some(0), "{report:#}");
     assert_eq!(finding(&report, "on restart")["finding"], "held");
     let durability = finding(&report, "durability")["text"].as_str().unwrap();
@@ -232,25 +241,25 @@ fn a_restart_is_tried_where_it_is_allowed() {
 #[test]
 fn an_interrupted_run_cleans_up_and_says_so() {
     let prefix = format!("e2e-{}:", unique());
-    let running = hubplane()
-        .args([
-            "conformance",
-            "--json",
-            "--backplane",
-            &redis_streams(&prefix),
-        ])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut running = Running::new(
+        hubplane()
+            .args([
+                "conformance",
+                "--json",
+                "--backplane",
+                &redis_streams(&prefix),
+            ])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped()),
+    );
     // In the midst of a case: something is there.
     let deadline = Instant::now() + Duration::from_secs(20);
     while keys(&prefix).is_empty() {
         assert!(Instant::now() < deadline, "a case begins");
     }
-    let kill = ["-INT", &running.id().to_string()];
+    let kill = ["-INT", &running.child().id().to_string()];
     lines(Command::new("kill").args(kill));
-    let output = running.wait_with_output().unwrap();
+    let output = running.output();
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.ends_with("hubplane: interrupted\n"), "{said}");

@@ -14,7 +14,7 @@ fn the_demo_runs_in_a_browser() {
     let done = Command::new("node")
         .arg(script)
         .arg(demo.url())
-        .arg(&pictures)
+        .arg(&*pictures)
         .output();
     let done = done.expect("node is needed; tests/run installs it");
     let said = [done.stdout, done.stderr].concat();

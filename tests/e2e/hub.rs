@@ -4,17 +4,66 @@ use std::{
     fs,
     io::{BufRead, BufReader},
     net::SocketAddr,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     sync::atomic::{AtomicUsize, Ordering},
     time::{Duration, Instant},
 };
 
+use tokio::task::JoinHandle;
+
+/// A directory of a test's own, removed when dropped: keep it as long as its files are used.
+#[derive(Debug)]
+pub(crate) struct Directory(PathBuf);
+
+impl std::ops::Deref for Directory {
+    type Target = Path;
+
+    fn deref(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        _ = fs::remove_dir_all(&self.0);
+    }
+}
+
 /// A directory that is new for each call.
-pub(crate) fn directory(name: &str) -> PathBuf {
+pub(crate) fn directory(name: &str) -> Directory {
     let path = std::env::temp_dir().join(format!("hubplane-e2e-{name}-{}", unique()));
     fs::create_dir_all(&path).unwrap();
-    path
+    Directory(path)
+}
+
+/// A process of a test's own, killed when dropped: a test that fails leaves none behind.
+#[derive(Debug)]
+pub(crate) struct Running(Option<Child>);
+
+impl Running {
+    pub(crate) fn new(command: &mut Command) -> Self {
+        Self(Some(command.spawn().unwrap()))
+    }
+
+    pub(crate) fn child(&mut self) -> &mut Child {
+        self.0.as_mut().expect("only output takes it")
+    }
+
+    /// Waits for its end.
+    pub(crate) fn output(mut self) -> Output {
+        let child = self.0.take().expect("only output takes it");
+        child.wait_with_output().unwrap()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.0 {
+            _ = child.kill();
+            _ = child.wait();
+        }
+    }
 }
 
 /// Eight letters and digits, new for each call.
@@ -28,6 +77,15 @@ pub(crate) fn hubplane() -> Command {
     command
 }
 
+/// Runs a command to its end beside the test; it is killed if the test ends first.
+pub(crate) fn printed(command: Command) -> JoinHandle<Output> {
+    let mut command = tokio::process::Command::from(command);
+    command.kill_on_drop(true);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let running = command.spawn().unwrap();
+    tokio::spawn(async move { running.wait_with_output().await.unwrap() })
+}
+
 /// Runs a command to its end.
 pub(crate) fn output(arguments: &[&str]) -> Output {
     hubplane().args(arguments).output().unwrap()
@@ -39,6 +97,7 @@ pub(crate) struct Hub {
     process: Child,
     pub(crate) address: SocketAddr,
     log: PathBuf,
+    _place: Directory,
 }
 
 impl Hub {
@@ -48,7 +107,8 @@ impl Hub {
 
     /// With a configuration file of this text.
     pub(crate) fn configured(text: &str) -> Self {
-        let file = directory("config").join("hubplane.toml");
+        let place = directory("config");
+        let file = place.join("hubplane.toml");
         fs::write(&file, text).unwrap();
         Self::start(&["--config", file.to_str().unwrap()])
     }
@@ -68,7 +128,8 @@ impl Hub {
 
     /// Starts a command and reads where it listens from its first line.
     pub(crate) fn spawn(mut command: Command, says: &str) -> Self {
-        let log = directory("log").join("stderr");
+        let place = directory("log");
+        let log = place.join("stderr");
         let mut process = command
             .stdout(Stdio::piped())
             .stderr(fs::File::create(&log).unwrap())
@@ -86,6 +147,7 @@ impl Hub {
             process,
             address: address.parse().unwrap(),
             log,
+            _place: place,
         }
     }
 

@@ -19,3 +19,4 @@ mod recovery;
 mod recovery_client;
 mod redis;
 mod report;
+mod settings;

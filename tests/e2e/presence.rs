@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
     client::{Came, Client, http, publish},
-    hub::{Hub, hubplane, unique},
+    hub::{Hub, hubplane, printed, unique},
     redis::Redis,
 };
 
@@ -183,7 +183,7 @@ async fn sub_prints_who_is_there_and_who_comes_and_goes() {
     let mut command = hubplane();
     let url = hub.url();
     command.args(["sub", "room", "--presence", "--count", "1", "--url", &url]);
-    let printing = tokio::task::spawn_blocking(move || command.output().unwrap());
+    let printing = printed(command);
     sleep(TOLD).await;
     drop(member(&hub, "b").await);
     sleep(GRACE + TOLD).await;

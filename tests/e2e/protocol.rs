@@ -215,7 +215,8 @@ async fn origins_of_foreign_pages_are_kept_out() {
 #[tokio::test]
 async fn publishing_needs_the_key_where_there_is_one() {
     let key = "k".repeat(40);
-    let file = directory("key").join("key");
+    let place = directory("key");
+    let file = place.join("key");
     fs::write(&file, format!("{key}\n")).unwrap();
     let hub = Hub::start(&["--key-file", file.to_str().unwrap()]);
     let body = r#"{"channel":"a","data":1}"#;

@@ -9,7 +9,8 @@ use hubplane_bench::sample;
 
 #[test]
 fn figures_and_promises_answer_needs() {
-    let file = directory("recommend").join("run.json");
+    let place = directory("recommend");
+    let file = place.join("run.json");
     fs::write(&file, serde_json::to_string(&sample::run()).unwrap()).unwrap();
     let figures = ["recommend", "--figures", file.to_str().unwrap()];
     let run = |needs: &[&str]| output(&[&figures[..], needs].concat());

@@ -13,7 +13,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::{
     client::publish,
-    hub::{Hub, hubplane, unique},
+    hub::{Hub, Running, hubplane, printed, unique},
 };
 
 const MESSAGES: u64 = 200;
@@ -38,7 +38,7 @@ fn the_javascript_client_is_small_and_typed() {
 
 #[test]
 fn the_javascript_client_keeps_its_word_to_a_played_hub() {
-    node(&["--test", "--test-force-exit", "client.test.mjs"]);
+    node(&["--test", "client.test.mjs"]);
 }
 
 /// Two hubs on one topic, which keeps a log.
@@ -124,13 +124,13 @@ fn json_line(reader: &mut impl BufRead) -> Value {
 async fn sub_comes_back_to_a_hub_that_was_restarted() {
     let mut hub = Hub::memory();
     let address = hub.address;
-    let mut sub = hubplane()
-        .args(["sub", "--url", &hub.url(), "a", "--count", "2"])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(sub.stdout.take().unwrap());
+    let mut sub = Running::new(
+        hubplane()
+            .args(["sub", "--url", &hub.url(), "a", "--count", "2"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped()),
+    );
+    let mut lines = BufReader::new(sub.child().stdout.take().unwrap());
     sleep(Duration::from_millis(700)).await;
     publish(address, "", r#"{"channel":"a","data":{"n":1}}"#).await;
     assert_eq!(json_line(&mut lines)["data"], json!({"n":1}));
@@ -147,7 +147,7 @@ async fn sub_comes_back_to_a_hub_that_was_restarted() {
         (&second["type"], &second["data"]),
         (&"message".into(), &2.into())
     );
-    let done = sub.wait_with_output().unwrap();
+    let done = sub.output();
     let said = String::from_utf8_lossy(&done.stderr).into_owned();
     assert!(
         done.status.success() && said.contains("connecting again"),
@@ -170,7 +170,7 @@ async fn sub_begins_after_a_position() {
         command
             .args(["sub", "--url", &url, "--since", &since])
             .args(arguments);
-        tokio::task::spawn_blocking(move || command.output().unwrap())
+        printed(command)
     };
     let missed = run(&["a", "--count", "2"]);
     let missed = timeout(Duration::from_secs(20), missed)

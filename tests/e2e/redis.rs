@@ -5,12 +5,13 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use crate::hub::directory;
+use crate::hub::{Directory, directory};
 
 /// Killed when dropped.
 pub(crate) struct Redis {
     process: Child,
     pub(crate) port: u16,
+    _directory: Directory,
 }
 
 impl Redis {
@@ -41,7 +42,11 @@ impl Redis {
             .stdout(Stdio::null())
             .spawn()
             .unwrap();
-        Self { process, port }
+        Self {
+            process,
+            port,
+            _directory: directory,
+        }
     }
 }
 

@@ -54,7 +54,8 @@ fn look(page: &str, pictures: &std::path::Path) {
 
 #[test]
 fn a_file_that_is_no_run_is_refused() {
-    let wrong = directory("report").join("wrong.json");
+    let place = directory("report");
+    let wrong = place.join("wrong.json");
     fs::write(&wrong, "{\"version\":1}").unwrap();
     for arguments in [
         &["bench", "report", wrong.to_str().unwrap()][..],
