@@ -171,11 +171,15 @@ fn in_range(name: &str, value: usize, most: usize) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::File;
+    use super::Limits;
+
+    fn checked(limits: &str) -> Result<(), String> {
+        let limits: Limits = toml::from_str(limits).expect(limits);
+        limits.check()
+    }
 
     fn said(limits: &str) -> String {
-        let error = File::parse(&format!("[limits]\n{limits}"));
-        error.expect_err(limits)
+        checked(limits).expect_err(limits)
     }
 
     #[test]
@@ -214,7 +218,7 @@ mod tests {
             "message_bytes = 1000\nwindow_bytes = 6000",
             "ping_interval = \"1h\"\npong_timeout = \"1h\"",
         ] {
-            File::parse(&format!("[limits]\n{limits}")).expect(limits);
+            checked(limits).expect(limits);
         }
     }
 }
