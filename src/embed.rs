@@ -2,8 +2,8 @@
 
 use std::{io, sync::Arc, thread, time::Duration};
 
-use hubplane_backplane::{Address, Channel, Driver, Error, ErrorKind, Outgoing, Receipt, Result};
-use hubplane_hub::{Health, Hub, Limits, Setup};
+use hubplane_backplane::{Address, Channel, Driver, Error, ErrorKind, Outgoing, Result};
+use hubplane_hub::{ClientPosition, Health, Hub, Limits, Setup};
 use hubplane_identity::Access;
 use hubplane_server::{Routes, Server, Shards, embedded};
 use tokio::net::TcpListener;
@@ -135,7 +135,8 @@ impl EmbeddedHub {
         Server::start(self.shards, listener)
     }
 
-    /// Publishes one message and waits for the broker's acknowledgement. It comes back to this hub as to all others.
+    /// Publishes one message and waits for the broker's acknowledgement. It comes back to this hub as to all others. Returns
+    /// its position, which a client takes as `since`, where the broker keeps a log and tells.
     ///
     /// # Errors
     /// `Rejected`: the broker will never take it. `Unavailable`: it is not stored; try again. `Unknown`: it may be stored.
@@ -144,14 +145,17 @@ impl EmbeddedHub {
         &self,
         channel: impl Into<Channel>,
         data: impl Into<bytes::Bytes>,
-    ) -> Result<Receipt> {
+    ) -> Result<Option<ClientPosition>> {
         let answers = self.publish_all(vec![Outgoing::new(channel, data)]).await;
         let closed = || Err(Error::new(ErrorKind::Closed, "hub", "it was shut down"));
         answers.into_iter().next().unwrap_or_else(closed)
     }
 
     /// Publishes messages in this order; one result for each, as [`EmbeddedHub::publish`] has it.
-    pub async fn publish_all(&self, messages: Vec<Outgoing>) -> Vec<Result<Receipt>> {
+    pub async fn publish_all(
+        &self,
+        messages: Vec<Outgoing>,
+    ) -> Vec<Result<Option<ClientPosition>>> {
         let count = messages.len();
         self.hub
             .publish(messages)
@@ -191,8 +195,8 @@ mod tests {
         let builder = HubBuilder::new("memory:").node("a").threads(1);
         let hub = builder.start().await.unwrap();
         assert!(hub.wait_until_ready(Duration::from_secs(10)).await);
-        let receipt = hub.publish("jobs.1", "{}").await.unwrap();
-        assert!(matches!(receipt, Receipt::Stored(_)), "{receipt:?}");
+        let position = hub.publish("jobs.1", "{}").await.unwrap();
+        assert!(position.is_some());
         hub.shutdown(Duration::ZERO).await;
         let error = hub.publish("jobs.1", "{}").await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Closed);

@@ -21,8 +21,8 @@ pub mod cli;
 mod embed;
 
 pub use hubplane_backplane as backplane;
-pub use hubplane_backplane::{Error, ErrorKind, Outgoing, Receipt, Result};
-pub use hubplane_hub::{Health, Limits};
+pub use hubplane_backplane::{Error, ErrorKind, Outgoing, Result};
+pub use hubplane_hub::{ClientPosition, Health, Limits};
 pub use hubplane_identity::{Access, Key};
 pub use hubplane_server::{Routes, Server};
 

@@ -2,9 +2,8 @@
 
 use std::{hint::black_box, sync::atomic};
 
-use hubplane_backplane::{Position, Publication};
 use hubplane_hub::{
-    Limits,
+    Limits, Message,
     command::{Ending, Push, Reply},
     frame::{Encoded, Encoding, Frame},
 };
@@ -41,15 +40,14 @@ fn decode(text: String) -> Run {
 }
 
 /// One message as it comes from a log.
-fn publication(bytes: usize) -> Publication {
-    Publication {
+fn message(bytes: usize) -> Message {
+    Message {
         channel: "jobs.42".into(),
         data: text(bytes).into(),
-        position: Some(Position {
-            epoch: 0xcabe_fcba_1bec_cd02,
-            lane: 0,
-            offset: 1_234_567,
-        }),
+        position: Some(hubplane_hub::inside::position(
+            0xcabe_fcba_1bec_cd02,
+            1_234_567,
+        )),
         id: Some("43ae10d35558eae11".into()),
         origin: None,
         tags: Vec::new(),
@@ -65,20 +63,20 @@ pub(crate) fn encode_large() -> Run {
 }
 
 fn encode_bytes(bytes: usize) -> Run {
-    let publication = publication(bytes);
+    let message = message(bytes);
     let mut out = Vec::new();
     Box::new(move || {
         out.clear();
-        JSON.push(&Push::Message(black_box(&publication)), &mut out);
+        JSON.push(&Push::Message(black_box(&message)), &mut out);
         black_box(&out);
     })
 }
 
 pub(crate) fn frame() -> Run {
-    let (encoding, publication) = (inside::encoding(), publication(128));
+    let (encoding, message) = (inside::encoding(), message(128));
     Box::new(move || {
         drop(black_box(
-            encoding.push(&Push::Message(black_box(&publication))),
+            encoding.push(&Push::Message(black_box(&message))),
         ))
     })
 }
@@ -138,14 +136,14 @@ impl Encoding for Counting {
 
 /// One message to so many: encoded once, however many there are.
 fn once(recipients: usize) -> Run {
-    let publication = publication(128);
+    let message = message(128);
     let encoding = Counting {
         inner: inside::encoding(),
         encoded: 0.into(),
     };
     let mut frames: Vec<Frame> = Vec::with_capacity(recipients);
     Box::new(move || {
-        let encoded = Encoded::new(black_box(&publication).clone());
+        let encoded = Encoded::new(black_box(&message).clone());
         frames.extend((0..recipients).map(|_| encoded.frame(&encoding, || ()).clone()));
         frames.clear();
         let times = encoding.encoded.swap(0, atomic::Ordering::Relaxed);

@@ -2,8 +2,12 @@
 
 use std::{hint::black_box, sync::Arc, time::Instant};
 
-use hubplane_backplane::{Channel, Position, Publication};
-use hubplane_hub::{frame::Encoded, inside::Kept};
+use hubplane_backplane::Channel;
+use hubplane_hub::{
+    Message,
+    frame::Encoded,
+    inside::{Kept, position},
+};
 
 use crate::{Run, text};
 
@@ -11,14 +15,6 @@ use crate::{Run, text};
 const CHANNELS: usize = 1_000;
 /// Messages that come together.
 const BATCH: usize = 1_000;
-
-const fn position(offset: u128) -> Position {
-    Position {
-        epoch: 1,
-        lane: 0,
-        offset,
-    }
-}
 
 /// Messages one after another, over all channels.
 struct Log {
@@ -40,10 +36,10 @@ impl Log {
     fn batch(&mut self) -> Arc<Vec<Encoded>> {
         let message = |index: usize| {
             self.last += 1;
-            Encoded::new(Publication {
+            Encoded::new(Message {
                 channel: Channel::clone(&self.channels[index % CHANNELS]),
                 data: self.data.clone(),
-                position: Some(position(self.last)),
+                position: Some(position(1, self.last)),
                 id: None,
                 origin: None,
                 tags: Vec::new(),
@@ -56,7 +52,7 @@ impl Log {
 /// Into a window that is full, so that as much is dropped.
 pub(crate) fn push() -> Run {
     let (mut log, now) = (Log::new(), Instant::now());
-    let mut window = Kept::new(4 * 1024 * 1024, position(0));
+    let mut window = Kept::new(4 * 1024 * 1024, position(1, 0));
     for _ in 0..20 {
         window.push(&log.batch(), now);
     }
@@ -66,11 +62,11 @@ pub(crate) fn push() -> Run {
 /// The last 100 messages of a channel that has 200, among a thousand channels.
 pub(crate) fn read() -> Run {
     let (mut log, now) = (Log::new(), Instant::now());
-    let mut window = Kept::new(usize::MAX, position(0));
+    let mut window = Kept::new(usize::MAX, position(1, 0));
     for _ in 0..200 {
         window.push(&log.batch(), now);
     }
-    let after = position(log.last / 2);
+    let after = position(1, log.last / 2);
     Box::new(move || {
         let found = window.read(black_box("jobs.500"), after);
         assert_eq!(found, Some(100), "half of the channel");

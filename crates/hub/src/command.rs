@@ -1,9 +1,13 @@
 //! The protocol-neutral vocabulary between a client and the hub.
 
 use bytes::Bytes;
-use hubplane_backplane::{Channel, GapCause, MessageId, Position, Publication};
+use hubplane_backplane::{Channel, GapCause, MessageId};
 
-use super::presence::{Change, PresenceOptions, Roster};
+use super::{
+    message::Message,
+    position::ClientPosition,
+    presence::{Change, PresenceOptions, Roster},
+};
 
 /// What a client gave to recognise the reply by: opaque text in the client's own format.
 pub type Ref = Box<str>;
@@ -18,7 +22,7 @@ pub enum Command {
         /// Not yet checked.
         channel: Channel,
         /// The last position that the client has seen.
-        since: Option<Position>,
+        since: Option<ClientPosition>,
         /// What it wants of the channel's presence; `None` leaves that as it is.
         presence: Option<Box<PresenceOptions>>,
     },
@@ -61,7 +65,7 @@ pub enum Reply<'a> {
         /// The command's.
         channel: &'a str,
         /// Everything after this position will be delivered; `None` on brokers without positions.
-        position: Option<Position>,
+        position: Option<ClientPosition>,
         /// Whether everything since the position that the client gave is delivered or follows.
         recovered: bool,
     },
@@ -77,7 +81,7 @@ pub enum Reply<'a> {
         /// The command's.
         reference: Option<&'a str>,
         /// Its place in the log, where there is one.
-        position: Option<Position>,
+        position: Option<ClientPosition>,
     },
     /// Who is on a channel, as of after the changes that were pushed before.
     Members {
@@ -105,7 +109,7 @@ pub enum Reply<'a> {
 #[derive(Clone, Copy, Debug)]
 pub enum Push<'a> {
     /// A message of a subscribed channel.
-    Message(&'a Publication),
+    Message(&'a Message),
     /// Messages of a subscribed channel may have been missed.
     Gap {
         /// Which.

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hubplane_backplane::{Position, Publication};
+use super::{message::Message, position::ClientPosition};
 
 /// DedupCache of one generation; with more, the older generation is forgotten before its time.
 const MOST: usize = 500_000;
@@ -17,8 +17,8 @@ const MOST: usize = 500_000;
 pub(super) struct DedupCache {
     keep: Duration,
     hashers: (RandomState, RandomState),
-    young: HashMap<u128, Option<Position>>,
-    old: HashMap<u128, Option<Position>>,
+    young: HashMap<u128, Option<ClientPosition>>,
+    old: HashMap<u128, Option<ClientPosition>>,
     turned: Instant,
 }
 
@@ -34,31 +34,31 @@ impl DedupCache {
         }
     }
 
-    /// Whether a publication with this id was here before this one; takes note of it. One without an id is always new.
-    pub(super) fn is_repeated(&mut self, publication: &Publication, now: Instant) -> bool {
-        let Some(id) = &publication.id else {
+    /// Whether a message with this id was here before this one; takes note of it. One without an id is always new.
+    pub(super) fn is_repeated(&mut self, message: &Message, now: Instant) -> bool {
+        let Some(id) = &message.id else {
             return false;
         };
         if now.saturating_duration_since(self.turned) >= self.keep || self.young.len() >= MOST {
             self.old = std::mem::take(&mut self.young);
             self.turned = now;
         }
-        let key = self.key(&publication.channel, id);
+        let key = self.key(&message.channel, id);
         if self.old.contains_key(&key) || self.young.contains_key(&key) {
             return true;
         }
-        self.young.insert(key, publication.position);
+        self.young.insert(key, message.position);
         false
     }
 
-    /// Whether a publication that is read back repeats an earlier one.
-    pub(super) fn repeats_earlier(&self, publication: &Publication) -> bool {
-        let Some(id) = &publication.id else {
+    /// Whether a message that is read back repeats an earlier one.
+    pub(super) fn repeats_earlier(&self, message: &Message) -> bool {
+        let Some(id) = &message.id else {
             return false;
         };
-        let key = self.key(&publication.channel, id);
+        let key = self.key(&message.channel, id);
         let first = self.old.get(&key).or_else(|| self.young.get(&key));
-        match (first, publication.position) {
+        match (first, message.position) {
             (Some(Some(first)), Some(this)) => this.is_after(first) == Some(true),
             _ => false,
         }
@@ -75,11 +75,11 @@ impl DedupCache {
 mod tests {
     use super::*;
 
-    fn message(channel: &str, id: Option<&str>, offset: u128) -> Publication {
-        Publication {
+    fn message(channel: &str, id: Option<&str>, offset: u128) -> Message {
+        Message {
             channel: channel.into(),
             data: "x".into(),
-            position: Some(Position {
+            position: Some(ClientPosition {
                 epoch: 1,
                 lane: 0,
                 offset,

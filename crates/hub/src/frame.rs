@@ -6,9 +6,12 @@ use std::{
 };
 
 use bytes::Bytes;
-use hubplane_backplane::{GapCause, Publication};
+use hubplane_backplane::GapCause;
 
-use super::command::{Ending, Push, Reply};
+use super::{
+    command::{Ending, Push, Reply},
+    message::Message,
+};
 
 /// One encoded message, ready for a socket; cloning shares the bytes.
 pub type Frame = Bytes;
@@ -38,35 +41,35 @@ pub trait Socket: fmt::Debug {
     fn write_vectored(&self, bytes: &[io::IoSlice<'_>]) -> io::Result<usize>;
 }
 
-/// A publication with its encodings, shared by all shards; each encoding is made by the first that needs it.
+/// A message with its encodings, shared by all shards; each encoding is made by the first that needs it.
 #[derive(Debug)]
 pub struct Encoded {
-    publication: Publication,
+    message: Message,
     frames: [std::sync::OnceLock<Frame>; ENCODINGS],
 }
 
 impl Encoded {
     /// Not encoded yet.
-    pub fn new(publication: Publication) -> Self {
+    pub fn new(message: Message) -> Self {
         Self {
-            publication,
+            message,
             frames: Default::default(),
         }
     }
 
     /// What was published.
-    pub const fn publication(&self) -> &Publication {
-        &self.publication
+    pub const fn message(&self) -> &Message {
+        &self.message
     }
 
     /// The frame in one encoding. An encoding that panics on this message is told of, and its clients get a gap in the
     /// message's place: the others of its batch must not be lost with it.
     pub fn frame(&self, encoding: &dyn Encoding, panicked: impl FnOnce()) -> &Frame {
         self.frames[encoding.slot()].get_or_init(|| {
-            let message = || encoding.push(&Push::Message(&self.publication));
-            catch_unwind(AssertUnwindSafe(message)).unwrap_or_else(|_| {
+            let push = || encoding.push(&Push::Message(&self.message));
+            catch_unwind(AssertUnwindSafe(push)).unwrap_or_else(|_| {
                 panicked();
-                let channel = &*self.publication.channel;
+                let channel = &*self.message.channel;
                 let cause = GapCause::Undecodable;
                 encoding.push(&Push::Gap { channel, cause })
             })

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use hubplane_backplane::{Origin, Position};
 use serde::{Deserialize, Serialize};
 
-use super::sabotage;
+use super::{position::ClientPosition, sabotage};
 
 /// Which generation of a lane: the larger one wins everywhere. The first is all zeros.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -36,14 +36,35 @@ impl Generations {
         self.lanes.get(&lane).copied().unwrap_or_default()
     }
 
-    /// A position between the backend and clients, either way.
-    pub(super) fn turn(&self, position: Position) -> Position {
-        if let Some(reused) = sabotage::reuse_epoch(position) {
-            return reused;
+    /// The backend's position as clients are given it.
+    pub(super) fn to_client(&self, position: Position) -> ClientPosition {
+        let Position {
+            epoch,
+            lane,
+            offset,
+        } = position;
+        let epoch =
+            sabotage::reuse_epoch(lane, epoch).unwrap_or_else(|| epoch ^ self.of(lane).salt());
+        ClientPosition {
+            epoch,
+            lane,
+            offset,
         }
+    }
+
+    /// A client's position as the backend knows it.
+    pub(super) fn to_backend(&self, position: ClientPosition) -> Position {
+        let ClientPosition {
+            epoch,
+            lane,
+            offset,
+        } = position;
+        let epoch =
+            sabotage::present_epoch(lane, epoch).unwrap_or_else(|| epoch ^ self.of(lane).salt());
         Position {
-            epoch: position.epoch ^ self.of(position.lane).salt(),
-            ..position
+            epoch,
+            lane,
+            offset,
         }
     }
 
@@ -82,12 +103,14 @@ mod tests {
     #[test]
     fn the_first_generation_changes_nothing_and_each_later_one_the_epoch_alone() {
         let mut generations = Generations::default();
-        assert_eq!(generations.turn(POSITION), POSITION);
+        let first = generations.to_client(POSITION);
+        assert_eq!(first.to_string(), POSITION.to_string());
         generations.begin(2, None);
-        let turned = generations.turn(POSITION);
-        assert_ne!(turned.epoch, POSITION.epoch);
-        assert_eq!(Position { epoch: 5, ..turned }, POSITION);
-        assert_eq!(generations.turn(turned), POSITION);
+        let second = generations.to_client(POSITION);
+        assert_ne!(second.epoch, first.epoch);
+        assert_eq!(ClientPosition { epoch: 5, ..second }, first);
+        assert_eq!(generations.to_backend(second), POSITION);
+        assert_ne!(generations.to_backend(first), POSITION);
     }
 
     #[test]
@@ -100,9 +123,9 @@ mod tests {
         );
         a.begin(2, missing);
         b.begin(2, missing);
-        assert_eq!(a.turn(POSITION), b.turn(POSITION));
+        assert_eq!(a.to_client(POSITION), b.to_client(POSITION));
         assert!(c.adopt(2, a.of(2)));
         assert!(!c.adopt(2, b.of(2)) && !c.adopt(2, Generation::default()));
-        assert_eq!(a.turn(POSITION), c.turn(POSITION));
+        assert_eq!(a.to_client(POSITION), c.to_client(POSITION));
     }
 }

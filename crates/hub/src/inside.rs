@@ -6,12 +6,20 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hubplane_backplane::Position;
-
 use super::{
     frame::Encoded,
+    position::ClientPosition,
     window::{ReadLimit, Window, WindowRead},
 };
+
+/// A place in the first lane.
+pub const fn position(epoch: u64, offset: u128) -> ClientPosition {
+    ClientPosition {
+        epoch,
+        lane: 0,
+        offset,
+    }
+}
 
 /// A window on its own.
 #[derive(Debug)]
@@ -19,7 +27,7 @@ pub struct Kept(Window);
 
 impl Kept {
     /// Empty, for messages after this position.
-    pub fn new(most_bytes: usize, after: Position) -> Self {
+    pub fn new(most_bytes: usize, after: ClientPosition) -> Self {
         let mut window = Window::new(most_bytes, Duration::from_secs(3_600));
         window.begin(after);
         Self(window)
@@ -31,7 +39,7 @@ impl Kept {
     }
 
     /// How many messages a channel had after this position; `None` where the window doesn't know.
-    pub fn read(&self, channel: &str, after: Position) -> Option<usize> {
+    pub fn read(&self, channel: &str, after: ClientPosition) -> Option<usize> {
         let cap = ReadLimit {
             messages: usize::MAX,
             bytes: usize::MAX,

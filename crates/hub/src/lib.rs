@@ -17,10 +17,12 @@ pub mod inside;
 mod interest;
 pub mod limits;
 mod log;
+mod message;
 #[cfg(test)]
 mod model;
 mod origin;
 mod outbox;
+mod position;
 pub mod presence;
 mod publisher;
 mod pump;
@@ -41,7 +43,7 @@ use std::{
 
 use hubplane_backplane::{
     Backplane, Capabilities, Channel, Driver, Error, ErrorKind, Events, GapCause, Listed, Opened,
-    Outgoing, Position, Publication, Receipt, Result, Scope,
+    Outgoing, Position, Publication, Result, Scope,
 };
 use tokio::{
     sync::{Notify, mpsc, oneshot},
@@ -63,6 +65,8 @@ use self::{
 pub use self::{
     counts::{Counts, Histogram, LOOP_BUCKETS},
     limits::Limits,
+    message::Message,
+    position::ClientPosition,
     publisher::Overloaded,
     pump::Health,
     recovery::HistoryPage,
@@ -259,14 +263,15 @@ impl Hub {
         self.sessions[shard].load(Ordering::Relaxed)
     }
 
-    /// Publishes messages in this order and waits for the broker's answers, one for each.
+    /// Publishes messages in this order and waits for the broker's answers, one for each: its place in the log, where
+    /// there is one.
     ///
     /// # Errors
     /// [`Overloaded`]: too much waits for the broker; nothing of it was published.
     pub async fn publish(
         &self,
         messages: Vec<Outgoing>,
-    ) -> std::result::Result<Vec<Result<Receipt>>, Overloaded> {
+    ) -> std::result::Result<Vec<Result<Option<ClientPosition>>>, Overloaded> {
         let count = messages.len();
         let (caller, answers) = oneshot::channel();
         self.publisher.offer(messages, ReplyTo::Caller(caller))?;
@@ -326,10 +331,10 @@ impl Hub {
     }
 
     /// A lane's window begins anew after a position of the backend's; that position as clients know it.
-    fn begin(&self, position: Position) -> Position {
-        let turned = self.log.generations().turn(position);
-        self.log.window().begin(turned);
-        turned
+    fn begin(&self, position: Position) -> ClientPosition {
+        let position = self.log.to_client(position);
+        self.log.window().begin(position);
+        position
     }
 
     /// A message on a channel of the hub's own.

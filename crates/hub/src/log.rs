@@ -8,8 +8,11 @@ use std::{
     time::Instant,
 };
 
+use hubplane_backplane::{Position, Publication};
+
 use super::{
-    dedup_cache::DedupCache, gap_detector::GapDetector, generations::Generations, window::Window,
+    dedup_cache::DedupCache, gap_detector::GapDetector, generations::Generations, message::Message,
+    position::ClientPosition, window::Window,
 };
 use crate::limits::Limits;
 
@@ -29,6 +32,49 @@ impl Log {
             dedup_cache: Mutex::new(DedupCache::new(limits.id_memory, Instant::now())),
             gap_detector: Mutex::default(),
             generations: Mutex::default(),
+        }
+    }
+
+    /// A backend's position as clients know it.
+    pub(super) fn to_client(&self, position: Position) -> ClientPosition {
+        self.generations().to_client(position)
+    }
+
+    /// A client's position as the backend knows it.
+    pub(super) fn to_backend(&self, position: ClientPosition) -> Position {
+        self.generations().to_backend(position)
+    }
+
+    /// A new message as clients know it. Returns `None` if it repeats one that was here before.
+    pub(super) fn arrived(&self, publication: Publication, now: Instant) -> Option<Message> {
+        let message = self.message(publication);
+        let repeated = self.dedup_cache().is_repeated(&message, now);
+        (!repeated).then(|| named(message))
+    }
+
+    /// A message that was read back, as clients know it. Returns `None` if it repeats an earlier one.
+    pub(super) fn read_back(&self, publication: Publication) -> Option<Message> {
+        let message = self.message(publication);
+        let repeats = self.dedup_cache().repeats_earlier(&message);
+        (!repeats).then(|| named(message))
+    }
+
+    fn message(&self, publication: Publication) -> Message {
+        let Publication {
+            channel,
+            data,
+            position,
+            id,
+            origin,
+            tags,
+        } = publication;
+        Message {
+            channel,
+            data,
+            position: position.map(|position| self.to_client(position)),
+            id,
+            origin,
+            tags,
         }
     }
 
@@ -53,4 +99,12 @@ impl Log {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What a hub published without an id of the publisher's is named by its number.
+fn named(mut message: Message) -> Message {
+    if message.id.is_none() {
+        message.id = message.origin.map(|origin| origin.to_string().into());
+    }
+    message
 }

@@ -5,12 +5,14 @@ use std::{
     time::Duration,
 };
 
-use hubplane_backplane::{Channel, Error, ErrorKind, Position, Publication, Result};
+use hubplane_backplane::{Channel, Error, ErrorKind, Result};
 use tokio::{sync::mpsc, task::JoinSet, time::timeout};
 
 use super::{
     Hub, RESERVED,
     frame::Encoded,
+    message::Message,
+    position::ClientPosition,
     session::Key,
     shard::{Mail, RecoveryAnswer},
     window::{ReadLimit, WindowEntry, WindowRead},
@@ -29,16 +31,16 @@ pub(super) struct RecoveryRequest {
     pub(super) shard: usize,
     pub(super) key: Key,
     pub(super) channel: Channel,
-    pub(super) after: Position,
+    pub(super) after: ClientPosition,
 }
 
-/// A stretch of a channel's past, with positions as clients know them.
+/// A stretch of a channel's past.
 #[derive(Clone, Debug)]
 pub struct HistoryPage {
     /// Oldest first.
-    pub publications: Vec<Publication>,
+    pub messages: Vec<Message>,
     /// Everything up to here is in it: what to give as `after` for the next.
-    pub upto: Option<Position>,
+    pub upto: Option<ClientPosition>,
     /// Whether there is more now.
     pub more: bool,
 }
@@ -68,7 +70,7 @@ pub(super) async fn run(hub: Arc<Hub>, mut queue: mpsc::Receiver<RecoveryRequest
 
 impl Hub {
     /// All that a subscription has missed, up to the log's present end; `None` where that is too much or not there.
-    async fn missed(&self, wanted: &RecoveryRequest) -> Option<(Vec<WindowEntry>, Position)> {
+    async fn missed(&self, wanted: &RecoveryRequest) -> Option<(Vec<WindowEntry>, ClientPosition)> {
         let most = self.limits.recovery_messages;
         let read = self.read_log(&wanted.channel, Some(wanted.after), most);
         let stretch = match timeout(LIMIT, read).await {
@@ -79,11 +81,11 @@ impl Hub {
             }
             Err(_) => return None,
         };
-        let bytes = stretch.publications.iter().map(|it| it.data.len());
+        let bytes = stretch.messages.iter().map(|it| it.data.len());
         if stretch.more || bytes.sum::<usize>() > self.limits.recovery_bytes {
             return None;
         }
-        let batch: Vec<_> = stretch.publications.into_iter().map(Encoded::new).collect();
+        let batch: Vec<_> = stretch.messages.into_iter().map(Encoded::new).collect();
         let batch = Arc::new(batch);
         let entries =
             (0..batch.len() as u32).map(|index| WindowEntry::new(Arc::clone(&batch), index));
@@ -97,7 +99,7 @@ impl Hub {
     pub async fn past(
         &self,
         channel: &Channel,
-        after: Option<Position>,
+        after: Option<ClientPosition>,
         limit: usize,
     ) -> Result<HistoryPage> {
         if let Some(after) = after {
@@ -109,13 +111,13 @@ impl Hub {
             let window = self.log.window();
             match window.read(channel, after, None, cap) {
                 WindowRead::All(entries) if in_lane => {
-                    let publications: Vec<_> = entries
+                    let messages: Vec<_> = entries
                         .iter()
-                        .map(|entry| entry.encoded().publication().clone())
+                        .map(|entry| entry.encoded().message().clone())
                         .collect();
                     let upto = window.head(after.lane).or(Some(after));
                     return Ok(HistoryPage {
-                        publications,
+                        messages,
                         upto,
                         more: false,
                     });
@@ -132,7 +134,7 @@ impl Hub {
     async fn read_log(
         &self,
         channel: &Channel,
-        after: Option<Position>,
+        after: Option<ClientPosition>,
         limit: usize,
     ) -> Result<HistoryPage> {
         let Some(history) = self.backplane.history() else {
@@ -149,37 +151,22 @@ impl Hub {
             return lost("the position is of another channel's lane");
         }
         let mut stretch = HistoryPage {
-            publications: Vec::new(),
+            messages: Vec::new(),
             upto: after,
             more: true,
         };
-        let mut at = after.map(|after| self.log.generations().turn(after));
-        while stretch.more && stretch.publications.len() < limit {
+        let mut at = after.map(|after| self.log.to_backend(after));
+        while stretch.more && stretch.messages.len() < limit {
             self.counts.history_reads.fetch_add(1, Ordering::Relaxed);
-            let most = (limit - stretch.publications.len()).min(PAGE);
+            let most = (limit - stretch.messages.len()).min(PAGE);
             let page = history.read(channel, at, most).await?;
             at = page.upto.or(at);
             stretch.more = page.more;
             let publications = page.publications.into_iter();
-            stretch
-                .publications
-                .extend(publications.filter_map(|it| self.known(it)));
+            let messages = publications.filter_map(|it| self.log.read_back(it));
+            stretch.messages.extend(messages);
         }
-        stretch.upto = at.map(|at| self.log.generations().turn(at));
+        stretch.upto = at.map(|at| self.log.to_client(at));
         Ok(stretch)
-    }
-
-    /// A message read back, as clients know it; `None` for one that repeats an earlier one.
-    fn known(&self, mut publication: Publication) -> Option<Publication> {
-        publication.position = publication
-            .position
-            .map(|position| self.log.generations().turn(position));
-        if self.log.dedup_cache().repeats_earlier(&publication) {
-            return None;
-        }
-        if publication.id.is_none() {
-            publication.id = publication.origin.map(|origin| origin.to_string().into());
-        }
-        Some(publication)
     }
 }

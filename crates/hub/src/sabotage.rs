@@ -10,7 +10,7 @@ use std::{
     },
 };
 
-use hubplane_backplane::{Position, Publication};
+use super::message::Message;
 
 /// One message in so many is spoilt. A prime number: every thousandth could always be the same publisher's.
 const ONE_IN: u64 = 997;
@@ -23,7 +23,7 @@ const ONE: u64 = 1;
 static PRESENT: Mutex<BTreeMap<u32, u64>> = Mutex::new(BTreeMap::new());
 static COUNT: AtomicU64 = AtomicU64::new(0);
 /// The message that its successor in the channel is to overtake.
-static HELD: Mutex<Option<Publication>> = Mutex::new(None);
+static HELD: Mutex<Option<Message>> = Mutex::new(None);
 
 fn is(fault: &str) -> bool {
     cfg!(feature = "sabotage") && *NAMED == fault
@@ -34,28 +34,28 @@ fn due() -> bool {
 }
 
 /// `drop`, `repeat`, `swap`: on what is about to reach the sessions.
-pub(super) fn spoil(fresh: Vec<Publication>) -> Vec<Publication> {
+pub(super) fn spoil(fresh: Vec<Message>) -> Vec<Message> {
     if !cfg!(feature = "sabotage") || !matches!(&**NAMED, "drop" | "repeat" | "swap") {
         return fresh;
     }
     let mut spoilt = Vec::with_capacity(fresh.len());
-    for publication in fresh {
+    for message in fresh {
         let mut held = HELD.lock().unwrap_or_else(PoisonError::into_inner);
-        let overtaken = held.take_if(|held| held.channel == publication.channel);
+        let overtaken = held.take_if(|held| held.channel == message.channel);
         match &**NAMED {
             _ if overtaken.is_some() => {
-                spoilt.push(publication);
+                spoilt.push(message);
                 spoilt.extend(overtaken);
             }
-            "swap" if held.is_none() && due() => *held = Some(publication),
+            "swap" if held.is_none() && due() => *held = Some(message),
             "drop" if due() => {}
             "repeat" if due() => {
                 // With an id of its own, or a client would know it.
-                let mut again = publication.clone();
+                let mut again = message.clone();
                 again.id = Some("again".into());
-                spoilt.extend([publication, again]);
+                spoilt.extend([message, again]);
             }
-            _ => spoilt.push(publication),
+            _ => spoilt.push(message),
         }
     }
     spoilt
@@ -66,20 +66,23 @@ pub(super) fn swallows_gaps() -> bool {
     is("swallow_gap")
 }
 
-/// `reuse_epoch`: clients see one epoch for ever, and what they give back is taken for a place in the present log.
-pub(super) fn reuse_epoch(position: Position) -> Option<Position> {
+/// `reuse_epoch`: clients see one epoch for ever.
+pub(super) fn reuse_epoch(lane: u32, epoch: u64) -> Option<u64> {
     if !is("reuse_epoch") {
         return None;
     }
     let mut present = PRESENT.lock().unwrap_or_else(PoisonError::into_inner);
-    let epoch = match position.epoch {
-        ONE => *present.get(&position.lane)?,
-        other => {
-            present.insert(position.lane, other);
-            ONE
-        }
-    };
-    Some(Position { epoch, ..position })
+    present.insert(lane, epoch);
+    Some(ONE)
+}
+
+/// `reuse_epoch`: what clients give back is taken for a place in the present log.
+pub(super) fn present_epoch(lane: u32, epoch: u64) -> Option<u64> {
+    if !is("reuse_epoch") || epoch != ONE {
+        return None;
+    }
+    let present = PRESENT.lock().unwrap_or_else(PoisonError::into_inner);
+    present.get(&lane).copied()
 }
 
 /// `early_ack`: publishers are answered before the broker has.

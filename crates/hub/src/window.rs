@@ -9,9 +9,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hubplane_backplane::{Channel, Position, Publication};
+use hubplane_backplane::Channel;
 
-use super::frame::{Encoded, Frame};
+use super::{
+    frame::{Encoded, Frame},
+    message::Message,
+    position::ClientPosition,
+};
 
 /// What an entry costs besides its message: its records here, and the heads of its frames.
 const OVERHEAD: usize = 480;
@@ -35,20 +39,20 @@ impl WindowEntry {
     }
 
     /// Where it is.
-    pub(super) fn position(&self) -> Position {
-        let position = self.encoded().publication().position;
+    pub(super) fn position(&self) -> ClientPosition {
+        let position = self.encoded().message().position;
         position.expect("invariant: only messages with a position are kept")
     }
 
     /// Bytes: the message, and once more for its frame.
     fn weight(&self) -> usize {
-        weight(self.encoded().publication())
+        weight(self.encoded().message())
     }
 }
 
 /// What a message costs here.
-fn weight(publication: &Publication) -> usize {
-    OVERHEAD + publication.channel.len() + 2 * publication.data.len()
+fn weight(message: &Message) -> usize {
+    OVERHEAD + message.channel.len() + 2 * message.data.len()
 }
 
 /// What the window knows of a stretch of a channel.
@@ -116,8 +120,8 @@ impl Window {
     }
 
     /// A lane begins anew after this position: what was kept of it is gone.
-    pub(super) fn begin(&mut self, position: Position) {
-        let Position {
+    pub(super) fn begin(&mut self, position: ClientPosition) {
+        let ClientPosition {
             epoch,
             lane,
             offset,
@@ -134,7 +138,7 @@ impl Window {
 
     /// Something after this position may have been missed: what was kept of the lane is gone, and who stands just there
     /// has missed it, too.
-    pub(super) fn break_off(&mut self, position: Position) {
+    pub(super) fn break_off(&mut self, position: ClientPosition) {
         self.begin(position);
         if let Some(lane) = self.lanes.get_mut(&position.lane) {
             lane.start = position.offset.saturating_add(1);
@@ -163,8 +167,8 @@ impl Window {
     /// Takes in the batch's messages that have a position, in their order. A lane that was not begun is not kept.
     pub(super) fn push(&mut self, batch: &Arc<Vec<Encoded>>, now: Instant) {
         for (index, encoded) in batch.iter().enumerate() {
-            let publication = encoded.publication();
-            let Some(position) = publication.position else {
+            let message = encoded.message();
+            let Some(position) = message.position else {
                 continue;
             };
             let lane = self.lanes.get_mut(&position.lane);
@@ -174,9 +178,9 @@ impl Window {
             lane.head = lane.head.max(position.offset);
             let entry = WindowEntry::new(Arc::clone(batch), index as u32);
             self.bytes += entry.weight();
-            let channel = match self.channels.get_key_value(&publication.channel) {
+            let channel = match self.channels.get_key_value(&message.channel) {
                 Some((known, _)) => Channel::clone(known),
-                None => Channel::clone(&publication.channel),
+                None => Channel::clone(&message.channel),
             };
             self.order.push_back((now, Channel::clone(&channel)));
             self.channels.entry(channel).or_default().push_back(entry);
@@ -185,7 +189,7 @@ impl Window {
     }
 
     /// A lane has come this far, with nothing more for anybody.
-    pub(super) fn advance(&mut self, position: Position) {
+    pub(super) fn advance(&mut self, position: ClientPosition) {
         if let Some(lane) = self.lanes.get_mut(&position.lane)
             && lane.epoch == position.epoch
         {
@@ -220,9 +224,9 @@ impl Window {
     }
 
     /// How far a lane has come.
-    pub(super) fn head(&self, lane: u32) -> Option<Position> {
+    pub(super) fn head(&self, lane: u32) -> Option<ClientPosition> {
         let of = self.lanes.get(&lane)?;
-        Some(Position {
+        Some(ClientPosition {
             epoch: of.epoch,
             lane,
             offset: of.head,
@@ -233,8 +237,8 @@ impl Window {
     pub(super) fn read(
         &self,
         channel: &str,
-        after: Position,
-        upto: Option<Position>,
+        after: ClientPosition,
+        upto: Option<ClientPosition>,
         cap: ReadLimit,
     ) -> WindowRead {
         let Some(lane) = self.lanes.get(&after.lane) else {
@@ -258,7 +262,7 @@ impl Window {
         let found: Vec<_> = entries.range(begin..end.max(begin)).cloned().collect();
         let bytes = found
             .iter()
-            .map(|entry| entry.encoded().publication().data.len());
+            .map(|entry| entry.encoded().message().data.len());
         match bytes.sum::<usize>() > cap.bytes {
             true => WindowRead::TooMany,
             false => WindowRead::All(found),

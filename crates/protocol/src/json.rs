@@ -6,13 +6,15 @@ use std::{borrow::Cow, io::Write};
 
 use base64::{display::Base64Display, engine::general_purpose::STANDARD};
 use bytes::Bytes;
-use hubplane_backplane::{Position, Publication};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 pub use self::presence::members;
 use super::{Protocol, Refused};
-use hubplane_hub::command::{Command, Push, Ref, Reply};
+use hubplane_hub::{
+    ClientPosition, Message,
+    command::{Command, Push, Ref, Reply},
+};
 
 /// Deepest nesting of what a client may send.
 pub const MAX_DEPTH: usize = 128;
@@ -152,7 +154,7 @@ fn command(incoming: Incoming<'_>, reference: Option<Ref>) -> Result<Command, Re
         "subscribe" => {
             let since = incoming
                 .since
-                .map(|text| text.parse::<Position>())
+                .map(|text| text.parse::<ClientPosition>())
                 .transpose();
             let since =
                 since.map_err(|error| refused(reference.clone(), format!("since: {error}")))?;
@@ -196,14 +198,14 @@ fn command(incoming: Incoming<'_>, reference: Option<Ref>) -> Result<Command, Re
     }
 }
 
-fn message(publication: &Publication, out: &mut Vec<u8>) {
-    out.reserve(publication.data.len() + publication.channel.len() + 128);
+fn message(message: &Message, out: &mut Vec<u8>) {
+    out.reserve(message.data.len() + message.channel.len() + 128);
     start(out, "message", None);
-    text(out, "channel", &publication.channel);
+    text(out, "channel", &message.channel);
     out.extend_from_slice(b",\"data\":");
-    data(&publication.data, out);
-    position_or_null(out, publication.position);
-    match &publication.id {
+    data(&message.data, out);
+    position_or_null(out, message.position);
+    match &message.id {
         Some(id) => text(out, "id", id),
         None => out.extend_from_slice(b",\"id\":null"),
     }
@@ -292,7 +294,7 @@ fn string(out: &mut Vec<u8>, value: &str) {
     serde_json::to_writer(out, value).expect("invariant: text is always JSON, and a Vec takes it");
 }
 
-fn position_or_null(out: &mut Vec<u8>, position: Option<Position>) {
+fn position_or_null(out: &mut Vec<u8>, position: Option<ClientPosition>) {
     match position {
         Some(position) => put(out, format_args!(",\"position\":\"{position}\"")),
         None => out.extend_from_slice(b",\"position\":null"),

@@ -3,7 +3,7 @@
 use bytes::{Buf, BytesMut};
 use futures_util::{Stream, StreamExt, pin_mut};
 use http::{HeaderMap, StatusCode, header};
-use hubplane_backplane::{Error, ErrorKind, Outgoing, Receipt};
+use hubplane_backplane::{Error, ErrorKind, Outgoing};
 use serde::Deserialize;
 use serde_json::{Value, json, value::RawValue};
 use tokio::time::timeout;
@@ -12,7 +12,7 @@ use warp::{Reply, reply::Response};
 use super::{problem::Problem, routes::Context};
 use crate::metrics;
 use hubplane_hub::Limits;
-use hubplane_hub::{Health, Hub, channel};
+use hubplane_hub::{ClientPosition, Health, Hub, channel};
 use hubplane_identity::KeyCheck;
 use hubplane_protocol::json as native;
 
@@ -229,19 +229,21 @@ fn outgoing(message: &Message<'_>, limits: &Limits) -> Result<Outgoing, Problem>
     Ok(outgoing)
 }
 
-fn answered(mut results: Vec<Result<Receipt, Error>>, single: bool) -> Result<Response, Problem> {
+/// The broker's answer for one message: its place in the log, where there is one.
+type Answer = Result<Option<ClientPosition>, Error>;
+
+fn answered(mut results: Vec<Answer>, single: bool) -> Result<Response, Problem> {
     if single {
         let result = results
             .pop()
             .unwrap_or_else(|| Err(Error::new(ErrorKind::Closed, "hub", "it stops")));
         return match result {
-            Ok(receipt) => {
-                Ok(warp::reply::json(&json!({ "position": position(&receipt) })).into_response())
-            }
+            Ok(place) => Ok(warp::reply::json(&json!({ "position": text(place) })).into_response()),
             Err(error) => Err(problem(&error)),
         };
     }
-    let failed = |result: &Result<Receipt, Error>| matches!(result, Err(error) if error.kind() != ErrorKind::Rejected);
+    let failed =
+        |result: &Answer| matches!(result, Err(error) if error.kind() != ErrorKind::Rejected);
     if !results.is_empty() && results.iter().all(failed) {
         let maybe = results
             .iter()
@@ -252,7 +254,7 @@ fn answered(mut results: Vec<Result<Receipt, Error>>, single: bool) -> Result<Re
     let list: Vec<Value> = results
         .iter()
         .map(|result| match result {
-            Ok(receipt) => json!({ "position": position(receipt) }),
+            Ok(place) => json!({ "position": text(*place) }),
             Err(error) => {
                 json!({ "error": error.kind().as_str(), "retryable": error.kind().is_retryable() })
             }
@@ -261,8 +263,8 @@ fn answered(mut results: Vec<Result<Receipt, Error>>, single: bool) -> Result<Re
     Ok(warp::reply::json(&list).into_response())
 }
 
-fn position(receipt: &Receipt) -> Option<String> {
-    receipt.position().map(|position| position.to_string())
+fn text(place: Option<ClientPosition>) -> Option<String> {
+    place.map(|position| position.to_string())
 }
 
 fn problem(error: &Error) -> Problem {

@@ -1,13 +1,13 @@
 //! `GET /v1/channels/{channel}/history`: a channel's past, a page at a time.
 
 use http::{HeaderMap, StatusCode};
-use hubplane_backplane::{Channel, ErrorKind, Position};
+use hubplane_backplane::{Channel, ErrorKind};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use warp::{Reply, reply::Response};
 
 use super::{problem::Problem, routes::Context};
-use hubplane_hub::{HistoryPage, channel};
+use hubplane_hub::{ClientPosition, HistoryPage, channel};
 use hubplane_protocol::json as native;
 
 /// Messages of a page where the request says nothing.
@@ -29,7 +29,10 @@ pub(super) async fn read(
 ) -> Response {
     let done = async {
         let channel = channel(context, headers, name)?;
-        let after = query.after.map(|text| text.parse::<Position>()).transpose();
+        let after = query
+            .after
+            .map(|text| text.parse::<ClientPosition>())
+            .transpose();
         let after = after.map_err(|error| bad(format!("after: {error}")))?;
         let most = context.hub.limits().recovery_messages;
         let limit = query.limit.unwrap_or(PAGE.min(most));
@@ -80,16 +83,16 @@ fn problem(kind: ErrorKind, message: &str) -> Problem {
 }
 
 fn page(channel: &str, stretch: &HistoryPage) -> Response {
-    let text = |position: Option<Position>| position.map(|position| position.to_string());
-    let messages = stretch.publications.iter().map(|publication| {
+    let text = |position: Option<ClientPosition>| position.map(|position| position.to_string());
+    let messages = stretch.messages.iter().map(|message| {
         let mut data = Vec::new();
-        native::data(&publication.data, &mut data);
+        native::data(&message.data, &mut data);
         let data = String::from_utf8(data).unwrap_or_default();
         let data = RawValue::from_string(data).unwrap_or_else(|_| RawValue::NULL.to_owned());
         Message {
             data,
-            position: text(publication.position),
-            id: publication.id.as_deref(),
+            position: text(message.position),
+            id: message.id.as_deref(),
         }
     });
     let messages: Vec<_> = messages.collect();

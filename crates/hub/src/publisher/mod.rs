@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use hubplane_backplane::{Error, ErrorKind, Outgoing, Receipt, Result};
+use hubplane_backplane::{Error, ErrorKind, Outgoing, Result};
 use tokio::{
     sync::{mpsc, oneshot},
     time::Instant,
@@ -26,7 +26,7 @@ use super::{
     command::{ErrorCode, Ref},
     session::Key,
 };
-use crate::limits::Limits;
+use crate::{limits::Limits, position::ClientPosition};
 
 /// The hub's end: where publications are handed in.
 pub(super) struct Publisher {
@@ -54,7 +54,7 @@ struct Job {
 /// Who is to learn the broker's answers.
 pub(super) enum ReplyTo {
     /// Whoever holds the other end; one answer for each message.
-    Caller(oneshot::Sender<Vec<Result<Receipt>>>),
+    Caller(oneshot::Sender<Vec<Result<Option<ClientPosition>>>>),
     /// A session's one publication.
     Session {
         shard: usize,

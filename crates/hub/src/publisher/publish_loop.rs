@@ -203,16 +203,12 @@ impl PublishLoop {
         for answered in done {
             let Answered {
                 reply_to,
-                mut answers,
+                answers,
                 bytes,
             } = answered;
             self.waiting.leave(answers.len(), bytes);
-            for answer in &mut answers {
-                // Clients know positions as the hub gives them out.
-                if let Ok(Receipt::Stored(position)) = answer {
-                    *position = hub.log.generations().turn(*position);
-                }
-            }
+            let place = |receipt: Receipt| receipt.position().map(|at| hub.log.to_client(at));
+            let mut answers: Vec<_> = answers.into_iter().map(|it| it.map(place)).collect();
             match reply_to {
                 // A caller that has gone away wants no answer.
                 ReplyTo::Caller(caller) => _ = caller.send(answers),
@@ -225,7 +221,7 @@ impl PublishLoop {
                     mails[shard].push(PublishedMail {
                         key,
                         reference,
-                        result: answer.map(|receipt| receipt.position()),
+                        result: answer,
                     });
                 }
             }
@@ -246,7 +242,7 @@ fn early(mut job: Job) -> Job {
         let reply_to = std::mem::replace(&mut job.reply_to, ReplyTo::Caller(unheard));
         match reply_to {
             ReplyTo::Caller(caller) => {
-                let all = job.messages.iter().map(|_| Ok(Receipt::Accepted));
+                let all = job.messages.iter().map(|_| Ok(None));
                 _ = caller.send(all.collect());
             }
             session @ ReplyTo::Session { .. } => job.reply_to = session,

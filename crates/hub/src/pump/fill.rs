@@ -13,6 +13,7 @@ use crate::{
     RESERVED,
     beacon::{self, Beacon},
     frame::Encoded,
+    message::Message,
     sequencer::Sequence,
 };
 
@@ -84,8 +85,8 @@ impl Pump<'_> {
                 _ => break,
             }
         }
-        let turned = hub.log.generations().turn(position);
-        hub.log.window().advance(turned);
+        let end = hub.log.to_client(position);
+        hub.log.window().advance(end);
         Ok(())
     }
 
@@ -110,25 +111,11 @@ impl Pump<'_> {
     }
 
     /// A past message as clients know it; `None` for the hub's own and for repetitions.
-    fn kept(&self, mut publication: Publication) -> Option<Publication> {
+    fn kept(&self, publication: Publication) -> Option<Message> {
         if publication.channel.starts_with(RESERVED) {
             return None;
         }
-        publication.position = publication
-            .position
-            .map(|position| self.hub.log.generations().turn(position));
-        if self
-            .hub
-            .log
-            .dedup_cache()
-            .is_repeated(&publication, Instant::now())
-        {
-            return None;
-        }
-        if publication.id.is_none() {
-            publication.id = publication.origin.map(|origin| origin.to_string().into());
-        }
-        Some(publication)
+        self.hub.log.arrived(publication, Instant::now())
     }
 
     /// Looks for missing numbers in the log. What is found is passed on in its place; else it is announced.
@@ -221,7 +208,7 @@ impl Pump<'_> {
 }
 
 /// Puts past messages into the window.
-fn keep(pump: &Pump<'_>, fresh: &mut Vec<Publication>) {
+fn keep(pump: &Pump<'_>, fresh: &mut Vec<Message>) {
     if !fresh.is_empty() {
         let batch: Vec<_> = fresh.drain(..).map(Encoded::new).collect();
         let now = Instant::now();

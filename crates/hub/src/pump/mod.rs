@@ -27,6 +27,7 @@ use super::{
     beacon::{self, Beacon},
     frame::Encoded,
     gap_detector::Verdict,
+    message::Message,
     sabotage,
     sequencer::Sequence,
     shard::Mail,
@@ -45,7 +46,7 @@ pub(super) struct Pump<'a> {
     /// The last messages that were read before the broker went away, until they were looked for.
     suspects: Vec<TailFingerprint>,
     /// What is to be posted next.
-    fresh: Vec<Publication>,
+    fresh: Vec<Message>,
     /// The runs that something of the present batch was in.
     touched: Vec<Sequence>,
 }
@@ -193,23 +194,15 @@ impl<'a> Pump<'a> {
     }
 
     /// A message that nobody here has had. Those on reserved channels are the hub's own affair.
-    fn accept(&mut self, mut publication: Publication, now: Instant) {
+    fn accept(&mut self, publication: Publication, now: Instant) {
         if publication.channel.starts_with(RESERVED) {
             self.hub.reserved(&publication);
             return;
         }
-        publication.position = publication
-            .position
-            .map(|position| self.hub.log.generations().turn(position));
-        if self.hub.log.dedup_cache().is_repeated(&publication, now) {
-            self.hub.counts.repeated.fetch_add(1, Ordering::Relaxed);
-            return;
+        match self.hub.log.arrived(publication, now) {
+            Some(message) => self.fresh.push(message),
+            None => _ = self.hub.counts.repeated.fetch_add(1, Ordering::Relaxed),
         }
-        if publication.id.is_none() {
-            // What a hub published without an id of the publisher's is named by its number.
-            publication.id = publication.origin.map(|origin| origin.to_string().into());
-        }
-        self.fresh.push(publication);
     }
 
     /// Notes how far a lane has come, and tells how far it was.
@@ -243,16 +236,16 @@ impl<'a> Pump<'a> {
             tail: tail.and_then(|read| read.tail.clone()),
         };
         self.lanes.insert(position.lane, read);
-        let turned = match &before {
+        let shown = match &before {
             Some(before) if same(before) => {
-                let turned = self.hub.log.generations().turn(position);
-                self.hub.log.window().advance(turned);
-                turned
+                let position = self.hub.log.to_client(position);
+                self.hub.log.window().advance(position);
+                position
             }
             Some(_) => self.hub.begin(position),
             None => {
                 self.fill(position).await;
-                self.hub.log.generations().turn(position)
+                self.hub.log.to_client(position)
             }
         };
         let sequence = Sequence::Lane(position.lane);
@@ -261,7 +254,7 @@ impl<'a> Pump<'a> {
         if before.is_none() {
             self.hub.beacon_now.notify_one();
         }
-        self.hub.post(|| Mail::Progress(turned)).await;
+        self.hub.post(|| Mail::Progress(shown)).await;
     }
 
     /// A beacon: another instance's word on a lane, or this one's own come back.
@@ -321,8 +314,8 @@ impl<'a> Pump<'a> {
         self.hub.log.gap_detector().forgive(scope, Instant::now());
         for Read { at, .. } in self.lanes.values() {
             if matches!(scope, Scope::All) || *scope == Scope::Lane(at.lane) {
-                let turned = self.hub.log.generations().turn(*at);
-                self.hub.log.window().break_off(turned);
+                let at = self.hub.log.to_client(*at);
+                self.hub.log.window().break_off(at);
             }
         }
     }

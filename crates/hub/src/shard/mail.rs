@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use hubplane_backplane::{Channel, Error, GapCause, Position, Result, Scope};
+use hubplane_backplane::{Channel, Error, GapCause, Result, Scope};
 use tokio::sync::mpsc;
 
 use super::{ShardState, clock::Drain};
@@ -10,6 +10,7 @@ use crate::{
     Hub,
     command::{Push, Ref, Reply},
     frame::Encoded,
+    position::ClientPosition,
     presence::{Answer, Change},
     publisher,
     session::Key,
@@ -25,7 +26,7 @@ pub(crate) enum Mail {
     /// News from the backplane, in its order.
     Published(Arc<Vec<Encoded>>),
     /// A lane has come this far.
-    Progress(Position),
+    Progress(ClientPosition),
     /// Messages may have been missed.
     Gap(Arc<Scope>, GapCause),
     /// The broker has confirmed the interest in these channels, or refused it.
@@ -50,7 +51,7 @@ pub(crate) struct RecoveryAnswer {
     pub(crate) channel: Channel,
     pub(crate) key: Key,
     /// The messages, and up to where; `None` where that is not possible.
-    pub(crate) found: Option<(Vec<WindowEntry>, Position)>,
+    pub(crate) found: Option<(Vec<WindowEntry>, ClientPosition)>,
 }
 
 /// The broker's answer to one session's publication.
@@ -58,7 +59,7 @@ pub(crate) struct RecoveryAnswer {
 pub(crate) struct PublishedMail {
     pub(crate) key: Key,
     pub(crate) reference: Option<Ref>,
-    pub(crate) result: Result<Option<Position>>,
+    pub(crate) result: Result<Option<ClientPosition>>,
 }
 
 /// A shard's end of its mail.
@@ -129,11 +130,11 @@ impl ShardState {
     fn deliver(&mut self, hub: &Hub, batch: &[Encoded]) {
         let mut deliveries = 0;
         for encoded in batch {
-            let publication = encoded.publication();
-            if let Some(position) = publication.position {
+            let message = encoded.message();
+            if let Some(position) = message.position {
                 self.heads.insert(position.lane, position);
             }
-            let Some(topic) = self.topics.get(&publication.channel) else {
+            let Some(topic) = self.topics.get(&message.channel) else {
                 continue;
             };
             deliveries += topic.subscribers.len();

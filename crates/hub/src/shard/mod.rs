@@ -21,7 +21,7 @@ use std::{
     time::Instant,
 };
 
-use hubplane_backplane::{Channel, Position};
+use hubplane_backplane::Channel;
 use slab::Slab;
 use tokio::{
     task::yield_now,
@@ -35,6 +35,7 @@ use super::{
     command::{Push, Ref},
     frame::{ENCODINGS, Frame},
     outbox::Scratch,
+    position::ClientPosition,
     presence::PresenceOptions,
     session::{Key, Session, SessionSetup},
 };
@@ -57,7 +58,7 @@ struct ShardState {
     sessions: Slab<Box<Session>>,
     topics: HashMap<Channel, Topic>,
     /// The last position of each lane that this shard has been shown.
-    heads: HashMap<u32, Position>,
+    heads: HashMap<u32, ClientPosition>,
     /// Subscriptions from positions that this shard has not been shown yet: until when they wait.
     ahead: Vec<(Instant, Channel, Key)>,
     /// Sessions' channels whose past waits for the outbox to empty.
@@ -130,7 +131,7 @@ struct Topic {
 struct Waiting {
     key: Key,
     reference: Option<Ref>,
-    since: Option<Position>,
+    since: Option<ClientPosition>,
     presence: Option<Box<PresenceOptions>>,
     /// Its past is being read from the broker.
     reading: bool,

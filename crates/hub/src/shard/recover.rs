@@ -9,12 +9,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hubplane_backplane::{Channel, Position};
+use hubplane_backplane::Channel;
 
 use super::{ShardState, Waiting, found, mail::RecoveryAnswer, presence::code};
 use crate::{
     Hub,
     command::Reply,
+    position::ClientPosition,
     recovery::RecoveryRequest,
     session::Key,
     window::{ReadLimit, WindowEntry, WindowRead},
@@ -25,7 +26,7 @@ const BEHIND: Duration = Duration::from_secs(3);
 
 impl ShardState {
     /// How far a channel's lane has come here.
-    pub(super) fn head(&self, hub: &Hub, channel: &str) -> Option<Position> {
+    pub(super) fn head(&self, hub: &Hub, channel: &str) -> Option<ClientPosition> {
         let lane = hub.backplane().lane(channel)?;
         self.heads.get(&lane).copied()
     }
@@ -172,7 +173,7 @@ impl ShardState {
         hub: &Hub,
         channel: &Channel,
         mut entries: Vec<WindowEntry>,
-        upto: Position,
+        upto: ClientPosition,
     ) -> Option<Vec<WindowEntry>> {
         let head = self.head(hub, channel)?;
         if upto.epoch != head.epoch {

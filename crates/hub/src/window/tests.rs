@@ -5,8 +5,8 @@ const CAP: ReadLimit = ReadLimit {
     bytes: 1 << 20,
 };
 
-const fn position(offset: u128) -> Position {
-    Position {
+const fn position(offset: u128) -> ClientPosition {
+    ClientPosition {
         epoch: 1,
         lane: 0,
         offset,
@@ -14,7 +14,7 @@ const fn position(offset: u128) -> Position {
 }
 
 fn message(channel: &str, offset: u128) -> Encoded {
-    Encoded::new(Publication {
+    Encoded::new(Message {
         channel: channel.into(),
         data: vec![0; 100].into(),
         position: Some(position(offset)),
@@ -63,7 +63,7 @@ fn what_is_not_all_here_is_said() {
     let read = |window: &Window, after| window.read("even", after, None, CAP);
     assert!(matches!(read(&window, position(9)), WindowRead::Older));
     assert!(matches!(read(&window, position(21)), WindowRead::Lost));
-    let other = Position {
+    let other = ClientPosition {
         epoch: 2,
         ..position(15)
     };

@@ -11,20 +11,16 @@ fn reply(reply: &Reply<'_>) -> String {
 }
 
 fn pushed(data: &'static [u8]) -> serde_json::Value {
-    let publication = Publication {
+    let message = Message {
         channel: "a\"b".into(),
         data: data.into(),
-        position: Some(Position {
-            epoch: 1,
-            lane: 2,
-            offset: 3,
-        }),
+        position: Some("1-2-3".parse().unwrap()),
         id: None,
         origin: None,
         tags: Vec::new(),
     };
     let mut out = Vec::new();
-    JSON.push(&Push::Message(&publication), &mut out);
+    JSON.push(&Push::Message(&message), &mut out);
     serde_json::from_slice(&out).unwrap()
 }
 
@@ -32,11 +28,7 @@ fn pushed(data: &'static [u8]) -> serde_json::Value {
 fn commands_are_read() {
     let subscribe =
         JSON.decode(r#"{"type":"subscribe","ref":1,"channel":"jobs.42","since":"1-2-a"}"#);
-    let since = Some(Position {
-        epoch: 1,
-        lane: 2,
-        offset: 10,
-    });
+    let since = Some("1-2-a".parse().unwrap());
     assert_eq!(
         subscribe.unwrap(),
         Command::Subscribe {
@@ -138,11 +130,7 @@ fn replies_have_the_documented_form() {
     );
     let published = Reply::Published {
         reference: None,
-        position: Some(Position {
-            epoch: 1,
-            lane: 0,
-            offset: 255,
-        }),
+        position: Some("1-0-ff".parse().unwrap()),
     };
     assert_eq!(
         reply(&published),
