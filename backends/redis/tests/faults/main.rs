@@ -6,9 +6,11 @@
 )]
 
 mod cluster;
+mod proxy;
 mod roles;
 mod server;
 mod silent;
+mod stall;
 mod streams;
 mod told;
 

@@ -16,13 +16,15 @@ use crate::{
     Hub,
     command::Reply,
     position::ClientPosition,
+    pump::Health,
     recovery::RecoveryRequest,
     session::Key,
     window::{ReadLimit, WindowEntry, WindowRead},
 };
 
-/// How long a shard may be behind what a client has been shown by another instance.
-const BEHIND: Duration = Duration::from_secs(3);
+/// How long a shard may be behind what a client has been shown by another instance, while messages arrive; longer than it
+/// takes to find out that they don't.
+const BEHIND: Duration = Duration::from_secs(5);
 
 impl ShardState {
     /// How far a channel's lane has come here.
@@ -128,6 +130,9 @@ impl ShardState {
             return;
         }
         let now = Instant::now();
+        // Nobody can tell then whether the log was cut behind the client. Admitted at the old head, it would get again
+        // what another instance has given it, as soon as the broker is back.
+        let cut_off = hub.health() != Health::Up;
         for (until, channel, key) in std::mem::take(&mut self.ahead) {
             let Some(mut waiting) = self.waiting(&channel, key) else {
                 continue;
@@ -139,7 +144,8 @@ impl ShardState {
             };
             if !behind {
                 self.admit(hub, &channel, waiting);
-            } else if now < until {
+            } else if cut_off || now < until {
+                let until = if cut_off { now + BEHIND } else { until };
                 self.ahead.push((until, Channel::clone(&channel), key));
                 self.wait(&channel, waiting);
             } else {

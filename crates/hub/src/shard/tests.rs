@@ -13,7 +13,7 @@ use tokio::{task::LocalSet, time::sleep};
 
 use super::*;
 use crate::{
-    Setup,
+    Health, Setup,
     command::{Command, Ending, Push, Reply},
     frame::{Encoding, Frame, Socket},
     limits::Limits,
@@ -206,6 +206,44 @@ async fn a_channel_that_the_broker_refuses_ends_its_subscriptions_and_no_others(
         publish(&hub, &["heard"]).await;
         assert_eq!(first.text(), "ok.error rejected.ok.ok.heard.");
         assert_eq!(second.text(), "ok.error rejected.ok.");
+    };
+    LocalSet::new().run_until(test).await;
+}
+
+/// Another instance was faster, and this one is cut off from the broker: the client waits, and gets nothing twice.
+#[tokio::test]
+async fn who_is_ahead_waits_for_as_long_as_the_broker_is_away() {
+    let test = async {
+        let (hub, shard) = shard(Limits::default()).await;
+        let first = hub.publish(vec![Outgoing::new("c", "1")]).await.unwrap();
+        let seen = first[0].as_ref().unwrap().unwrap();
+        hub.health_state.set(Health::Down("as tested".to_owned()));
+        let (key, wire) = open(&shard, &SOUND);
+        // The hub's own messages are in the lane, too.
+        let offset = seen.offset + 100;
+        let since = crate::position::ClientPosition { offset, ..seen };
+        let command = Command::Subscribe {
+            reference: None,
+            channel: "c".into(),
+            since: Some(since),
+            presence: None,
+        };
+        sleep(Duration::from_millis(50)).await;
+        shard.command(key, command);
+        // The time is over at once, again and again.
+        for _ in 0..3 {
+            for (until, ..) in &mut shard.state.borrow_mut().ahead {
+                *until = Instant::now();
+            }
+            sleep(2 * clock::TICK).await;
+        }
+        assert_eq!(wire.text(), "");
+        publish(&hub, &["before"; 50]).await;
+        publish(&hub, &["before or after"; 100]).await;
+        publish(&hub, &["after"]).await;
+        let text = wire.text();
+        assert!(text.starts_with("ok.before or after."), "{text}");
+        assert!(text.ends_with(".after."), "{text}");
     };
     LocalSet::new().run_until(test).await;
 }
