@@ -15,7 +15,7 @@ use tokio::{
     select,
     sync::{Notify, watch},
     task::JoinHandle,
-    time::timeout,
+    time::{Instant, timeout, timeout_at},
 };
 
 use crate::{
@@ -23,18 +23,22 @@ use crate::{
     config::Config,
     consume::Receiver,
     message::routing_key,
-    publish::{Publisher, Writer},
+    nodes::Nodes,
+    publish::Publisher,
     streams::{
         history::Past,
         reader::{LANE, Reader},
         renamed,
     },
+    writer::{Writer, Writing},
 };
 
 /// Batches of at most 100 messages.
 const EVENTS: usize = 64;
 /// The contract allows 15 s.
 const OPEN: Duration = Duration::from_secs(14);
+/// A node of several gets at least so much of it.
+const SHORTEST: Duration = Duration::from_secs(4);
 const CLOSE: Duration = Duration::from_millis(3_700);
 /// How long `Up` waits for the side that publishes.
 const PUBLISHING: Duration = Duration::from_secs(2);
@@ -43,12 +47,15 @@ const PUBLISHING: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) config: Config,
+    pub(crate) nodes: Nodes,
     /// The publishing side found the exchange gone, and with it the receiving side's binding.
     pub(crate) exchange_lost: Notify,
     /// The broker was reached again, so the publishing side need not wait out its delay.
     pub(crate) reached: Notify,
     /// The hub wants another reading connection.
     pub(crate) renew: Notify,
+    /// The publishing side can't work with the node that is used.
+    pub(crate) leave: Notify,
     /// Whether there is a connection that publishes.
     pub(crate) publishing: watch::Sender<bool>,
     stop: watch::Receiver<bool>,
@@ -58,6 +65,20 @@ impl Shared {
     /// Returns once the backend is closed, or dropped.
     pub(crate) async fn stopped(&self) {
         let _ = self.stop.clone().wait_for(|stopped| *stopped).await;
+    }
+
+    /// Makes the receiving side go to another node, where there is one.
+    pub(crate) fn leave_node(&self) {
+        if self.nodes.several() {
+            self.leave.notify_one();
+        }
+    }
+
+    /// What was asked for while a new connection was made is done.
+    pub(crate) fn reconnected(&self) {
+        for asked in [&self.renew, &self.leave] {
+            let _ = asked.notified().now_or_never();
+        }
     }
 
     /// After a restart the hub is told `Up` when it can also publish; but it doesn't wait for that long.
@@ -96,28 +117,26 @@ impl Backoff {
 }
 
 pub(crate) async fn open(config: Config) -> Result<Opened> {
-    let shown = config.shown();
     let (stop, stopped) = watch::channel(false);
     let shared = Arc::new(Shared {
+        nodes: Nodes::new(config.hosts.len()),
         config,
         exchange_lost: Notify::new(),
         reached: Notify::new(),
         renew: Notify::new(),
+        leave: Notify::new(),
         publishing: watch::Sender::new(true),
         stop: stopped,
     });
     let (sender, events) = events(EVENTS);
-    let start = async {
-        let (receive, past) = read(&shared, sender).await?;
-        let (publisher, writer, link) = Writer::open(&shared).await?;
-        Ok((receive, past, publisher, writer, link))
-    };
-    let Ok(started) = timeout(OPEN, start).await else {
-        let message = format!("RabbitMQ at {shown} did not answer within 14 s");
-        return Err(Error::new(ErrorKind::Unavailable, NAME, message));
-    };
-    let (receive, past, publisher, writer, link) = started?;
-    let tasks = [tokio::spawn(receive), tokio::spawn(writer.run(link))];
+    let Started {
+        receive,
+        past,
+        publisher,
+        writer,
+        writing,
+    } = start(&shared, sender).await?;
+    let tasks = [tokio::spawn(receive), tokio::spawn(writer.run(writing))];
     let backplane = Rabbit {
         shared,
         publisher,
@@ -129,6 +148,49 @@ pub(crate) async fn open(config: Config) -> Result<Opened> {
         backplane: Arc::new(backplane),
         events,
     })
+}
+
+/// What an instance consists of.
+struct Started {
+    receive: BoxFuture<'static, ()>,
+    past: Option<Past>,
+    publisher: Publisher,
+    writer: Writer,
+    writing: Writing,
+}
+
+/// Tries each node once, and leaves each its share of the time: one may take connections and then answer nothing.
+async fn start(shared: &Arc<Shared>, events: EventSender) -> Result<Started> {
+    let share = OPEN / u32::try_from(shared.nodes.count()).unwrap_or(u32::MAX);
+    let end = Instant::now() + OPEN;
+    let mut failed = None;
+    for _ in 0..shared.nodes.count() {
+        let events = events.clone();
+        let attempt = async {
+            let (receive, past) = read(shared, events).await?;
+            let node = shared.nodes.used();
+            shared.nodes.avoid(node);
+            let (publisher, writer, writing) = Writer::open(shared).await?;
+            shared.nodes.choose(node);
+            Ok(Started {
+                receive,
+                past,
+                publisher,
+                writer,
+                writing,
+            })
+        };
+        let until = end.min(Instant::now() + share.max(SHORTEST));
+        match timeout_at(until, attempt).await {
+            Ok(Ok(started)) => return Ok(started),
+            Ok(Err(error)) => failed = Some(error),
+            Err(_) => {}
+        }
+    }
+    Err(failed.unwrap_or_else(|| {
+        let message = format!("RabbitMQ at {} did not answer", shared.config.shown());
+        Error::new(ErrorKind::Unavailable, NAME, message)
+    }))
 }
 
 /// Begins to read: the task's future, and the log's past.

@@ -2,7 +2,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use futures_util::FutureExt;
 use hubplane_backplane::{Event, EventSender, GapCause, Result, Scope};
 use tokio::{
     select,
@@ -22,6 +21,8 @@ use crate::{
 
 /// For one attempt to connect and find the queue.
 const ATTEMPT: Duration = Duration::from_secs(12);
+/// For finding a queue that may be kept by a node that is frozen.
+const RESUME: Duration = Duration::from_secs(3);
 /// For deleting queues.
 const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -50,7 +51,9 @@ impl Receiver {
     /// Creates the queue and starts to receive from it.
     pub(crate) async fn open(shared: &Arc<Shared>, events: EventSender) -> Result<(Self, Reading)> {
         let config = &shared.config;
-        let link = Link::dial(config, "consume").await?;
+        let link = Link::dial(config, &shared.nodes, "consume").await?;
+        let node = link.node;
+        shared.nodes.avoid(node);
         let mut this = Self {
             shared: Arc::clone(shared),
             events,
@@ -65,6 +68,7 @@ impl Receiver {
         let witness = this.create(&link).await?;
         let reading = Reading::start(link, &this.queue, witness).await;
         let reading = reading.map_err(|error| explain(config, "consuming", error))?;
+        shared.nodes.choose(node);
         Ok((this, reading))
     }
 
@@ -86,6 +90,7 @@ impl Receiver {
             };
             tracing::warn!(why, "RabbitMQ's messages no longer arrive");
             self.redelivery.interrupted();
+            self.shared.nodes.avoid(self.shared.nodes.used());
             if !self.say(Event::Down(why)).await {
                 return;
             }
@@ -93,8 +98,7 @@ impl Receiver {
                 Some(next) => reading = next,
                 None => return,
             }
-            // Asked for while it was under way.
-            let _ = self.shared.renew.notified().now_or_never();
+            self.shared.reconnected();
             tracing::info!(gap = ?self.gap, "RabbitMQ's messages arrive again");
             if let Some(cause) = self.gap.take()
                 && !self
@@ -146,10 +150,13 @@ impl Receiver {
     async fn attempt(&mut self, shared: &Shared) -> Result<Reading> {
         let config = &shared.config;
         let failed = |error| explain(config, "reconnecting", error);
-        let link = Link::dial(config, "consume").await?;
+        let link = Link::dial(config, &shared.nodes, "consume").await?;
+        let node = link.node;
+        // The next attempt begins elsewhere, if this one fails at whatever point.
+        shared.nodes.avoid(node);
         let kept = match self.unusable {
             true => None,
-            false => self.resume(&link).await.map_err(failed)?,
+            false => self.resume_in_time(&link).await.map_err(failed)?,
         };
         let witness = match kept {
             Some(witness) => witness,
@@ -163,9 +170,20 @@ impl Receiver {
                 self.create(&link).await?
             }
         };
-        Reading::start(link, &self.queue, witness)
-            .await
-            .map_err(failed)
+        let reading = Reading::start(link, &self.queue, witness).await;
+        let reading = reading.map_err(failed)?;
+        shared.nodes.choose(node);
+        Ok(reading)
+    }
+
+    /// A queue that another node of the cluster keeps can't be reached through this one while that node is frozen: then it
+    /// is given up. With one node alone there is nothing to change for, and the attempt waits.
+    async fn resume_in_time(&mut self, link: &Link) -> lapin::Result<Option<Witness>> {
+        let wait = match self.shared.nodes.several() {
+            true => RESUME,
+            false => ATTEMPT,
+        };
+        timeout(wait, self.resume(link)).await.unwrap_or(Ok(None))
     }
 
     /// Creates the queues, with a token in the witness where the broker takes one.
@@ -175,7 +193,7 @@ impl Receiver {
         self.queue.create(link, &shared.config).await?;
         let mut witness = Witness::open(link, &self.queue).await.map_err(failed)?;
         let probe = std::mem::take(&mut self.probe);
-        let first = round(Arc::clone(&shared), self.queue.clone(), probe).await;
+        let first = round(Arc::clone(&shared), link.node, self.queue.clone(), probe).await;
         self.probe = first.probe;
         self.round_due = Instant::now() + first.pause;
         fence(&witness.channel, &self.queue).await.map_err(failed)?;

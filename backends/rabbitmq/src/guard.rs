@@ -4,6 +4,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use hubplane_backplane::{Error, Result};
 use lapin::{
     BasicProperties, Channel, Confirmation,
     options::{BasicPublishOptions, ConfirmSelectOptions},
@@ -11,9 +12,11 @@ use lapin::{
 use tokio::time::timeout;
 
 use crate::{
+    config::Config,
     connection::Shared,
     instance_queue::{InstanceQueue, dead_letters},
     link::{Link, NOT_FOUND, explain, reply_code},
+    nodes::Node,
     probe::Probe,
 };
 
@@ -42,10 +45,21 @@ pub(crate) enum Token {
     Blind,
 }
 
-/// Makes one round, within 2 s.
-pub(crate) async fn round(shared: Arc<Shared>, queue: InstanceQueue, mut probe: Probe) -> Round {
+/// Makes one round at the node that the instance reads from, within 2 s.
+pub(crate) async fn round(
+    shared: Arc<Shared>,
+    node: Node,
+    queue: InstanceQueue,
+    mut probe: Probe,
+) -> Round {
     let mut token = Token::NotTaken;
-    let why = match timeout(ROUND, make(&shared, &queue, &mut probe, &mut token)).await {
+    let made = async {
+        let link = Link::dial_node(&shared.config, node, "guard").await?;
+        make(&link, &shared.config, &queue, (&mut probe, &mut token)).await?;
+        link.close().await;
+        Ok::<_, Error>(())
+    };
+    let why = match timeout(ROUND, made).await {
         Ok(Ok(())) => "it confirms nothing".to_owned(),
         Ok(Err(error)) => error.to_string(),
         Err(_) => "it does not answer".to_owned(),
@@ -65,28 +79,25 @@ pub(crate) async fn round(shared: Arc<Shared>, queue: InstanceQueue, mut probe: 
 }
 
 async fn make(
-    shared: &Shared,
+    link: &Link,
+    config: &Config,
     queue: &InstanceQueue,
-    probe: &mut Probe,
-    token: &mut Token,
-) -> hubplane_backplane::Result<()> {
-    let config = &shared.config;
-    let link = Link::dial(config, "guard").await?;
+    (probe, token): (&mut Probe, &mut Token),
+) -> Result<()> {
     let failed = |error| explain(config, "looking for policies", error);
     let channel = link.channel().await.map_err(failed)?;
     let select = ConfirmSelectOptions::default();
     channel.confirm_select(select).await.map_err(failed)?;
-    *token = put_token(&channel, shared, queue).await;
+    *token = put_token(&channel, config, queue).await;
     if *token == Token::Put {
         let looked = probe.look(&channel, queue, config).await;
         looked.map_err(failed)?;
     }
-    link.close().await;
     Ok(())
 }
 
 /// Puts a token into the witness, on the way that dropped messages take.
-async fn put_token(channel: &Channel, shared: &Shared, queue: &InstanceQueue) -> Token {
+async fn put_token(channel: &Channel, config: &Config, queue: &InstanceQueue) -> Token {
     let Ok(number) = getrandom::u64() else {
         return Token::NotTaken;
     };
@@ -95,7 +106,7 @@ async fn put_token(channel: &Channel, shared: &Shared, queue: &InstanceQueue) ->
         mandatory: true,
         ..BasicPublishOptions::default()
     };
-    let (exchange, key) = (dead_letters(&shared.config), queue.witness.as_str().into());
+    let (exchange, key) = (dead_letters(config), queue.witness.as_str().into());
     let body = number.to_be_bytes();
     let put = channel.basic_publish(exchange, key, options, &body, unsaved);
     let confirmed = match put.await {

@@ -12,7 +12,8 @@
 //! # Address
 //! `amqp://[USER[:PASSWORD]@]HOST[:PORT][,HOST[:PORT]…][/VHOST][?KEY=VALUE…]`; `amqps://` is the same over TLS. User and
 //! password are `guest` where the address has none, the ports 5672 and 5671, the virtual host `/`. Several hosts are
-//! the nodes of one cluster, tried in their order at every connection.
+//! the nodes of one cluster: they are tried side by side, each 250 ms after the one before, and the first that answers is
+//! used, for all connections. After any failure another one comes first.
 //!
 //! | key | default | what |
 //! |---|---|---|
@@ -91,6 +92,7 @@ mod guard;
 mod instance_queue;
 mod link;
 mod message;
+mod nodes;
 mod probe;
 mod publish;
 mod reading;
@@ -100,6 +102,7 @@ pub mod streams;
 mod ticket;
 mod tls;
 mod witness;
+mod writer;
 
 use async_trait::async_trait;
 use hubplane_backplane::{

@@ -1,6 +1,11 @@
 //! One connection to the broker: made, cut, and its errors put into words.
 
-use std::{io, net::Shutdown, sync::Mutex, time::Duration};
+use std::{
+    io,
+    net::{Shutdown, SocketAddr},
+    sync::Mutex,
+    time::Duration,
+};
 
 use futures_util::{StreamExt, stream::BoxStream};
 use hubplane_backplane::{Error, ErrorKind, Result};
@@ -13,11 +18,15 @@ use lapin::{
 use socket2::{SockRef, Socket};
 use tokio::{net::lookup_host, time::timeout};
 
-use crate::{NAME, config::Config};
+use crate::{
+    NAME,
+    config::Config,
+    nodes::{Node, Nodes, race},
+};
 
 /// Seconds; the probes see a dead broker sooner, this ends the broker's side of a dead connection.
 const HEARTBEAT: u16 = 10;
-/// For one host: name, TCP, TLS and the AMQP handshake.
+/// For looking up a name, and then for TCP, TLS and the AMQP handshake with one of its IP addresses.
 const DIAL: Duration = Duration::from_secs(5);
 const GOODBYE: Duration = Duration::from_secs(1);
 
@@ -27,62 +36,84 @@ pub(crate) const NOT_FOUND: ReplyCode = 404;
 pub(crate) const PRECONDITION_FAILED: ReplyCode = 406;
 const NOT_ALLOWED: ReplyCode = 530;
 
-/// A connection. Dropping it cuts its socket: lapin alone would keep a thread on a broker that is frozen or that
-/// blocks us, since it can't write its goodbye.
+/// Ends the socket when it is dropped: lapin alone would keep a thread on a broker that is silent, frozen or that blocks
+/// us, since it can't write its goodbye.
+#[derive(Debug)]
+struct Cut(Socket);
+
+impl Drop for Cut {
+    fn drop(&mut self) {
+        let _ = self.0.shutdown(Shutdown::Both);
+    }
+}
+
+/// A connection. Dropping it cuts its socket.
 #[derive(Debug)]
 pub(crate) struct Link {
     connection: Connection,
-    socket: Socket,
+    /// Where it leads.
+    pub(crate) node: Node,
+    _cut: Cut,
 }
 
 impl Link {
-    /// Connects to the first host that answers; `role` is shown in the broker's list of connections.
-    pub(crate) async fn dial(config: &Config, role: &str) -> Result<Self> {
-        let mut last = None;
-        for host in &config.hosts {
-            match timeout(DIAL, Self::dial_host(config, host, role)).await {
-                Ok(Ok(link)) => return Ok(link),
-                Ok(Err(error)) if error.kind() == ErrorKind::Config => return Err(error),
-                Ok(Err(error)) => last = Some(error),
-                Err(_) => {
-                    last = Some(Error::new(
-                        ErrorKind::Unavailable,
-                        NAME,
-                        format!("{}:{} did not answer within 5 s", host.0, host.1),
-                    ));
-                }
-            }
-        }
-        Err(last.expect("invariant: an address has a host"))
+    /// Connects to the node that answers first; `role` is shown in the broker's list of connections.
+    pub(crate) async fn dial(config: &Config, nodes: &Nodes, role: &str) -> Result<Self> {
+        race(
+            nodes
+                .order()
+                .map(|node| Self::dial_node(config, node, role)),
+        )
+        .await
     }
 
-    async fn dial_host(config: &Config, host: &(String, u16), role: &str) -> Result<Self> {
-        let (name, port) = host;
-        let unreachable = |error: io::Error| {
-            let message = format!("no RabbitMQ can be reached at {name}:{port}");
-            Error::new(ErrorKind::Unavailable, NAME, message).with_source(error)
+    /// Connects to one node: to that of its IP addresses that answers first.
+    pub(crate) async fn dial_node(config: &Config, node: Node, role: &str) -> Result<Self> {
+        let (name, port) = &config.hosts[node];
+        let silent = |_| {
+            let message = format!("{name}:{port} did not answer within 5 s");
+            Error::new(ErrorKind::Unavailable, NAME, message)
         };
+        let found = timeout(DIAL, lookup_host((name.as_str(), *port))).await;
+        let addresses = found
+            .map_err(silent)?
+            .map_err(|error| unreachable(&config.hosts[node], error))?;
+        let addresses: Vec<_> = addresses.collect();
+        if addresses.is_empty() {
+            let nothing = io::Error::from(io::ErrorKind::NotFound);
+            return Err(unreachable(&config.hosts[node], nothing));
+        }
+        let attempts = addresses.into_iter().map(async |address| {
+            let attempt = Self::dial_address(config, node, address, role);
+            timeout(DIAL, attempt).await.map_err(silent)?
+        });
+        race(attempts).await
+    }
+
+    async fn dial_address(
+        config: &Config,
+        node: Node,
+        address: SocketAddr,
+        role: &str,
+    ) -> Result<Self> {
+        let host = &config.hosts[node];
+        let unreachable = |error| unreachable(host, error);
         let runtime = lapin::runtime::default_runtime()
             .expect("invariant: lapin is built with its tokio runtime");
-        let addresses: Vec<_> = lookup_host((name.as_str(), *port))
-            .await
-            .map_err(unreachable)?
-            .collect();
-        let mut stream = AsyncTcpStream::connect(&runtime, addresses)
+        let mut stream = AsyncTcpStream::connect(&runtime, address)
             .await
             .map_err(unreachable)?;
         let AsyncTcpStream::Plain(plain) = &stream else {
             unreachable!("invariant: no TLS before into_rustls")
         };
-        let socket = SockRef::from(plain.get_ref())
-            .try_clone()
-            .map_err(unreachable)?;
+        let socket = SockRef::from(plain.get_ref()).try_clone();
+        let cut = Cut(socket.map_err(unreachable)?);
         if let Some(tls) = &config.tls {
             let tls = RustlsConnector::from(std::sync::Arc::clone(tls));
             stream = stream
-                .into_rustls(&tls, name)
+                .into_rustls(&tls, &host.0)
                 .await
-                .map_err(|error| tls_failed(name, *port, error))?;
+                .map_err(|error| tls_failed(&host.0, host.1, error))?;
         }
         // lapin asks for the stream once, on a thread of its own.
         let stream = Mutex::new(Some(stream));
@@ -94,13 +125,14 @@ impl Link {
         };
         let properties = ConnectionProperties::default()
             .with_connection_name(format!("hubplane {} {role}", config.exchange).into());
-        match Connection::connector(uri(config, host), runtime, connect, properties).await {
-            Ok(connection) => Ok(Self { connection, socket }),
-            Err(error) => {
-                let _ = socket.shutdown(Shutdown::Both);
-                Err(explain(config, "connecting", error))
-            }
-        }
+        let connection = Connection::connector(uri(config, host), runtime, connect, properties);
+        Ok(Self {
+            connection: connection
+                .await
+                .map_err(|error| explain(config, "connecting", error))?,
+            node,
+            _cut: cut,
+        })
     }
 
     pub(crate) async fn channel(&self) -> lapin::Result<Channel> {
@@ -123,10 +155,9 @@ impl Link {
     }
 }
 
-impl Drop for Link {
-    fn drop(&mut self) {
-        let _ = self.socket.shutdown(Shutdown::Both);
-    }
+fn unreachable((name, port): &(String, u16), error: io::Error) -> Error {
+    let message = format!("no RabbitMQ can be reached at {name}:{port}");
+    Error::new(ErrorKind::Unavailable, NAME, message).with_source(error)
 }
 
 fn uri(config: &Config, (name, port): &(String, u16)) -> AMQPUri {

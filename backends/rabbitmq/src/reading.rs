@@ -207,7 +207,8 @@ impl Receiver {
                 question = Some(self.ask(&reading, &mut progress));
             }
             if guarding.is_none() && self.round_due <= Instant::now() {
-                let next = round(Arc::clone(&shared), self.queue.clone(), self.probe.clone());
+                let (queue, probe) = (self.queue.clone(), self.probe.clone());
+                let next = round(Arc::clone(&shared), reading.link.node, queue, probe);
                 self.probe.interrupted();
                 guarding = Some(next.boxed());
             }
@@ -223,6 +224,9 @@ impl Receiver {
                     "the hub asked for another connection".to_owned(),
                     GapCause::QueueLost,
                 )),
+                () = shared.leave.notified() => {
+                    Err(End::Broken("nothing can be published at this node".to_owned()))
+                }
                 answer = result(&mut question) => self.learn(answer, &mut reading, &mut progress).await,
                 round = result(&mut guarding) => self.guarded(round),
                 permit = events.reserve(), if waiting && (self.gap.is_some() || !progress.unproved) => match (permit, self.gap.take()) {

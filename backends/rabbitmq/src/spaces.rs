@@ -14,6 +14,7 @@ use crate::{
     config::{Config, EXCHANGE},
     instance_queue::dead_letters,
     link::{Link, explain},
+    nodes::Nodes,
     streams::{STREAMS, StreamsDriver, log, renamed},
 };
 
@@ -33,7 +34,12 @@ fn within(address: &Address, name: &str) -> Address {
 
 /// A channel that confirms, and the connection that it lives on.
 async fn open(config: &Config) -> Result<(Link, Channel)> {
-    let link = Box::pin(Link::dial(config, "outside")).await?;
+    let link = Box::pin(Link::dial(
+        config,
+        &Nodes::new(config.hosts.len()),
+        "outside",
+    ))
+    .await?;
     let failed = |error| explain(config, "opening a channel", error);
     let channel = link.channel().await.map_err(failed)?;
     let select = ConfirmSelectOptions::default();

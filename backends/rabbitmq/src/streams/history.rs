@@ -136,7 +136,8 @@ impl Past {
         if let Some(link) = open {
             return Ok(link);
         }
-        let new = Arc::new(Link::dial(&self.shared.config, "history").await?);
+        let (config, nodes) = (&self.shared.config, &self.shared.nodes);
+        let new = Arc::new(Link::dial(config, nodes, "history").await?);
         if !self.shared.is_stopped() {
             *self.locked() = Some(Arc::clone(&new));
         }

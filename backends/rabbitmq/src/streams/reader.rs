@@ -80,7 +80,9 @@ impl Reader {
         events: EventSender,
     ) -> Result<(Self, Following, watch::Receiver<Known>)> {
         let config = &shared.config;
-        let link = Link::dial(config, "consume").await?;
+        let link = Link::dial(config, &shared.nodes, "consume").await?;
+        let node = link.node;
+        shared.nodes.avoid(node);
         let epoch = log::ensure(&link, config, None).await?;
         let next = log::end(&link, config, epoch).await? + 1;
         let following = follow(link, shared, next).await?;
@@ -98,6 +100,7 @@ impl Reader {
             known,
             told: next,
         };
+        shared.nodes.choose(node);
         Ok((this, following, seen))
     }
 
@@ -112,6 +115,7 @@ impl Reader {
                 End::Broken(why) => why,
             };
             drop(following);
+            shared.nodes.avoid(shared.nodes.used());
             tracing::warn!(why, "RabbitMQ's messages no longer arrive");
             if !self.say(Event::Down(why)).await {
                 return;
@@ -120,8 +124,7 @@ impl Reader {
                 return;
             };
             following = next;
-            // Asked for while it was under way.
-            let _ = shared.renew.notified().now_or_never();
+            shared.reconnected();
             if replaced && !self.say_replaced().await {
                 return;
             }
@@ -176,7 +179,10 @@ impl Reader {
     /// Goes on where the reading ended, or at the end of another log. May be cancelled: `replaced` keeps what was found.
     async fn attempt(&mut self, shared: &Shared, replaced: &mut bool) -> Result<Following> {
         let config = &shared.config;
-        let link = Link::dial(config, "consume").await?;
+        let link = Link::dial(config, &shared.nodes, "consume").await?;
+        let node = link.node;
+        // The next attempt begins elsewhere, if this one fails at whatever point.
+        shared.nodes.avoid(node);
         let known = *self.known.borrow();
         let mut epoch = log::ensure(&link, config, None).await?;
         let mut end = log::end(&link, config, epoch).await?;
@@ -194,7 +200,9 @@ impl Reader {
             });
         }
         let next = self.known.borrow().next;
-        follow(link, shared, next).await
+        let following = follow(link, shared, next).await?;
+        shared.nodes.choose(node);
+        Ok(following)
     }
 
     async fn serve(&mut self, following: &mut Following) -> End {
@@ -205,6 +213,7 @@ impl Reader {
                 biased;
                 () = shared.stopped() => return End::Stopped,
                 () = shared.renew.notified() => Err(broken(&"the hub asked for another connection")),
+                () = shared.leave.notified() => Err(broken(&"nothing can be published at this node")),
                 () = shared.exchange_lost.notified() => Err(broken(&"the exchange was deleted")),
                 () = sleep_until(ask_due) => {
                     ask_due = Instant::now() + ASK_EVERY;

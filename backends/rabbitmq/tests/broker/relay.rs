@@ -1,4 +1,10 @@
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -15,6 +21,8 @@ enum Mode {
     Pass,
     /// Takes connections and bytes and passes nothing on, as a stopped process does.
     Frozen,
+    /// Passes on what the server sends, and nothing of the client's.
+    HeldUp,
     /// Ends connections, old and new.
     Cut,
 }
@@ -23,6 +31,8 @@ enum Mode {
 #[derive(Debug)]
 pub struct Relay {
     port: u16,
+    /// Connections that are open at this moment.
+    open: Arc<AtomicUsize>,
     mode: Arc<watch::Sender<Mode>>,
 }
 
@@ -33,9 +43,11 @@ impl Relay {
         let port = listener.local_addr().unwrap().port();
         let target: SocketAddr = target.parse().unwrap();
         let (mode, watched) = watch::channel(Mode::Pass);
+        let open = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&open);
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                let watched = watched.clone();
+                let (watched, open) = (watched.clone(), Arc::clone(&counted));
                 if *watched.borrow() == Mode::Cut {
                     continue;
                 }
@@ -45,21 +57,42 @@ impl Relay {
                     };
                     let (from_client, to_client) = client.into_split();
                     let (from_server, to_server) = server.into_split();
+                    open.fetch_add(1, Ordering::SeqCst);
                     tokio::join!(
-                        pass(from_client, to_server, watched.clone(), garble),
-                        pass(from_server, to_client, watched, None)
+                        pass(
+                            from_client,
+                            to_server,
+                            (watched.clone(), Mode::HeldUp),
+                            garble
+                        ),
+                        pass(from_server, to_client, (watched, Mode::Frozen), None)
                     );
+                    open.fetch_sub(1, Ordering::SeqCst);
                 });
             }
         });
         Self {
             port,
+            open,
             mode: Arc::new(mode),
         }
     }
 
     pub fn address(&self) -> String {
-        format!("amqp://guest:guest@127.0.0.1:{}", self.port)
+        format!("amqp://guest:guest@{}", self.host())
+    }
+
+    pub fn host(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// How many connections pass through at this moment.
+    pub fn connections(&self) -> usize {
+        self.open.load(Ordering::SeqCst)
+    }
+
+    pub fn hold_up(&self) {
+        self.mode.send_replace(Mode::HeldUp);
     }
 
     pub fn freeze(&self) {
@@ -78,7 +111,7 @@ impl Relay {
 async fn pass(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
-    mut mode: watch::Receiver<Mode>,
+    (mut mode, stopped_by): (watch::Receiver<Mode>, Mode),
     garble: Option<(&'static [u8], &'static [u8])>,
 ) {
     let mut buffer = vec![0; 64 * 1024];
@@ -91,7 +124,8 @@ async fn pass(
                 Ok(count) => count,
             },
         };
-        if mode.wait_for(|mode| *mode != Mode::Frozen).await.is_err() {
+        let stops = |mode: &Mode| *mode == Mode::Frozen || *mode == stopped_by;
+        if mode.wait_for(|mode| !stops(mode)).await.is_err() {
             return;
         }
         if let Some((find, replace)) = garble {
