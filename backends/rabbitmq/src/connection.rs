@@ -1,7 +1,7 @@
 //! One instance: its two tasks, and what the hub calls.
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -58,6 +58,8 @@ pub(crate) struct Shared {
     pub(crate) leave: Notify,
     /// Whether there is a connection that publishes.
     pub(crate) publishing: watch::Sender<bool>,
+    /// Why there was none last, in the broker's words.
+    refusal: Mutex<String>,
     stop: watch::Receiver<bool>,
 }
 
@@ -65,6 +67,30 @@ impl Shared {
     /// Returns once the backend is closed, or dropped.
     pub(crate) async fn stopped(&self) {
         let _ = self.stop.clone().wait_for(|stopped| *stopped).await;
+    }
+
+    /// Keeps why nothing can be published, for those who want to publish; `false` where it was the same before.
+    pub(crate) fn refused(&self, why: String) -> bool {
+        let mut refusal = self.refusal.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut *refusal, why) != *refusal
+    }
+
+    /// Why nothing could be published last.
+    pub(crate) fn refusal(&self) -> String {
+        let refusal = self.refusal.lock().unwrap_or_else(PoisonError::into_inner);
+        refusal.clone()
+    }
+
+    /// What the hub and the log should know of an attempt that failed: that the broker refuses us, and waiting is no use.
+    /// Each reason once in a row.
+    pub(crate) fn news(&self, error: &Error, last: &mut Option<String>) -> Option<String> {
+        let why = error.to_string();
+        if error.kind() != ErrorKind::Config || last.as_ref() == Some(&why) {
+            return None;
+        }
+        tracing::warn!(why, "RabbitMQ refuses this instance; trying on");
+        *last = Some(why.clone());
+        Some(why)
     }
 
     /// Makes the receiving side go to another node, where there is one.
@@ -126,6 +152,7 @@ pub(crate) async fn open(config: Config) -> Result<Opened> {
         renew: Notify::new(),
         leave: Notify::new(),
         publishing: watch::Sender::new(true),
+        refusal: Mutex::default(),
         stop: stopped,
     });
     let (sender, events) = events(EVENTS);

@@ -67,7 +67,8 @@ impl Receiver {
         };
         let witness = this.create(&link).await?;
         let reading = Reading::start(link, &this.queue, witness).await;
-        let reading = reading.map_err(|error| explain(config, "consuming", error))?;
+        let reading =
+            reading.map_err(|error| explain(config, "consuming (permission read)", error))?;
         shared.nodes.choose(node);
         Ok((this, reading))
     }
@@ -128,7 +129,7 @@ impl Receiver {
     /// Tries until it succeeds; `None` where the backend was closed meanwhile.
     async fn reconnect(&mut self) -> Option<Reading> {
         let shared = Arc::clone(&self.shared);
-        let mut backoff = Backoff::default();
+        let (mut backoff, mut refused) = (Backoff::default(), None);
         loop {
             select! {
                 () = shared.stopped() => return None,
@@ -140,7 +141,14 @@ impl Receiver {
             };
             match attempt {
                 Ok(Ok(reading)) => return Some(reading),
-                Ok(Err(error)) => tracing::debug!(%error, "not connected yet"),
+                Ok(Err(error)) => {
+                    tracing::debug!(%error, "not connected yet");
+                    if let Some(why) = shared.news(&error, &mut refused)
+                        && !self.say(Event::Down(why)).await
+                    {
+                        return None;
+                    }
+                }
                 Err(_) => tracing::debug!("not connected yet: no answer"),
             }
         }
@@ -149,7 +157,7 @@ impl Receiver {
     /// May be cancelled at any point: what it finds out is kept, and a queue half created is not used again.
     async fn attempt(&mut self, shared: &Shared) -> Result<Reading> {
         let config = &shared.config;
-        let failed = |error| explain(config, "reconnecting", error);
+        let failed = |error| explain(config, "consuming again (permission read)", error);
         let link = Link::dial(config, &shared.nodes, "consume").await?;
         let node = link.node;
         // The next attempt begins elsewhere, if this one fails at whatever point.
@@ -189,7 +197,7 @@ impl Receiver {
     /// Creates the queues, with a token in the witness where the broker takes one.
     async fn create(&mut self, link: &Link) -> Result<Witness> {
         let shared = Arc::clone(&self.shared);
-        let failed = |error| explain(&shared.config, "watching the queue", error);
+        let failed = |error| explain(&shared.config, "consuming (permission read)", error);
         self.queue.create(link, &shared.config).await?;
         let mut witness = Witness::open(link, &self.queue).await.map_err(failed)?;
         let probe = std::mem::take(&mut self.probe);

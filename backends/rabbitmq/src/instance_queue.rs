@@ -8,7 +8,10 @@
 use hubplane_backplane::{Error, ErrorKind, Result};
 use lapin::{
     Channel, ExchangeKind,
-    options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions},
+    options::{
+        ExchangeDeclareOptions, ExchangeUnbindOptions, QueueBindOptions, QueueDeclareOptions,
+        QueueDeleteOptions,
+    },
     types::{AMQPValue, FieldTable, ShortString},
 };
 
@@ -51,6 +54,17 @@ pub(crate) async fn declare_exchange(channel: &Channel, config: &Config) -> lapi
         .await
 }
 
+/// Fails where the user may not publish to the exchange, which RabbitMQ would otherwise say only of the first message.
+/// Taking back a binding that nobody made changes nothing, and asks for the permission to write.
+pub(crate) async fn may_publish(channel: &Channel, config: &Config) -> lapin::Result<()> {
+    let exchange = ShortString::from(config.exchange.as_str());
+    let (options, none) = (ExchangeUnbindOptions::default(), FieldTable::default());
+    let key = "hubplane.may-publish".into();
+    channel
+        .exchange_unbind(exchange.clone(), exchange, key, options, none)
+        .await
+}
+
 /// Returns how many messages of a queue wait for a consumer.
 pub(crate) async fn count(channel: &Channel, queue: &str) -> lapin::Result<u32> {
     let passive = QueueDeclareOptions {
@@ -83,37 +97,47 @@ impl InstanceQueue {
 
     /// Creates exchanges and queues. Once it returns, whatever is published lands in the queue.
     pub(crate) async fn create(&self, link: &Link, config: &Config) -> Result<()> {
-        let wrong = |error| explain(config, "creating the queue", error);
-        self.declare(link, config).await.map_err(wrong)
+        let failed = |error| explain(config, "opening a channel", error);
+        let channel = link.channel().await.map_err(failed)?;
+        let doing = "creating the exchanges (permission configure)";
+        let failed = |error| explain(config, doing, error);
+        self.declare_exchanges(&channel, config)
+            .await
+            .map_err(failed)?;
+        let doing = "creating and binding the queues (permissions configure, write and read)";
+        let failed = |error| explain(config, doing, error);
+        self.declare(&channel, config).await.map_err(failed)?;
+        let _ = channel.close(200, "done".into()).await;
+        Ok(())
     }
 
-    async fn declare(&self, link: &Link, config: &Config) -> lapin::Result<()> {
-        let channel = link.channel().await?;
-        declare_exchange(&channel, config).await?;
+    async fn declare_exchanges(&self, channel: &Channel, config: &Config) -> lapin::Result<()> {
+        declare_exchange(channel, config).await?;
         let durable = ExchangeDeclareOptions {
             durable: true,
             ..ExchangeDeclareOptions::default()
         };
         let (none, lost) = (FieldTable::default(), dead_letters(config));
         channel
-            .exchange_declare(lost.clone(), ExchangeKind::Direct, durable, none.clone())
-            .await?;
+            .exchange_declare(lost, ExchangeKind::Direct, durable, none)
+            .await
+    }
 
+    async fn declare(&self, channel: &Channel, config: &Config) -> lapin::Result<()> {
         let bind = QueueBindOptions::default();
-        self.declare_watcher(&channel, config, (&self.witness, WITNESSED))
+        self.declare_watcher(channel, config, (&self.witness, WITNESSED))
             .await?;
-        self.declare_probe(&channel, config).await?;
+        self.declare_probe(channel, config).await?;
 
         let mut arguments = self::arguments(config, &self.witness);
         let max = i64::try_from(config.max_bytes).unwrap_or(i64::MAX);
         arguments.insert("x-max-length-bytes".into(), AMQPValue::LongLongInt(max));
-        self.declare_queue(&channel, &self.name, arguments).await?;
+        self.declare_queue(channel, &self.name, arguments).await?;
         let exchange = ShortString::from(config.exchange.as_str());
+        let none = FieldTable::default();
         channel
             .queue_bind(self.name.as_str().into(), exchange, "".into(), bind, none)
-            .await?;
-        let _ = channel.close(200, "done".into()).await;
-        Ok(())
+            .await
     }
 
     /// Creates the probe, where it is not there.

@@ -35,6 +35,8 @@ pub(crate) const ACCESS_REFUSED: ReplyCode = 403;
 pub(crate) const NOT_FOUND: ReplyCode = 404;
 pub(crate) const PRECONDITION_FAILED: ReplyCode = 406;
 const NOT_ALLOWED: ReplyCode = 530;
+/// So RabbitMQ names a queue that another consumer has for itself; it is no matter of permissions.
+const EXCLUSIVE: &str = "in exclusive use";
 
 /// Ends the socket when it is dropped: lapin alone would keep a thread on a broker that is silent, frozen or that blocks
 /// us, since it can't write its goodbye.
@@ -208,6 +210,20 @@ fn tls_failed(name: &str, port: u16, error: io::Error) -> Error {
     Error::new(ErrorKind::Config, NAME, message).with_source(error)
 }
 
+/// What the user may not do, and what it takes. RabbitMQ 3.10 names what is refused, but not the permission that is
+/// missing; so `doing` says it.
+fn permissions(config: &Config, doing: &str) -> String {
+    let (user, exchange) = (&config.username, &config.exchange);
+    let also = match config.retention {
+        None => format!("and for \"{exchange}\" and \"{exchange}.lost\""),
+        Some(_) => format!("and for \"{exchange}\", and write for \"amq.default\""),
+    };
+    format!(
+        "RabbitMQ refuses the user {user:?} while {doing}; hubplane needs the permissions configure, write and read for names \
+         that begin with \"hubplane.{exchange}.\" {also}"
+    )
+}
+
 /// The broker's reply code, where it is the broker that refused.
 pub(crate) fn reply_code(error: &lapin::Error) -> Option<ReplyCode> {
     match error.kind() {
@@ -223,10 +239,11 @@ pub(crate) fn explain(config: &Config, doing: &str, error: lapin::Error) -> Erro
         Some(ACCESS_REFUSED) if doing == "connecting" => format!(
             "RabbitMQ refuses the user {user:?}: check the user name and the password in the address"
         ),
-        Some(ACCESS_REFUSED) => format!(
-            "the user {user:?} needs the permissions configure, write and read for names that begin with \
-             \"hubplane.{exchange}.\" and for \"{exchange}\" and \"{exchange}.lost\""
-        ),
+        Some(ACCESS_REFUSED) if error.to_string().contains(EXCLUSIVE) => {
+            let message = "RabbitMQ still believes this instance's last connection alive";
+            return Error::new(ErrorKind::Unavailable, NAME, message).with_source(error);
+        }
+        Some(ACCESS_REFUSED) => permissions(config, doing),
         Some(NOT_ALLOWED) => format!(
             "there is no virtual host {vhost:?}, or the user {user:?} may not use it; the address names it behind \
              the hosts: amqp://HOST/VHOST"

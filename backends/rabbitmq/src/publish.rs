@@ -13,7 +13,6 @@ use crate::{
     connection::Shared,
     message::{Prepared, prepare},
     ticket::Ticket,
-    writer::NOT_CONNECTED,
 };
 
 /// The contract gives a call 5 s.
@@ -36,7 +35,11 @@ impl Drop for Call {
             true => self
                 .ticket
                 .refuse(ErrorKind::Closed, "the backend is closed"),
-            false => self.ticket.refuse(ErrorKind::Unavailable, NOT_CONNECTED),
+            false => {
+                let why = self.shared.refusal();
+                let message = format!("there is no connection to RabbitMQ: {why}");
+                self.ticket.refuse(ErrorKind::Unavailable, &message);
+            }
         }
     }
 }

@@ -126,6 +126,11 @@ pub(crate) struct Sent {
 }
 
 impl Sent {
+    /// The connection has ended instead of an answer.
+    pub(crate) fn unconfirmed(self, why: &lapin::Error) {
+        self.settle(Err(unconfirmed().with_source(why.clone())));
+    }
+
     pub(crate) fn settle(self, result: Result<Receipt>) {
         self.ticket.settle(self.index, result);
     }

@@ -22,7 +22,7 @@ use tokio::{
 use crate::{
     NAME,
     connection::{Backoff, Shared},
-    instance_queue::declare_exchange,
+    instance_queue::{declare_exchange, may_publish},
     link::{Link, NOT_FOUND, explain, reply_code},
     message::Prepared,
     publish::{Call, Publisher},
@@ -40,7 +40,7 @@ const LAST_WORDS: Duration = Duration::from_millis(100);
 /// A broker that confirms nothing for so long, and blocks nobody, is given up; so is a node that takes no connection.
 const STUCK: Duration = Duration::from_secs(5);
 
-pub(crate) const NOT_CONNECTED: &str = "there is no connection to RabbitMQ";
+const NOT_CONNECTED: &str = "there is no connection to RabbitMQ";
 const MOVING: &str = "the side that receives has moved to another node";
 const BLOCKED: &str = "RabbitMQ takes no messages now: it is short of memory or of disk";
 
@@ -56,11 +56,12 @@ pub(crate) struct Writing {
 impl Writing {
     async fn start(shared: &Shared) -> Result<Self> {
         let config = &shared.config;
-        let failed = |error| explain(config, "publishing", error);
+        let failed = |error| explain(config, "publishing (permission write)", error);
         let link = Link::dial_node(config, shared.nodes.used(), "publish").await?;
         let events = link.events();
         let channel = link.channel().await.map_err(failed)?;
         declare_exchange(&channel, config).await.map_err(failed)?;
+        may_publish(&channel, config).await.map_err(failed)?;
         let select = ConfirmSelectOptions::default();
         channel.confirm_select(select).await.map_err(failed)?;
         if config.retention.is_some() {
@@ -130,6 +131,7 @@ impl Writer {
             };
             if let Some(why) = &why {
                 tracing::warn!(why, "nothing can be published to RabbitMQ");
+                self.shared.refused(why.clone());
             }
             let rest = async {
                 while let Some(failed) = confirms.next().await {
@@ -173,7 +175,13 @@ impl Writer {
             };
             match attempt {
                 Ok(Ok(writing)) => return Some(writing),
-                Ok(Err(error)) => tracing::debug!(%error, "not connected yet"),
+                Ok(Err(error)) => {
+                    let why = error.to_string();
+                    tracing::debug!(why, "not connected yet");
+                    if shared.refused(why.clone()) && error.kind() == ErrorKind::Config {
+                        tracing::warn!(why, "nothing can be published to RabbitMQ");
+                    }
+                }
                 Err(_) => tracing::debug!("not connected yet: no answer"),
             }
             if since.elapsed() > STUCK {
@@ -348,6 +356,9 @@ fn confirmed(sent: Sent, confirm: lapin::Result<Confirmation>) -> Option<lapin::
         }
         // A queue process died on it; other queues may have the message.
         Ok(Confirmation::Nack(_) | Confirmation::NotRequested) => None,
-        Err(error) => Some(error),
+        Err(error) => {
+            sent.unconfirmed(&error);
+            Some(error)
+        }
     }
 }

@@ -178,7 +178,7 @@ impl Past {
             until,
         } = wanted;
         let config = &self.shared.config;
-        let failed = |error| explain(config, "reading back", error);
+        let failed = |error| explain(config, "reading back (permission read)", error);
         let (from, known) = self.bounds(link, from).await?;
         let mut page = Page {
             publications: Vec::new(),

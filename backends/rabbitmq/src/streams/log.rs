@@ -112,7 +112,7 @@ fn lock_name(config: &Config) -> String {
 
 /// A queue that belongs to one connection is a lock that no crash leaves behind.
 async fn lock(link: &Link, config: &Config) -> Result<Channel> {
-    let failed = |error| explain(config, "taking the lock", error);
+    let failed = |error| explain(config, "creating the lock (permission configure)", error);
     let mut backoff = Backoff::default();
     loop {
         let channel = link.channel().await.map_err(failed)?;
@@ -141,7 +141,8 @@ async fn declare(
     fresh: bool,
     distrusted: Option<u64>,
 ) -> Result<u64> {
-    let failed = |error| explain(config, "creating the stream", error);
+    let doing = "creating and binding the streams (permissions configure, write and read)";
+    let failed = |error| explain(config, doing, error);
     let channel = link.channel().await.map_err(failed)?;
     declare_exchange(&channel, config).await.map_err(failed)?;
     let epochs = epochs(config);
@@ -221,7 +222,13 @@ fn random() -> Result<u64> {
 
 /// Puts one message straight into a stream, and waits until it is there.
 async fn put(channel: &Channel, config: &Config, stream: &str, body: &[u8]) -> Result<()> {
-    let failed = |error| explain(config, "writing to the stream", error);
+    let failed = |error| {
+        explain(
+            config,
+            "writing to the stream (permission write for amq.default)",
+            error,
+        )
+    };
     let select = ConfirmSelectOptions::default();
     channel.confirm_select(select).await.map_err(failed)?;
     // A stream that is not up would not get it, and yet it would be confirmed.
@@ -255,7 +262,7 @@ pub(crate) fn agrees(marker: &Delivery, epoch: u64) -> bool {
 
 /// Finds the end of the stream: puts a marker there and reads its offset. AMQP tells the end of a stream in no other way.
 pub(crate) async fn end(link: &Link, config: &Config, epoch: u64) -> Result<u64> {
-    let failed = |error| explain(config, "finding the stream's end", error);
+    let failed = |error| explain(config, "reading the stream (permission read)", error);
     let stream = name(config);
     let mut cursor = Cursor::open(link, &stream, From::Next)
         .await
@@ -287,7 +294,8 @@ async fn find(cursor: &mut Cursor, config: &Config, body: &[u8]) -> Result<u64> 
 pub(crate) async fn prove(link: &Link, channel: &Channel, config: &Config) -> Result<()> {
     let stream = name(config);
     let cursor = Cursor::open(link, &stream, From::Next).await;
-    let mut cursor = cursor.map_err(|error| explain(config, "trying the stream", error))?;
+    let mut cursor =
+        cursor.map_err(|error| explain(config, "reading the stream (permission read)", error))?;
     // Too short to be anybody's word on the epoch.
     let body = random()?.to_be_bytes();
     loop {
@@ -308,7 +316,7 @@ pub(crate) async fn first(link: &Link, config: &Config) -> Result<u64> {
 
 /// One message of a stream that has some.
 async fn one(link: &Link, config: &Config, stream: &str, from: From) -> Result<(u64, Vec<u8>)> {
-    let failed = |error| explain(config, "reading one message", error);
+    let failed = |error| explain(config, "reading the stream (permission read)", error);
     let mut cursor = Cursor::open(link, stream, from).await.map_err(failed)?;
     let (offset, delivery) = match answer(cursor.next()).await? {
         Some(found) => found.map_err(failed)?,

@@ -158,7 +158,7 @@ impl Reader {
 
     async fn reconnect(&mut self) -> Option<(Following, bool)> {
         let shared = Arc::clone(&self.shared);
-        let (mut backoff, mut replaced) = (Backoff::default(), false);
+        let (mut backoff, mut replaced, mut refused) = (Backoff::default(), false, None);
         loop {
             let attempt = select! {
                 () = shared.stopped() => return None,
@@ -166,7 +166,14 @@ impl Reader {
             };
             match attempt {
                 Ok(Ok(following)) => return Some((following, replaced)),
-                Ok(Err(error)) => tracing::debug!(%error, "not connected yet"),
+                Ok(Err(error)) => {
+                    tracing::debug!(%error, "not connected yet");
+                    if let Some(why) = shared.news(&error, &mut refused)
+                        && !self.say(Event::Down(why)).await
+                    {
+                        return None;
+                    }
+                }
                 Err(_) => tracing::debug!("not connected yet: no answer"),
             }
             select! {
@@ -320,6 +327,6 @@ impl Reader {
 async fn follow(link: Link, shared: &Shared, next: u64) -> Result<Following> {
     let config = &shared.config;
     let cursor = Cursor::open(&link, &log::name(config), From::Offset(next)).await;
-    let cursor = cursor.map_err(|error| explain(config, "consuming", error))?;
+    let cursor = cursor.map_err(|error| explain(config, "consuming (permission read)", error))?;
     Ok(Following { link, cursor })
 }
