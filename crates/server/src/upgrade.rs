@@ -1,11 +1,12 @@
 //! The opening handshake of a WebSocket (RFC 6455, 4.2), and handing the raw socket on.
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::{rt::TokioIo, server::conn::auto};
+use sha1::{Digest, Sha1};
 use tokio::{net::TcpStream, time::timeout};
-use tungstenite::handshake::derive_accept_key;
 
 use super::{
     problem::Problem,
@@ -69,7 +70,7 @@ pub(super) fn check(
         channels,
     };
     Ok(Handshake {
-        accept: derive_accept_key(key),
+        accept: accept_key(key),
         subprotocol,
         negotiated,
     })
@@ -158,4 +159,21 @@ fn names(headers: &HeaderMap, name: header::HeaderName, wanted: &str) -> bool {
     values
         .flat_map(|value| value.split(','))
         .any(|value| value.trim().eq_ignore_ascii_case(wanted))
+}
+
+/// What proves that this server understood the handshake (RFC 6455, 4.2.2).
+fn accept_key(key: &[u8]) -> String {
+    const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+    STANDARD.encode(Sha1::new().chain_update(key).chain_update(GUID).finalize())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_accept_key_is_that_of_the_standard() {
+        let accept = accept_key(b"dGhlIHNhbXBsZSBub25jZQ==");
+        assert_eq!(accept, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+    }
 }

@@ -1,13 +1,8 @@
 //! Client frames, put together to messages; everything that RFC 6455 forbids is refused with its close code.
 
-use std::io::Cursor;
-
-use tungstenite::protocol::frame::{
-    FrameHeader,
-    coding::{Control, Data, OpCode},
-};
-
 use hubplane_hub::Limits;
+
+use super::header::{Header, Opcode};
 
 /// What a client sent.
 #[derive(Debug, PartialEq, Eq)]
@@ -97,15 +92,13 @@ impl Decoder {
     ) -> Result<(usize, usize), Violation> {
         let (mut used, mut frames) = (0, 0);
         loop {
-            let mut cursor = Cursor::new(&input[used..]);
-            let parsed = FrameHeader::parse(&mut cursor)
-                .map_err(|_bad_opcode| protocol("unknown opcode"))?;
-            let Some((header, length)) = parsed else {
+            let parsed = Header::parse(&input[used..]).or(Err(protocol("unknown opcode")))?;
+            let Some(header) = parsed else {
                 return Ok((used, frames));
             };
-            let start = used + cursor.position() as usize;
-            self.check(&header, length, limits)?;
-            let length = usize::try_from(length).or(Err(TOO_LARGE))?;
+            let start = used + header.bytes;
+            self.check(&header, limits)?;
+            let length = usize::try_from(header.length).or(Err(TOO_LARGE))?;
             if input.len() - start < length {
                 return Ok((used, frames));
             }
@@ -120,31 +113,33 @@ impl Decoder {
     }
 
     /// All that a header alone can do wrong, before any payload is waited for.
-    fn check(&self, header: &FrameHeader, length: u64, limits: &Limits) -> Result<(), Violation> {
-        if header.rsv1 || header.rsv2 || header.rsv3 {
+    fn check(&self, header: &Header, limits: &Limits) -> Result<(), Violation> {
+        if header.reserved {
             return Err(protocol("reserved bits are set"));
         }
         if header.mask.is_none() {
             return Err(protocol("a client's frames are masked"));
         }
         match header.opcode {
-            OpCode::Control(_) if !header.is_final => {
-                Err(protocol("a control frame is fragmented"))
+            Opcode::Close | Opcode::Ping | Opcode::Pong => {
+                if !header.is_final {
+                    return Err(protocol("a control frame is fragmented"));
+                }
+                if header.length > 125 {
+                    return Err(protocol("a control frame has more than 125 bytes"));
+                }
+                Ok(())
             }
-            OpCode::Control(_) if length > 125 => {
-                Err(protocol("a control frame has more than 125 bytes"))
-            }
-            OpCode::Control(_) => Ok(()),
-            OpCode::Data(Data::Continue) if self.fragmented.is_none() => {
+            Opcode::Continuation if self.fragmented.is_none() => {
                 Err(protocol("a continuation without a beginning"))
             }
-            OpCode::Data(Data::Text | Data::Binary) if self.fragmented.is_some() => {
+            Opcode::Text | Opcode::Binary if self.fragmented.is_some() => {
                 Err(protocol("a message begins inside another"))
             }
-            OpCode::Data(_) => {
+            Opcode::Continuation | Opcode::Text | Opcode::Binary => {
                 let begun = self.fragmented.as_ref();
                 let (bytes, count) = begun.map_or((0, 0), |it| (it.message.len(), it.count));
-                if length.saturating_add(bytes as u64) > limits.message_bytes as u64 {
+                if header.length.saturating_add(bytes as u64) > limits.message_bytes as u64 {
                     return Err(TOO_LARGE);
                 }
                 if count >= limits.fragments {
@@ -157,15 +152,16 @@ impl Decoder {
 
     fn frame(
         &mut self,
-        header: &FrameHeader,
+        header: &Header,
         payload: &[u8],
         on: &mut dyn FnMut(Received<'_>) -> bool,
     ) -> Result<bool, Violation> {
         let text = match header.opcode {
-            OpCode::Control(Control::Ping) => return Ok(on(Received::Ping(payload))),
-            OpCode::Control(Control::Pong) => return Ok(on(Received::Pong)),
-            OpCode::Control(_) => return Ok(on(Received::Close(close_code(payload)?))),
-            OpCode::Data(kind) => kind == Data::Text,
+            Opcode::Ping => return Ok(on(Received::Ping(payload))),
+            Opcode::Pong => return Ok(on(Received::Pong)),
+            Opcode::Close => return Ok(on(Received::Close(close_code(payload)?))),
+            Opcode::Text => true,
+            Opcode::Binary | Opcode::Continuation => false,
         };
         let begun = self.fragmented.take();
         if begun.is_none() && header.is_final {

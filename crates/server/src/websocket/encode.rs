@@ -6,13 +6,9 @@ use hubplane_hub::{
     frame::{Encoding, Frame},
 };
 use hubplane_protocol::{Protocol, json::JSON};
-use tungstenite::protocol::frame::{
-    FrameHeader,
-    coding::{Control, Data, OpCode},
-};
 
-/// Longest header of a server's frame.
-const HEADER: usize = 10;
+use super::header::{self, MOST_BYTES, Opcode};
+
 /// Longest reason in a close frame (RFC 6455, 5.5).
 const REASON: usize = 123;
 
@@ -39,11 +35,11 @@ impl Encoding for Text {
     }
 
     fn reply(&self, reply: &Reply<'_>) -> Frame {
-        frame(OpCode::Data(Data::Text), |out| self.0.reply(reply, out))
+        frame(Opcode::Text, |out| self.0.reply(reply, out))
     }
 
     fn push(&self, push: &Push<'_>) -> Frame {
-        frame(OpCode::Data(Data::Text), |out| self.0.push(push, out))
+        frame(Opcode::Text, |out| self.0.push(push, out))
     }
 
     fn ping(&self) -> Frame {
@@ -70,7 +66,7 @@ pub(super) fn close(code: u16, reason: &str) -> Frame {
     while !reason.is_char_boundary(end) {
         end -= 1;
     }
-    frame(OpCode::Control(Control::Close), |out| {
+    frame(Opcode::Close, |out| {
         out.extend_from_slice(&code.to_be_bytes());
         out.extend_from_slice(&reason.as_bytes()[..end]);
     })
@@ -83,26 +79,18 @@ pub(super) const fn bare_close() -> Frame {
 
 /// The answer to a ping.
 pub(super) fn pong(payload: &[u8]) -> Frame {
-    frame(OpCode::Control(Control::Pong), |out| {
-        out.extend_from_slice(payload)
-    })
+    frame(Opcode::Pong, |out| out.extend_from_slice(payload))
 }
 
 /// Writes the payload behind room for the header, then the header right before it: one buffer, no copy.
-fn frame(opcode: OpCode, write: impl FnOnce(&mut Vec<u8>)) -> Frame {
+fn frame(opcode: Opcode, write: impl FnOnce(&mut Vec<u8>)) -> Frame {
     let mut out = Vec::with_capacity(256);
-    out.extend_from_slice(&[0; HEADER]);
+    out.extend_from_slice(&[0; MOST_BYTES]);
     write(&mut out);
-    let length = (out.len() - HEADER) as u64;
-    let header = FrameHeader {
-        opcode,
-        ..FrameHeader::default()
-    };
-    let start = HEADER - header.len(length);
-    let mut room = &mut out[start..HEADER];
-    header
-        .format(length, &mut room)
-        .expect("invariant: the header has as many bytes as it says");
+    let length = (out.len() - MOST_BYTES) as u64;
+    let room = out.first_chunk_mut();
+    let room = room.expect("invariant: the buffer begins with room for a header");
+    let start = header::write(opcode, length, room);
     Bytes::from(out).slice(start..)
 }
 
@@ -113,9 +101,7 @@ mod tests {
     #[test]
     fn headers_have_the_shortest_length() {
         for (length, header) in [(0, 2), (125, 2), (126, 4), (65_535, 4), (65_536, 10)] {
-            let frame = frame(OpCode::Data(Data::Text), |out| {
-                out.resize(HEADER + length, b'x')
-            });
+            let frame = frame(Opcode::Text, |out| out.resize(MOST_BYTES + length, b'x'));
             assert_eq!(frame.len(), header + length);
             assert_eq!(frame[0], 0x81);
         }

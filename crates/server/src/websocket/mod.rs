@@ -4,6 +4,7 @@
 mod budget;
 mod decoder;
 mod encode;
+mod header;
 pub mod inside;
 mod session;
 
