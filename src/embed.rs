@@ -188,7 +188,12 @@ impl EmbeddedHub {
 
 #[cfg(test)]
 mod tests {
+    use hubplane_client::{Client, Event, Options};
+    use tokio::time::timeout;
+
     use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(20);
 
     #[tokio::test]
     async fn a_hub_starts_publishes_and_shuts_down() {
@@ -200,6 +205,42 @@ mod tests {
         hub.shutdown(Duration::ZERO).await;
         let error = hub.publish("jobs.1", "{}").await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Closed);
+    }
+
+    /// The connection is another server's, so the hub uses it through hyper's upgrade, not as a TCP stream of its own.
+    #[tokio::test]
+    async fn a_websocket_works_behind_the_applications_own_server() {
+        let limits = Limits {
+            outbox_bytes: 64 << 20,
+            ..Limits::default()
+        };
+        let builder = HubBuilder::new("memory:").threads(1).limits(limits);
+        let hub = builder.start().await.unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(warp::serve(hub.routes()).incoming(listener).run());
+        let (client, mut events) = Client::connect(Options::new([&*url])).await.unwrap();
+        client.subscribe("c", None).await.unwrap();
+        let first = timeout(PATIENCE, events.next()).await.unwrap();
+        assert!(matches!(first, Some(Event::Subscribed { .. })), "{first:?}");
+        // More than a socket takes at once, so that some of it must wait.
+        let text = "x".repeat(50_000);
+        let numbers = 0..200;
+        for number in numbers.clone() {
+            hub.publish("c", format!("[{number},\"{text}\"]"))
+                .await
+                .unwrap();
+        }
+        for number in numbers {
+            let event = timeout(PATIENCE, events.next()).await.unwrap();
+            let Some(Event::Message(message)) = event else {
+                panic!("instead of message {number}: {event:?}");
+            };
+            let head = format!("[{number},");
+            assert!(message.data.get().starts_with(&head), "not {number}");
+        }
+        client.close().await;
+        hub.shutdown(Duration::ZERO).await;
     }
 
     #[tokio::test]

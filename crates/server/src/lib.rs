@@ -7,6 +7,7 @@ mod metrics;
 mod presence;
 mod problem;
 mod routes;
+mod stream;
 mod threads;
 mod upgrade;
 mod websocket;

@@ -13,7 +13,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use hyper::server::conn::http1;
+use hyper::{server::conn::http1, upgrade::Upgraded};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
@@ -27,6 +27,7 @@ use tokio::{
 
 use super::{
     routes::{Context, routes},
+    stream::Foreign,
     websocket::{self, Negotiated},
 };
 use hubplane_hub::{Hub, Mailbox, Shard};
@@ -46,7 +47,7 @@ pub(super) enum Handoff {
     Connection(net::TcpStream, Counted),
     /// Is a WebSocket.
     Upgraded {
-        stream: Stream,
+        stream: Connection,
         early: Bytes,
         negotiated: Negotiated,
     },
@@ -62,13 +63,15 @@ impl Drop for Counted {
     }
 }
 
-/// A stream, of this thread's runtime or of another's.
+/// What a WebSocket runs over.
 #[derive(Debug)]
-pub(super) enum Stream {
+pub(super) enum Connection {
     /// Ready for use.
     Here(TcpStream),
     /// To be registered here.
     Elsewhere(net::TcpStream),
+    /// Another server's.
+    Foreign(Upgraded),
 }
 
 /// The running shards of a hub; cheap to clone.
@@ -169,11 +172,11 @@ impl Handoff {
     fn moved(self) -> io::Result<Self> {
         Ok(match self {
             Self::Upgraded {
-                stream: Stream::Here(stream),
+                stream: Connection::Here(stream),
                 early,
                 negotiated,
             } => Self::Upgraded {
-                stream: Stream::Elsewhere(stream.into_std()?),
+                stream: Connection::Elsewhere(stream.into_std()?),
                 early,
                 negotiated,
             },
@@ -218,23 +221,25 @@ impl Serving {
                     early,
                     negotiated,
                 }) => {
-                    if let Ok(stream) = stream.here() {
-                        let (shard, buffer) = (Rc::clone(&shard), Rc::clone(&buffer));
+                    let (shard, buffer) = (Rc::clone(&shard), Rc::clone(&buffer));
+                    let stream = match stream {
+                        Connection::Here(stream) => Ok(stream),
+                        Connection::Elsewhere(stream) => TcpStream::from_std(stream),
+                        Connection::Foreign(upgraded) => {
+                            let stream = Foreign::new(upgraded);
+                            task::spawn_local(websocket::serve(
+                                shard, buffer, stream, early, negotiated,
+                            ));
+                            continue;
+                        }
+                    };
+                    if let Ok(stream) = stream {
                         task::spawn_local(websocket::serve(
                             shard, buffer, stream, early, negotiated,
                         ));
                     }
                 }
             }
-        }
-    }
-}
-
-impl Stream {
-    fn here(self) -> io::Result<TcpStream> {
-        match self {
-            Self::Here(stream) => Ok(stream),
-            Self::Elsewhere(stream) => TcpStream::from_std(stream),
         }
     }
 }

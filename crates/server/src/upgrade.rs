@@ -4,13 +4,13 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use hyper::upgrade::{OnUpgrade, Upgraded};
-use hyper_util::{rt::TokioIo, server::conn::auto};
+use hyper_util::rt::TokioIo;
 use sha1::{Digest, Sha1};
 use tokio::{net::TcpStream, time::timeout};
 
 use super::{
     problem::Problem,
-    threads::{Handoff, Stream},
+    threads::{Connection, Handoff},
     websocket::{Negotiated, encoding_for},
 };
 use hubplane_identity::{Access, KeyCheck};
@@ -126,28 +126,20 @@ pub(super) async fn handoff(
     wait: std::time::Duration,
 ) -> Option<Handoff> {
     let upgraded = timeout(wait, upgrade).await.ok()?.ok()?;
-    let (stream, early) = raw(upgraded)?;
+    let (stream, early) = raw(upgraded);
     Some(Handoff::Upgraded {
-        stream: Stream::Here(stream),
+        stream,
         early,
         negotiated,
     })
 }
 
-/// The TCP stream under hyper's connection, and what was read of it already.
-fn raw(upgraded: Upgraded) -> Option<(TcpStream, Bytes)> {
+/// The TCP stream under hyper's connection, and what was read of it already. Where another server serves the connection,
+/// in an application that embeds the hub, it is used as it is.
+fn raw(upgraded: Upgraded) -> (Connection, Bytes) {
     match upgraded.downcast::<TokioIo<TcpStream>>() {
-        Ok(parts) => Some((parts.io.into_inner(), parts.read_buf)),
-        // As served by `warp::serve` in an application that embeds the hub.
-        Err(upgraded) => match auto::upgrade::downcast::<TokioIo<TcpStream>>(upgraded) {
-            Ok(parts) => Some((parts.io.into_inner(), parts.read_buf)),
-            Err(_) => {
-                tracing::error!(
-                    "the connection is no plain TCP stream; its WebSocket can't be served"
-                );
-                None
-            }
-        },
+        Ok(parts) => (Connection::Here(parts.io.into_inner()), parts.read_buf),
+        Err(upgraded) => (Connection::Foreign(upgraded), Bytes::new()),
     }
 }
 

@@ -5,15 +5,15 @@ use std::{
     cell::RefCell,
     fmt,
     future::poll_fn,
-    io::{self, Read as _},
+    io,
     rc::Rc,
     task::{Context, Poll, ready},
 };
 
 use bytes::Bytes;
 use hubplane_backplane::Channel;
-use socket2::SockRef;
-use tokio::{io::Interest, net::TcpStream};
+
+use crate::stream::Stream;
 
 use super::{
     budget::Budget,
@@ -42,30 +42,30 @@ pub(crate) struct Negotiated {
 
 /// A socket for its session: writes never wait.
 #[derive(Debug)]
-struct Shared(Rc<TcpStream>);
+struct Shared<S>(Rc<S>);
 
-impl Socket for Shared {
+impl<S: Stream> Socket for Shared<S> {
     fn write(&self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.try_write(bytes)
+        self.0.write(bytes)
     }
 
     fn write_vectored(&self, bytes: &[io::IoSlice<'_>]) -> io::Result<usize> {
-        self.0.try_write_vectored(bytes)
+        self.0.write_vectored(bytes)
     }
 }
 
 /// One connection's reading side.
-struct Reading {
+struct Reading<S> {
     shard: Rc<Shard>,
     key: Key,
-    stream: Rc<TcpStream>,
+    stream: Rc<S>,
     protocol: &'static dyn Protocol,
     decoder: Decoder,
     budget: Budget,
 }
 
 /// However the task ends, also by a panic: the session ends with it.
-impl Drop for Reading {
+impl<S> Drop for Reading<S> {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.shard.hub().count_panic();
@@ -74,7 +74,7 @@ impl Drop for Reading {
     }
 }
 
-impl fmt::Debug for Reading {
+impl<S> fmt::Debug for Reading<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Reading")
             .field("key", &self.key)
@@ -86,10 +86,10 @@ impl fmt::Debug for Reading {
 ///
 /// No `async fn`: its future would keep room for all that is needed at the beginning alone, for as long as the client
 /// stays.
-pub(crate) fn serve(
+pub(crate) fn serve<S: Stream + 'static>(
     shard: Rc<Shard>,
     buffer: Rc<RefCell<Vec<u8>>>,
-    stream: TcpStream,
+    stream: S,
     early: Bytes,
     negotiated: Negotiated,
 ) -> impl Future<Output = ()> {
@@ -130,14 +130,15 @@ pub(crate) fn serve(
     poll_fn(move |cx| reading.poll(cx, &buffer))
 }
 
-impl Reading {
+impl<S: Stream> Reading<S> {
     /// Ready once the session is over.
     fn poll(&mut self, cx: &mut Context<'_>, buffer: &RefCell<Vec<u8>>) -> Poll<()> {
         for _ in 0..READS_AT_ONCE {
             let Some(status) = self.shard.status(self.key, cx.waker()) else {
                 return Poll::Ready(());
             };
-            if status.blocked && self.stream.poll_write_ready(cx).is_ready() {
+            let waits = status.blocked || self.stream.has_unsent();
+            if waits && self.stream.poll_write_ready(cx).is_ready() {
                 self.shard.flush(self.key);
                 continue;
             }
@@ -148,7 +149,7 @@ impl Reading {
                 return Poll::Ready(());
             }
             let mut buffer = buffer.borrow_mut();
-            match read(&self.stream, &mut buffer) {
+            match self.stream.read(&mut buffer) {
                 Ok(0) => return Poll::Ready(()),
                 Ok(n) => {
                     if !self.take(&mut buffer[..n]) {
@@ -209,23 +210,6 @@ impl Reading {
         self.shard
             .end_with(self.key, encode::close(violation.code, violation.reason));
     }
-}
-
-/// One read. One that did not fill the buffer has emptied the socket: to be told so would take another system call for each
-/// message, so the stream is told here that it waits.
-fn read(stream: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
-    let mut got = Err(io::ErrorKind::WouldBlock.into());
-    let tried = stream.try_io(Interest::READABLE, || {
-        got = (&*SockRef::from(stream)).read(buffer);
-        match &got {
-            Ok(count @ 1..) if *count < buffer.len() => Err(io::ErrorKind::WouldBlock.into()),
-            Ok(_) => Ok(()),
-            Err(error) => Err(error.kind().into()),
-        }
-    });
-    // Whether it waits now is of no interest; what was read is.
-    drop(tried);
-    got
 }
 
 fn command(shard: &Shard, key: Key, protocol: &dyn Protocol, text: &str) {

@@ -1,0 +1,202 @@
+//! A client's connection as a shard's thread serves it.
+
+use std::{
+    cell::RefCell,
+    fmt,
+    io::{self, Read as _},
+    pin::Pin,
+    task::{Context, Poll, Waker, ready},
+};
+
+use hyper::rt::{Read as _, ReadBufCursor, Write as _};
+use hyper::{rt::ReadBuf, upgrade::Upgraded};
+use socket2::SockRef;
+use tokio::{io::Interest, net::TcpStream};
+
+/// Bytes of one read of a [`Foreign`] connection.
+const READ_BYTES: usize = 4 * 1024;
+/// Bytes that a [`Foreign`] connection takes although it can't send them now.
+const UNSENT_BYTES: usize = 16 * 1024;
+
+/// Reads and writes that never wait, and readiness to wait for. One task polls a stream, on one thread; writes may come
+/// from elsewhere on that thread.
+pub(crate) trait Stream: fmt::Debug {
+    /// Reads what is there; `WouldBlock` where nothing is, `Ok(0)` at the end.
+    fn read(&self, buffer: &mut [u8]) -> io::Result<usize>;
+    /// Takes what fits now; `WouldBlock` where nothing does. What was taken may still wait to be sent, see
+    /// [`Stream::has_unsent`].
+    fn write(&self, bytes: &[u8]) -> io::Result<usize>;
+    /// As [`Stream::write`], from several buffers.
+    fn write_vectored(&self, slices: &[io::IoSlice<'_>]) -> io::Result<usize>;
+    /// Waits until [`Stream::read`] may find something.
+    fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+    /// Sends what was taken, and waits until [`Stream::write`] may take something.
+    fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+    /// Returns true if bytes were taken that are not yet sent; the task then polls [`Stream::poll_write_ready`].
+    fn has_unsent(&self) -> bool;
+}
+
+impl Stream for TcpStream {
+    /// A read that did not fill the buffer has emptied the socket. To be told so would take another system call for each
+    /// message, so the stream is told here that it waits.
+    fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut got = Err(io::ErrorKind::WouldBlock.into());
+        let tried = self.try_io(Interest::READABLE, || {
+            got = (&*SockRef::from(self)).read(buffer);
+            match &got {
+                Ok(count @ 1..) if *count < buffer.len() => Err(io::ErrorKind::WouldBlock.into()),
+                Ok(_) => Ok(()),
+                Err(error) => Err(error.kind().into()),
+            }
+        });
+        // Whether it waits now is of no interest; what was read is.
+        drop(tried);
+        got
+    }
+
+    fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+        self.try_write(bytes)
+    }
+
+    fn write_vectored(&self, slices: &[io::IoSlice<'_>]) -> io::Result<usize> {
+        self.try_write_vectored(slices)
+    }
+
+    fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Self::poll_read_ready(self, cx)
+    }
+
+    fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Self::poll_write_ready(self, cx)
+    }
+
+    fn has_unsent(&self) -> bool {
+        false
+    }
+}
+
+/// A connection of another server's, in an application that embeds the hub: it may be TLS, and its runtime another one.
+pub(crate) struct Foreign(RefCell<Parts>);
+
+struct Parts {
+    upgraded: Upgraded,
+    /// The task to wake when something can be read or written.
+    waker: Waker,
+    /// Read, but not yet asked for.
+    arrived: Vec<u8>,
+    ended: bool,
+    /// Taken, but not yet sent.
+    unsent: Vec<u8>,
+}
+
+impl Foreign {
+    pub(crate) fn new(upgraded: Upgraded) -> Self {
+        Self(RefCell::new(Parts {
+            upgraded,
+            waker: Waker::noop().clone(),
+            arrived: Vec::new(),
+            ended: false,
+            unsent: Vec::new(),
+        }))
+    }
+}
+
+impl fmt::Debug for Foreign {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Foreign").finish_non_exhaustive()
+    }
+}
+
+impl Parts {
+    fn poll_arrive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.arrived.is_empty() || self.ended {
+            return Poll::Ready(Ok(()));
+        }
+        let mut room = [0; READ_BYTES];
+        let mut buffer = ReadBuf::new(&mut room);
+        ready!(Pin::new(&mut self.upgraded).poll_read(cx, cursor(&mut buffer)))?;
+        self.arrived.extend_from_slice(buffer.filled());
+        self.ended = self.arrived.is_empty();
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut sent = 0;
+        let outcome = loop {
+            if sent == self.unsent.len() {
+                break Pin::new(&mut self.upgraded).poll_flush(cx);
+            }
+            match Pin::new(&mut self.upgraded).poll_write(cx, &self.unsent[sent..]) {
+                Poll::Ready(Ok(0)) => break Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(Ok(count)) => sent += count,
+                Poll::Ready(Err(error)) => break Poll::Ready(Err(error)),
+                Poll::Pending => break Poll::Pending,
+            }
+        };
+        self.unsent.drain(..sent);
+        if self.unsent.is_empty() {
+            self.unsent = Vec::new();
+        }
+        outcome
+    }
+}
+
+/// Where a read goes.
+fn cursor<'a>(buffer: &'a mut ReadBuf<'_>) -> ReadBufCursor<'a> {
+    buffer.unfilled()
+}
+
+impl Stream for Foreign {
+    fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        let parts = &mut *self.0.borrow_mut();
+        let waker = parts.waker.clone();
+        match parts.poll_arrive(&mut Context::from_waker(&waker)) {
+            Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
+            Poll::Ready(Err(error)) => Err(error),
+            Poll::Ready(Ok(())) => {
+                let count = parts.arrived.len().min(buffer.len());
+                buffer[..count].copy_from_slice(&parts.arrived[..count]);
+                parts.arrived.drain(..count);
+                if parts.arrived.is_empty() {
+                    parts.arrived = Vec::new();
+                }
+                Ok(count)
+            }
+        }
+    }
+
+    fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+        let parts = &mut *self.0.borrow_mut();
+        if !parts.unsent.is_empty() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let count = bytes.len().min(UNSENT_BYTES);
+        parts.unsent.extend_from_slice(&bytes[..count]);
+        let waker = parts.waker.clone();
+        match parts.poll_send(&mut Context::from_waker(&waker)) {
+            Poll::Ready(Err(error)) => Err(error),
+            Poll::Ready(Ok(())) | Poll::Pending => Ok(count),
+        }
+    }
+
+    fn write_vectored(&self, slices: &[io::IoSlice<'_>]) -> io::Result<usize> {
+        let first = slices.iter().find(|slice| !slice.is_empty());
+        first.map_or(Ok(0), |slice| self.write(slice))
+    }
+
+    fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut parts = self.0.borrow_mut();
+        parts.waker.clone_from(cx.waker());
+        parts.poll_arrive(cx)
+    }
+
+    fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut parts = self.0.borrow_mut();
+        parts.waker.clone_from(cx.waker());
+        parts.poll_send(cx)
+    }
+
+    fn has_unsent(&self) -> bool {
+        !self.0.borrow().unsent.is_empty()
+    }
+}
