@@ -111,6 +111,7 @@ fn subscribe(shard: &Shard, channel: String) {
     let command = Command::Subscribe {
         reference: None,
         channel: channel.into(),
+        tag: None,
         since: None,
         presence: None,
     };

@@ -12,6 +12,18 @@ use super::{
 /// What a client gave to recognise the reply by: opaque text in the client's own format.
 pub type Ref = Box<str>;
 
+/// A client's own name for one of its subscriptions, in formats that have such.
+pub type Tag = Box<str>;
+
+/// One of a session's subscriptions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Which {
+    /// The one to this channel that has no tag.
+    Channel(Channel),
+    /// The one with this tag.
+    Tag(Tag),
+}
+
 /// What a client asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
@@ -21,6 +33,8 @@ pub enum Command {
         reference: Option<Ref>,
         /// Not yet checked.
         channel: Channel,
+        /// The client's own name for it. A session may subscribe to one channel several times, under several tags.
+        tag: Option<Tag>,
         /// The last position that the client has seen.
         since: Option<ClientPosition>,
         /// What it wants of the channel's presence; `None` leaves that as it is.
@@ -31,7 +45,7 @@ pub enum Command {
         /// Echoed in the reply.
         reference: Option<Ref>,
         /// Not yet checked.
-        channel: Channel,
+        which: Which,
     },
     /// To publish.
     Publish {
@@ -64,6 +78,8 @@ pub enum Reply<'a> {
         reference: Option<&'a str>,
         /// The command's.
         channel: &'a str,
+        /// The command's.
+        tag: Option<&'a str>,
         /// Everything after this position will be delivered; `None` on brokers without positions.
         position: Option<ClientPosition>,
         /// Whether everything since the position that the client gave is delivered or follows.
@@ -73,8 +89,10 @@ pub enum Reply<'a> {
     Unsubscribed {
         /// The command's.
         reference: Option<&'a str>,
-        /// The command's.
+        /// The subscription's.
         channel: &'a str,
+        /// The subscription's.
+        tag: Option<&'a str>,
     },
     /// The broker has the publication.
     Published {

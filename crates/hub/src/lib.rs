@@ -59,6 +59,7 @@ use self::{
     presence::SharedPresence,
     publisher::{PublishLoop, Publisher, ReplyTo},
     pump::Pump,
+    recovery::RecoveryQueue,
     sequencer::Sequence,
     shard::Mail,
 };
@@ -78,8 +79,6 @@ pub use self::{
 const RESERVED: &str = "$hubplane/";
 /// Shards of one hub, at most: which of them want a channel is a word of as many bits.
 pub const MOST_SHARDS: usize = 64;
-/// Channels whose past may wait to be read from the broker.
-const READS: usize = 1_024;
 
 /// This instance's handle. Its tasks live on the runtime that started it, apart from the shards' threads.
 #[derive(Debug)]
@@ -101,7 +100,7 @@ pub struct Hub {
     beacon_now: Notify,
     health_state: pump::HealthState,
     /// Subscriptions whose past is to be read from the broker.
-    reads: mpsc::Sender<recovery::RecoveryRequest>,
+    reads: RecoveryQueue,
     shards: Vec<mpsc::Sender<Mail>>,
     sessions: Vec<AtomicI64>,
     counts: Counts,
@@ -139,7 +138,6 @@ impl Hub {
             (0..shards.clamp(1, MOST_SHARDS)).map(Mailbox::new).unzip();
         let origin = new_origin(getrandom::u64)?;
         let (publisher, line) = Publisher::new(&limits, origin);
-        let (reads, wanted) = mpsc::channel(READS);
         let routed = capabilities.interest == hubplane_backplane::Interest::Routed;
         let hub = Arc::new(Self {
             node,
@@ -149,6 +147,7 @@ impl Hub {
             interest: Interest::new(routed, limits.interest_linger),
             log: Log::new(&limits),
             presence: SharedPresence::new(origin, &limits),
+            reads: RecoveryQueue::new(limits.subscriptions),
             limits,
             capabilities,
             backplane: opened.backplane,
@@ -156,7 +155,6 @@ impl Hub {
             beacon_monitor: Mutex::default(),
             beacon_now: Notify::new(),
             health_state: pump::HealthState::new(),
-            reads,
             sessions: senders.iter().map(|_| AtomicI64::new(0)).collect(),
             shards: senders,
             counts: Counts::default(),
@@ -170,16 +168,11 @@ impl Hub {
         }
         hub.interest.keep(&beacon::CHANNEL.into());
         hub.interest.keep(&presence::CHANNEL.into());
-        hub.spawn(opened.events, line, wanted);
+        hub.spawn(opened.events, line);
         Ok((hub, mailboxes))
     }
 
-    fn spawn(
-        self: &Arc<Self>,
-        events: Events,
-        line: PublishLoop,
-        wanted: mpsc::Receiver<recovery::RecoveryRequest>,
-    ) {
+    fn spawn(self: &Arc<Self>, events: Events, line: PublishLoop) {
         let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         let of = Arc::clone(self);
         tasks.spawn(async move { Pump::new(&of).run(events).await });
@@ -194,7 +187,7 @@ impl Hub {
         });
         let of = Arc::clone(self);
         tasks.spawn(async move { pump::watch(&of).await });
-        tasks.spawn(recovery::run(Arc::clone(self), wanted));
+        tasks.spawn(recovery::run(Arc::clone(self)));
         tasks.spawn(presence::attend(Arc::clone(self)));
         tasks.spawn(presence::speak(Arc::clone(self)));
     }

@@ -1,38 +1,31 @@
 //! What the window no longer has: read from the broker's log, for subscriptions and for those who ask for a history.
 
+mod queue;
+mod scan;
+
 use std::{
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
 use hubplane_backplane::{Channel, Error, ErrorKind, Result};
-use tokio::{sync::mpsc, task::JoinSet, time::timeout};
+use tokio::{task::JoinSet, time::timeout};
 
+pub(super) use self::queue::{RecoveryQueue, RecoveryRequest};
+use self::scan::Scan;
 use super::{
     Hub, RESERVED,
-    frame::Encoded,
     message::Message,
     position::ClientPosition,
-    session::Key,
-    shard::{Mail, RecoveryAnswer},
-    window::{ReadLimit, WindowEntry, WindowRead},
+    window::{ReadLimit, WindowRead},
 };
 
-/// Reads of the broker's log at once.
+/// Readings of the broker's log at once.
 const AT_ONCE: usize = 8;
 /// Messages of one read.
 const PAGE: usize = 1_000;
-/// How long a channel's past may take.
+/// How long a history may take to be read.
 const LIMIT: Duration = Duration::from_secs(10);
-
-/// A subscription whose past the window doesn't have.
-#[derive(Debug)]
-pub(super) struct RecoveryRequest {
-    pub(super) shard: usize,
-    pub(super) key: Key,
-    pub(super) channel: Channel,
-    pub(super) after: ClientPosition,
-}
 
 /// A stretch of a channel's past.
 #[derive(Clone, Debug)]
@@ -45,53 +38,24 @@ pub struct HistoryPage {
     pub more: bool,
 }
 
-/// Reads pasts, a few at a time, for as long as the hub lives.
-pub(super) async fn run(hub: Arc<Hub>, mut queue: mpsc::Receiver<RecoveryRequest>) {
+/// Reads what subscriptions missed, a few lanes at a time, for as long as the hub lives.
+pub(super) async fn run(hub: Arc<Hub>) {
     let mut under_way = JoinSet::new();
-    while let Some(wanted) = queue.recv().await {
+    loop {
         while under_way.len() >= AT_ONCE {
             under_way.join_next().await;
         }
+        let request = hub.reads.next().await;
+        let session = request.session();
         let hub = Arc::clone(&hub);
         under_way.spawn(async move {
-            let found = hub.missed(&wanted).await;
-            let past = RecoveryAnswer {
-                channel: wanted.channel,
-                key: wanted.key,
-                found,
-            };
-            // A shard that is gone has no sessions.
-            _ = hub.shards[wanted.shard]
-                .send(Mail::RecoveryAnswer(past))
-                .await;
+            Scan::new(&hub, request).run().await;
+            hub.reads.served(session);
         });
     }
 }
 
 impl Hub {
-    /// All that a subscription has missed, up to the log's present end; `None` where that is too much or not there.
-    async fn missed(&self, wanted: &RecoveryRequest) -> Option<(Vec<WindowEntry>, ClientPosition)> {
-        let most = self.limits.recovery_messages;
-        let read = self.read_log(&wanted.channel, Some(wanted.after), most);
-        let stretch = match timeout(LIMIT, read).await {
-            Ok(Ok(stretch)) => stretch,
-            Ok(Err(error)) => {
-                tracing::debug!(%error, "a subscription can't be given what it missed");
-                return None;
-            }
-            Err(_) => return None,
-        };
-        let bytes = stretch.messages.iter().map(|it| it.data.len());
-        if stretch.more || bytes.sum::<usize>() > self.limits.recovery_bytes {
-            return None;
-        }
-        let batch: Vec<_> = stretch.messages.into_iter().map(Encoded::new).collect();
-        let batch = Arc::new(batch);
-        let entries =
-            (0..batch.len() as u32).map(|index| WindowEntry::new(Arc::clone(&batch), index));
-        Some((entries.collect(), stretch.upto?))
-    }
-
     /// Up to `limit` of a channel's messages after a position, or from the oldest that the broker keeps.
     ///
     /// # Errors

@@ -2,12 +2,11 @@
 
 use std::{task::Waker, time::Instant};
 
-use hubplane_backplane::Channel;
-
 use super::{
     command::Ending,
     frame::{Encoding, Frame, Socket},
     outbox::{Flushed, Outbox, Scratch},
+    shard::Subscription,
 };
 use crate::limits::Limits;
 
@@ -29,14 +28,24 @@ pub struct SessionSetup {
     pub may_publish: bool,
 }
 
+/// What a session's clock is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// The next ping is due then.
+    Quiet,
+    /// The answer to a ping is due then.
+    AwaitingPong,
+    /// The last frame is queued: nothing else is sent, and the socket is dropped then.
+    Ending,
+}
+
 /// A session's state; everything that may grow is bounded by the hub's limits.
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) serial: u32,
     pub(super) admission: SessionSetup,
     pub(super) outbox: Outbox,
-    /// Subscribed, or waiting for the broker to confirm.
-    pub(super) channels: Vec<Channel>,
+    pub(super) subscriptions: Vec<Subscription>,
     /// Publications that wait for the broker, and questions for members.
     pub(super) unanswered: u32,
     /// Bytes of the outbox that its shard has counted.
@@ -45,11 +54,9 @@ pub(super) struct Session {
     pub(super) dirty: bool,
     /// Since when the socket has taken nothing.
     pub(super) blocked_since: Option<Instant>,
-    /// When the next ping is due, or, with `awaiting_pong`, the answer.
+    pub(super) phase: Phase,
+    /// When what the phase waits for is due.
     pub(super) clock: Instant,
-    pub(super) awaiting_pong: bool,
-    /// Set once the last frame is queued: nothing else is sent, and at this time the socket is dropped.
-    pub(super) ends_at: Option<Instant>,
     /// The task that reads this socket.
     pub(super) waker: Option<Waker>,
 }
@@ -60,14 +67,13 @@ impl Session {
             serial,
             admission,
             outbox: Outbox::new(),
-            channels: Vec::new(),
+            subscriptions: Vec::new(),
             unanswered: 0,
             held: 0,
             dirty: false,
             blocked_since: None,
+            phase: Phase::Quiet,
             clock: first_ping,
-            awaiting_pong: false,
-            ends_at: None,
             waker: None,
         }
     }
@@ -75,7 +81,7 @@ impl Session {
     /// Queues a frame, unless the session is ending. A full outbox is written first, and who doesn't take enough of
     /// it is cut off: `false`.
     pub(super) fn push(&mut self, frame: Frame, limits: &Limits, scratch: &mut Scratch) -> bool {
-        if self.ends_at.is_some() {
+        if self.is_ending() {
             return true;
         }
         if self.outbox.is_full(limits) && (!self.flush(scratch) || self.outbox.is_full(limits)) {
@@ -89,11 +95,24 @@ impl Session {
 
     /// Queues the last frame in place of everything not yet written.
     pub(super) fn end(&mut self, ending: Ending, drop_at: Instant) {
-        if self.ends_at.is_none() {
+        if !self.is_ending() {
             self.outbox.drop_unwritten();
-            self.outbox.push(self.admission.encoding.ending(ending));
-            self.ends_at = Some(drop_at);
+            self.end_with(self.admission.encoding.ending(ending), drop_at);
         }
+    }
+
+    /// Queues the last frame behind everything else.
+    pub(super) fn end_with(&mut self, frame: Frame, drop_at: Instant) {
+        if !self.is_ending() {
+            self.outbox.push(frame);
+            self.phase = Phase::Ending;
+            self.clock = drop_at;
+        }
+    }
+
+    /// Whether the last frame is queued.
+    pub(super) fn is_ending(&self) -> bool {
+        self.phase == Phase::Ending
     }
 
     /// Writes what the socket takes. `false`: the socket is broken.

@@ -233,6 +233,12 @@ impl Window {
         })
     }
 
+    /// Whether everything after this position is here.
+    pub(super) fn reaches_back_to(&self, position: ClientPosition) -> bool {
+        let lane = self.lanes.get(&position.lane);
+        lane.is_some_and(|it| it.epoch == position.epoch && it.start <= position.offset)
+    }
+
     /// What a channel had after `after` and up to `upto`.
     pub(super) fn read(
         &self,

@@ -13,7 +13,7 @@ pub use self::presence::members;
 use super::{Protocol, Refused};
 use hubplane_hub::{
     ClientPosition, Message,
-    command::{Command, Push, Ref, Reply},
+    command::{Command, Push, Ref, Reply, Which},
 };
 
 /// Deepest nesting of what a client may send.
@@ -89,13 +89,16 @@ impl Protocol for Json {
                 channel,
                 position,
                 recovered,
+                ..
             } => {
                 start(out, "subscribed", reference);
                 text(out, "channel", channel);
                 position_or_null(out, position);
                 end(out, format_args!(",\"recovered\":{recovered}"));
             }
-            Reply::Unsubscribed { reference, channel } => {
+            Reply::Unsubscribed {
+                reference, channel, ..
+            } => {
                 start(out, "unsubscribed", reference);
                 text(out, "channel", channel);
                 out.push(b'}');
@@ -163,13 +166,14 @@ fn command(incoming: Incoming<'_>, reference: Option<Ref>) -> Result<Command, Re
             let presence = incoming.presence.map(read).transpose()?;
             Ok(Command::Subscribe {
                 channel: channel()?,
+                tag: None,
                 since,
                 presence,
                 reference,
             })
         }
         "unsubscribe" => Ok(Command::Unsubscribe {
-            channel: channel()?,
+            which: Which::Channel(channel()?),
             reference,
         }),
         "publish" => {

@@ -212,8 +212,8 @@ impl Hub {
         }
     }
 
-    /// Also while this instance stops.
-    fn hears(&self) -> bool {
+    /// Whether this instance hears its broker; also while it stops.
+    pub(crate) fn hears(&self) -> bool {
         self.health_state.health() == Health::Up
     }
 

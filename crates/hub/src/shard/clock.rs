@@ -7,7 +7,7 @@ use crate::{
     Hub,
     command::Ending,
     limits::Limits,
-    session::{Key, Session, SessionSetup},
+    session::{Key, Phase, Session, SessionSetup},
 };
 
 /// How often the sessions are looked over: how late a time limit may be noticed.
@@ -54,7 +54,7 @@ impl ShardState {
             return;
         };
         let due = drain.due(Instant::now());
-        let open = self.sessions.iter().filter(|(_, it)| it.ends_at.is_none());
+        let open = self.sessions.iter().filter(|(_, it)| !it.is_ending());
         let some: Vec<_> = open.take(due).map(|(index, _)| index as u32).collect();
         for index in some {
             self.end(hub, index, Ending::Restart);
@@ -92,17 +92,17 @@ impl ShardState {
             let stuck = session
                 .blocked_since
                 .is_some_and(|since| now - since >= limits.write_timeout);
-            if stuck || session.ends_at.is_some_and(|at| now >= at) {
-                gone.push(index);
-            } else if session.ends_at.is_some() || now < session.clock {
-                // Nothing is due.
-            } else if session.awaiting_pong {
-                mute.push(index);
-            } else {
-                session.awaiting_pong = true;
-                session.clock = now + limits.pong_timeout;
-                let ping = session.admission.encoding.ping();
-                self.unwritten.queue(hub, index, session, ping);
+            match session.phase {
+                _ if stuck => gone.push(index),
+                _ if now < session.clock => {}
+                Phase::Ending => gone.push(index),
+                Phase::AwaitingPong => mute.push(index),
+                Phase::Quiet => {
+                    session.phase = Phase::AwaitingPong;
+                    session.clock = now + limits.pong_timeout;
+                    let ping = session.admission.encoding.ping();
+                    self.unwritten.queue(hub, index, session, ping);
+                }
             }
         }
         for index in mute {

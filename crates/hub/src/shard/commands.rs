@@ -5,43 +5,39 @@ use std::time::Instant;
 use bytes::Bytes;
 use hubplane_backplane::{Channel, MessageId, Outgoing};
 
-use super::{Shard, ShardState, Waiting, found, presence::code};
+use super::{Shard, ShardState, found, subscription::Request};
 use crate::{
     Hub, channel,
     command::{Command, ErrorCode, Ref, Reply},
     frame::{Encoding, Frame},
     publisher::ReplyTo,
-    session::Key,
+    session::{Key, Phase},
 };
 
 impl Shard {
     /// Carries out a client's command. The answer is queued; [`Shard::flush_dirty`] writes it.
     pub fn command(&self, key: Key, command: Command) {
         let mut state = self.state.borrow_mut();
-        if state
-            .session(key)
-            .is_none_or(|session| session.ends_at.is_some())
-        {
+        if state.session(key).is_none_or(|session| session.is_ending()) {
             return;
         }
         match command {
             Command::Subscribe {
                 reference,
                 channel,
+                tag,
                 since,
                 presence,
             } => {
-                let waiting = Waiting {
-                    key,
+                let request = Request {
                     reference,
                     since,
                     presence,
-                    reading: false,
                 };
-                state.subscribe(&self.hub, channel, waiting);
+                state.subscribe(&self.hub, key, (channel, tag), request);
             }
-            Command::Unsubscribe { reference, channel } => {
-                state.unsubscribe(&self.hub, key, reference.as_deref(), &channel);
+            Command::Unsubscribe { reference, which } => {
+                state.unsubscribe(&self.hub, key, reference.as_deref(), &which);
             }
             Command::Publish {
                 reference,
@@ -68,8 +64,9 @@ impl Shard {
     pub fn pong(&self, key: Key) {
         let interval = self.hub.limits().ping_interval;
         if let Some(session) = self.state.borrow_mut().session(key)
-            && std::mem::take(&mut session.awaiting_pong)
+            && session.phase == Phase::AwaitingPong
         {
+            session.phase = Phase::Quiet;
             session.clock = Instant::now() + interval;
         }
     }
@@ -87,11 +84,11 @@ impl Shard {
             unwritten,
             ..
         } = &mut *state;
-        if let Some(session) = found(sessions, key)
-            && session.ends_at.is_none()
-        {
-            session.outbox.push(frame);
-            session.ends_at = Some(Instant::now() + self.hub.limits().handshake_timeout / 2);
+        if let Some(session) = found(sessions, key) {
+            session.end_with(
+                frame,
+                Instant::now() + self.hub.limits().handshake_timeout / 2,
+            );
             unwritten.mark(key.index, session);
         }
     }
@@ -147,87 +144,6 @@ impl ShardState {
         checked.is_ok()
     }
 
-    fn subscribe(&mut self, hub: &Hub, channel: Channel, waiting: Waiting) {
-        let most = hub.limits().subscriptions;
-        let (key, reference) = (waiting.key, waiting.reference.as_deref());
-        if !self.is_good(hub, key, reference, &channel) {
-            return;
-        }
-        let Some(session) = self.session(key) else {
-            return;
-        };
-        if session.channels.contains(&channel) {
-            return self.subscribe_again(hub, &channel, waiting);
-        }
-        if session.channels.len() >= most {
-            let message =
-                format!("a session may subscribe to {most} channels; unsubscribe from one first");
-            return self.refuse(hub, key, reference, (ErrorCode::LimitReached, &message));
-        }
-        // All holders of a channel share one name.
-        let channel = self
-            .topics
-            .get_key_value(&channel)
-            .map_or(channel, |(known, _)| Channel::clone(known));
-        if let Some(session) = self.session(key) {
-            if session.channels.is_empty() {
-                // Most have one; a Vec's own first step is four.
-                session.channels.reserve_exact(1);
-            }
-            session.channels.push(Channel::clone(&channel));
-        }
-        let (shard, known) = (self.index, self.topics.contains_key(&channel));
-        let topic = self.topics.entry(Channel::clone(&channel)).or_default();
-        if !known {
-            topic.ready = hub.interest().add(shard, &channel);
-        }
-        if topic.ready {
-            self.admit(hub, &channel, waiting);
-        } else {
-            topic.waiting.push(waiting);
-        }
-    }
-
-    /// Once is enough; the client learns where it stands, and may take part in the channel's presence in another way.
-    fn subscribe_again(&mut self, hub: &Hub, channel: &Channel, again: Waiting) {
-        let key = again.key;
-        let topic = self.topics.get_mut(channel);
-        let mut waiting = topic.into_iter().flat_map(|topic| &mut topic.waiting);
-        match (again.presence, waiting.find(|waiting| waiting.key == key)) {
-            (Some(presence), Some(waiting)) => waiting.presence = Some(presence),
-            (Some(presence), None) => {
-                if let Err(refusal) = self.attend(hub, channel, key.index, *presence) {
-                    let error = (code(refusal), &*refusal.to_string());
-                    return self.refuse(hub, key, again.reference.as_deref(), error);
-                }
-            }
-            (None, _) => {}
-        }
-        let position = self.head(hub, channel);
-        let reply = Reply::Subscribed {
-            reference: again.reference.as_deref(),
-            channel,
-            position,
-            recovered: again.since.is_some() && again.since == position,
-        };
-        self.reply(hub, key, &reply);
-    }
-
-    /// A subscription that had to wait can't be: the session is told why.
-    pub(super) fn reject(
-        &mut self,
-        hub: &Hub,
-        channel: &Channel,
-        waiting: &Waiting,
-        error: (ErrorCode, &str),
-    ) {
-        if let Some(session) = self.session(waiting.key) {
-            session.channels.retain(|known| known != channel);
-        }
-        self.leave(hub, waiting.key.index, channel);
-        self.refuse(hub, waiting.key, waiting.reference.as_deref(), error);
-    }
-
     /// Something that a client waited for is answered.
     pub(super) fn answered(&mut self, key: Key) {
         if let Some(session) = self.session(key) {
@@ -235,19 +151,6 @@ impl ShardState {
             // Its task may have stopped reading because of it.
             session.wake();
         }
-    }
-
-    fn unsubscribe(&mut self, hub: &Hub, key: Key, reference: Option<&str>, channel: &Channel) {
-        let Some(session) = self.session(key) else {
-            return;
-        };
-        let Some(at) = session.channels.iter().position(|known| known == channel) else {
-            let message = "this session is not subscribed to that channel";
-            return self.refuse(hub, key, reference, (ErrorCode::NotSubscribed, message));
-        };
-        session.channels.swap_remove(at);
-        self.leave(hub, key.index, channel);
-        self.reply(hub, key, &Reply::Unsubscribed { reference, channel });
     }
 
     fn publish(

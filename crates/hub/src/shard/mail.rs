@@ -5,10 +5,10 @@ use std::{fmt, sync::Arc, time::Duration};
 use hubplane_backplane::{Channel, Error, GapCause, Result, Scope};
 use tokio::sync::mpsc;
 
-use super::{ShardState, clock::Drain};
+use super::{ShardState, clock::Drain, subscription::SubscriptionKey};
 use crate::{
     Hub,
-    command::{Push, Ref, Reply},
+    command::{Ref, Reply},
     frame::Encoded,
     position::ClientPosition,
     presence::{Answer, Change},
@@ -48,8 +48,8 @@ pub(crate) enum Mail {
 /// What was read of a channel's past for one subscription.
 #[derive(Debug)]
 pub(crate) struct RecoveryAnswer {
+    pub(crate) subscription: SubscriptionKey,
     pub(crate) channel: Channel,
-    pub(crate) key: Key,
     /// The messages, and up to where; `None` where that is not possible.
     pub(crate) found: Option<(Vec<WindowEntry>, ClientPosition)>,
 }
@@ -112,7 +112,7 @@ impl ShardState {
                     self.confirm(hub, channel, &result);
                 }
             }
-            Mail::RecoveryAnswer(past) => self.past(hub, past),
+            Mail::RecoveryAnswer(answer) => self.recovered(hub, answer),
             Mail::Answered(answers) => answers
                 .into_iter()
                 .for_each(|answer| self.answer(hub, answer)),
@@ -123,101 +123,6 @@ impl ShardState {
                 self.drain_some(hub);
             }
             Mail::Stop => self.stopped = true,
-        }
-    }
-
-    /// The fast path: nothing is encoded, allocated, awaited or locked for a recipient.
-    fn deliver(&mut self, hub: &Hub, batch: &[Encoded]) {
-        let mut deliveries = 0;
-        for encoded in batch {
-            let message = encoded.message();
-            if let Some(position) = message.position {
-                self.heads.insert(position.lane, position);
-            }
-            let Some(topic) = self.topics.get(&message.channel) else {
-                continue;
-            };
-            deliveries += topic.subscribers.len();
-            for &index in &topic.subscribers {
-                let session = &mut self.sessions[index as usize];
-                let frame = encoded.frame(session.admission.encoding, || hub.count_panic());
-                self.unwritten.queue(hub, index, session, frame.clone());
-            }
-        }
-        hub.count_deliveries(deliveries);
-    }
-
-    fn announce(&mut self, hub: &Hub, scope: &Scope, cause: GapCause) {
-        let mut concerned = Vec::new();
-        match scope {
-            Scope::All => concerned.extend(self.topics.keys().cloned()),
-            Scope::Lane(lane) => {
-                let of_lane = |channel: &&Channel| hub.backplane().lane(channel) == Some(*lane);
-                concerned.extend(self.topics.keys().filter(of_lane).cloned());
-            }
-            Scope::Channels(channels) => concerned.extend(channels.iter().cloned()),
-        }
-        for channel in concerned {
-            let Some(topic) = self.topics.get(&channel) else {
-                continue;
-            };
-            let subscribers = topic.subscribers.iter().copied();
-            let push = Push::Gap {
-                channel: &channel,
-                cause,
-            };
-            self.unwritten
-                .tell(hub, &mut self.sessions, subscribers, &push);
-        }
-    }
-
-    /// The broker has answered for a channel: those who wait are subscribed, or told why not.
-    fn confirm(
-        &mut self,
-        hub: &Hub,
-        channel: &Channel,
-        result: &std::result::Result<(), Arc<Error>>,
-    ) {
-        let Some(topic) = self.topics.get_mut(channel) else {
-            return;
-        };
-        topic.ready = result.is_ok();
-        topic.admitting = true;
-        let waiting = std::mem::take(&mut topic.waiting);
-        for waiting in waiting {
-            match result {
-                Ok(()) => self.admit(hub, channel, waiting),
-                Err(error) => {
-                    let (code, message) = publisher::told(error);
-                    self.reject(hub, channel, &waiting, (code, &message));
-                }
-            }
-        }
-        if let Err(error) = result {
-            self.end_subscriptions(hub, channel, error);
-        }
-        if let Some(topic) = self.topics.get_mut(channel) {
-            topic.admitting = false;
-        }
-        self.drop_unused(hub, channel);
-    }
-
-    /// Where the broker refuses a channel that it had confirmed, its subscribers are told why, and that they are none any more.
-    fn end_subscriptions(&mut self, hub: &Hub, channel: &Channel, error: &Error) {
-        let Some(topic) = self.topics.get(channel) else {
-            return;
-        };
-        let (code, message) = publisher::told(error);
-        let message = format!("{channel}: {message}");
-        for index in topic.subscribers.clone() {
-            let session = &mut self.sessions[index as usize];
-            session.channels.retain(|known| known != channel);
-            let serial = session.serial;
-            let key = Key { index, serial };
-            self.leave(hub, index, channel);
-            self.refuse(hub, key, None, (code, &message));
-            let reference = None;
-            self.reply(hub, key, &Reply::Unsubscribed { reference, channel });
         }
     }
 

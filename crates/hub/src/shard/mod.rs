@@ -3,22 +3,26 @@
 //! Everything here is used from one thread: no lock, no atomic and no wake-up a delivery. What other threads have
 //! for a shard arrives as [`Mail`].
 
+mod ahead;
 mod clock;
 mod commands;
+mod deliver;
 mod mail;
 mod presence;
 mod pressure;
 mod recover;
+mod subscribe;
+mod subscription;
+mod topic;
 
 use std::{
     cell::RefCell,
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
     rc::Rc,
     sync::{Arc, atomic::Ordering},
     task::Waker,
-    time::Instant,
 };
 
 use hubplane_backplane::Channel;
@@ -29,14 +33,16 @@ use tokio::{
 };
 
 pub use self::mail::Mailbox;
-pub(super) use self::mail::{Mail, PublishedMail, RecoveryAnswer};
+use self::{ahead::Ahead, topic::Topics};
+pub(super) use self::{
+    mail::{Mail, PublishedMail, RecoveryAnswer},
+    subscription::{Subscription, SubscriptionKey},
+};
 use super::{
     Hub,
-    command::{Push, Ref},
-    frame::{ENCODINGS, Frame},
+    frame::Frame,
     outbox::Scratch,
     position::ClientPosition,
-    presence::PresenceOptions,
     session::{Key, Session, SessionSetup},
 };
 
@@ -56,13 +62,13 @@ pub struct Shard {
 /// The data of a shard.
 struct ShardState {
     sessions: Slab<Box<Session>>,
-    topics: HashMap<Channel, Topic>,
+    topics: Topics,
     /// The last position of each lane that this shard has been shown.
     heads: HashMap<u32, ClientPosition>,
-    /// Subscriptions from positions that this shard has not been shown yet: until when they wait.
-    ahead: Vec<(Instant, Channel, Key)>,
-    /// Sessions' channels whose past waits for the outbox to empty.
-    recovering: HashMap<u32, Vec<Channel>>,
+    /// Subscriptions from positions that this shard has not been shown yet.
+    ahead: Ahead,
+    /// Sessions with subscriptions that wait for the outbox to empty.
+    recovering: HashSet<u32>,
     attending: HashMap<Channel, presence::Attending>,
     unwritten: Unwritten,
     /// Bytes that wait for blocked sockets.
@@ -70,6 +76,7 @@ struct ShardState {
     /// This instance stops.
     drain: Option<clock::Drain>,
     next_serial: u32,
+    next_subscription: u64,
     index: usize,
     stopped: bool,
 }
@@ -92,54 +99,10 @@ impl Unwritten {
         self.mark(index, session);
     }
 
-    /// The same to several, encoded once.
-    fn tell(
-        &mut self,
-        hub: &Hub,
-        sessions: &mut Slab<Box<Session>>,
-        to: impl Iterator<Item = u32>,
-        push: &Push<'_>,
-    ) {
-        let mut frames: [Option<Frame>; ENCODINGS] = Default::default();
-        for index in to {
-            let session = &mut sessions[index as usize];
-            let encoding = session.admission.encoding;
-            let frame = frames[encoding.slot()].get_or_insert_with(|| encoding.push(push));
-            self.queue(hub, index, session, frame.clone());
-        }
-    }
-
     fn mark(&mut self, index: u32, session: &mut Session) {
         if !std::mem::replace(&mut session.dirty, true) {
             self.dirty.push(index);
         }
-    }
-}
-
-/// One channel on this shard.
-#[derive(Default)]
-struct Topic {
-    /// The broker has confirmed the interest.
-    ready: bool,
-    /// Those who waited for that are admitted just now.
-    admitting: bool,
-    subscribers: Vec<u32>,
-    /// Sessions that subscribed before the broker confirmed.
-    waiting: Vec<Waiting>,
-}
-
-struct Waiting {
-    key: Key,
-    reference: Option<Ref>,
-    since: Option<ClientPosition>,
-    presence: Option<Box<PresenceOptions>>,
-    /// Its past is being read from the broker.
-    reading: bool,
-}
-
-impl Topic {
-    fn is_unused(&self) -> bool {
-        self.subscribers.is_empty() && self.waiting.is_empty() && !self.admitting
     }
 }
 
@@ -165,15 +128,16 @@ impl Shard {
     pub fn new(hub: Arc<Hub>, mailbox: &Mailbox) -> Rc<Self> {
         let state = ShardState {
             sessions: Slab::new(),
-            topics: HashMap::new(),
+            topics: Topics::default(),
             heads: HashMap::new(),
-            ahead: Vec::new(),
-            recovering: HashMap::new(),
+            ahead: Ahead::default(),
+            recovering: HashSet::new(),
             attending: HashMap::new(),
             unwritten: Unwritten::default(),
             held: 0,
             drain: None,
             next_serial: 0,
+            next_subscription: 0,
             index: mailbox.index(),
             stopped: false,
         };
@@ -256,7 +220,7 @@ impl Shard {
         Some(SessionStatus {
             blocked: session.blocked_since.is_some(),
             paused: session.unanswered as usize >= self.hub.limits().session_publishes,
-            ending: session.ends_at.is_some(),
+            ending: session.is_ending(),
         })
     }
 
@@ -331,47 +295,26 @@ impl ShardState {
             if !session.outbox.is_empty() {
                 return;
             }
-            let serial = session.serial;
-            let Some(channel) = self.next_recovering(index) else {
+            let Some(next) = self.next_recovering(index) else {
                 return;
             };
-            self.retry(hub, &channel, Key { index, serial });
+            self.admit(hub, next);
         }
     }
 
     fn remove_index(&mut self, hub: &Hub, index: u32) {
+        while let Some(last) = self.sessions[index as usize]
+            .subscriptions
+            .len()
+            .checked_sub(1)
+        {
+            self.leave(hub, index, last);
+        }
         let session = self.sessions.remove(index as usize);
         self.held -= session.held as usize;
         self.recovering.remove(&index);
-        for channel in &session.channels {
-            self.leave(hub, index, channel);
-        }
         hub.count_session(self.index, -1);
         session.wake();
-    }
-
-    /// Takes a session off a channel, and the channel off this shard with its last session.
-    fn leave(&mut self, hub: &Hub, index: u32, channel: &Channel) {
-        self.absent(hub, channel, index);
-        let Some(topic) = self.topics.get_mut(channel) else {
-            return;
-        };
-        if let Some(at) = topic
-            .subscribers
-            .iter()
-            .position(|&subscriber| subscriber == index)
-        {
-            topic.subscribers.swap_remove(at);
-        }
-        topic.waiting.retain(|waiting| waiting.key.index != index);
-        self.drop_unused(hub, channel);
-    }
-
-    fn drop_unused(&mut self, hub: &Hub, channel: &Channel) {
-        if self.topics.get(channel).is_some_and(Topic::is_unused) {
-            self.topics.remove(channel);
-            hub.interest().remove(self.index, channel);
-        }
     }
 }
 

@@ -19,7 +19,7 @@ impl ShardState {
     pub(super) fn relieve(&mut self, hub: &Hub) {
         let share = hub.limits().outboxes_bytes / hub.shards.len().max(1);
         while self.held > share {
-            let open = self.sessions.iter().filter(|(_, it)| it.ends_at.is_none());
+            let open = self.sessions.iter().filter(|(_, it)| !it.is_ending());
             let fullest = open.max_by_key(|(_, it)| it.held);
             let Some((index, _)) = fullest.filter(|(_, it)| it.held > 0) else {
                 return;

@@ -5,26 +5,32 @@
 //! any position on the way of a delivery.
 
 use std::{
-    sync::atomic::Ordering,
-    time::{Duration, Instant},
+    sync::{Arc, atomic::Ordering},
+    time::Instant,
 };
 
 use hubplane_backplane::Channel;
 
-use super::{ShardState, Waiting, found, mail::RecoveryAnswer, presence::code};
+use super::{
+    ShardState, found,
+    mail::RecoveryAnswer,
+    presence::code,
+    subscription::{Missed, Stage, SubscriptionKey, Waiting, WaitsFor, until},
+};
 use crate::{
     Hub,
     command::Reply,
     position::ClientPosition,
-    pump::Health,
     recovery::RecoveryRequest,
     session::Key,
     window::{ReadLimit, WindowEntry, WindowRead},
 };
 
-/// How long a shard may be behind what a client has been shown by another instance, while messages arrive; longer than it
-/// takes to find out that they don't.
-const BEHIND: Duration = Duration::from_secs(5);
+/// What is to be done with a subscription whose channel the broker carries to here.
+enum Next {
+    Begin(Missed),
+    Wait(WaitsFor),
+}
 
 impl ShardState {
     /// How far a channel's lane has come here.
@@ -34,94 +40,95 @@ impl ShardState {
     }
 
     /// The broker carries this channel to here: the subscription begins, where the client was if that is possible.
-    pub(super) fn admit(&mut self, hub: &Hub, channel: &Channel, waiting: Waiting) {
-        let head = self.head(hub, channel);
-        let (Some(since), Some(head)) = (waiting.since, head) else {
-            let asked = waiting.since.is_some();
-            return self.begin(hub, channel, &waiting, asked.then_some(None));
-        };
-        let cap = cap(hub);
-        let Some(session) = self.session(waiting.key) else {
+    pub(super) fn admit(&mut self, hub: &Hub, key: SubscriptionKey) {
+        let Some(subscription) = self.waiting(key) else {
             return;
         };
-        if session.outbox.bytes() > hub.limits().outbox_bytes / 2 {
-            let waits = self.recovering.entry(waiting.key.index).or_default();
-            waits.push(Channel::clone(channel));
-            return self.wait(channel, waiting);
+        let topic = subscription.topic;
+        let since = subscription.waiting().and_then(|it| it.request.since);
+        let next = match since {
+            None => Next::Begin(Missed::NotAsked),
+            Some(since) => {
+                let channel = Channel::clone(&self.topics[topic].channel);
+                self.look_back(hub, key, &channel, since)
+            }
+        };
+        match next {
+            Next::Begin(missed) => self.begin(hub, key, missed),
+            Next::Wait(on) => {
+                if let Some(waiting) = self.waiting(key).and_then(|it| it.waiting()) {
+                    waiting.on = on;
+                }
+            }
         }
-        if since.epoch == head.epoch && since.lane == head.lane && since.offset > head.offset {
-            let until = Instant::now() + BEHIND;
-            self.ahead
-                .push((until, Channel::clone(channel), waiting.key));
-            return self.wait(channel, waiting);
+    }
+
+    /// Looks for what a client has missed since it was last here.
+    fn look_back(
+        &mut self,
+        hub: &Hub,
+        key: SubscriptionKey,
+        channel: &Channel,
+        since: ClientPosition,
+    ) -> Next {
+        let Some(head) = self.head(hub, channel) else {
+            return Next::Begin(Missed::Lost);
+        };
+        let index = key.session.index;
+        if self.sessions[index as usize].outbox.bytes() > hub.limits().outbox_bytes / 2 {
+            self.recovering.insert(index);
+            return Next::Wait(WaitsFor::Outbox);
+        }
+        if since.is_after(&head) == Some(true) {
+            let ticket = self.ahead.add(key, since, until(hub.limits()));
+            return Next::Wait(WaitsFor::Head(ticket));
         }
         let found = match since.lane == head.lane {
-            true => hub.log.window().read(channel, since, Some(head), cap),
+            true => hub.log.window().read(channel, since, Some(head), cap(hub)),
             false => WindowRead::Lost,
         };
         match found {
             WindowRead::All(entries) => {
                 hub.counts().from_window.fetch_add(1, Ordering::Relaxed);
-                self.begin(hub, channel, &waiting, Some(Some(entries)));
+                Next::Begin(Missed::All(entries))
             }
             WindowRead::Older if hub.backplane().history().is_some() => {
-                let wanted = RecoveryRequest {
+                let wanted = Arc::new(());
+                let request = RecoveryRequest {
                     shard: self.index,
-                    key: waiting.key,
+                    subscription: key,
                     channel: Channel::clone(channel),
                     after: since,
+                    wanted: Arc::downgrade(&wanted),
                 };
-                match hub.reads.try_send(wanted) {
-                    Ok(()) => self.wait(
-                        channel,
-                        Waiting {
-                            reading: true,
-                            ..waiting
-                        },
-                    ),
-                    Err(_busy) => self.begin(hub, channel, &waiting, Some(None)),
+                match hub.reads.offer(request) {
+                    true => Next::Wait(WaitsFor::Log { _wanted: wanted }),
+                    false => Next::Begin(Missed::Lost),
                 }
             }
-            WindowRead::Older | WindowRead::TooMany | WindowRead::Lost => {
-                self.begin(hub, channel, &waiting, Some(None));
-            }
+            WindowRead::Older | WindowRead::TooMany | WindowRead::Lost => Next::Begin(Missed::Lost),
         }
     }
 
-    fn wait(&mut self, channel: &Channel, waiting: Waiting) {
-        if let Some(topic) = self.topics.get_mut(channel) {
-            topic.waiting.push(waiting);
-        }
-    }
-
-    /// Takes a waiting subscription out, if it is still there.
-    fn waiting(&mut self, channel: &Channel, key: Key) -> Option<Waiting> {
-        let topic = self.topics.get_mut(channel)?;
-        let at = topic
-            .waiting
-            .iter()
-            .position(|waiting| waiting.key == key)?;
-        Some(topic.waiting.swap_remove(at))
-    }
-
-    /// Admits a subscription that had to wait.
-    pub(super) fn retry(&mut self, hub: &Hub, channel: &Channel, key: Key) {
-        if let Some(waiting) = self.waiting(channel, key) {
-            self.admit(hub, channel, waiting);
-        }
-    }
-
-    /// The next of a session's channels whose past waited for the outbox to empty.
-    pub(super) fn next_recovering(&mut self, index: u32) -> Option<Channel> {
-        if self.recovering.is_empty() {
+    /// The next of a session's subscriptions that waited for its outbox to empty.
+    pub(super) fn next_recovering(&mut self, index: u32) -> Option<SubscriptionKey> {
+        if self.recovering.is_empty() || !self.recovering.contains(&index) {
             return None;
         }
-        let waits = self.recovering.get_mut(&index)?;
-        let channel = waits.pop();
-        if channel.is_none() {
+        let session = &mut self.sessions[index as usize];
+        let serial = session.serial;
+        let mut waiting = session
+            .subscriptions
+            .iter_mut()
+            .filter_map(|it| it.waiting());
+        let next = waiting.find(|it| matches!(it.on, WaitsFor::Outbox));
+        let Some(next) = next else {
             self.recovering.remove(&index);
-        }
-        channel
+            return None;
+        };
+        let session = Key { index, serial };
+        let serial = next.serial;
+        Some(SubscriptionKey { session, serial })
     }
 
     /// Looks at the subscriptions that waited for this shard to come as far as their clients.
@@ -129,48 +136,39 @@ impl ShardState {
         if self.ahead.is_empty() {
             return;
         }
-        let now = Instant::now();
-        // Nobody can tell then whether the log was cut behind the client. Admitted at the old head, it would get again
-        // what another instance has given it, as soon as the broker is back.
-        let cut_off = hub.health() != Health::Up;
-        for (until, channel, key) in std::mem::take(&mut self.ahead) {
-            let Some(mut waiting) = self.waiting(&channel, key) else {
-                continue;
-            };
-            let head = self.head(hub, &channel);
-            let behind = match (waiting.since, head) {
-                (Some(since), Some(head)) => since.is_after(&head) == Some(true),
-                _ => false,
-            };
-            if !behind {
-                self.admit(hub, &channel, waiting);
-            } else if cut_off || now < until {
-                let until = if cut_off { now + BEHIND } else { until };
-                self.ahead.push((until, Channel::clone(&channel), key));
-                self.wait(&channel, waiting);
-            } else {
-                // Nobody has that position any more: the log was cut behind the client.
-                waiting.reading = false;
-                self.begin(hub, &channel, &waiting, Some(None));
-            }
+        for key in self.ahead.reached(&self.heads) {
+            self.admit(hub, key);
+        }
+        if !hub.hears() {
+            // It is this instance that is behind. What it gave these clients now they may have already.
+            self.ahead.be_patient(until(hub.limits()));
+        }
+        for key in self.ahead.give_up(Instant::now()) {
+            // Nobody has that position any more: the log was cut behind the client.
+            self.begin(hub, key, Missed::Lost);
         }
     }
 
     /// A subscription's past has been read from the broker; the rest of it is in the window.
-    pub(super) fn past(&mut self, hub: &Hub, past: RecoveryAnswer) {
+    pub(super) fn recovered(&mut self, hub: &Hub, answer: RecoveryAnswer) {
         let RecoveryAnswer {
+            subscription: key,
             channel,
-            key,
             found,
-        } = past;
-        let Some(waiting) = self.waiting(&channel, key).filter(|it| it.reading) else {
+        } = answer;
+        let waiting = self.waiting(key).and_then(|it| it.waiting());
+        if !waiting.is_some_and(|it| matches!(it.on, WaitsFor::Log { .. })) {
             return;
-        };
-        let whole = found.and_then(|(entries, upto)| self.complete(hub, &channel, entries, upto));
-        if whole.is_some() {
-            hub.counts().from_history.fetch_add(1, Ordering::Relaxed);
         }
-        self.begin(hub, &channel, &waiting, Some(whole));
+        let whole = found.and_then(|(entries, upto)| self.complete(hub, &channel, entries, upto));
+        let missed = match whole {
+            Some(entries) => {
+                hub.counts().from_history.fetch_add(1, Ordering::Relaxed);
+                Missed::All(entries)
+            }
+            None => Missed::Lost,
+        };
+        self.begin(hub, key, missed);
     }
 
     /// Joins what was read from the broker up to `upto` with what the window has from there to the head.
@@ -197,50 +195,72 @@ impl ShardState {
         (entries.len() <= cap(hub).messages).then_some(entries)
     }
 
-    /// The channel's messages reach this session from here on, after those that it missed. `missed`: `None` where the
-    /// client asked for none, `Some(None)` where it can't be given them.
-    fn begin(
-        &mut self,
-        hub: &Hub,
-        channel: &Channel,
-        waiting: &Waiting,
-        missed: Option<Option<Vec<WindowEntry>>>,
-    ) {
-        let key = waiting.key;
-        if self.session(key).is_none() {
+    /// The channel's messages reach this subscription from here on, after those that it missed.
+    fn begin(&mut self, hub: &Hub, key: SubscriptionKey, missed: Missed) {
+        let Some(subscription) = self.waiting(key) else {
             return;
-        }
-        let presence = waiting.presence.as_deref().cloned();
-        let attends = presence.map(|presence| self.attend(hub, channel, key.index, presence));
-        if let Some(Err(refusal)) = attends {
+        };
+        let topic = subscription.topic;
+        let tag = subscription.tag.clone();
+        let presence = subscription
+            .waiting()
+            .and_then(|it| it.request.presence.take());
+        let channel = Channel::clone(&self.topics[topic].channel);
+        let index = key.session.index;
+        if let Some(presence) = presence
+            && let Err(refusal) = self.attend(hub, &channel, index, *presence)
+        {
             let error = (code(refusal), &*refusal.to_string());
-            return self.reject(hub, channel, waiting, error);
+            return self.reject(hub, key, error);
         }
-        if let Some(topic) = self.topics.get_mut(channel) {
-            topic.subscribers.push(key.index);
-        }
-        if matches!(missed, Some(None)) {
+        let Some(Waiting { request, again, .. }) = self.go_live(key) else {
+            return;
+        };
+        if matches!(missed, Missed::Lost) {
             hub.counts().not_recovered.fetch_add(1, Ordering::Relaxed);
         }
-        let missed = missed.flatten();
-        let position = match missed {
-            Some(_) => waiting.since,
-            None => self.head(hub, channel),
+        let (position, entries) = match missed {
+            Missed::All(entries) => (request.since, Some(entries)),
+            Missed::NotAsked | Missed::Lost => (self.head(hub, &channel), None),
         };
         let reply = Reply::Subscribed {
-            reference: waiting.reference.as_deref(),
-            channel,
+            reference: request.reference.as_deref(),
+            channel: &channel,
+            tag: tag.as_deref(),
             position,
-            recovered: missed.is_some(),
+            recovered: entries.is_some(),
         };
-        self.reply(hub, key, &reply);
+        self.reply(hub, key.session, &reply);
+        self.give(hub, key.session, entries.unwrap_or_default());
+        for request in again {
+            self.subscribe_again(hub, key.session, &channel, (tag.clone(), request));
+            self.answered(key.session);
+        }
+    }
+
+    /// Lets a channel's messages reach a subscription. Returns what it waited with.
+    fn go_live(&mut self, key: SubscriptionKey) -> Option<Waiting> {
+        let subscription = self.waiting(key)?;
+        let (topic, place) = (subscription.topic, subscription.place);
+        let stage = std::mem::replace(&mut subscription.stage, Stage::Live);
+        let sessions = &mut self.sessions;
+        self.topics[topic].go_live(place, |other, place| {
+            sessions[other.session as usize].subscriptions[other.at as usize].place = place;
+        });
+        match stage {
+            Stage::Live => None,
+            Stage::Waiting(waiting) => Some(*waiting),
+        }
+    }
+
+    /// Queues what a client missed, beyond the outbox's limits.
+    fn give(&mut self, hub: &Hub, key: Key, missed: Vec<WindowEntry>) {
         let Some(session) = found(&mut self.sessions, key) else {
             return;
         };
-        if session.ends_at.is_some() {
+        if session.is_ending() {
             return;
         }
-        let missed = missed.unwrap_or_default();
         hub.count_deliveries(missed.len());
         for entry in missed {
             let encoding = session.admission.encoding;

@@ -1,4 +1,6 @@
 mod presence;
+mod recovery;
+mod subscriptions;
 
 use std::{
     cell::{Cell, RefCell},
@@ -13,10 +15,11 @@ use tokio::{task::LocalSet, time::sleep};
 
 use super::*;
 use crate::{
-    Health, Setup,
-    command::{Command, Ending, Push, Reply},
+    Setup,
+    command::{Command, Ending, Push, Reply, Which},
     frame::{Encoding, Frame, Socket},
     limits::Limits,
+    presence::PresenceOptions,
 };
 
 /// Notes what is written; takes nothing while it is full.
@@ -81,6 +84,9 @@ impl Encoding for Plain {
         Bytes::from(match reply {
             Reply::Error { code, .. } => format!("error {}.", code.as_str()),
             Reply::Members { roster, .. } => format!("of {}.", roster.count),
+            Reply::Subscribed {
+                recovered: true, ..
+            } => "recovered.".to_owned(),
             _ => "ok.".to_owned(),
         })
     }
@@ -141,6 +147,7 @@ fn subscribe(shard: &Shard, key: Key, presence: Option<Box<PresenceOptions>>) {
         Command::Subscribe {
             reference: None,
             channel: "c".into(),
+            tag: None,
             since: None,
             presence,
         },
@@ -206,44 +213,6 @@ async fn a_channel_that_the_broker_refuses_ends_its_subscriptions_and_no_others(
         publish(&hub, &["heard"]).await;
         assert_eq!(first.text(), "ok.error rejected.ok.ok.heard.");
         assert_eq!(second.text(), "ok.error rejected.ok.");
-    };
-    LocalSet::new().run_until(test).await;
-}
-
-/// Another instance was faster, and this one is cut off from the broker: the client waits, and gets nothing twice.
-#[tokio::test]
-async fn who_is_ahead_waits_for_as_long_as_the_broker_is_away() {
-    let test = async {
-        let (hub, shard) = shard(Limits::default()).await;
-        let first = hub.publish(vec![Outgoing::new("c", "1")]).await.unwrap();
-        let seen = first[0].as_ref().unwrap().unwrap();
-        hub.health_state.set(Health::Down("as tested".to_owned()));
-        let (key, wire) = open(&shard, &SOUND);
-        // The hub's own messages are in the lane, too.
-        let offset = seen.offset + 100;
-        let since = crate::position::ClientPosition { offset, ..seen };
-        let command = Command::Subscribe {
-            reference: None,
-            channel: "c".into(),
-            since: Some(since),
-            presence: None,
-        };
-        sleep(Duration::from_millis(50)).await;
-        shard.command(key, command);
-        // The time is over at once, again and again.
-        for _ in 0..3 {
-            for (until, ..) in &mut shard.state.borrow_mut().ahead {
-                *until = Instant::now();
-            }
-            sleep(2 * clock::TICK).await;
-        }
-        assert_eq!(wire.text(), "");
-        publish(&hub, &["before"; 50]).await;
-        publish(&hub, &["before or after"; 100]).await;
-        publish(&hub, &["after"]).await;
-        let text = wire.text();
-        assert!(text.starts_with("ok.before or after."), "{text}");
-        assert!(text.ends_with(".after."), "{text}");
     };
     LocalSet::new().run_until(test).await;
 }

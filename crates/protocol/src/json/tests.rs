@@ -34,6 +34,7 @@ fn commands_are_read() {
         Command::Subscribe {
             reference: Some("1".into()),
             channel: "jobs.42".into(),
+            tag: None,
             since,
             presence: None,
         }
@@ -121,6 +122,7 @@ fn replies_have_the_documented_form() {
     let subscribed = Reply::Subscribed {
         reference: Some("1"),
         channel: "c",
+        tag: None,
         position: None,
         recovered: false,
     };

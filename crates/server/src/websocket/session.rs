@@ -116,6 +116,7 @@ pub(crate) fn serve<S: Stream + 'static>(
             Command::Subscribe {
                 reference: None,
                 channel,
+                tag: None,
                 since: None,
                 presence: None,
             },

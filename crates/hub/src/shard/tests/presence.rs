@@ -46,7 +46,7 @@ async fn who_watches_is_told_who_comes_and_goes_and_nobody_else_is() {
             key,
             Command::Unsubscribe {
                 reference: None,
-                channel: "c".into(),
+                which: Which::Channel("c".into()),
             },
         );
         a_turn().await;
@@ -125,8 +125,11 @@ async fn a_refused_member_is_not_subscribed_and_those_who_wait_with_it_are() {
         .await;
         // As with a broker that routes by interest and has not confirmed yet.
         let channel = Channel::from("c");
-        let known = (Channel::clone(&channel), Topic::default());
-        shard.state.borrow_mut().topics.extend([known]);
+        shard
+            .state
+            .borrow_mut()
+            .topics
+            .add(Channel::clone(&channel));
         let wires = ["a b", "a", "b", ""].map(|client| {
             let (key, wire) = open(&shard, &SOUND);
             subscribe(&shard, key, present(client, true));

@@ -1,0 +1,175 @@
+//! One reading of a lane's log, for the subscription that began it and for all that stand at places that it passes.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use hubplane_backplane::{Channel, History, Result, Start};
+use tokio::time::{Instant, timeout_at};
+
+use super::queue::RecoveryRequest;
+use crate::{
+    Hub,
+    frame::Encoded,
+    position::ClientPosition,
+    shard::{Mail, RecoveryAnswer},
+    window::WindowEntry,
+};
+
+/// Messages of one read.
+const PAGE: usize = 1_000;
+/// How long one reading may take.
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// What is gathered for one subscription.
+struct Gathered {
+    request: RecoveryRequest,
+    entries: Vec<WindowEntry>,
+    bytes: usize,
+}
+
+/// The reading.
+pub(super) struct Scan<'a> {
+    hub: &'a Hub,
+    /// Read up to here.
+    at: ClientPosition,
+    waiting: HashMap<Channel, Vec<Gathered>>,
+}
+
+impl<'a> Scan<'a> {
+    pub(super) fn new(hub: &'a Hub, request: RecoveryRequest) -> Self {
+        let mut scan = Self {
+            hub,
+            at: request.after,
+            waiting: HashMap::new(),
+        };
+        scan.add(request);
+        scan
+    }
+
+    /// Reads until the window has the rest, or to the log's end, and answers everybody.
+    pub(super) async fn run(mut self) {
+        let Some(history) = self.hub.backplane().history() else {
+            return self.answer_all(None).await;
+        };
+        let end = Instant::now() + LIMIT;
+        loop {
+            match timeout_at(end, self.page(history)).await {
+                Ok(Ok(true)) => {}
+                Ok(Ok(false)) => return self.answer_all(Some(self.at)).await,
+                Ok(Err(error)) => {
+                    tracing::debug!(%error, "subscriptions can't be given what they missed");
+                    return self.answer_all(None).await;
+                }
+                Err(_late) => return self.answer_all(None).await,
+            }
+            self.drop_unwanted();
+            if self.waiting.is_empty() {
+                return;
+            }
+        }
+    }
+
+    /// Reads a page. Returns whether there is more to be read.
+    async fn page(&mut self, history: &dyn History) -> Result<bool> {
+        let log = &self.hub.log;
+        let from = log.to_backend(self.at);
+        self.hub
+            .counts
+            .history_reads
+            .fetch_add(1, Ordering::Relaxed);
+        let page = history.scan(from.lane, Start::After(from), PAGE).await?;
+        let upto = page.upto.map_or(self.at, |upto| log.to_client(upto));
+        for request in self.hub.reads.take_between(self.at, upto) {
+            self.add(request);
+        }
+        let wanted = page.publications.into_iter();
+        let wanted = wanted.filter(|it| self.waiting.contains_key(&it.channel));
+        let messages = wanted.filter_map(|it| log.read_back(it));
+        let batch: Vec<_> = messages.map(Encoded::new).collect();
+        self.gather(&Arc::new(batch)).await;
+        self.at = upto;
+        Ok(page.more && !log.window().reaches_back_to(upto))
+    }
+
+    fn add(&mut self, request: RecoveryRequest) {
+        let channel = Channel::clone(&request.channel);
+        self.waiting.entry(channel).or_default().push(Gathered {
+            request,
+            entries: Vec::new(),
+            bytes: 0,
+        });
+    }
+
+    /// Gives each subscription its messages of a batch. One that missed more than a client may be given gets none.
+    async fn gather(&mut self, batch: &Arc<Vec<Encoded>>) {
+        let limits = self.hub.limits();
+        let mut too_much = Vec::new();
+        for (index, encoded) in (0..).zip(batch.iter()) {
+            let message = encoded.message();
+            let Some(waiting) = self.waiting.get_mut(&message.channel) else {
+                continue;
+            };
+            let entry = WindowEntry::new(Arc::clone(batch), index);
+            let offset = entry.position().offset;
+            let missed_it = |it: &&mut Gathered| it.request.after.offset < offset;
+            for gathered in waiting.iter_mut().filter(missed_it) {
+                gathered.bytes += message.data.len();
+                gathered.entries.push(entry.clone());
+            }
+            let over = |it: &mut Gathered| {
+                it.entries.len() > limits.recovery_messages || it.bytes > limits.recovery_bytes
+            };
+            too_much.extend(waiting.extract_if(.., over));
+        }
+        too_much.extend(self.relieve());
+        for gathered in too_much {
+            self.answer(gathered, None).await;
+        }
+    }
+
+    /// Takes out the channels that most is held for, until the rest is no more than one client may be given.
+    fn relieve(&mut self) -> Vec<Gathered> {
+        let most = self.hub.limits().recovery_bytes;
+        let mut taken = Vec::new();
+        // What several are given of a channel is held once.
+        let held = |all: &Vec<Gathered>| all.iter().map(|it| it.bytes).max().unwrap_or_default();
+        while self.waiting.values().map(held).sum::<usize>() > most {
+            let largest = self.waiting.iter().max_by_key(|(_, all)| held(all));
+            let Some(channel) = largest.map(|(channel, _)| Channel::clone(channel)) else {
+                break;
+            };
+            taken.extend(self.waiting.remove(&channel).unwrap_or_default());
+        }
+        taken
+    }
+
+    fn drop_unwanted(&mut self) {
+        self.waiting.retain(|_, waiting| {
+            waiting.retain(|it| it.request.is_wanted());
+            !waiting.is_empty()
+        });
+    }
+
+    async fn answer_all(&mut self, upto: Option<ClientPosition>) {
+        for gathered in std::mem::take(&mut self.waiting).into_values().flatten() {
+            self.answer(gathered, upto).await;
+        }
+    }
+
+    async fn answer(&self, gathered: Gathered, upto: Option<ClientPosition>) {
+        let Gathered {
+            request, entries, ..
+        } = gathered;
+        let answer = RecoveryAnswer {
+            subscription: request.subscription,
+            channel: request.channel,
+            found: upto.map(|upto| (entries, upto)),
+        };
+        // A shard that is gone has no sessions.
+        let mail = Mail::RecoveryAnswer(answer);
+        _ = self.hub.shards[request.shard].send(mail).await;
+    }
+}

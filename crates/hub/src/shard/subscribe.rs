@@ -1,0 +1,291 @@
+//! How subscriptions come and go.
+
+use std::sync::Arc;
+
+use hubplane_backplane::{Channel, Error};
+
+use super::{
+    ShardState,
+    presence::code,
+    subscription::{Request, Stage, Subscription, SubscriptionKey, Waiting, WaitsFor},
+    topic::Subscriber,
+};
+use crate::{
+    Hub,
+    command::{ErrorCode, Reply, Tag, Which},
+    publisher,
+    session::Key,
+};
+
+impl ShardState {
+    pub(super) fn subscribe(
+        &mut self,
+        hub: &Hub,
+        key: Key,
+        (channel, tag): (Channel, Option<Tag>),
+        request: Request,
+    ) {
+        let reference = request.reference.as_deref();
+        if !self.is_good(hub, key, reference, &channel) {
+            return;
+        }
+        let known = self.topics.find(&channel);
+        let Some(session) = self.session(key) else {
+            return;
+        };
+        let same = |it: &&mut Subscription| Some(it.topic) == known && it.tag == tag;
+        if let Some(subscription) = session.subscriptions.iter_mut().find(same) {
+            if let Some(waiting) = subscription.waiting() {
+                waiting.again.push(request);
+                session.unanswered += 1;
+                return;
+            }
+            return self.subscribe_again(hub, key, &channel, (tag, request));
+        }
+        let most = hub.limits().subscriptions;
+        if session.subscriptions.len() >= most {
+            let message =
+                format!("a session may subscribe to {most} channels; unsubscribe from one first");
+            return self.refuse(hub, key, reference, (ErrorCode::LimitReached, &message));
+        }
+        if tag.is_some() && session.subscriptions.iter().any(|it| it.tag == tag) {
+            let message = "this session has another subscription with that id";
+            return self.refuse(hub, key, reference, (ErrorCode::Malformed, message));
+        }
+        let topic = known.unwrap_or_else(|| {
+            let ready = hub.interest().add(self.index, &channel);
+            let topic = self.topics.add(channel);
+            self.topics[topic].ready = ready;
+            topic
+        });
+        let waiting = self.add(key, topic, (tag, request));
+        if self.topics[topic].ready {
+            self.admit(hub, waiting);
+        }
+    }
+
+    /// Adds a subscription that waits for the broker.
+    fn add(
+        &mut self,
+        session: Key,
+        topic: u32,
+        (tag, request): (Option<Tag>, Request),
+    ) -> SubscriptionKey {
+        let serial = self.next_subscription;
+        self.next_subscription += 1;
+        let list = &mut self.sessions[session.index as usize].subscriptions;
+        if list.is_empty() {
+            // Most have one; a Vec's own first step is four.
+            list.reserve_exact(1);
+        }
+        let at = u32::try_from(list.len()).expect("invariant: a session has few subscriptions");
+        let subscriber = Subscriber {
+            session: session.index,
+            at,
+        };
+        let waiting = Waiting {
+            serial,
+            request,
+            again: Vec::new(),
+            on: WaitsFor::Interest,
+        };
+        list.push(Subscription {
+            topic,
+            place: self.topics[topic].add(subscriber),
+            stage: Stage::Waiting(Box::new(waiting)),
+            tag,
+        });
+        SubscriptionKey { session, serial }
+    }
+
+    /// Answers a client that asks once more for what it has: it learns where it stands, and may take part in the
+    /// channel's presence in another way.
+    pub(super) fn subscribe_again(
+        &mut self,
+        hub: &Hub,
+        key: Key,
+        channel: &Channel,
+        (tag, request): (Option<Tag>, Request),
+    ) {
+        let reference = request.reference.as_deref();
+        if let Some(presence) = request.presence
+            && let Err(refusal) = self.attend(hub, channel, key.index, *presence)
+        {
+            let error = (code(refusal), &*refusal.to_string());
+            return self.refuse(hub, key, reference, error);
+        }
+        let position = self.head(hub, channel);
+        let reply = Reply::Subscribed {
+            reference,
+            channel,
+            tag: tag.as_deref(),
+            position,
+            recovered: request.since.is_some() && request.since == position,
+        };
+        self.reply(hub, key, &reply);
+    }
+
+    pub(super) fn unsubscribe(
+        &mut self,
+        hub: &Hub,
+        key: Key,
+        reference: Option<&str>,
+        which: &Which,
+    ) {
+        let topic = match which {
+            Which::Channel(channel) => self.topics.find(channel),
+            Which::Tag(_) => None,
+        };
+        let Some(session) = self.session(key) else {
+            return;
+        };
+        let at = session.subscriptions.iter().position(|it| match which {
+            Which::Channel(_) => Some(it.topic) == topic && it.tag.is_none(),
+            Which::Tag(tag) => it.tag.as_ref() == Some(tag),
+        });
+        let Some(at) = at else {
+            let message = match which {
+                Which::Channel(_) => "this session is not subscribed to that channel",
+                Which::Tag(_) => "this session has no subscription with that id",
+            };
+            return self.refuse(hub, key, reference, (ErrorCode::NotSubscribed, message));
+        };
+        let topic = session.subscriptions[at].topic;
+        let channel = Channel::clone(&self.topics[topic].channel);
+        let subscription = self.leave(hub, key.index, at);
+        let reply = Reply::Unsubscribed {
+            reference,
+            channel: &channel,
+            tag: subscription.tag.as_deref(),
+        };
+        self.reply(hub, key, &reply);
+    }
+
+    /// Takes a subscription off its session and its channel, whatever it still waits for.
+    pub(super) fn leave(&mut self, hub: &Hub, session: u32, at: usize) -> Subscription {
+        let list = &mut self.sessions[session as usize].subscriptions;
+        let mut subscription = list.swap_remove(at);
+        if let Some(moved) = list.get(at) {
+            self.topics[moved.topic].renumber(moved.place, at as u32);
+        }
+        let topic = subscription.topic;
+        let another = list.iter().any(|it| it.topic == topic);
+        let sessions = &mut self.sessions;
+        self.topics[topic].remove(subscription.place, |other, place| {
+            sessions[other.session as usize].subscriptions[other.at as usize].place = place;
+        });
+        if !another && !self.attending.is_empty() {
+            let channel = Channel::clone(&self.topics[topic].channel);
+            self.absent(hub, &channel, session);
+        }
+        if let Some(waiting) = subscription.waiting() {
+            let again = u32::try_from(waiting.again.len()).unwrap_or(u32::MAX);
+            self.sessions[session as usize].unanswered -= again;
+            if let WaitsFor::Head(ticket) = waiting.on {
+                self.ahead.remove(ticket);
+            }
+        }
+        if let Some(channel) = self.topics.remove_unused(topic) {
+            hub.interest().remove(self.index, &channel);
+        }
+        subscription
+    }
+
+    /// A subscription that waits, if it still does.
+    pub(super) fn waiting(&mut self, key: SubscriptionKey) -> Option<&mut Subscription> {
+        let session = self.session(key.session)?;
+        let mut all = session.subscriptions.iter_mut();
+        all.find(|it| it.is(key.serial))
+    }
+
+    /// Answers a subscription that can't be, and those that were asked for with it; it is gone then.
+    pub(super) fn reject(&mut self, hub: &Hub, key: SubscriptionKey, error: (ErrorCode, &str)) {
+        let Some(session) = self.session(key.session) else {
+            return;
+        };
+        let all = session.subscriptions.iter();
+        let Some(at) = all.into_iter().position(|it| it.is(key.serial)) else {
+            return;
+        };
+        let subscription = self.leave(hub, key.session.index, at);
+        let Stage::Waiting(waiting) = subscription.stage else {
+            return;
+        };
+        for request in std::iter::once(waiting.request).chain(waiting.again) {
+            self.refuse(hub, key.session, request.reference.as_deref(), error);
+        }
+        self.wake(key.session);
+    }
+
+    /// The broker has answered for a channel: those who wait for it are subscribed, or told why not.
+    pub(super) fn confirm(
+        &mut self,
+        hub: &Hub,
+        channel: &Channel,
+        result: &std::result::Result<(), Arc<Error>>,
+    ) {
+        let Some(number) = self.topics.find(channel) else {
+            return;
+        };
+        let topic = &mut self.topics[number];
+        topic.ready = result.is_ok();
+        let waiting: Vec<_> = topic.waiting().to_vec();
+        let keys: Vec<_> = waiting
+            .into_iter()
+            .filter_map(|subscriber| self.awaits_interest(subscriber))
+            .collect();
+        for key in keys {
+            match result {
+                Ok(()) => self.admit(hub, key),
+                Err(error) => {
+                    let (code, message) = publisher::told(error);
+                    self.reject(hub, key, (code, &message));
+                }
+            }
+        }
+        if let Err(error) = result {
+            self.end_subscriptions(hub, channel, error);
+        }
+    }
+
+    /// Where the broker refuses a channel that it had confirmed, its subscribers are told why, and that they are none any
+    /// more.
+    fn end_subscriptions(&mut self, hub: &Hub, channel: &Channel, error: &Error) {
+        let (code, message) = publisher::told(error);
+        let message = format!("{channel}: {message}");
+        while let Some(topic) = self.topics.by_name(channel)
+            && let Some(&subscriber) = topic.live().last()
+        {
+            let index = subscriber.session;
+            let serial = self.sessions[index as usize].serial;
+            let key = Key { index, serial };
+            let subscription = self.leave(hub, index, subscriber.at as usize);
+            self.refuse(hub, key, None, (code, &message));
+            let reply = Reply::Unsubscribed {
+                reference: None,
+                channel,
+                tag: subscription.tag.as_deref(),
+            };
+            self.reply(hub, key, &reply);
+        }
+    }
+
+    fn awaits_interest(&mut self, subscriber: Subscriber) -> Option<SubscriptionKey> {
+        let session = &mut self.sessions[subscriber.session as usize];
+        let waiting = session.subscriptions[subscriber.at as usize].waiting()?;
+        matches!(waiting.on, WaitsFor::Interest).then_some(SubscriptionKey {
+            session: Key {
+                index: subscriber.session,
+                serial: session.serial,
+            },
+            serial: waiting.serial,
+        })
+    }
+
+    /// Lets the session's task look again: it may have stopped reading because of what is answered now.
+    pub(super) fn wake(&mut self, key: Key) {
+        if let Some(session) = self.session(key) {
+            session.wake();
+        }
+    }
+}
