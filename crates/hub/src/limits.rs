@@ -83,6 +83,8 @@ pub struct Limits {
     pub id_memory: Duration,
     /// Members of channels that this instance knows of, all instances' together.
     pub presence_members: usize,
+    /// Channels that one session may be a member of, so that a few sessions can't fill the table of members.
+    pub presence_session_members: usize,
     /// Members that one answer names.
     pub presence_page: usize,
     /// Questions for members that wait on this instance.
@@ -139,6 +141,7 @@ impl Default for Limits {
             recovery_bytes: (16 * 1024 * 1024).min(*QUARTER / 4),
             id_memory: Duration::from_secs(300),
             presence_members: 100_000,
+            presence_session_members: 32,
             presence_page: 1_000,
             presence_questions: 4_096,
             presence_grace: Duration::from_secs(10),

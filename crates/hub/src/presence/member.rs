@@ -38,6 +38,8 @@ pub enum Refusal {
     User,
     /// The info is too long or no JSON.
     Info,
+    /// The session is a member of as many channels as it may be.
+    Share(usize),
     /// There are too many members already.
     Full,
 }
@@ -51,6 +53,7 @@ impl fmt::Display for Refusal {
             ),
             Self::User => write!(f, "presence.user has at most {MAX_USER} bytes"),
             Self::Info => write!(f, "presence.info is JSON of at most {MAX_INFO} bytes"),
+            Self::Share(most) => write!(f, "a session may be a member of {most} channels"),
             Self::Full => f.write_str("there are too many members; try again later"),
         }
     }

@@ -70,6 +70,8 @@ struct ShardState {
     /// Sessions with subscriptions that wait for the outbox to empty.
     recovering: HashSet<u32>,
     attending: HashMap<Channel, presence::Attending>,
+    /// How many channels each session is a member of; those of none are not here.
+    memberships: HashMap<u32, usize>,
     unwritten: Unwritten,
     /// Bytes that wait for blocked sockets.
     held: usize,
@@ -133,6 +135,7 @@ impl Shard {
             ahead: Ahead::default(),
             recovering: HashSet::new(),
             attending: HashMap::new(),
+            memberships: HashMap::new(),
             unwritten: Unwritten::default(),
             held: 0,
             drain: None,

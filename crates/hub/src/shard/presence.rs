@@ -35,16 +35,32 @@ impl ShardState {
     ) -> Result<(), Refusal> {
         let PresenceOptions { member, watch } = attendance;
         let client = member.as_ref().map(|member| Arc::clone(&member.client));
+        if client.is_some() {
+            self.check_share(hub, channel, index)?;
+        }
         // In this order one that only tells something else of itself stays.
         member.map_or(Ok(()), |member| hub.presence.join(channel, member))?;
         self.absent(hub, channel, index);
         if let Some(client) = client {
             self.attending(channel).members.insert(index, client);
+            *self.memberships.entry(index).or_default() += 1;
         }
         if watch {
             self.attending(channel).watchers.insert(index);
         }
         Ok(())
+    }
+
+    /// Whether a session may be a member of one more channel.
+    fn check_share(&self, hub: &Hub, channel: &Channel, index: u32) -> Result<(), Refusal> {
+        let most = hub.limits().presence_session_members;
+        let attending = self.attending.get(channel);
+        let is_member = attending.is_some_and(|it| it.members.contains_key(&index));
+        let of = self.memberships.get(&index).copied().unwrap_or_default();
+        match of < most || is_member {
+            true => Ok(()),
+            false => Err(Refusal::Share(most)),
+        }
     }
 
     fn attending(&mut self, channel: &Channel) -> &mut Attending {
@@ -59,6 +75,12 @@ impl ShardState {
         attending.watchers.remove(&index);
         if let Some(client) = attending.members.remove(&index) {
             hub.presence.leave(channel, &client);
+            if let Some(of) = self.memberships.get_mut(&index) {
+                *of -= 1;
+                if *of == 0 {
+                    self.memberships.remove(&index);
+                }
+            }
         }
         if attending.members.is_empty() && attending.watchers.is_empty() {
             self.attending.remove(channel);
@@ -118,6 +140,6 @@ impl ShardState {
 pub(super) const fn code(refusal: Refusal) -> ErrorCode {
     match refusal {
         Refusal::Client | Refusal::User | Refusal::Info => ErrorCode::BadPresence,
-        Refusal::Full => ErrorCode::LimitReached,
+        Refusal::Share(_) | Refusal::Full => ErrorCode::LimitReached,
     }
 }

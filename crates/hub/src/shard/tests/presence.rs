@@ -149,3 +149,43 @@ async fn a_refused_member_is_not_subscribed_and_those_who_wait_with_it_are() {
     };
     LocalSet::new().run_until(test).await;
 }
+
+#[tokio::test]
+async fn one_session_cannot_fill_the_table_of_members() {
+    let test = async {
+        let (hub, shard) = shard(Limits {
+            presence_session_members: 2,
+            ..soon_gone()
+        })
+        .await;
+        let (key, wire) = open(&shard, &SOUND);
+        let join = |channel: &str| {
+            let command = Command::Subscribe {
+                reference: None,
+                channel: channel.into(),
+                tag: None,
+                since: None,
+                presence: present("a", false),
+            };
+            shard.command(key, command);
+            shard.flush_dirty();
+        };
+        for channel in ["1", "2", "3", "2"] {
+            join(channel);
+        }
+        assert_eq!(wire.text(), "ok.ok.error limit_reached.ok.");
+        assert_eq!(hub.presence_counts().0, 2);
+        shard.command(
+            key,
+            Command::Unsubscribe {
+                reference: None,
+                which: Which::Channel("1".into()),
+            },
+        );
+        join("3");
+        assert_eq!(wire.text(), "ok.ok.error limit_reached.ok.ok.ok.");
+        shard.remove(key);
+        assert!(shard.state.borrow().memberships.is_empty());
+    };
+    LocalSet::new().run_until(test).await;
+}
