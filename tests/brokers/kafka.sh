@@ -27,7 +27,9 @@ fetch() (
 </dependencies></project>
 POM
   cd "$LIBS"
-  mvn -q -B dependency:copy-dependencies -DoutputDirectory="$LIBS" -DincludeScope=runtime >&2
+  # Maven resets the colours of a terminal that isn't there, whatever it is told.
+  mvn -q -B dependency:copy-dependencies -DoutputDirectory="$LIBS" -DincludeScope=runtime 2>&1 |
+    sed 's/\x1b\[[0-9;]*m//g; /^$/d' >&2
   touch complete
 )
 

@@ -140,6 +140,7 @@ impl Hub {
             .read_line(&mut line)
             .unwrap();
         let Some(address) = line.trim().strip_prefix(says) else {
+            _ = process.kill();
             process.wait().unwrap();
             panic!("it did not start: {}", fs::read_to_string(log).unwrap());
         };
