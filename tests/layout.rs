@@ -281,7 +281,7 @@ fn every_backend_has_the_same_files() {
     }
     none(
         &wrong,
-        "a reader who knows one backend finds his way in all: lib, config, connection, publish, consume (and history)",
+        "a reader who knows one backend finds the way in all: lib, config, connection, publish, consume (and history)",
     );
 }
 
@@ -332,6 +332,27 @@ fn every_backend_is_in_the_readme_and_has_a_compose_file() {
         }
     }
     none(&wrong, "what is not shown is not found");
+}
+
+#[test]
+fn every_key_of_an_address_is_in_the_docs() {
+    let docs = text("docs/backends.md");
+    let mut wrong = Vec::new();
+    for name in backends() {
+        let config = text(&format!("backends/{name}/src/config.rs"));
+        let calls = config.split("settings.").skip(1);
+        let keys = calls.filter_map(|call| {
+            let (_method, arguments) = call.split_once('(')?;
+            let (key, _rest) = arguments.trim_start().strip_prefix('"')?.split_once('"')?;
+            Some(key.trim_end_matches('.').to_owned())
+        });
+        let known =
+            |key: &str| docs.contains(&format!("`{key}`")) || docs.contains(&format!("`{key}.*`"));
+        // Other texts are sentences of errors.
+        let asked = |key: &String| !key.contains(|c: char| !c.is_ascii_lowercase() && c != '-');
+        wrong.extend(keys.filter(asked).filter(|key| !known(key)));
+    }
+    none(&wrong, "docs/backends.md has a row for each key");
 }
 
 #[test]

@@ -31,7 +31,7 @@ use super::{
 /// The log that the instances share where only `memory:` is asked for.
 const SHARED_LOG: &str = "memory://demo";
 
-/// Run a demo: several hub instances behind a load balancer, and a web page that shows them.
+/// Run a demo: three hub instances behind a load balancer, and a web page that shows them.
 #[derive(Debug, clap::Args)]
 pub(super) struct Demo {
     /// Address and port of the demo's web page; with port 0 the system chooses a free port

@@ -29,23 +29,16 @@ pub struct Cli {
     command: Command,
 }
 
+/// What each does is the doc of its arguments, which is also its `--help`.
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run one instance of the hub
     Serve(serve::Serve),
-    /// Publish one message, through a hub or straight to the broker
     Pub(client::Pub),
-    /// Print the messages of channels as they arrive, one JSON object on each line
     Sub(client::Sub),
-    /// Run a demo: three hub instances behind a load balancer, and a web page that shows them
     Demo(demo::Demo),
-    /// List the backends, what each promises, and which are in this build
     Backends(backends::Backends),
-    /// Compare brokers: measure latency, throughput, CPU, memory and recovery of a hub on each
     Bench(Box<bench::Bench>),
-    /// Test your own broker: does it keep what the backend promises?
     Conformance(conformance::Conformance),
-    /// List which backends meet your requirements, which do not, and why
     Recommend(Box<recommend::Recommend>),
     /// Print a completion script for a shell
     Completions {

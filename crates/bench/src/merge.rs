@@ -229,7 +229,7 @@ impl Merged {
         }
     }
 
-    /// What a reader must know before he compares: runs that differ in what figures depend on.
+    /// What a reader must know before comparing: runs that differ in what figures depend on.
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = self.notes.clone();
         let mut differ = |what: &str, of: fn(&Source) -> String| {

@@ -94,7 +94,7 @@ impl Matter {
         }
     }
 
-    /// Both medians, for who knows what he may make of them.
+    /// Both medians, for readers who know what to make of them.
     fn unknown(self, a: &Part<'_>, b: &Part<'_>, why: &str) -> String {
         let unit = self.figure().map_or(Unit::Rate, Figure::unit);
         let shown = |it: &Part<'_>| format!("{} ({})", it.name, unit.show(it.middle));
