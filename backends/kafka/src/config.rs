@@ -9,6 +9,8 @@ use crate::{NAME, identity};
 pub(crate) const TOPIC: &str = "hubplane";
 /// The longest that a batch may be collected.
 const MOST_LINGER: Duration = Duration::from_millis(1);
+/// Shortest retention of a topic that is created.
+const LEAST_RETENTION: Duration = Duration::from_secs(1);
 /// How long a record may wait for its acknowledgement; below the contract's 5 s.
 pub(crate) const MESSAGE_TIMEOUT: Duration = Duration::from_millis(4_500);
 
@@ -103,6 +105,11 @@ impl Config {
         }
         if !(1..=10_000).contains(&partitions) {
             return wrong("partitions is a number from 1 to 10000".to_owned());
+        }
+        if retention.is_some_and(|time| time < LEAST_RETENTION) {
+            return wrong(
+                "retention is 1s or more: a topic that keeps nothing delivers nothing".to_owned(),
+            );
         }
         if !tls && files.iter().any(|(_, file)| file.is_some()) {
             return wrong("ca, cert and key are of use with tls=true only".to_owned());
@@ -296,6 +303,7 @@ mod tests {
     fn what_would_break_a_promise_is_refused() {
         assert!(error("kafka://h?kafka.acks=1").contains("kafka.acks can't be set"));
         assert!(error("kafka://h?linger=5ms").contains("at most 1ms"));
+        assert!(error("kafka://h?retention=0s").contains("1s or more"));
         assert!(error("kafka://u:p@h").contains("need sasl"));
         assert!(error("kafka://h?sasl=plain").contains("needs a user"));
         assert!(error("kafka:").contains("host is missing"));
