@@ -28,7 +28,8 @@ pub enum Event {
         reason: String,
     },
     /// Nothing arrives any more until [`Event::Up`] or, from a broker of several nodes of which some are away, not
-    /// everything; the reason, for people, without secrets. The backend is reconnecting.
+    /// everything; the reason, for people, without secrets. The backend is reconnecting. May come again with another
+    /// reason that has to be known: one that does not pass by itself, such as a wrong password.
     Down(String),
     /// Messages arrive again. Sent only after a [`Event::Down`].
     Up,

@@ -1,16 +1,12 @@
 //! The subscriber: one task that owns the connection on which messages arrive, and the reconnect loop around it.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::sync::Arc;
 
-use bytes::Bytes;
 use futures_util::{
     FutureExt,
     stream::{self, StreamExt},
 };
-use hubplane_backplane::{
-    Channel, Error, ErrorKind, Event, EventSender, GapCause, Publication, Result, Scope,
-    wire::{self, Metadata},
-};
+use hubplane_backplane::{Channel, Error, ErrorKind, Event, GapCause, Result, Scope};
 use redis::{RedisError, aio::MultiplexedConnection};
 use tokio::{
     sync::{Notify, mpsc, oneshot},
@@ -18,15 +14,8 @@ use tokio::{
 };
 
 use crate::{
-    NAME,
-    backoff::Backoff,
-    config::Config,
-    connection::Link,
-    dial::Dialer,
-    failure,
-    inbox::{Inbox, Raw},
-    interest::{Interest, Wanted},
-    seldom::Seldom,
+    NAME, backoff::Backoff, config::Config, connection::Link, dial::Dialer, failure, inbox::Inbox,
+    interest::Interest, outlet::Outlet, troubles::Troubles,
 };
 
 /// Channels in one SUBSCRIBE.
@@ -35,9 +24,6 @@ const CHUNK: usize = 1_000;
 const AT_ONCE: usize = 64;
 /// What clients are told of a channel that Redis refuses.
 const FORBIDDEN: &str = "Redis forbids this user to subscribe to the channel";
-/// Messages, and about how many bytes of them, in one event.
-const BATCH: usize = 256;
-const BATCH_BYTES: usize = 256 * 1024;
 
 /// A change of interest, on its way to Redis.
 #[derive(Debug)]
@@ -61,6 +47,7 @@ pub(crate) struct Subscriber {
     pub(crate) changes: mpsc::Receiver<Change>,
     pub(crate) renew: Arc<Notify>,
     pub(crate) outlet: Outlet,
+    pub(crate) troubles: Troubles,
 }
 
 /// Why a connection's time ended.
@@ -95,6 +82,7 @@ impl Subscriber {
             (link, inbox) = again;
             // Asked for while it was under way.
             let _ = self.renew.notified().now_or_never();
+            self.troubles.end();
         }
     }
 
@@ -160,21 +148,31 @@ impl Subscriber {
 
     /// Connects until it succeeds. Changes are answered at once meanwhile: they are in the interest already.
     async fn redial(&mut self, backoff: &mut Backoff, inbox: &Arc<Inbox>) -> Option<Link> {
-        let dialer = Arc::clone(&self.dialer);
+        let Self {
+            dialer,
+            changes,
+            outlet,
+            troubles,
+            ..
+        } = self;
         let dialling = async {
             loop {
                 backoff.wait().await;
                 match dialer.dial(None, Some(Arc::clone(inbox))).await {
-                    Ok(link) => return link,
-                    Err(error) => tracing::debug!(backend = NAME, "subscriber: {error}"),
+                    Ok(link) => return Ok::<_, ()>(link),
+                    Err(error) => {
+                        if let Some(reason) = troubles.note(&error) {
+                            outlet.send(Event::Down(reason)).await?;
+                        }
+                    }
                 }
             }
         };
         tokio::pin!(dialling);
         loop {
             tokio::select! {
-                link = &mut dialling => return Some(link),
-                change = self.changes.recv() => {
+                link = &mut dialling => return link.ok(),
+                change = changes.recv() => {
                     let change = change?;
                     let answer = match change.kind {
                         ChangeKind::Subscribe => Err(away()),
@@ -293,129 +291,4 @@ async fn unsubscribe(
 fn full_names(config: &Config, channels: &[Channel]) -> Vec<String> {
     let full = |channel: &Channel| format!("{}{channel}", config.prefix);
     channels.iter().map(full).collect()
-}
-
-/// From an inbox to the event queue.
-pub(crate) struct Outlet {
-    config: Arc<Config>,
-    interest: Arc<Interest>,
-    events: EventSender,
-    /// Taken from the inbox, not yet in the queue.
-    pending: VecDeque<Raw>,
-    undecodable: Seldom,
-}
-
-impl Outlet {
-    pub(crate) const fn new(
-        config: Arc<Config>,
-        interest: Arc<Interest>,
-        events: EventSender,
-    ) -> Self {
-        Self {
-            config,
-            interest,
-            events,
-            pending: VecDeque::new(),
-            undecodable: Seldom::new(),
-        }
-    }
-
-    async fn send(&self, event: Event) -> Result<(), ()> {
-        self.events.send(event).await.or(Err(()))
-    }
-
-    /// Forwards until nobody takes events any more. May be dropped at any await; nothing is lost by that.
-    async fn forward(&mut self, inbox: &Inbox) {
-        loop {
-            if self.pending.is_empty() {
-                inbox.filled().await;
-                inbox.take(BATCH, BATCH_BYTES, &mut self.pending);
-            }
-            if self.step().await.is_err() {
-                return;
-            }
-        }
-    }
-
-    /// Forwards what is there.
-    async fn empty(&mut self, inbox: &Inbox) {
-        while !(self.pending.is_empty() && inbox.is_empty()) {
-            inbox.take(BATCH, BATCH_BYTES, &mut self.pending);
-            if self.step().await.is_err() {
-                return;
-            }
-        }
-    }
-
-    /// Puts one event into the queue. The interest is looked at when the place in the queue is there, in one
-    /// go with the sending: what was unsubscribed before is not sent after.
-    async fn step(&mut self) -> Result<(), ()> {
-        let place = self.events.reserve().await.or(Err(()))?;
-        let wanted = self.interest.lock();
-        let mut publications = Vec::new();
-        while let Some(raw) = self.pending.pop_front() {
-            match decode(&self.config, &wanted, &raw) {
-                Decoded::Publication(publication) => publications.push(publication),
-                Decoded::NotWanted => {}
-                Decoded::Undecodable(_) if !publications.is_empty() => {
-                    self.pending.push_front(raw);
-                    break;
-                }
-                Decoded::Undecodable(channel) => {
-                    drop(wanted);
-                    place.send(Event::Gap {
-                        scope: Scope::Channels(vec![channel]),
-                        cause: GapCause::Undecodable,
-                    });
-                    self.warn();
-                    return Ok(());
-                }
-            }
-        }
-        if !publications.is_empty() {
-            place.send(Event::Published(publications));
-        }
-        Ok(())
-    }
-
-    /// Whoever can publish could fill the log otherwise.
-    fn warn(&mut self) {
-        if let Some(count) = self.undecodable.due() {
-            tracing::warn!(
-                backend = NAME,
-                count,
-                "messages with an envelope that can't be read; their channels are told of a gap"
-            );
-        }
-    }
-}
-
-enum Decoded {
-    Publication(Publication),
-    NotWanted,
-    Undecodable(Channel),
-}
-
-fn decode(config: &Config, wanted: &Wanted, raw: &Raw) -> Decoded {
-    let channel = raw.channel.strip_prefix(config.prefix.as_bytes());
-    let channel = channel.and_then(|name| std::str::from_utf8(name).ok());
-    let Some(channel) = channel.and_then(|name| wanted.get(name)) else {
-        return Decoded::NotWanted;
-    };
-    let channel = Channel::clone(channel);
-    let opened = match config.envelope {
-        true => wire::open(Bytes::clone(&raw.data)),
-        false => Ok((Metadata::default(), Bytes::clone(&raw.data))),
-    };
-    match opened {
-        Ok((metadata, data)) => Decoded::Publication(Publication {
-            channel,
-            data,
-            position: None,
-            id: metadata.id,
-            origin: metadata.origin,
-            tags: metadata.tags,
-        }),
-        Err(wire::Undecodable) => Decoded::Undecodable(channel),
-    }
 }

@@ -42,7 +42,8 @@ pub(crate) fn of_replica(node: &Node, named_by_sentinels: bool) -> Error {
             "{node}, which the Sentinels call the master, is a replica"
         )),
         false => config(format!(
-            "{node} is a replica: what is published there does not reach those who are connected to its master; name the              master in the address, or its Sentinels (sentinel=NAME-OF-THE-MASTER)"
+            "{node} is a replica: what is published there does not reach those who are connected to its master; name the \
+             master in the address, or its Sentinels (sentinel=NAME-OF-THE-MASTER)"
         )),
     }
 }
@@ -135,10 +136,20 @@ pub(crate) fn of_slots(node: &Node, error: RedisError) -> Error {
     }
 }
 
+/// Whether a right is missing, also for a command within a transaction.
+pub(crate) fn is_forbidden(error: &RedisError) -> bool {
+    let detail = error.detail().unwrap_or_default();
+    error.code() == Some("NOPERM") || detail.contains("NOPERM")
+}
+
 /// Redis refused a command on the streams.
 pub(crate) fn of_log(node: &Node, settings: &Config, error: RedisError) -> Error {
     let prefix = &settings.prefix;
-    let message = match error.code() {
+    let code = match is_forbidden(&error) {
+        true => Some("NOPERM"),
+        false => error.code(),
+    };
+    let message = match code {
         Some("NOPERM") => format!(
             "{node} forbids this user the streams under the prefix {prefix:?}; give it the keys (ACL SETUSER … ~{prefix}*) \
              and the commands xadd, xread, xrange, xlen, xinfo, get, mget, set, watch, unwatch, multi, exec and time, \
@@ -150,7 +161,11 @@ pub(crate) fn of_log(node: &Node, settings: &Config, error: RedisError) -> Error
         Some("CROSSSLOT" | "MOVED") if !settings.is_cluster() => {
             format!("{node} is a node of a Cluster; write cluster=true")
         }
-        _ => return unavailable(format!("{node} does not answer")).with_source(error),
+        Some(code) => {
+            let detail = error.detail().unwrap_or_default();
+            return unavailable(format!("{node} refuses: {code} {detail}"));
+        }
+        None => return unavailable(format!("{node} does not answer")).with_source(error),
     };
     config(message).with_source(error)
 }

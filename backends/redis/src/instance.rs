@@ -20,15 +20,17 @@ use crate::{
     CAPABILITIES, NAME,
     config::Config,
     connection::Link,
-    consume::{Change, ChangeKind, Outlet, Subscriber, away},
+    consume::{Change, ChangeKind, Subscriber, away},
     dial::Dialer,
     failure,
     inbox::Inbox,
     interest::Interest,
     outbox::{CALL_LIMIT, Outbox, rejected},
+    outlet::Outlet,
     pipeline::Item,
     publish::{self, Writer},
     seldom::Seldom,
+    troubles::Troubles,
 };
 
 /// Changes of interest that wait for the subscriber.
@@ -82,6 +84,7 @@ impl Instance {
             changes: change_queue,
             renew: Arc::clone(&renew),
             outlet,
+            troubles: Troubles::of(NAME, "subscriber"),
         };
         let mut closing = closing;
         let tasks = vec![

@@ -90,6 +90,7 @@ mod inbox;
 mod instance;
 mod interest;
 mod outbox;
+mod outlet;
 mod pipeline;
 mod publish;
 mod race;
@@ -98,6 +99,7 @@ mod sentinel;
 mod socket;
 mod spaces;
 pub mod streams;
+mod troubles;
 
 use std::{sync::Arc, time::Duration};
 

@@ -121,7 +121,7 @@ impl Writer {
                     tracing::warn!(backend = NAME, "publisher: {reason}");
                     // The ended connection answers each of these with an error.
                     in_flight.for_each(|_| async {}).await;
-                    let Some(again) = self.reconnect(&mut backoff, &reason).await else {
+                    let Some(again) = self.reconnect(&mut backoff).await else {
                         return;
                     };
                     link = again;
@@ -178,7 +178,7 @@ impl Writer {
     /// Connects until it succeeds; `None` once the backend closes. What comes meanwhile waits for the try in
     /// progress and shares its fate, so that a publish right after `Up` does not meet a publisher that is a moment
     /// behind the subscriber.
-    async fn reconnect(&mut self, backoff: &mut Backoff, reason: &str) -> Option<Link> {
+    async fn reconnect(&mut self, backoff: &mut Backoff) -> Option<Link> {
         loop {
             let dialling = async {
                 backoff.wait().await;
@@ -196,6 +196,7 @@ impl Writer {
                 }
                 Err(error) => {
                     tracing::debug!(backend = NAME, "publisher: {error}");
+                    let reason = error.message();
                     while let Ok(job) = self.jobs.try_recv() {
                         if job.ticket.take() {
                             answer_all(job, || {

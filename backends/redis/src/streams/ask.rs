@@ -204,8 +204,13 @@ pub(crate) async fn count(
     connection: &mut MultiplexedConnection,
     keys: &Keys,
 ) -> RedisResult<String> {
+    let mut get = cmd("GET");
+    get.arg(keys.number());
+    if let Some(number) = get.query_async(connection).await? {
+        return Ok(number);
+    }
     let mut set = cmd("SET");
     set.arg(keys.number()).arg(keys.count()).arg("NX");
     set.exec_async(connection).await?;
-    cmd("GET").arg(keys.number()).query_async(connection).await
+    get.query_async(connection).await
 }

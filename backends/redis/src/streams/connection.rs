@@ -16,8 +16,8 @@ use tokio::{
 };
 
 use super::{
-    CAPABILITIES, STREAMS, absence::Absence, ask, history::Past, keys::Part, message,
-    reader::Reader, renamed,
+    CAPABILITIES, STREAMS, absence::Absence, history::Past, keys::Part, message,
+    promises::Promises, reader::Reader, renamed,
 };
 use crate::{
     EVENTS,
@@ -37,6 +37,7 @@ pub(crate) struct Instance {
     /// One for each part, as the next.
     outboxes: Vec<Outbox>,
     renewals: Vec<Arc<Notify>>,
+    promises: Arc<Promises>,
     past: Past,
     closed: watch::Sender<bool>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
@@ -56,8 +57,12 @@ pub(crate) async fn open(config: Arc<Config>) -> Result<Opened> {
     let log = config.log();
     let connecting = log.parts.iter().map(|part| connect(&dialer, part));
     let mut links = try_join_all(connecting).await?;
-    agree(&config, &mut links[0].0).await?;
-    warn(links.iter_mut().map(|(link, _)| link)).await;
+    let promises = Arc::new(Promises::default());
+    for ((link, _), part) in links.iter_mut().zip(&log.parts) {
+        let (connection, node) = (&mut link.connection, &link.node);
+        promises.check(&config, part, connection, node).await?;
+        promises.examine(connection, node).await;
+    }
     let (sender, events) = events(EVENTS + log.keys.count() as usize);
     let absence = Arc::new(Absence::default());
     let (closed, closing) = watch::channel(false);
@@ -67,12 +72,14 @@ pub(crate) async fn open(config: Arc<Config>) -> Result<Opened> {
         config: Arc::clone(&config),
         outboxes: Vec::new(),
         renewals: Vec::new(),
+        promises: Arc::clone(&promises),
         closed,
         tasks: Mutex::default(),
     };
     for (part, (mut link, publisher)) in log.parts.iter().zip(links) {
         let outlet = (sender.clone(), Arc::clone(&absence));
-        let reader = Reader::open(&dialer, part, &mut link, outlet).await?;
+        let watched = (Arc::clone(&dialer), Arc::clone(&promises));
+        let reader = Reader::open(watched, part, &mut link, outlet).await?;
         instance.start(part, (reader, link), publisher, closing.clone());
     }
     Ok(Opened {
@@ -96,62 +103,25 @@ async fn connect(dialer: &Dialer, part: &Part) -> Result<(Link, Link)> {
     Ok((link, publisher))
 }
 
-/// Whether all instances mean the same streams.
-async fn agree(config: &Config, link: &mut Link) -> Result<()> {
-    let keys = &config.log().keys;
-    let count = ask::count(&mut link.connection, keys).await;
-    let count = count.map_err(|error| failure::of_log(&link.node, config, error))?;
-    if count == keys.count().to_string() {
-        return Ok(());
-    }
-    let (prefix, own) = (&config.prefix, keys.count());
-    Err(failure::config(format!(
-        "under the prefix {prefix:?} there are {count} streams, and the address asks for {own}; write streams={count}, \
-         or choose another prefix=…"
-    )))
-}
-
-/// What makes the promises weaker, once for each node, where the user may ask.
-async fn warn(links: impl Iterator<Item = &mut Link>) {
-    let mut nodes = Vec::new();
-    for link in links {
-        if nodes.contains(&link.node) {
-            continue;
-        }
-        nodes.push(link.node.clone());
-        let Ok(info) = cmd("INFO").query_async(&mut link.connection).await else {
-            continue;
-        };
-        let (info, node): (String, _) = (info, &link.node);
-        if info.contains("aof_enabled:0") {
-            tracing::warn!(
-                backend = STREAMS, %node,
-                "Redis has no append-only file: what is published does not survive its end; set appendonly yes"
-            );
-        }
-        if info.contains("maxmemory_policy:allkeys") {
-            tracing::warn!(
-                backend = STREAMS, %node,
-                "Redis may evict the streams when its memory is full; set maxmemory-policy noeviction"
-            );
-        }
-    }
-}
-
-/// Asks for what Redis must refuse, after it has looked at the user's rights.
+/// Asks for what is needed later and not at the start, so that a user without the right is told now. An `XADD` with this id
+/// is refused, after Redis has looked at the rights.
 async fn probe(config: &Config, part: &Part, link: &mut Link) -> Result<()> {
-    let mut add = cmd("XADD");
-    add.arg(&config.log().keys.of(part.lanes.start).stream)
-        .arg("NOMKSTREAM")
-        .arg("0-0")
-        .arg("c")
-        .arg("");
-    match add.exec_async(&mut link.connection).await {
-        Err(error) if matches!(error.code(), Some("NOPERM" | "WRONGTYPE")) => {
-            Err(failure::of_log(&link.node, config, error))
+    let key = config.log().keys.of(part.lanes.start);
+    let (mut add, mut length, mut watch) = (cmd("XADD"), cmd("XLEN"), cmd("WATCH"));
+    add.arg(&key.stream).arg("NOMKSTREAM").arg("0-0");
+    add.arg("c").arg("");
+    length.arg(&key.stream);
+    watch.arg(&key.token);
+    for command in [add, length, watch, cmd("UNWATCH"), cmd("TIME")] {
+        match command.exec_async(&mut link.connection).await {
+            Err(error) if matches!(error.code(), Some("NOPERM" | "WRONGTYPE")) => {
+                return Err(failure::of_log(&link.node, config, error));
+            }
+            // The other errors are of the moment, or, for XADD, the one that was asked for.
+            _ => {}
         }
-        _ => Ok(()),
     }
+    Ok(())
 }
 
 impl Instance {
@@ -199,6 +169,14 @@ impl Instance {
 impl Backplane for Instance {
     async fn publish(&self, batch: Vec<Outgoing>) -> Vec<Result<Receipt>> {
         let log = self.config.log();
+        if self.promises.broken().is_some() {
+            let broken = |_: &Outgoing| Err(self.promises.broken().unwrap_or_else(failure::closed));
+            return batch
+                .iter()
+                .map(broken)
+                .map(|it| it.map_err(renamed))
+                .collect();
+        }
         // To each part its own at the same time: one whose node is away holds up no other.
         let mut parts: Vec<(Vec<usize>, Vec<Outgoing>)> = vec![Default::default(); log.parts.len()];
         for (index, outgoing) in batch.into_iter().enumerate() {

@@ -34,8 +34,8 @@
 //! `appendfsync always` every acknowledged message survives; each batch waits for the disk. With `everysec`, Redis's
 //! default, a machine's failure may cost the last second, and the kill of the process what Redis has put off writing while
 //! the disk was busy, up to 2 s; with `no` a kill costs nothing, a machine's failure up to half a minute. Without
-//! `appendonly` all is lost. A warning is logged at the start where there is no append-only file, or where
-//! `maxmemory-policy` allows to evict the streams. With a full memory publishing is `Unavailable`.
+//! `appendonly` all is lost. A warning is logged where there is no append-only file, or where
+//! `maxmemory-policy` allows to evict the streams; it is looked for at the start, at each reconnection and each minute. With a full memory publishing is `Unavailable`.
 //!
 //! # Order
 //! One order for all of a stream's messages, and so of a channel's. A lane is a stream.
@@ -59,6 +59,9 @@
 //! entries than were read of it, or without that one, was rolled back (a failover, a restored backup; somebody's `XDEL` of
 //! just that entry looks the same). Then it gets a new token, which is its epoch, and reading goes on at its end. `renew` makes the reading connections anew, and goes on behind the last message.
 //!
+//! The number of streams is looked at each second. While another one is written down there, because somebody has begun with
+//! another number after the server was emptied, the instance is `Down` and publishes nothing: others would not read it.
+//!
 //! With `sentinel`, and in a Cluster, a failover may lose what the replica had not received: that is such a `LogReplaced`.
 //!
 //! # What it creates
@@ -73,6 +76,7 @@ pub(crate) mod keys;
 mod lane;
 pub(crate) mod log;
 mod message;
+mod promises;
 mod reader;
 
 use std::sync::Arc;

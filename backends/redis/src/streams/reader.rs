@@ -1,9 +1,11 @@
 //! The side that receives: one task that follows the streams of a part on a connection of its own.
 
+mod give;
+
 use std::{sync::Arc, time::Duration};
 
 use futures_util::FutureExt;
-use hubplane_backplane::{Event, EventSender, GapCause, Publication, Result, Scope};
+use hubplane_backplane::{Error, Event, EventSender, GapCause, Result, Scope};
 use redis::{RedisResult, aio::MultiplexedConnection};
 use tokio::{
     select,
@@ -18,17 +20,19 @@ use super::{
     keys::{Key, Part},
     lane::{Lane, Verdict},
     log::{Entry, Seen},
-    message::{Message, decode},
+    promises::{EXAMINE, Promises},
 };
-use crate::{backoff::Backoff, config::Config, connection::Link, dial::Dialer, failure};
+use crate::{
+    backoff::Backoff,
+    config::{Config, Node},
+    connection::Link,
+    dial::Dialer,
+    failure,
+    troubles::Troubles,
+};
 
-/// Messages, and about how many bytes of them, in one event.
-const BATCH: usize = 256;
-const BATCH_BYTES: usize = 256 * 1024;
-/// Entries of a stream in one answer, and about how many bytes an answer is to have.
+/// Entries of a stream in one answer.
 const FEWEST: usize = 16;
-const MOST: usize = 1_000;
-const ANSWER_BYTES: usize = 8 * 1024 * 1024;
 /// How often it is looked whether the streams are still the same, while they move.
 const CHECK: Duration = Duration::from_secs(1);
 /// For the first look on a new connection.
@@ -47,6 +51,7 @@ enum End {
 pub(crate) struct Reader {
     config: Arc<Config>,
     dialer: Arc<Dialer>,
+    promises: Arc<Promises>,
     part: Part,
     events: EventSender,
     absence: Arc<Absence>,
@@ -55,20 +60,22 @@ pub(crate) struct Reader {
     count: usize,
     /// Something was read since the last check.
     moved: bool,
+    troubles: Troubles,
 }
 
 impl Reader {
     /// Finds the ends of the streams, and tells them.
     pub(crate) async fn open(
-        dialer: &Arc<Dialer>,
+        (dialer, promises): (Arc<Dialer>, Arc<Promises>),
         part: &Part,
         link: &mut Link,
         (events, absence): (EventSender, Arc<Absence>),
     ) -> Result<Self> {
-        let config = &dialer.config;
+        let config = Arc::clone(&dialer.config);
         let mut this = Self {
-            config: Arc::clone(config),
-            dialer: Arc::clone(dialer),
+            config: Arc::clone(&config),
+            dialer,
+            promises,
             part: part.clone(),
             events,
             absence,
@@ -76,9 +83,10 @@ impl Reader {
             lanes: part.lanes.clone().map(Lane::new).collect(),
             count: FEWEST,
             moved: false,
+            troubles: Troubles::of(STREAMS, "reader"),
         };
         let seen = this.look(&mut link.connection).await;
-        let seen = seen.map_err(|error| failure::of_log(&link.node, config, error))?;
+        let seen = seen.map_err(|error| failure::of_log(&link.node, &config, error))?;
         // The queue has room for one event a stream.
         let _ = this.take(seen).await;
         Ok(this)
@@ -100,10 +108,11 @@ impl Reader {
         loop {
             let up = Instant::now();
             let (connection, renew) = (link.connection.clone(), Arc::clone(&self.renew));
+            let node = link.node.clone();
             let end = select! {
                 reason = dialer.lost(&mut link) => End::Lost(reason),
                 () = renew.notified() => End::Lost("the hub asked for another connection".to_owned()),
-                end = self.serve(connection) => end,
+                end = self.serve(connection, &node) => end,
             };
             let End::Lost(reason) = end else { return };
             drop(link);
@@ -116,6 +125,7 @@ impl Reader {
             link = again;
             // Asked for while it was under way.
             let _ = self.renew.notified().now_or_never();
+            self.troubles.end();
             tracing::info!(
                 backend = STREAMS, node = %link.node, "reader: back after {:?}", backoff.elapsed()
             );
@@ -132,22 +142,49 @@ impl Reader {
             let mut link = match self.dialer.dial(self.part.slot, None).await {
                 Ok(link) => link,
                 Err(error) => {
-                    tracing::debug!(backend = STREAMS, "reader: {error}");
+                    self.trouble(&error).await;
                     continue;
                 }
             };
-            match timeout(LOOK_LIMIT, self.look(&mut link.connection)).await {
+            match timeout(LOOK_LIMIT, self.begin(&mut link)).await {
                 Ok(Ok(seen)) => return (link, seen),
-                Ok(Err(error)) => tracing::debug!(backend = STREAMS, "reader: {error}"),
-                Err(_elapsed) => tracing::debug!(backend = STREAMS, "reader: no answer"),
+                Ok(Err(error)) => self.trouble(&error).await,
+                Err(_elapsed) => {
+                    let error = failure::unavailable("no answer to the first questions");
+                    self.trouble(&error).await;
+                }
             }
         }
     }
 
-    async fn serve(&mut self, mut connection: MultiplexedConnection) -> End {
+    /// The first looks on a new connection.
+    async fn begin(&self, link: &mut Link) -> Result<Vec<Seen>> {
+        let node = link.node.clone();
+        let seen = self.look(&mut link.connection).await;
+        let seen = seen.map_err(|error| failure::of_log(&node, &self.config, error))?;
+        self.check(&mut link.connection, &node).await?;
+        self.promises.examine(&mut link.connection, &node).await;
+        Ok(seen)
+    }
+
+    /// Whether all instances still mean the same streams.
+    async fn check(&self, connection: &mut MultiplexedConnection, node: &Node) -> Result<()> {
+        let (config, part) = (&self.config, &self.part);
+        self.promises.check(config, part, connection, node).await
+    }
+
+    /// A try to come back has failed.
+    async fn trouble(&mut self, error: &Error) {
+        if let Some(reason) = self.troubles.note(error) {
+            // Whether anybody takes events shows when it is back.
+            let _ = self.events.send(Event::Down(reason)).await;
+        }
+    }
+
+    async fn serve(&mut self, mut connection: MultiplexedConnection, node: &Node) -> End {
         let lost = |error| End::Lost(format!("reading failed: {error}"));
         let (mut checked, mut behind) = (Instant::now(), true);
-        let mut told = checked;
+        let (mut told, mut examined) = (checked, checked);
         loop {
             let taken = if behind || self.moved && checked.elapsed() >= CHECK {
                 let seen = match self.look(&mut connection).await {
@@ -172,6 +209,13 @@ impl Reader {
                 if self.tell().await.is_err() {
                     return End::Abandoned;
                 }
+                if let Err(error) = self.check(&mut connection, node).await {
+                    return End::Lost(error.message().to_owned());
+                }
+            }
+            if examined.elapsed() >= EXAMINE {
+                examined = Instant::now();
+                self.promises.examine(&mut connection, node).await;
             }
         }
     }
@@ -263,95 +307,5 @@ impl Reader {
             }
         }
         Ok(full)
-    }
-
-    async fn give_all(&mut self, all: Vec<Vec<Entry>>) -> Result<(), ()> {
-        self.pace(&all.iter());
-        for (index, entries) in all.into_iter().enumerate() {
-            self.moved |= !entries.is_empty();
-            self.give(index, entries).await?;
-        }
-        Ok(())
-    }
-
-    /// Larger answers while there is more, as far as the messages' size allows.
-    fn pace<'a>(&mut self, all: &(impl Iterator<Item = &'a Vec<Entry>> + Clone)) {
-        let entries: usize = all.clone().map(Vec::len).sum();
-        if entries == 0 {
-            return;
-        }
-        let bytes: usize = all.clone().flatten().map(Entry::size).sum();
-        let fits = ANSWER_BYTES / self.lanes.len() / (bytes / entries).max(1);
-        let mut wanted = self.count;
-        if all.clone().any(|entries| entries.len() >= self.count) {
-            wanted *= 2;
-        }
-        self.count = wanted.min(fits).clamp(FEWEST, MOST);
-    }
-
-    /// Gives one stream's entries to the hub. A lane moves when its messages are in the queue, so that this may be
-    /// dropped at any await, and nothing is lost or given twice.
-    async fn give(&mut self, index: usize, entries: Vec<Entry>) -> Result<(), ()> {
-        let (mut batch, mut bytes) = (Vec::new(), 0);
-        let (mut at, mut count) = (self.lanes[index].at, 0);
-        for entry in entries {
-            bytes += entry.size();
-            let position = self.lanes[index].position(entry.id);
-            let offset = entry.id;
-            match decode(entry, position) {
-                Message::Publication(publication) => batch.push(publication),
-                Message::Foreign => {}
-                Message::Undecodable(channel) => {
-                    self.flush(index, &mut batch, (at, count)).await?;
-                    count = 0;
-                    let (scope, cause) = (Scope::Channels(vec![channel]), GapCause::Undecodable);
-                    self.events
-                        .send(Event::Gap { scope, cause })
-                        .await
-                        .or(Err(()))?;
-                }
-            }
-            (at, count) = (offset, count + 1);
-            if batch.len() >= BATCH || bytes >= BATCH_BYTES {
-                self.flush(index, &mut batch, (at, count)).await?;
-                (bytes, count) = (0, 0);
-            }
-        }
-        self.flush(index, &mut batch, (at, count)).await
-    }
-
-    async fn flush(
-        &mut self,
-        index: usize,
-        batch: &mut Vec<Publication>,
-        (at, count): (u128, u64),
-    ) -> Result<(), ()> {
-        if !batch.is_empty() {
-            let place = self.events.reserve().await.or(Err(()))?;
-            place.send(Event::Published(std::mem::take(batch)));
-        }
-        let lane = &mut self.lanes[index];
-        lane.at = at;
-        lane.added += count;
-        if count > 0 {
-            lane.last = Some(at);
-        }
-        Ok(())
-    }
-
-    /// Says how far each stream is that has moved.
-    async fn tell(&mut self) -> Result<(), ()> {
-        for index in 0..self.lanes.len() {
-            let lane = &self.lanes[index];
-            if lane.told != Some(lane.at) {
-                let (at, position) = (lane.at, lane.position(lane.at));
-                self.events
-                    .send(Event::Progress(position))
-                    .await
-                    .or(Err(()))?;
-                self.lanes[index].told = Some(at);
-            }
-        }
-        Ok(())
     }
 }

@@ -9,6 +9,7 @@ mod cluster;
 mod proxy;
 mod roles;
 mod server;
+mod settings;
 mod silent;
 mod stall;
 mod streams;

@@ -56,6 +56,12 @@ async fn a_master_that_becomes_a_replica_is_left_and_acknowledges_nothing() {
         }
     }
     assert!(demoted.elapsed() < Duration::from_secs(3));
+    // The reason now is why it can't come back.
+    let again = next(&mut instance, 3).await;
+    assert!(
+        matches!(&again, Event::Down(reason) if reason.contains("is a replica")),
+        "{again:?}"
+    );
     let until = Instant::now() + Duration::from_secs(2);
     while Instant::now() < until {
         let answer = publish(&instance.backplane, "a", b"nothing").await;

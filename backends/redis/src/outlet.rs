@@ -1,0 +1,146 @@
+//! From an inbox to the event queue: what is wanted, read out of its envelope.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use bytes::Bytes;
+use hubplane_backplane::{
+    Channel, Event, EventSender, GapCause, Publication, Scope,
+    wire::{self, Metadata},
+};
+
+use crate::{
+    NAME,
+    config::Config,
+    inbox::{Inbox, Raw},
+    interest::{Interest, Wanted},
+    seldom::Seldom,
+};
+
+/// Messages, and about how many bytes of them, in one event.
+const BATCH: usize = 256;
+const BATCH_BYTES: usize = 256 * 1024;
+
+/// From an inbox to the event queue.
+pub(crate) struct Outlet {
+    config: Arc<Config>,
+    interest: Arc<Interest>,
+    events: EventSender,
+    /// Taken from the inbox, not yet in the queue.
+    pending: VecDeque<Raw>,
+    undecodable: Seldom,
+}
+
+impl Outlet {
+    pub(crate) const fn new(
+        config: Arc<Config>,
+        interest: Arc<Interest>,
+        events: EventSender,
+    ) -> Self {
+        Self {
+            config,
+            interest,
+            events,
+            pending: VecDeque::new(),
+            undecodable: Seldom::new(),
+        }
+    }
+
+    pub(crate) async fn send(&self, event: Event) -> Result<(), ()> {
+        self.events.send(event).await.or(Err(()))
+    }
+
+    /// Forwards until nobody takes events any more. May be dropped at any await; nothing is lost by that.
+    pub(crate) async fn forward(&mut self, inbox: &Inbox) {
+        loop {
+            if self.pending.is_empty() {
+                inbox.filled().await;
+                inbox.take(BATCH, BATCH_BYTES, &mut self.pending);
+            }
+            if self.step().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Forwards what is there.
+    pub(crate) async fn empty(&mut self, inbox: &Inbox) {
+        while !(self.pending.is_empty() && inbox.is_empty()) {
+            inbox.take(BATCH, BATCH_BYTES, &mut self.pending);
+            if self.step().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Puts one event into the queue. The interest is looked at when the place in the queue is there, in one
+    /// go with the sending: what was unsubscribed before is not sent after.
+    async fn step(&mut self) -> Result<(), ()> {
+        let place = self.events.reserve().await.or(Err(()))?;
+        let wanted = self.interest.lock();
+        let mut publications = Vec::new();
+        while let Some(raw) = self.pending.pop_front() {
+            match decode(&self.config, &wanted, &raw) {
+                Decoded::Publication(publication) => publications.push(publication),
+                Decoded::NotWanted => {}
+                Decoded::Undecodable(_) if !publications.is_empty() => {
+                    self.pending.push_front(raw);
+                    break;
+                }
+                Decoded::Undecodable(channel) => {
+                    drop(wanted);
+                    place.send(Event::Gap {
+                        scope: Scope::Channels(vec![channel]),
+                        cause: GapCause::Undecodable,
+                    });
+                    self.warn();
+                    return Ok(());
+                }
+            }
+        }
+        if !publications.is_empty() {
+            place.send(Event::Published(publications));
+        }
+        Ok(())
+    }
+
+    /// Whoever can publish could fill the log otherwise.
+    fn warn(&mut self) {
+        if let Some(count) = self.undecodable.due() {
+            tracing::warn!(
+                backend = NAME,
+                count,
+                "messages with an envelope that can't be read; their channels are told of a gap"
+            );
+        }
+    }
+}
+
+enum Decoded {
+    Publication(Publication),
+    NotWanted,
+    Undecodable(Channel),
+}
+
+fn decode(config: &Config, wanted: &Wanted, raw: &Raw) -> Decoded {
+    let channel = raw.channel.strip_prefix(config.prefix.as_bytes());
+    let channel = channel.and_then(|name| std::str::from_utf8(name).ok());
+    let Some(channel) = channel.and_then(|name| wanted.get(name)) else {
+        return Decoded::NotWanted;
+    };
+    let channel = Channel::clone(channel);
+    let opened = match config.envelope {
+        true => wire::open(Bytes::clone(&raw.data)),
+        false => Ok((Metadata::default(), Bytes::clone(&raw.data))),
+    };
+    match opened {
+        Ok((metadata, data)) => Decoded::Publication(Publication {
+            channel,
+            data,
+            position: None,
+            id: metadata.id,
+            origin: metadata.origin,
+            tags: metadata.tags,
+        }),
+        Err(wire::Undecodable) => Decoded::Undecodable(channel),
+    }
+}

@@ -1,0 +1,162 @@
+//! What the promises depend on besides the streams: how Redis is set, and that all instances mean the same streams.
+//! Looked at when connecting, and again while connected, since somebody may change it under a running instance.
+
+use std::{
+    collections::HashSet,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use hubplane_backplane::{Error, Result};
+use redis::{aio::MultiplexedConnection, cmd};
+
+use super::{STREAMS, ask, keys::Part};
+use crate::{
+    config::{Config, Node},
+    failure,
+};
+
+/// How often Redis's settings are looked at.
+pub(super) const EXAMINE: Duration = Duration::from_secs(60);
+
+/// A setting that makes the promises weaker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Weakness {
+    NoFile,
+    Eviction,
+}
+
+impl Weakness {
+    const ALL: [Self; 2] = [Self::NoFile, Self::Eviction];
+
+    /// Whether the answer to `INFO` shows it.
+    fn shows(self, info: &str) -> bool {
+        info.contains(match self {
+            Self::NoFile => "aof_enabled:0",
+            Self::Eviction => "maxmemory_policy:allkeys",
+        })
+    }
+
+    const fn advice(self) -> &'static str {
+        match self {
+            Self::NoFile => {
+                "Redis has no append-only file: what is published does not survive its end; set appendonly yes"
+            }
+            Self::Eviction => {
+                "Redis may evict the streams when its memory is full; set maxmemory-policy noeviction"
+            }
+        }
+    }
+}
+
+/// What was found so far, by all readers of an instance.
+#[derive(Debug, Default)]
+pub(crate) struct Promises(Mutex<Found>);
+
+#[derive(Debug, Default)]
+struct Found {
+    weak: HashSet<(String, Weakness)>,
+    /// Why nothing may be published, if so.
+    broken: Option<String>,
+}
+
+impl Promises {
+    fn found(&self) -> MutexGuard<'_, Found> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks a server for its settings, where the user may, and warns of what has become weaker since the last look.
+    pub(super) async fn examine(&self, connection: &mut MultiplexedConnection, node: &Node) {
+        let mut info = cmd("INFO");
+        info.arg("persistence").arg("memory");
+        // Without the right to ask there are no warnings; a broken connection is seen by others.
+        if let Ok(info) = info.query_async::<String>(connection).await {
+            self.note(&node.to_string(), &info);
+        }
+    }
+
+    fn note(&self, node: &str, info: &str) {
+        let mut found = self.found();
+        for weakness in Weakness::ALL {
+            let advice = weakness.advice();
+            let key = (node.to_owned(), weakness);
+            if weakness.shows(info) {
+                if found.weak.insert(key) {
+                    tracing::warn!(backend = STREAMS, node, "{advice}");
+                }
+            } else if found.weak.remove(&key) {
+                tracing::info!(backend = STREAMS, node, "no longer so: {advice}");
+            }
+        }
+    }
+
+    /// Asks whether all instances mean the same streams, where that is written down; an error if they don't, or if there
+    /// is no answer.
+    pub(super) async fn check(
+        &self,
+        config: &Config,
+        part: &Part,
+        connection: &mut MultiplexedConnection,
+        node: &Node,
+    ) -> Result<()> {
+        if !part.lanes.contains(&0) {
+            return Ok(());
+        }
+        let number = ask::count(connection, &config.log().keys).await;
+        let number = number.map_err(|error| failure::of_log(node, config, error))?;
+        self.agree(config, &number)
+    }
+
+    /// Whether all instances mean the same streams: the number of them, as the one that came first has written it down.
+    /// Otherwise some would publish where others don't read, so nothing may be published until they agree.
+    ///
+    /// Returns the error that says so.
+    fn agree(&self, config: &Config, number: &str) -> Result<()> {
+        let (prefix, own) = (&config.prefix, config.log().keys.count());
+        let agreed = number == own.to_string();
+        let error = format!(
+            "under the prefix {prefix:?} there are {number} streams, and the address asks for {own}; write \
+             streams={number}, or choose another prefix=…"
+        );
+        self.found().broken = (!agreed).then(|| error.clone());
+        match agreed {
+            true => Ok(()),
+            false => Err(failure::config(error)),
+        }
+    }
+
+    /// Why nothing may be published, if so.
+    pub(super) fn broken(&self) -> Option<Error> {
+        self.found().broken.clone().map(failure::unavailable)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_setting_is_noted_while_it_lasts() {
+        let promises = Promises::default();
+        let weak = || promises.found().weak.len();
+        promises.note("h:1", "aof_enabled:1\r\nmaxmemory_policy:noeviction\r\n");
+        assert_eq!(weak(), 0);
+        for _ in 0..2 {
+            promises.note("h:1", "aof_enabled:0\r\nmaxmemory_policy:allkeys-lru\r\n");
+            assert_eq!(weak(), 2);
+        }
+        promises.note("h:1", "aof_enabled:1\r\nmaxmemory_policy:allkeys-lru\r\n");
+        assert_eq!(weak(), 1);
+    }
+
+    #[test]
+    fn another_number_of_streams_stops_publishing_until_it_is_right_again() {
+        let config = Config::read(&"redis+streams://h?streams=4".parse().unwrap()).unwrap();
+        let promises = Promises::default();
+        assert!(promises.agree(&config, "4").is_ok() && promises.broken().is_none());
+        let error = promises.agree(&config, "8").unwrap_err().to_string();
+        assert!(error.contains("streams=8"), "{error}");
+        assert!(promises.broken().is_some());
+        assert!(promises.agree(&config, "4").is_ok() && promises.broken().is_none());
+    }
+}

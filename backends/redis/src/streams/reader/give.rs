@@ -1,0 +1,108 @@
+//! From Redis's answers to the hub's events, and how much is asked for next.
+
+use hubplane_backplane::{Event, GapCause, Publication, Result, Scope};
+
+use super::{FEWEST, Reader};
+use crate::streams::{
+    log::Entry,
+    message::{Message, decode},
+};
+
+/// Messages, and about how many bytes of them, in one event.
+const BATCH: usize = 256;
+const BATCH_BYTES: usize = 256 * 1024;
+/// Entries of a stream in one answer, at most, and about how many bytes an answer is to have.
+const MOST: usize = 1_000;
+const ANSWER_BYTES: usize = 8 * 1024 * 1024;
+
+impl Reader {
+    pub(super) async fn give_all(&mut self, all: Vec<Vec<Entry>>) -> Result<(), ()> {
+        self.pace(&all.iter());
+        for (index, entries) in all.into_iter().enumerate() {
+            self.moved |= !entries.is_empty();
+            self.give(index, entries).await?;
+        }
+        Ok(())
+    }
+
+    /// Larger answers while there is more, as far as the messages' size allows.
+    pub(super) fn pace<'a>(&mut self, all: &(impl Iterator<Item = &'a Vec<Entry>> + Clone)) {
+        let entries: usize = all.clone().map(Vec::len).sum();
+        if entries == 0 {
+            return;
+        }
+        let bytes: usize = all.clone().flatten().map(Entry::size).sum();
+        let fits = ANSWER_BYTES / self.lanes.len() / (bytes / entries).max(1);
+        let mut wanted = self.count;
+        if all.clone().any(|entries| entries.len() >= self.count) {
+            wanted *= 2;
+        }
+        self.count = wanted.min(fits).clamp(FEWEST, MOST);
+    }
+
+    /// Gives one stream's entries to the hub. A lane moves when its messages are in the queue, so that this may be
+    /// dropped at any await, and nothing is lost or given twice.
+    pub(super) async fn give(&mut self, index: usize, entries: Vec<Entry>) -> Result<(), ()> {
+        let (mut batch, mut bytes) = (Vec::new(), 0);
+        let (mut at, mut count) = (self.lanes[index].at, 0);
+        for entry in entries {
+            bytes += entry.size();
+            let position = self.lanes[index].position(entry.id);
+            let offset = entry.id;
+            match decode(entry, position) {
+                Message::Publication(publication) => batch.push(publication),
+                Message::Foreign => {}
+                Message::Undecodable(channel) => {
+                    self.flush(index, &mut batch, (at, count)).await?;
+                    count = 0;
+                    let (scope, cause) = (Scope::Channels(vec![channel]), GapCause::Undecodable);
+                    self.events
+                        .send(Event::Gap { scope, cause })
+                        .await
+                        .or(Err(()))?;
+                }
+            }
+            (at, count) = (offset, count + 1);
+            if batch.len() >= BATCH || bytes >= BATCH_BYTES {
+                self.flush(index, &mut batch, (at, count)).await?;
+                (bytes, count) = (0, 0);
+            }
+        }
+        self.flush(index, &mut batch, (at, count)).await
+    }
+
+    async fn flush(
+        &mut self,
+        index: usize,
+        batch: &mut Vec<Publication>,
+        (at, count): (u128, u64),
+    ) -> Result<(), ()> {
+        if !batch.is_empty() {
+            let place = self.events.reserve().await.or(Err(()))?;
+            place.send(Event::Published(std::mem::take(batch)));
+        }
+        let lane = &mut self.lanes[index];
+        lane.at = at;
+        lane.added += count;
+        if count > 0 {
+            lane.last = Some(at);
+        }
+        Ok(())
+    }
+
+    /// Says how far each stream is that has moved.
+    pub(super) async fn tell(&mut self) -> Result<(), ()> {
+        for index in 0..self.lanes.len() {
+            let lane = &self.lanes[index];
+            if lane.told != Some(lane.at) {
+                let (at, position) = (lane.at, lane.position(lane.at));
+                self.events
+                    .send(Event::Progress(position))
+                    .await
+                    .or(Err(()))?;
+                self.lanes[index].told = Some(at);
+            }
+        }
+        Ok(())
+    }
+}
