@@ -32,16 +32,16 @@ const BYTES: usize = 16 * 1024 * 1024;
 const FEWEST: usize = 16;
 const MOST: usize = 1_000;
 const ANSWER_BYTES: usize = 4 * 1024 * 1024;
-/// Reads at once.
+/// Reads at once, shared out among the parts: those that wait for a dead node must not hold up the others'.
 const AT_ONCE: usize = 4;
 
 /// See [`History`].
 pub(crate) struct Past {
     dialer: Arc<Dialer>,
     closed: watch::Receiver<bool>,
-    /// One for each part.
+    /// One for each part, as the next.
     links: Mutex<Vec<Option<Arc<Link>>>>,
-    turn: Semaphore,
+    turns: Vec<Semaphore>,
 }
 
 /// What a call asks for.
@@ -76,11 +76,13 @@ impl History for Past {
 
 impl Past {
     pub(crate) fn new(dialer: Arc<Dialer>, closed: watch::Receiver<bool>) -> Self {
+        let parts = dialer.config.log().parts.len();
+        let turn = || Semaphore::new(AT_ONCE.div_ceil(parts));
         let this = Self {
+            turns: std::iter::repeat_with(turn).take(parts).collect(),
             dialer,
             closed,
             links: Mutex::default(),
-            turn: Semaphore::new(AT_ONCE),
         };
         this.close();
         this
@@ -127,8 +129,8 @@ impl Past {
     }
 
     async fn look(&self, wanted: Wanted<'_>) -> Result<Page> {
-        let _turn = self.turn.acquire().await;
         let part = self.log().part_of(wanted.lane);
+        let _turn = self.turns[part].acquire().await;
         let open = self.links()[part].clone();
         if let Some(link) = open {
             match self.page(&link, wanted).await {

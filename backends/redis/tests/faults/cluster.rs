@@ -5,7 +5,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tokio::{task::JoinHandle, time::sleep};
@@ -161,4 +161,47 @@ async fn a_replica_takes_a_masters_place() {
     sleep(Duration::from_millis(500)).await;
     await_line(&replica, &["role"], "master");
     load.end(&told).await;
+}
+
+#[tokio::test]
+async fn a_frozen_node_holds_up_its_own_streams_only() {
+    let partly = [KEPT, &["cluster-require-full-coverage no"]].concat();
+    let nodes = cluster(3, &partly);
+    let told = Arc::new(open(&nodes).await);
+    let names = channels(&told);
+    for name in &names {
+        told.hears(name, "before").await;
+    }
+    let frozen = owner(&nodes);
+    let port = nodes[frozen].port.to_string();
+    nodes[frozen].signal("-STOP");
+    let lives = |stream: &usize| {
+        let key = format!("hubplane:stream:{{{stream}}}");
+        let asked = nodes[(frozen + 1) % 3].ask(&["xlen", &key]);
+        !asked.contains(&format!(":{port}"))
+    };
+    let living: Vec<_> = (0..STREAMS).filter(lives).collect();
+    assert!(!living.is_empty() && living.len() < STREAMS);
+    // More than may be at work at a time.
+    for n in 0..10 {
+        let (writer, reader) = (Arc::clone(&told), Arc::clone(&told));
+        let (name, channel) = (names[0].clone(), names[0].as_str().into());
+        tokio::spawn(async move { writer.publish(&name, &n.to_string()).await });
+        tokio::spawn(async move {
+            let history = reader.backplane.history().unwrap();
+            history.read(&channel, None, 10).await
+        });
+    }
+    sleep(Duration::from_millis(50)).await;
+    for stream in living {
+        let (name, start) = (&names[stream], Instant::now());
+        told.hears(name, "meanwhile").await;
+        let history = told.backplane.history().unwrap();
+        let page = history.read(&name.as_str().into(), None, 10).await;
+        assert_eq!(page.unwrap().publications.len(), 2);
+        let took = start.elapsed();
+        assert!(took < Duration::from_secs(1), "{name}: {took:?}");
+    }
+    nodes[frozen].signal("-CONT");
+    told.hears(&names[0], "after").await;
 }
