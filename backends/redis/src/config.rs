@@ -1,27 +1,21 @@
 //! Reads an address once, so that nothing can be wrong with it later.
 
-use std::{fs, sync::Arc, time::Duration};
+use std::{fs, sync::Arc};
 
 use hubplane_backplane::{Address, Host, Result, Secret, Settings};
 use redis::{ProtocolVersion, RedisConnectionInfo};
 use rustls::{ClientConfig, RootCertStore, crypto::ring};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 
-use crate::{
-    NAME,
-    streams::keys::{Keys, Part, slot},
-};
+use crate::backend::NAME;
 
 const PORT: u16 = 6379;
 const SENTINEL_PORT: u16 = 26379;
 /// The prefix of an address that names none.
 pub(crate) const PREFIX: &str = "hubplane:";
 const MAX_PREFIX: usize = 128;
-const MAX_STREAMS: u32 = 64;
-/// Ends the schemes of the second backend.
-const STREAMS_SUFFIX: &str = "+streams";
 
-/// Everything an address says.
+/// Which Redis an address means, and how to speak to it.
 pub(crate) struct Config {
     /// Which Redis.
     pub(crate) site: Site,
@@ -31,38 +25,13 @@ pub(crate) struct Config {
     pub(crate) tls: Option<Arc<ClientConfig>>,
     /// Stands before each channel's name on the broker.
     pub(crate) prefix: String,
+}
+
+/// Everything that an address of the first backend says.
+pub(crate) struct PubSub {
+    pub(crate) server: Arc<Config>,
     /// Whether metadata travels, in an envelope.
     pub(crate) envelope: bool,
-    /// For the second backend: its streams.
-    pub(crate) log: Option<Log>,
-}
-
-/// The streams that an address means.
-pub(crate) struct Log {
-    pub(crate) keys: Keys,
-    pub(crate) parts: Vec<Part>,
-    pub(crate) keep: Keep,
-}
-
-impl Log {
-    /// The index of the part that a channel belongs to.
-    pub(crate) fn part(&self, channel: &str) -> usize {
-        self.part_of(self.keys.lane(channel))
-    }
-
-    /// The index of a stream's part.
-    pub(crate) fn part_of(&self, lane: u32) -> usize {
-        let mut parts = self.parts.iter();
-        let at = parts.position(|part| part.lanes.contains(&lane));
-        at.expect("invariant: the parts are the whole")
-    }
-}
-
-/// What bounds a stream; the one or the other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Keep {
-    Length(u64),
-    Age(Duration),
 }
 
 /// Which Redis an address means.
@@ -96,40 +65,38 @@ impl std::fmt::Display for Node {
 }
 
 impl Config {
-    pub(crate) fn read(address: &Address) -> Result<Self> {
-        let mut settings = address.settings(NAME);
+    /// Reads what the addresses of both backends have in common. The caller reads the rest and calls
+    /// [`Settings::finish`].
+    pub(crate) fn read(address: &Address, settings: &mut Settings<'_>) -> Result<Self> {
         let prefix = settings.text("prefix")?.unwrap_or(PREFIX).to_owned();
         if prefix.len() > MAX_PREFIX {
             return Err(settings.wrong(format!("\"prefix\" is longer than {MAX_PREFIX} bytes")));
         }
         let password = settings.password()?;
-        let database = database(address, &settings)?;
-        let login = login(&settings, address.username(), password.as_ref(), database)?;
-        let site = site(address, &mut settings, database)?;
-        let (log, envelope) = match address.scheme().ends_with(STREAMS_SUFFIX) {
-            true => (Some(log(&mut settings, &prefix, &site)?), false),
-            false => (None, envelope(&mut settings)?),
-        };
-        let tls = tls(address, &mut settings)?;
-        settings.finish()?;
+        let database = database(address, settings)?;
+        let login = login(settings, address.username(), password.as_ref(), database)?;
+        let site = site(address, settings, database)?;
+        let tls = tls(address, settings)?;
         Ok(Self {
             site,
             login,
             tls,
             prefix,
-            envelope,
-            log,
         })
     }
 
-    /// Where the address is one of streams.
-    pub(crate) fn log(&self) -> &Log {
-        let log = self.log.as_ref();
-        log.expect("invariant: a streams address")
-    }
-
-    pub(crate) fn is_cluster(&self) -> bool {
+    pub(crate) const fn is_cluster(&self) -> bool {
         matches!(self.site, Site::Cluster(_))
+    }
+}
+
+impl PubSub {
+    pub(crate) fn read(address: &Address) -> Result<Self> {
+        let mut settings = address.settings(NAME);
+        let server = Arc::new(Config::read(address, &mut settings)?);
+        let envelope = envelope(&mut settings)?;
+        settings.finish()?;
+        Ok(Self { server, envelope })
     }
 }
 
@@ -141,34 +108,6 @@ fn envelope(settings: &mut Settings<'_>) -> Result<bool> {
             "{other:?} is no value for \"envelope\"; write auto or never"
         ))),
     }
-}
-
-fn log(settings: &mut Settings<'_>, prefix: &str, site: &Site) -> Result<Log> {
-    let streams = settings.parsed("streams")?.unwrap_or(4);
-    if !(1..=MAX_STREAMS).contains(&streams) {
-        return Err(settings.wrong(format!("\"streams\" is a number from 1 to {MAX_STREAMS}")));
-    }
-    let length: Option<u64> = settings.parsed("max-length")?;
-    let keep = match (length, settings.duration("max-age")?) {
-        (Some(_), Some(_)) => {
-            return Err(settings.wrong(
-                "\"max-length\" and \"max-age\" exclude each other: a stream is cut by one of them",
-            ));
-        }
-        (Some(0), None) => return Err(settings.wrong("\"max-length\" is at least 1")),
-        (None, Some(age)) if age < Duration::from_secs(1) => {
-            return Err(settings.wrong("\"max-age\" is at least 1s"));
-        }
-        (None, Some(age)) => Keep::Age(age),
-        (length, None) => Keep::Length(length.unwrap_or(100_000)),
-    };
-    let keys = Keys::new(prefix, streams);
-    let parts = keys.parts(matches!(site, Site::Cluster(_)));
-    // What must lie together would lie apart.
-    if parts[0].slot.is_some_and(|at| at != slot(keys.number())) {
-        return Err(settings.wrong("in a Cluster \"prefix\" can't contain {}"));
-    }
-    Ok(Log { keys, parts, keep })
 }
 
 fn database(address: &Address, settings: &Settings<'_>) -> Result<i64> {
@@ -262,7 +201,7 @@ fn tls(address: &Address, settings: &mut Settings<'_>) -> Result<Option<Arc<Clie
         settings.text("cert")?,
         settings.text("key")?,
     );
-    if address.scheme().trim_end_matches(STREAMS_SUFFIX) != "rediss" {
+    if !address.scheme().starts_with("rediss") {
         return match ca.or(cert).or(key) {
             None => Ok(None),
             Some(_) => {
@@ -350,13 +289,13 @@ fn read(settings: &Settings<'_>, path: &str) -> Result<Vec<u8>> {
 mod tests {
     use super::*;
 
-    fn read(address: &str) -> Result<Config> {
-        Config::read(&address.parse().unwrap())
+    fn read(address: &str) -> Result<PubSub> {
+        PubSub::read(&address.parse().unwrap())
     }
 
     #[test]
     fn the_three_sites_are_told_apart() {
-        let site = |address| read(address).unwrap().site;
+        let site = |address| Arc::into_inner(read(address).unwrap().server).unwrap().site;
         assert!(matches!(site("redis://h"), Site::Server(node) if node.to_string() == "h:6379"));
         assert!(matches!(
             site("redis://a,[::1]:1?sentinel=m&sentinel-password=p"),
@@ -383,14 +322,6 @@ mod tests {
             ("redis://a?envelope=maybe", "auto or never"),
             ("redis://a?topic=x", "topic"),
             ("redis://a?streams=4", "streams"),
-            ("redis+streams://a?envelope=auto", "envelope"),
-            ("redis+streams://a?streams=0", "1 to 64"),
-            ("redis+streams://a?max-length=0", "at least 1"),
-            ("redis+streams://a?max-age=10ms", "at least 1s"),
-            ("redis+streams://a?max-length=9&max-age=1h", "exclude"),
-            ("redis+streams://a?cluster=true&prefix={}", "{}"),
-            ("redis+streams://a?ca=/x", "rediss://"),
-            ("rediss+streams://a?ca=/no/such", "/no/such"),
         ] {
             let error = read(address).err().expect(address).to_string();
             assert!(error.contains(word), "{address}: {error}");

@@ -14,8 +14,8 @@ use tokio::{
 };
 
 use crate::{
-    NAME, backoff::Backoff, config::Config, connection::Link, dial::Dialer, failure, inbox::Inbox,
-    interest::Interest, outlet::Outlet, troubles::Troubles,
+    backend::NAME, backoff::Backoff, config::Config, connection::Link, dial::Dialer, failure,
+    inbox::Inbox, interest::Interest, outlet::Outlet, troubles::Troubles,
 };
 
 /// Channels in one SUBSCRIBE.

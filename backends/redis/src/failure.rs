@@ -6,7 +6,7 @@ use hubplane_backplane::{Error, ErrorKind};
 use redis::{RedisError, ServerErrorKind};
 
 use crate::{
-    NAME,
+    backend::NAME,
     config::{Config, Node},
 };
 

@@ -17,8 +17,8 @@ use tokio::{
 };
 
 use crate::{
-    CAPABILITIES, NAME,
-    config::Config,
+    backend::{CAPABILITIES, NAME},
+    config::PubSub,
     connection::Link,
     consume::{Change, ChangeKind, Subscriber, away},
     dial::Dialer,
@@ -38,7 +38,7 @@ const CHANGES: usize = 16;
 
 /// Connects the hub's calls with the two tasks.
 pub(crate) struct Instance {
-    config: Arc<Config>,
+    pubsub: Arc<PubSub>,
     interest: Arc<Interest>,
     outbox: Outbox,
     changes: mpsc::Sender<Change>,
@@ -50,7 +50,7 @@ pub(crate) struct Instance {
 impl fmt::Debug for Instance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Instance")
-            .field("prefix", &self.config.prefix)
+            .field("prefix", &self.pubsub.server.prefix)
             .field("closed", &*self.closed.borrow())
             .finish_non_exhaustive()
     }
@@ -59,12 +59,11 @@ impl fmt::Debug for Instance {
 impl Instance {
     /// Starts the tasks on the two open connections.
     pub(crate) fn start(
-        dialer: Arc<Dialer>,
+        (pubsub, dialer): (Arc<PubSub>, Arc<Dialer>),
         (subscriber, inbox): (Link, Arc<Inbox>),
         publisher: Link,
         events: EventSender,
     ) -> Self {
-        let config = Arc::clone(&dialer.config);
         let interest = Arc::new(Interest::default());
         let (changes, change_queue) = mpsc::channel(CHANGES);
         let (closed, closing) = watch::channel(false);
@@ -77,7 +76,7 @@ impl Instance {
             closed: closing.clone(),
             refusals: Seldom::new(),
         };
-        let outlet = Outlet::new(Arc::clone(&config), Arc::clone(&interest), events);
+        let outlet = Outlet::new(Arc::clone(&pubsub), Arc::clone(&interest), events);
         let reader = Subscriber {
             dialer,
             interest: Arc::clone(&interest),
@@ -98,7 +97,7 @@ impl Instance {
             }),
         ];
         Self {
-            config,
+            pubsub,
             interest,
             outbox,
             changes,
@@ -111,7 +110,7 @@ impl Instance {
     /// The bytes for Redis, or why it can't have them.
     fn item(&self, outgoing: &Outgoing) -> Result<Item> {
         CAPABILITIES.check(NAME, &outgoing.channel, outgoing.data.len())?;
-        let data = match self.config.envelope {
+        let data = match self.pubsub.envelope {
             true => wire::seal(outgoing),
             false => outgoing.data.clone(),
         };
@@ -121,13 +120,13 @@ impl Instance {
                 wire::MAX_ENVELOPE
             )));
         }
-        let channel = format!("{}{}", self.config.prefix, outgoing.channel);
+        let channel = format!("{}{}", self.pubsub.server.prefix, outgoing.channel);
         let mut command = Cmd::with_capacity(3, 7 + channel.len() + data.len());
         command.arg("PUBLISH").arg(channel).arg(&data[..]);
         Ok(Item {
             command,
             size: data.len(),
-            lane: None,
+            stream: None,
         })
     }
 

@@ -78,6 +78,7 @@
 //! Nothing on the broker: subscriptions end with the connection. At the start one empty message is published to
 //! `{prefix}$hubplane/probe`, to see that it may be.
 
+mod backend;
 mod backoff;
 mod cluster;
 mod config;
@@ -101,36 +102,23 @@ mod spaces;
 pub mod streams;
 mod troubles;
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use async_trait::async_trait;
-use hubplane_backplane::{
-    Address, Capabilities, Delivery, Driver, Durability, Interest, OnRestart, Opened, Order,
-    Replay, Result, Spaces, events,
-};
+use hubplane_backplane::{Address, Capabilities, Driver, Opened, Result, Spaces, events};
 use redis::cmd;
 use tokio::time::timeout;
 
-use crate::{config::Config, connection::Link, dial::Dialer, inbox::Inbox, instance::Instance};
+use crate::{
+    backend::{CAPABILITIES, EVENTS, OPEN_LIMIT},
+    config::{Config, PubSub},
+    connection::Link,
+    dial::Dialer,
+    inbox::Inbox,
+    instance::Instance,
+};
 
 pub use crate::streams::STREAMS_DRIVER;
-
-/// The backend's name in errors and logs.
-const NAME: &str = "redis";
-const CAPABILITIES: Capabilities = Capabilities {
-    order: Order::PerPublisher,
-    delivery: Delivery::AtMostOnce,
-    replay: Replay::None,
-    durability: Durability::Forwarded,
-    max_payload: 1024 * 1024,
-    max_channel: 1024,
-    interest: Interest::Routed,
-    on_restart: OnRestart::Announced,
-};
-/// Events between this backend and its hub, up to 256 messages, and about 256 KiB, each.
-const EVENTS: usize = 32;
-/// A second below what the contract allows for opening.
-const OPEN_LIMIT: Duration = Duration::from_secs(14);
 
 /// The backend for `redis://` and `rediss://`.
 pub static DRIVER: RedisDriver = RedisDriver;
@@ -150,8 +138,8 @@ impl Driver for RedisDriver {
     }
 
     async fn open(&self, address: &Address) -> Result<Opened> {
-        let config = Arc::new(Config::read(address)?);
-        match timeout(OPEN_LIMIT, Box::pin(open(config))).await {
+        let pubsub = Arc::new(PubSub::read(address)?);
+        match timeout(OPEN_LIMIT, Box::pin(open(pubsub))).await {
             Ok(opened) => opened,
             Err(_elapsed) => Err(failure::unavailable(format!(
                 "{address} did not answer within {OPEN_LIMIT:?}"
@@ -164,14 +152,14 @@ impl Driver for RedisDriver {
     }
 }
 
-async fn open(config: Arc<Config>) -> Result<Opened> {
+async fn open(pubsub: Arc<PubSub>) -> Result<Opened> {
     let inbox = Arc::new(Inbox::default());
-    let dialer = Dialer::new(Arc::clone(&config));
+    let dialer = Dialer::new(Arc::clone(&pubsub.server));
     let mut subscriber = dialer.dial(None, Some(Arc::clone(&inbox))).await?;
     let mut publisher = dialer.dial(None, None).await?;
-    probe(&config, &mut subscriber, &mut publisher).await?;
+    probe(&pubsub.server, &mut subscriber, &mut publisher).await?;
     let (sender, events) = events(EVENTS);
-    let instance = Instance::start(dialer, (subscriber, inbox), publisher, sender);
+    let instance = Instance::start((pubsub, dialer), (subscriber, inbox), publisher, sender);
     Ok(Opened {
         backplane: Arc::new(instance),
         events,

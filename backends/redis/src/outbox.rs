@@ -9,7 +9,8 @@ use tokio::{
 };
 
 use crate::{
-    NAME, failure,
+    backend::NAME,
+    failure,
     pipeline::{Item, unknown},
     publish::{Job, PIPELINE, PIPELINE_BYTES, Ticket},
 };

@@ -9,8 +9,8 @@ use hubplane_backplane::{
 };
 
 use crate::{
-    NAME,
-    config::Config,
+    backend::NAME,
+    config::PubSub,
     inbox::{Inbox, Raw},
     interest::{Interest, Wanted},
     seldom::Seldom,
@@ -22,7 +22,7 @@ const BATCH_BYTES: usize = 256 * 1024;
 
 /// From an inbox to the event queue.
 pub(crate) struct Outlet {
-    config: Arc<Config>,
+    pubsub: Arc<PubSub>,
     interest: Arc<Interest>,
     events: EventSender,
     /// Taken from the inbox, not yet in the queue.
@@ -32,12 +32,12 @@ pub(crate) struct Outlet {
 
 impl Outlet {
     pub(crate) const fn new(
-        config: Arc<Config>,
+        pubsub: Arc<PubSub>,
         interest: Arc<Interest>,
         events: EventSender,
     ) -> Self {
         Self {
-            config,
+            pubsub,
             interest,
             events,
             pending: VecDeque::new(),
@@ -79,7 +79,7 @@ impl Outlet {
         let wanted = self.interest.lock();
         let mut publications = Vec::new();
         while let Some(raw) = self.pending.pop_front() {
-            match decode(&self.config, &wanted, &raw) {
+            match decode(&self.pubsub, &wanted, &raw) {
                 Decoded::Publication(publication) => publications.push(publication),
                 Decoded::NotWanted => {}
                 Decoded::Undecodable(_) if !publications.is_empty() => {
@@ -121,14 +121,14 @@ enum Decoded {
     Undecodable(Channel),
 }
 
-fn decode(config: &Config, wanted: &Wanted, raw: &Raw) -> Decoded {
-    let channel = raw.channel.strip_prefix(config.prefix.as_bytes());
+fn decode(pubsub: &PubSub, wanted: &Wanted, raw: &Raw) -> Decoded {
+    let channel = raw.channel.strip_prefix(pubsub.server.prefix.as_bytes());
     let channel = channel.and_then(|name| std::str::from_utf8(name).ok());
     let Some(channel) = channel.and_then(|name| wanted.get(name)) else {
         return Decoded::NotWanted;
     };
     let channel = Channel::clone(channel);
-    let opened = match config.envelope {
+    let opened = match pubsub.envelope {
         true => wire::open(Bytes::clone(&raw.data)),
         false => Ok((Metadata::default(), Bytes::clone(&raw.data))),
     };

@@ -1,22 +1,30 @@
 //! One pipeline of publications: the commands, the questions that go behind them, and what the answers mean.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, HashMap},
     mem,
+    sync::Arc,
 };
 
 use hubplane_backplane::{Error, ErrorKind, Position, Receipt, Result};
 use redis::{Cmd, Pipeline, RedisError, Value};
 
-use crate::{NAME, config::Config, failure, hello, streams::log};
+use crate::{backend::NAME, config::Config, failure, hello, streams::log};
 
 /// One publication as it goes to Redis.
 pub(crate) struct Item {
     pub(crate) command: Cmd,
     /// Bytes of data, the envelope included.
     pub(crate) size: usize,
-    /// Where there is a log: the stream.
-    pub(crate) lane: Option<u32>,
+    /// Where there is a log: its place there.
+    pub(crate) stream: Option<Stream>,
+}
+
+/// The stream that a publication is added to.
+pub(crate) struct Stream {
+    pub(crate) lane: u32,
+    /// The key of its epoch.
+    pub(crate) token: Arc<str>,
 }
 
 /// Commands for Redis, and what is needed to read the answers.
@@ -25,7 +33,7 @@ pub(crate) struct Batch {
     /// Of each publication: its stream.
     lanes: Vec<Option<u32>>,
     /// The streams whose epochs are asked for.
-    asked: BTreeSet<u32>,
+    asked: BTreeMap<u32, Arc<str>>,
     asks_role: bool,
 }
 
@@ -56,19 +64,21 @@ impl Batch {
         let mut this = Self {
             commands: Pipeline::new(),
             lanes: Vec::new(),
-            asked: BTreeSet::new(),
+            asked: BTreeMap::new(),
             asks_role: !config.is_cluster(),
         };
         for item in items {
             this.commands.add_command(mem::take(&mut item.command));
-            this.lanes.push(item.lane);
-            this.asked.extend(item.lane);
+            let stream = item.stream.take();
+            this.lanes.push(stream.as_ref().map(|stream| stream.lane));
+            this.asked
+                .extend(stream.map(|stream| (stream.lane, stream.token)));
         }
         if !this.asked.is_empty() {
             let mut epochs = Cmd::new();
             epochs.arg("MGET");
-            for lane in &this.asked {
-                epochs.arg(&config.log().keys.of(*lane).token);
+            for token in this.asked.values() {
+                epochs.arg(&**token);
             }
             this.commands.add_command(epochs);
         }
@@ -83,7 +93,7 @@ impl Batch {
         let role = self.asks_role.then(|| answers.pop()).flatten();
         let epochs = match self.asked.is_empty() {
             true => HashMap::new(),
-            false => epochs(self.asked, answers.pop()),
+            false => epochs(self.asked.into_keys(), answers.pop()),
         };
         let replica = role.as_ref().is_some_and(hello::is_replica);
         let lost = match replica {
@@ -131,11 +141,11 @@ fn elsewhere(answer: &Value) -> Option<String> {
     gone.then(|| format!("this node takes no messages any more: {}", error.code()))
 }
 
-fn epochs(lanes: BTreeSet<u32>, answer: Option<Value>) -> HashMap<u32, u64> {
+fn epochs(lanes: impl Iterator<Item = u32>, answer: Option<Value>) -> HashMap<u32, u64> {
     let Some(Value::Array(tokens)) = answer else {
         return HashMap::new();
     };
-    let pairs = lanes.into_iter().zip(tokens);
+    let pairs = lanes.zip(tokens);
     pairs
         .filter_map(|(lane, token)| Some((lane, log::epoch(&log::text(&token)?))))
         .collect()
@@ -177,17 +187,18 @@ fn receipt(answer: Value, lane: Option<u32>, epochs: &HashMap<u32, u64>) -> Resu
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::PubSub;
 
     fn batch(config: &str) -> Batch {
-        let config = Config::read(&config.parse().unwrap()).unwrap();
+        let pubsub = PubSub::read(&config.parse().unwrap()).unwrap();
         let mut command = Cmd::new();
         command.arg("PUBLISH").arg("c").arg("d");
         let mut item = Item {
             command,
             size: 1,
-            lane: None,
+            stream: None,
         };
-        Batch::new(std::iter::once(&mut item), &config)
+        Batch::new(std::iter::once(&mut item), &pubsub.server)
     }
 
     #[test]

@@ -23,7 +23,7 @@ use tokio::{
 };
 
 use crate::{
-    NAME,
+    backend::NAME,
     backoff::Backoff,
     config::Config,
     connection::Link,

@@ -84,7 +84,8 @@ impl View {
     /// The error that helps most.
     fn error(&self) -> Error {
         let errors = self.0.iter().filter_map(|word| word.error.as_ref());
-        let errors = errors.map(|(kind, text)| Error::new(*kind, crate::NAME, text.clone()));
+        let errors =
+            errors.map(|(kind, text)| Error::new(*kind, crate::backend::NAME, text.clone()));
         failure::telling(errors.collect())
     }
 }
@@ -158,7 +159,7 @@ impl Asked {
         loop {
             let up = tokio::time::Instant::now();
             let Err(error) = self.follow().await;
-            tracing::debug!(backend = crate::NAME, "sentinel: {error}");
+            tracing::debug!(backend = crate::backend::NAME, "sentinel: {error}");
             let source = std::error::Error::source(&error);
             let text = match source {
                 Some(source) => format!("{} ({source})", error.message()),
@@ -189,7 +190,7 @@ impl Asked {
         let subscribing = link.connection.subscribe(&SWITCHES);
         if !matches!(timeout(ANSWER_LIMIT, subscribing).await, Ok(Ok(()))) {
             let node = &self.node;
-            tracing::debug!(backend = crate::NAME, %node, "can't subscribe to {SWITCHES:?}");
+            tracing::debug!(backend = crate::backend::NAME, %node, "can't subscribe to {SWITCHES:?}");
         }
         loop {
             let known = timeout(ANSWER_LIMIT, self.question(&mut link)).await;

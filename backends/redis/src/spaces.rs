@@ -8,12 +8,13 @@ use hubplane_backplane::{Address, Error, ErrorKind, Leaving, Result, Spaces};
 use redis::{Cmd, cmd};
 
 use crate::{
-    NAME, RedisDriver,
-    config::{Config, PREFIX},
+    RedisDriver,
+    backend::NAME,
+    config::{Config, PREFIX, PubSub},
     connection::Link,
     dial::Dialer,
     failure,
-    streams::{StreamsDriver, keys::Part, renamed},
+    streams::{StreamsDriver, backend::renamed, config::Log, keys::Part},
 };
 
 fn within(address: &Address, name: &str) -> Address {
@@ -37,8 +38,7 @@ impl Spaces for RedisDriver {
     }
 
     async fn publish_outside(&self, address: &Address, channel: &str, data: &[u8]) -> Result<()> {
-        let config = Config::read(address)?;
-        let dialer = Dialer::new(Arc::new(config));
+        let dialer = Dialer::new(PubSub::read(address)?.server);
         let mut link = dialer.dial(None, None).await?;
         let config = &dialer.config;
         let mut publish = cmd("PUBLISH");
@@ -58,9 +58,10 @@ async fn to(dialer: &Dialer, part: &Part) -> Result<Link> {
 }
 
 /// For an address of streams.
-fn dialer(address: &Address) -> Result<Arc<Dialer>> {
-    let config = Config::read(address).map_err(renamed)?;
-    Ok(Dialer::new(Arc::new(config)))
+fn streams(address: &Address) -> Result<(Log, Arc<Dialer>)> {
+    let log = Log::read(address)?;
+    let dialer = Dialer::new(Arc::clone(&log.server));
+    Ok((log, dialer))
 }
 
 async fn ask(config: &Config, link: &mut Link, command: &Cmd) -> Result<()> {
@@ -75,13 +76,13 @@ impl Spaces for StreamsDriver {
     }
 
     fn leaves(&self, address: &Address) -> Vec<Leaving> {
-        let Ok(config) = Config::read(address) else {
+        let Ok(log) = Log::read(address) else {
             return Vec::new();
         };
-        let (keys, prefix) = (&config.log().keys, &config.prefix);
+        let (keys, prefix) = (&log.keys, &log.server.prefix);
         let all = (0..keys.count()).map(|lane| keys.of(lane));
         let unlink = |key: String| format!("redis-cli UNLINK '{key}'");
-        let each = all.flat_map(|key| [key.stream.clone(), key.token.clone()]);
+        let each = all.flat_map(|key| [key.stream.clone(), key.token.to_string()]);
         let each = each.chain([keys.number().to_owned()]).map(unlink);
         vec![Leaving {
             what: format!("the keys {prefix}stream:*"),
@@ -91,9 +92,7 @@ impl Spaces for StreamsDriver {
 
     /// Puts something that ends at once in the place of each key: the right to delete is none that this backend needs.
     async fn remove(&self, address: &Address) -> Result<()> {
-        let dialer = dialer(address)?;
-        let config = &dialer.config;
-        let log = config.log();
+        let (log, dialer) = streams(address)?;
         for part in &log.parts {
             let mut link = to(&dialer, part).await?;
             let own = log.keys.within(part).iter();
@@ -102,35 +101,31 @@ impl Spaces for StreamsDriver {
             for key in own.chain(number) {
                 let mut set = cmd("SET");
                 set.arg(key).arg("").arg("PX").arg(1);
-                ask(config, &mut link, &set).await?;
+                ask(&log.server, &mut link, &set).await?;
             }
         }
         Ok(())
     }
 
     async fn publish_outside(&self, address: &Address, channel: &str, data: &[u8]) -> Result<()> {
-        let dialer = dialer(address)?;
-        let config = &dialer.config;
-        let log = config.log();
+        let (log, dialer) = streams(address)?;
         let mut link = to(&dialer, &log.parts[log.part(channel)]).await?;
         let mut add = cmd("XADD");
         add.arg(&log.keys.of(log.keys.lane(channel)).stream);
         add.arg("*").arg("c").arg(channel).arg("d").arg(data);
-        ask(config, &mut link, &add).await
+        ask(&log.server, &mut link, &add).await
     }
 
     /// By one more entry that is the only one kept.
     async fn trim(&self, address: &Address) -> Result<()> {
-        let dialer = dialer(address)?;
-        let config = &dialer.config;
-        let log = config.log();
+        let (log, dialer) = streams(address)?;
         for part in &log.parts {
             let mut link = to(&dialer, part).await?;
             for key in log.keys.within(part) {
                 let mut add = cmd("XADD");
                 add.arg(&key.stream).arg("MAXLEN").arg("=").arg(1).arg("*");
                 add.arg("c").arg("filler").arg("d").arg("x");
-                ask(config, &mut link, &add).await?;
+                ask(&log.server, &mut link, &add).await?;
             }
         }
         Ok(())
@@ -149,7 +144,10 @@ mod tests {
         let prefix = |driver: &dyn Driver, text: &str| {
             let spaces = driver.spaces().unwrap();
             let address = spaces.within(&text.parse().unwrap(), "c1");
-            Config::read(&address).unwrap().prefix
+            match address.scheme() {
+                "redis" => PubSub::read(&address).unwrap().server.prefix.clone(),
+                _ => Log::read(&address).unwrap().server.prefix.clone(),
+            }
         };
         assert_eq!(prefix(&DRIVER, "redis://h"), "hubplane:c1:");
         assert_eq!(prefix(&DRIVER, "redis://h?prefix=a:"), "a:c1:");

@@ -42,7 +42,7 @@ async fn at_once(
 fn ask_tokens(keys: &[Key]) -> Cmd {
     let mut ask = cmd("MGET");
     for key in keys {
-        ask.arg(&key.token);
+        ask.arg(&*key.token);
     }
     ask
 }
@@ -141,7 +141,7 @@ pub(crate) async fn range(
     count: usize,
 ) -> RedisResult<Seen> {
     let (mut token, mut ask, mut read) = (cmd("GET"), cmd("XINFO"), cmd("XRANGE"));
-    token.arg(&key.token);
+    token.arg(&*key.token);
     ask.arg("STREAM").arg(&key.stream);
     read.arg(&key.stream).arg(start).arg("+");
     read.arg("COUNT").arg(count);
@@ -164,7 +164,7 @@ pub(crate) async fn sign(
     lane: u32,
 ) -> RedisResult<()> {
     let mut set = cmd("SET");
-    set.arg(&keys.of(lane).token).arg(new_token()).arg("NX");
+    set.arg(&*keys.of(lane).token).arg(new_token()).arg("NX");
     set.exec_async(connection).await?;
     match lane {
         0 => count(connection, keys).await.map(drop),

@@ -16,12 +16,17 @@ use tokio::{
 };
 
 use super::{
-    CAPABILITIES, STREAMS, absence::Absence, history::Past, keys::Part, message,
-    promises::Promises, reader::Reader, renamed,
+    absence::Absence,
+    backend::{CAPABILITIES, STREAMS, renamed},
+    config::Log,
+    history::Past,
+    keys::Part,
+    message,
+    promises::Promises,
+    reader::Reader,
 };
 use crate::{
-    EVENTS,
-    config::Config,
+    backend::EVENTS,
     connection::Link,
     dial::Dialer,
     failure, hello,
@@ -32,7 +37,7 @@ use crate::{
 
 /// Connects the hub's calls with the tasks: two for each part.
 pub(crate) struct Instance {
-    config: Arc<Config>,
+    log: Arc<Log>,
     dialer: Arc<Dialer>,
     /// One for each part, as the next.
     outboxes: Vec<Outbox>,
@@ -46,30 +51,29 @@ pub(crate) struct Instance {
 impl fmt::Debug for Instance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Instance")
-            .field("prefix", &self.config.prefix)
+            .field("prefix", &self.log.server.prefix)
             .field("closed", &*self.closed.borrow())
             .finish_non_exhaustive()
     }
 }
 
-pub(crate) async fn open(config: Arc<Config>) -> Result<Opened> {
-    let dialer = Dialer::new(Arc::clone(&config));
-    let log = config.log();
-    let connecting = log.parts.iter().map(|part| connect(&dialer, part));
+pub(crate) async fn open(log: Arc<Log>) -> Result<Opened> {
+    let dialer = Dialer::new(Arc::clone(&log.server));
+    let connecting = log.parts.iter().map(|part| connect(&dialer, &log, part));
     let mut links = try_join_all(connecting).await?;
     let promises = Arc::new(Promises::default());
     for ((link, _), part) in links.iter_mut().zip(&log.parts) {
         let (connection, node) = (&mut link.connection, &link.node);
-        promises.check(&config, part, connection, node).await?;
+        promises.check(&log, part, connection, node).await?;
         promises.examine(connection, node).await;
     }
     let (sender, events) = events(EVENTS + log.keys.count() as usize);
     let absence = Arc::new(Absence::default());
     let (closed, closing) = watch::channel(false);
     let mut instance = Instance {
-        past: Past::new(Arc::clone(&dialer), closing.clone()),
+        past: Past::new(Arc::clone(&log), Arc::clone(&dialer), closing.clone()),
         dialer: Arc::clone(&dialer),
-        config: Arc::clone(&config),
+        log: Arc::clone(&log),
         outboxes: Vec::new(),
         renewals: Vec::new(),
         promises: Arc::clone(&promises),
@@ -78,8 +82,8 @@ pub(crate) async fn open(config: Arc<Config>) -> Result<Opened> {
     };
     for (part, (mut link, publisher)) in log.parts.iter().zip(links) {
         let outlet = (sender.clone(), Arc::clone(&absence));
-        let watched = (Arc::clone(&dialer), Arc::clone(&promises));
-        let reader = Reader::open(watched, part, &mut link, outlet).await?;
+        let watched = (Arc::clone(&log), Arc::clone(&promises));
+        let reader = Reader::open(&dialer, watched, part, &mut link, outlet).await?;
         instance.start(part, (reader, link), publisher, closing.clone());
     }
     Ok(Opened {
@@ -89,7 +93,7 @@ pub(crate) async fn open(config: Arc<Config>) -> Result<Opened> {
 }
 
 /// The connections of the reader and of the publisher, to a server that will do.
-async fn connect(dialer: &Dialer, part: &Part) -> Result<(Link, Link)> {
+async fn connect(dialer: &Dialer, log: &Log, part: &Part) -> Result<(Link, Link)> {
     let mut link = dialer.dial(part.slot, None).await?;
     let version = hello::major_version(&link.hello().await?);
     if version.is_some_and(|version| version < 7) {
@@ -99,23 +103,23 @@ async fn connect(dialer: &Dialer, part: &Part) -> Result<(Link, Link)> {
         )));
     }
     let mut publisher = dialer.dial(part.slot, None).await?;
-    probe(&dialer.config, part, &mut publisher).await?;
+    probe(log, part, &mut publisher).await?;
     Ok((link, publisher))
 }
 
 /// Asks for what is needed later and not at the start, so that a user without the right is told now. An `XADD` with this id
 /// is refused, after Redis has looked at the rights.
-async fn probe(config: &Config, part: &Part, link: &mut Link) -> Result<()> {
-    let key = config.log().keys.of(part.lanes.start);
+async fn probe(log: &Log, part: &Part, link: &mut Link) -> Result<()> {
+    let key = log.keys.of(part.lanes.start);
     let (mut add, mut length, mut watch) = (cmd("XADD"), cmd("XLEN"), cmd("WATCH"));
     add.arg(&key.stream).arg("NOMKSTREAM").arg("0-0");
     add.arg("c").arg("");
     length.arg(&key.stream);
-    watch.arg(&key.token);
+    watch.arg(&*key.token);
     for command in [add, length, watch, cmd("UNWATCH"), cmd("TIME")] {
         match command.exec_async(&mut link.connection).await {
             Err(error) if matches!(error.code(), Some("NOPERM" | "WRONGTYPE")) => {
-                return Err(failure::of_log(&link.node, config, error));
+                return Err(failure::of_log(&link.node, &log.server, error));
             }
             // The other errors are of the moment, or, for XADD, the one that was asked for.
             _ => {}
@@ -168,7 +172,7 @@ impl Instance {
 #[async_trait]
 impl Backplane for Instance {
     async fn publish(&self, batch: Vec<Outgoing>) -> Vec<Result<Receipt>> {
-        let log = self.config.log();
+        let log = &self.log;
         if self.promises.broken().is_some() {
             let broken = |_: &Outgoing| Err(self.promises.broken().unwrap_or_else(failure::closed));
             return batch
@@ -207,7 +211,7 @@ impl Backplane for Instance {
     }
 
     fn lane(&self, channel: &str) -> Option<u32> {
-        Some(self.config.log().keys.lane(channel))
+        Some(self.log.keys.lane(channel))
     }
 
     fn renew(&self) {

@@ -14,12 +14,13 @@ use tokio::{
 };
 
 use super::{
-    STREAMS, ask,
+    ask,
+    backend::{STREAMS, renamed},
+    config::Log,
     log::{self, Seen},
     message::{Message, decode},
-    renamed,
 };
-use crate::{config::Log, connection::Link, dial::Dialer, failure, publish::closing};
+use crate::{connection::Link, dial::Dialer, failure, publish::closing};
 
 /// The contract gives a call 5 s.
 const ANSWER: Duration = Duration::from_millis(4_800);
@@ -37,6 +38,7 @@ const AT_ONCE: usize = 4;
 
 /// See [`History`].
 pub(crate) struct Past {
+    log: Arc<Log>,
     dialer: Arc<Dialer>,
     closed: watch::Receiver<bool>,
     /// One for each part, as the next.
@@ -61,13 +63,13 @@ fn lost(message: &str) -> Error {
 #[async_trait]
 impl History for Past {
     async fn read(&self, channel: &Channel, after: Option<Position>, limit: usize) -> Result<Page> {
-        let lane = self.log().keys.lane(channel);
+        let lane = self.log.keys.lane(channel);
         self.answer(Some(channel), lane, after.map(Start::After), limit)
             .await
     }
 
     async fn scan(&self, lane: u32, from: Start, limit: usize) -> Result<Page> {
-        if lane >= self.log().keys.count() {
+        if lane >= self.log.keys.count() {
             return Err(lost("there is no such lane"));
         }
         self.answer(None, lane, Some(from), limit).await
@@ -75,11 +77,12 @@ impl History for Past {
 }
 
 impl Past {
-    pub(crate) fn new(dialer: Arc<Dialer>, closed: watch::Receiver<bool>) -> Self {
-        let parts = dialer.config.log().parts.len();
+    pub(crate) fn new(log: Arc<Log>, dialer: Arc<Dialer>, closed: watch::Receiver<bool>) -> Self {
+        let parts = log.parts.len();
         let turn = || Semaphore::new(AT_ONCE.div_ceil(parts));
         let this = Self {
             turns: std::iter::repeat_with(turn).take(parts).collect(),
+            log,
             dialer,
             closed,
             links: Mutex::default(),
@@ -90,11 +93,7 @@ impl Past {
 
     /// Cuts the connections.
     pub(crate) fn close(&self) {
-        *self.links() = self.log().parts.iter().map(|_| None).collect();
-    }
-
-    fn log(&self) -> &Log {
-        self.dialer.config.log()
+        *self.links() = self.log.parts.iter().map(|_| None).collect();
     }
 
     fn links(&self) -> MutexGuard<'_, Vec<Option<Arc<Link>>>> {
@@ -121,7 +120,7 @@ impl Past {
             biased;
             () = closing(&mut closed) => Err(failure::closed()),
             page = timeout_at(start + ANSWER, self.look(wanted)) => page.unwrap_or_else(|_elapsed| {
-                self.links()[self.log().part_of(lane)] = None;
+                self.links()[self.log.part_of(lane)] = None;
                 Err(failure::unavailable("Redis answers too slowly"))
             }),
         };
@@ -129,7 +128,7 @@ impl Past {
     }
 
     async fn look(&self, wanted: Wanted<'_>) -> Result<Page> {
-        let part = self.log().part_of(wanted.lane);
+        let part = self.log.part_of(wanted.lane);
         let _turn = self.turns[part].acquire().await;
         let open = self.links()[part].clone();
         if let Some(link) = open {
@@ -139,7 +138,7 @@ impl Past {
                 page => return page,
             }
         }
-        let slot = self.log().parts[part].slot;
+        let slot = self.log.parts[part].slot;
         let link = Arc::new(self.dialer.dial(slot, None).await?);
         self.links()[part] = Some(Arc::clone(&link));
         let page = self.page(&link, wanted).await;
@@ -150,14 +149,14 @@ impl Past {
     }
 
     async fn page(&self, link: &Link, wanted: Wanted<'_>) -> Result<Page> {
-        let failed = |error| failure::of_log(&link.node, &self.dialer.config, error);
+        let failed = |error| failure::of_log(&link.node, &self.log.server, error);
         let mut connection = link.connection.clone();
         let mut reading = Reading::begin(&mut connection, wanted)
             .await
             .map_err(failed)?;
         loop {
             let count = reading.count;
-            let key = self.log().keys.of(wanted.lane);
+            let key = self.log.keys.of(wanted.lane);
             let seen = ask::range(&mut connection, key, &reading.start(), count).await;
             if reading.add(seen.map_err(failed)?)? {
                 return Ok(reading.page);

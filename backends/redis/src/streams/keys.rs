@@ -1,12 +1,12 @@
 //! What the streams are called, which channel is in which, and which go together.
 
-use std::ops::Range;
+use std::{ops::Range, sync::Arc};
 
 /// One stream, and beside it the token of its epoch.
 #[derive(Debug)]
 pub(crate) struct Key {
     pub(crate) stream: String,
-    pub(crate) token: String,
+    pub(crate) token: Arc<str>,
 }
 
 /// The keys of a prefix's streams.
@@ -29,7 +29,7 @@ impl Keys {
         let stream = |n| format!("{prefix}stream:{{{n}}}");
         let key = |n| Key {
             stream: stream(n),
-            token: stream(n) + ":epoch",
+            token: (stream(n) + ":epoch").into(),
         };
         Self {
             all: (0..streams).map(key).collect(),
@@ -108,7 +108,7 @@ mod tests {
             (keys.lane("123456789"), &*keys.of(3).stream),
             (3, "p:stream:{3}")
         );
-        assert_eq!(keys.of(0).token, "p:stream:{0}:epoch");
+        assert_eq!(&*keys.of(0).token, "p:stream:{0}:epoch");
     }
 
     #[test]

@@ -9,11 +9,14 @@ use bytes::Bytes;
 use hubplane_backplane::{Channel, Outgoing, Position, Publication, Result, wire};
 use redis::{Cmd, Value};
 
-use super::{CAPABILITIES, STREAMS, log::Entry};
-use crate::{
+use super::{
+    backend::{CAPABILITIES, STREAMS},
     config::{Keep, Log},
+    log::Entry,
+};
+use crate::{
     outbox::rejected,
-    pipeline::Item,
+    pipeline::{Item, Stream},
 };
 
 /// The command that stores a message, or why it can't be stored.
@@ -57,7 +60,10 @@ pub(crate) fn item(log: &Log, outgoing: &Outgoing) -> Result<Item> {
     Ok(Item {
         command,
         size,
-        lane: Some(lane),
+        stream: Some(Stream {
+            lane,
+            token: Arc::clone(&log.keys.of(lane).token),
+        }),
     })
 }
 

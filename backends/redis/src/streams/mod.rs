@@ -70,6 +70,8 @@
 
 mod absence;
 mod ask;
+pub(crate) mod backend;
+pub(crate) mod config;
 mod connection;
 mod history;
 pub(crate) mod keys;
@@ -82,16 +84,14 @@ mod reader;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use hubplane_backplane::{
-    Address, Capabilities, Delivery, Driver, Durability, Error, Interest, OnRestart, Opened, Order,
-    Replay, Result, Spaces,
-};
+use hubplane_backplane::{Address, Capabilities, Driver, Opened, Result, Spaces};
 use tokio::time::timeout;
 
-use crate::{OPEN_LIMIT, config::Config, failure};
-
-/// The name in errors.
-pub(crate) const STREAMS: &str = "redis+streams";
+use self::{
+    backend::{CAPABILITIES, STREAMS, renamed},
+    config::Log,
+};
+use crate::{backend::OPEN_LIMIT, failure};
 
 /// The `redis+streams:` and `rediss+streams:` backend.
 pub static STREAMS_DRIVER: StreamsDriver = StreamsDriver;
@@ -99,16 +99,6 @@ pub static STREAMS_DRIVER: StreamsDriver = StreamsDriver;
 /// Opens `redis+streams://` and `rediss+streams://` addresses; use it by [`STREAMS_DRIVER`].
 #[derive(Debug)]
 pub struct StreamsDriver;
-
-pub(crate) const CAPABILITIES: Capabilities = Capabilities {
-    order: Order::PerChannel,
-    delivery: Delivery::AtLeastOnce,
-    replay: Replay::Bounded("max-length or max-age, in Redis's memory"),
-    durability: Durability::Logged,
-    interest: Interest::Everything,
-    on_restart: OnRestart::Delivered,
-    ..crate::CAPABILITIES
-};
 
 #[async_trait]
 impl Driver for StreamsDriver {
@@ -121,8 +111,8 @@ impl Driver for StreamsDriver {
     }
 
     async fn open(&self, address: &Address) -> Result<Opened> {
-        let config = Arc::new(Config::read(address).map_err(renamed)?);
-        match timeout(OPEN_LIMIT, Box::pin(connection::open(config))).await {
+        let log = Arc::new(Log::read(address)?);
+        match timeout(OPEN_LIMIT, Box::pin(connection::open(log))).await {
             Ok(opened) => opened.map_err(renamed),
             Err(_elapsed) => Err(renamed(failure::unavailable(format!(
                 "{address} did not answer within {OPEN_LIMIT:?}"
@@ -133,16 +123,4 @@ impl Driver for StreamsDriver {
     fn spaces(&self) -> Option<&dyn Spaces> {
         Some(self)
     }
-}
-
-/// The same error in this backend's name.
-pub(crate) fn renamed(error: Error) -> Error {
-    if error.backend() == STREAMS {
-        return error;
-    }
-    let mut message = error.message().to_owned();
-    if let Some(source) = std::error::Error::source(&error) {
-        message = format!("{message} ({source})");
-    }
-    Error::new(error.kind(), STREAMS, message)
 }

@@ -10,11 +10,8 @@ use std::{
 use hubplane_backplane::{Error, Result};
 use redis::{aio::MultiplexedConnection, cmd};
 
-use super::{STREAMS, ask, keys::Part};
-use crate::{
-    config::{Config, Node},
-    failure,
-};
+use super::{ask, backend::STREAMS, config::Log, keys::Part};
+use crate::{config::Node, failure};
 
 /// How often Redis's settings are looked at.
 pub(super) const EXAMINE: Duration = Duration::from_secs(60);
@@ -94,7 +91,7 @@ impl Promises {
     /// is no answer.
     pub(super) async fn check(
         &self,
-        config: &Config,
+        log: &Log,
         part: &Part,
         connection: &mut MultiplexedConnection,
         node: &Node,
@@ -102,17 +99,17 @@ impl Promises {
         if !part.lanes.contains(&0) {
             return Ok(());
         }
-        let number = ask::count(connection, &config.log().keys).await;
-        let number = number.map_err(|error| failure::of_log(node, config, error))?;
-        self.agree(config, &number)
+        let number = ask::count(connection, &log.keys).await;
+        let number = number.map_err(|error| failure::of_log(node, &log.server, error))?;
+        self.agree(log, &number)
     }
 
     /// Whether all instances mean the same streams: the number of them, as the one that came first has written it down.
     /// Otherwise some would publish where others don't read, so nothing may be published until they agree.
     ///
     /// Returns the error that says so.
-    fn agree(&self, config: &Config, number: &str) -> Result<()> {
-        let (prefix, own) = (&config.prefix, config.log().keys.count());
+    fn agree(&self, log: &Log, number: &str) -> Result<()> {
+        let (prefix, own) = (&log.server.prefix, log.keys.count());
         let agreed = number == own.to_string();
         let error = format!(
             "under the prefix {prefix:?} there are {number} streams, and the address asks for {own}; write \
@@ -151,12 +148,12 @@ mod tests {
 
     #[test]
     fn another_number_of_streams_stops_publishing_until_it_is_right_again() {
-        let config = Config::read(&"redis+streams://h?streams=4".parse().unwrap()).unwrap();
+        let log = Log::read(&"redis+streams://h?streams=4".parse().unwrap()).unwrap();
         let promises = Promises::default();
-        assert!(promises.agree(&config, "4").is_ok() && promises.broken().is_none());
-        let error = promises.agree(&config, "8").unwrap_err().to_string();
+        assert!(promises.agree(&log, "4").is_ok() && promises.broken().is_none());
+        let error = promises.agree(&log, "8").unwrap_err().to_string();
         assert!(error.contains("streams=8"), "{error}");
         assert!(promises.broken().is_some());
-        assert!(promises.agree(&config, "4").is_ok() && promises.broken().is_none());
+        assert!(promises.agree(&log, "4").is_ok() && promises.broken().is_none());
     }
 }

@@ -14,21 +14,17 @@ use tokio::{
 };
 
 use super::{
-    STREAMS,
     absence::Absence,
     ask,
+    backend::STREAMS,
+    config::Log,
     keys::{Key, Part},
     lane::{Lane, Verdict},
     log::{Entry, Seen},
     promises::{EXAMINE, Promises},
 };
 use crate::{
-    backoff::Backoff,
-    config::{Config, Node},
-    connection::Link,
-    dial::Dialer,
-    failure,
-    troubles::Troubles,
+    backoff::Backoff, config::Node, connection::Link, dial::Dialer, failure, troubles::Troubles,
 };
 
 /// Entries of a stream in one answer.
@@ -49,7 +45,7 @@ enum End {
 
 /// The task's state.
 pub(crate) struct Reader {
-    config: Arc<Config>,
+    log: Arc<Log>,
     dialer: Arc<Dialer>,
     promises: Arc<Promises>,
     part: Part,
@@ -66,15 +62,15 @@ pub(crate) struct Reader {
 impl Reader {
     /// Finds the ends of the streams, and tells them.
     pub(crate) async fn open(
-        (dialer, promises): (Arc<Dialer>, Arc<Promises>),
+        dialer: &Arc<Dialer>,
+        (streams, promises): (Arc<Log>, Arc<Promises>),
         part: &Part,
         link: &mut Link,
         (events, absence): (EventSender, Arc<Absence>),
     ) -> Result<Self> {
-        let config = Arc::clone(&dialer.config);
         let mut this = Self {
-            config: Arc::clone(&config),
-            dialer,
+            log: Arc::clone(&streams),
+            dialer: Arc::clone(dialer),
             promises,
             part: part.clone(),
             events,
@@ -86,7 +82,7 @@ impl Reader {
             troubles: Troubles::of(STREAMS, "reader"),
         };
         let seen = this.look(&mut link.connection).await;
-        let seen = seen.map_err(|error| failure::of_log(&link.node, &config, error))?;
+        let seen = seen.map_err(|error| failure::of_log(&link.node, &streams.server, error))?;
         // The queue has room for one event a stream.
         let _ = this.take(seen).await;
         Ok(this)
@@ -98,7 +94,7 @@ impl Reader {
     }
 
     fn keys(&self) -> &[Key] {
-        self.config.log().keys.within(&self.part)
+        self.log.keys.within(&self.part)
     }
 
     /// Lives until nobody takes events; closing drops the future.
@@ -161,7 +157,7 @@ impl Reader {
     async fn begin(&self, link: &mut Link) -> Result<Vec<Seen>> {
         let node = link.node.clone();
         let seen = self.look(&mut link.connection).await;
-        let seen = seen.map_err(|error| failure::of_log(&node, &self.config, error))?;
+        let seen = seen.map_err(|error| failure::of_log(&node, &self.log.server, error))?;
         self.check(&mut link.connection, &node).await?;
         self.promises.examine(&mut link.connection, &node).await;
         Ok(seen)
@@ -169,8 +165,8 @@ impl Reader {
 
     /// Whether all instances still mean the same streams.
     async fn check(&self, connection: &mut MultiplexedConnection, node: &Node) -> Result<()> {
-        let (config, part) = (&self.config, &self.part);
-        self.promises.check(config, part, connection, node).await
+        let (log, part) = (&self.log, &self.part);
+        self.promises.check(log, part, connection, node).await
     }
 
     /// A try to come back has failed.
@@ -246,10 +242,10 @@ impl Reader {
             for (lane, seen) in self.lanes.iter().zip(&seen) {
                 match (lane.judge(seen), &seen.token) {
                     (Verdict::Unsigned, _) => {
-                        ask::sign(connection, &self.config.log().keys, lane.number).await?;
+                        ask::sign(connection, &self.log.keys, lane.number).await?;
                     }
                     (Verdict::RolledBack, Some(token)) => {
-                        let key = self.config.log().keys.of(lane.number);
+                        let key = self.log.keys.of(lane.number);
                         ask::sign_anew(connection, &key.token, token).await?;
                     }
                     _ => continue,
