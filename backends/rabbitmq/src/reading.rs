@@ -12,7 +12,7 @@ use lapin::{
 };
 use tokio::{
     select,
-    time::{Instant, sleep_until, timeout},
+    time::{Instant, sleep_until, timeout, timeout_at},
 };
 
 use crate::{
@@ -21,19 +21,22 @@ use crate::{
     instance_queue::InstanceQueue,
     link::{Link, NOT_FOUND, reply_code},
     message::received,
+    progress::Progress,
+    redelivery::Mark,
     witness::{Witness, fence},
 };
 
 /// How many messages the broker sends ahead of acknowledgements. lapin queues deliveries without a bound, so this is
 /// the bound.
-const PREFETCH: u16 = 1_000;
+pub(crate) const PREFETCH: u16 = 1_000;
 const ACK_AFTER: u64 = 100;
 const ACK_WITHIN: Duration = Duration::from_millis(20);
-/// The broker is asked about the queue this often, and twice a prefetch.
+/// The broker is asked about the queue this often.
 const ASK_EVERY: Duration = Duration::from_secs(1);
-const ASK_AFTER: u64 = PREFETCH as u64 / 2;
 /// A broker that neither delivers nor answers for so long is taken for dead.
 pub(crate) const SILENCE: Duration = Duration::from_millis(2_500);
+/// How long a redelivered message waits for the ones behind it, which may tell what it is.
+const LOOK_AHEAD: Duration = Duration::from_millis(200);
 /// Bytes; RabbitMQ lets some hundred messages wait although their consumer would take them.
 const SHORT: u64 = 1024 * 1024;
 
@@ -120,43 +123,11 @@ impl End {
 /// Whether the queue and its witness are there.
 type Question = BoxFuture<'static, lapin::Result<bool>>;
 
-/// Where a reading stands, in delivery tags, which count from 1 on each channel.
-struct Progress {
-    /// Handed to the hub.
-    taken: u64,
-    /// Acknowledged to the broker.
-    acked: u64,
-    ack_due: Option<Instant>,
-    /// `acked` when the last question was asked.
-    asked_at: u64,
-    /// Up to here messages may be handed over. The ones behind may have waited in a full queue, from which others
-    /// were dropped; the next answer tells. With a consumer that keeps up this is always far ahead.
-    cleared: u64,
-    ask_due: Instant,
-    /// The batch waits for the answer to a question that is asked after it was taken: see [`Receiver::is_cut_short`].
-    unproved: bool,
-    /// The open question is such a one.
-    proving: bool,
-    /// When to take the broker for dead, while a question is open.
-    silent_at: Instant,
-}
-
-impl Progress {
-    /// Whether a queue under load must be asked about, so that `cleared` stays ahead.
-    fn ask_early(&self) -> bool {
-        self.acked + u64::from(PREFETCH) >= self.cleared + ASK_AFTER
-    }
-
-    fn heard(&mut self) {
-        self.silent_at = self.silent_at.max(Instant::now() + SILENCE);
-    }
-}
-
 /// What is on its way to the hub.
 struct Batch {
     publications: Vec<Publication>,
-    /// Tags and names of those that can be known again.
-    named: Vec<(u64, u64)>,
+    /// By delivery tags; also of messages that came before.
+    marks: Vec<(u64, Mark)>,
     last: u64,
     /// What came behind the messages, if it ends the reading.
     end: Option<End>,
@@ -185,18 +156,7 @@ impl Receiver {
     /// Receives over one connection until it ends.
     pub(crate) async fn serve(&mut self, mut reading: Reading) -> End {
         let (shared, events) = (Arc::clone(&self.shared), self.events.clone());
-        let now = Instant::now();
-        let mut progress = Progress {
-            taken: 0,
-            acked: 0,
-            ack_due: None,
-            asked_at: 0,
-            cleared: 0,
-            ask_due: now,
-            unproved: false,
-            proving: false,
-            silent_at: now,
-        };
+        let mut progress = Progress::new();
         let mut question: Option<Question> = None;
         let mut guarding: Option<BoxFuture<'static, Round>> = None;
         let mut batch: Option<Batch> = None;
@@ -212,6 +172,7 @@ impl Receiver {
                 self.probe.interrupted();
                 guarding = Some(next.boxed());
             }
+            let may_hand_over = !progress.unproved && progress.is_fresh();
             let waiting = batch.is_some() || self.gap.is_some();
             let step = select! {
                 biased;
@@ -229,12 +190,14 @@ impl Receiver {
                 }
                 answer = result(&mut question) => self.learn(answer, &mut reading, &mut progress).await,
                 round = result(&mut guarding) => self.guarded(round),
-                permit = events.reserve(), if waiting && (self.gap.is_some() || !progress.unproved) => match (permit, self.gap.take()) {
+                permit = events.reserve(), if waiting && (self.gap.is_some() || may_hand_over) => match (permit, self.gap.take()) {
                     (Err(_), _) => return End::Stopped(Box::new(reading.link)),
                     (Ok(permit), Some(cause)) => {
                         permit.send(Event::Gap { scope: Scope::All, cause });
                         Ok(())
                     }
+                    // The process may have stood still while it waited for this.
+                    (Ok(_), None) if !progress.is_fresh() => Ok(()),
                     (Ok(permit), None) => {
                         let batch = batch.take().expect("invariant: something was waiting");
                         self.hand_over(batch, permit, &reading, &mut progress).await
@@ -244,7 +207,7 @@ impl Receiver {
                     progress.heard();
                     match delivery {
                         Some(Ok(first)) => {
-                            batch = Some(self.gather(first, &mut reading, &progress));
+                            batch = Some(self.gather(first, &mut reading, &progress).await);
                             progress.unproved = self.is_cut_short();
                             Ok(())
                         }
@@ -267,34 +230,46 @@ impl Receiver {
         self.shared.config.max_bytes < SHORT || self.probe.is_cut_short()
     }
 
-    /// Takes what is there, up to what one acknowledgement covers.
-    fn gather(&mut self, first: Delivery, reading: &mut Reading, progress: &Progress) -> Batch {
-        let mut batch = Batch {
-            publications: Vec::new(),
-            named: Vec::new(),
-            last: 0,
-            end: None,
-        };
+    /// Takes what is there, up to what one acknowledgement covers, and drops what was handed over before.
+    async fn gather(
+        &mut self,
+        first: Delivery,
+        reading: &mut Reading,
+        progress: &Progress,
+    ) -> Batch {
+        let (mut taken, mut end, mut last) = (Vec::new(), None, 0);
+        let look_ahead = Instant::now() + LOOK_AHEAD;
         let mut next = Some(first);
         while let Some(delivery) = next.take() {
-            let (tag, redelivered) = (delivery.delivery_tag, delivery.redelivered);
+            let redelivered = delivery.redelivered;
+            last = delivery.delivery_tag;
             let publication = received(delivery);
-            if !self.redelivery.is_repeat(&publication, redelivered) {
-                batch
-                    .named
-                    .extend(self.redelivery.name(&publication).map(|name| (tag, name)));
-                batch.publications.push(publication);
-            }
-            batch.last = tag;
-            if tag < progress.cleared && tag < progress.taken + ACK_AFTER {
-                match reading.consumer.next().now_or_never() {
+            let mark = self.redelivery.mark(&publication);
+            taken.push((last, publication, (mark, redelivered)));
+            if last < progress.cleared && last < progress.taken + ACK_AFTER {
+                let more = reading.consumer.next();
+                let more = match redelivered && self.redelivery.is_unsure(mark) {
+                    true => timeout_at(look_ahead, more).await.ok(),
+                    false => more.now_or_never(),
+                };
+                match more {
                     Some(Some(Ok(delivery))) => next = Some(delivery),
-                    Some(other) => batch.end = Some(End::of(other.and_then(Result::err))),
+                    Some(other) => end = Some(End::of(other.and_then(Result::err))),
                     None => {}
                 }
             }
         }
-        batch
+        let marks: Vec<_> = taken.iter().map(|(_, _, mark)| *mark).collect();
+        let repeats = self.redelivery.repeats(&marks).into_iter();
+        let tags = taken.iter().map(|(tag, _, (mark, _))| (*tag, *mark));
+        Batch {
+            marks: tags.collect(),
+            publications: (taken.into_iter().zip(repeats))
+                .filter_map(|((_, publication, _), repeat)| (!repeat).then_some(publication))
+                .collect(),
+            last,
+            end,
+        }
     }
 
     async fn hand_over(
@@ -307,8 +282,8 @@ impl Receiver {
         if !batch.publications.is_empty() {
             permit.send(Event::Published(batch.publications));
         }
-        for (tag, name) in batch.named {
-            self.redelivery.handed_over(tag, name);
+        for (tag, mark) in batch.marks {
+            self.redelivery.taken(tag, mark);
         }
         progress.taken = batch.last;
         if let Some(end) = batch.end {
@@ -326,6 +301,7 @@ impl Receiver {
     fn ask(&self, reading: &Reading, progress: &mut Progress) -> Question {
         progress.asked_at = progress.acked;
         progress.proving = progress.unproved;
+        progress.asked = Instant::now();
         progress.silent_at = Instant::now() + SILENCE;
         let (channel, witness) = (reading.channel.clone(), reading.witness.channel.clone());
         let queue = self.queue.clone();
@@ -368,6 +344,7 @@ impl Receiver {
                 Err(_) => return Err(End::silent()),
             }
         }
+        progress.alive_at = progress.asked;
         if std::mem::take(&mut progress.proving) {
             progress.unproved = false;
         }

@@ -1,43 +1,99 @@
-//! Which messages were handed over but perhaps not yet acknowledged, so that their second delivery can be told.
+//! Drops what the broker delivers a second time.
+//!
+//! When a connection is lost, the broker puts back what was not acknowledged, in its old order, and delivers it first on the
+//! next connection, marked as redelivered. A part of it was handed over already. A message with an id or an origin is known
+//! again by that. A message with neither is known by its place: next to one that has one, with the same content. Where no
+//! such neighbour is there it is handed over again, since two equal messages may be two messages.
 
 use std::{
-    collections::{HashSet, VecDeque},
+    collections::{HashMap, VecDeque},
     hash::{BuildHasher, RandomState},
 };
 
 use hubplane_backplane::Publication;
 
-/// Bounded by what the broker delivers ahead of acknowledgements.
+/// Four times what the broker delivers ahead of acknowledgements, for connections that break again and again.
+const MOST: usize = 4_000;
+
+/// What a message is known by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Mark {
+    hash: u64,
+    /// It has an id or an origin.
+    named: bool,
+}
+
+/// Knows what was handed over and is perhaps not acknowledged.
 #[derive(Debug, Default)]
 pub(crate) struct RedeliveryFilter {
     hasher: RandomState,
-    /// Delivery tags of this connection, rising, with what was in them.
-    open: VecDeque<(u64, u64)>,
-    /// From connections before.
-    before: HashSet<u64>,
+    /// Of this connection, by rising delivery tags.
+    open: VecDeque<(u64, Mark)>,
+    /// Of the connections before, in their order.
+    before: Vec<Mark>,
+    /// Where the named ones stand in `before`.
+    named: HashMap<u64, usize>,
+    /// Where the next redelivered message stands in `before`, once one of them has been found there.
+    next: Option<usize>,
 }
 
 impl RedeliveryFilter {
-    /// Only what has a name of its own can be known again: two messages with the same bytes may be two messages.
-    pub(crate) fn name(&self, publication: &Publication) -> Option<u64> {
-        let (id, origin) = (&publication.id, &publication.origin);
-        (id.is_some() || origin.is_some())
-            .then(|| self.hasher.hash_one((&publication.channel, id, origin)))
+    pub(crate) fn mark(&self, publication: &Publication) -> Mark {
+        let Publication {
+            channel,
+            id,
+            origin,
+            data,
+            tags,
+            ..
+        } = publication;
+        let named = id.is_some() || origin.is_some();
+        let hash = match named {
+            true => self.hasher.hash_one((channel, id, origin)),
+            false => self.hasher.hash_one((channel, data, tags)),
+        };
+        Mark { hash, named }
     }
 
-    /// Whether this delivery repeats one from before the connection was lost.
-    pub(crate) fn is_repeat(&mut self, publication: &Publication, redelivered: bool) -> bool {
-        if !redelivered {
-            // What is delivered again comes first; from here on all is new.
-            self.before.clear();
-            return false;
+    /// Whether the messages that come next may tell what this redelivered one is.
+    pub(crate) fn is_unsure(&self, mark: Mark) -> bool {
+        self.next.is_none() && !mark.named && !self.named.is_empty()
+    }
+
+    /// Tells of each message, with whether it is redelivered, whether it was handed over before. To be called with
+    /// everything that arrives, in its order.
+    pub(crate) fn repeats(&mut self, batch: &[(Mark, bool)]) -> Vec<bool> {
+        let mut repeats = vec![false; batch.len()];
+        for (index, (mark, redelivered)) in batch.iter().enumerate() {
+            if !redelivered {
+                // What is redelivered comes first; from here on all is new.
+                self.forget();
+                continue;
+            }
+            let place = match mark.named {
+                true => self.named.get(&mark.hash).copied(),
+                false => self
+                    .next
+                    .filter(|next| self.before.get(*next) == Some(mark)),
+            };
+            self.next = place.map(|place| place + 1);
+            let Some(place) = place else { continue };
+            repeats[index] = true;
+            // What came just before it in this batch stands just before it in that order.
+            let earlier = (0..index).rev().zip((0..place).rev());
+            for (index, place) in earlier {
+                if repeats[index] || self.before[place] != batch[index].0 {
+                    break;
+                }
+                repeats[index] = true;
+            }
         }
-        let name = self.name(publication);
-        name.is_some_and(|name| self.before.contains(&name))
+        repeats
     }
 
-    pub(crate) fn handed_over(&mut self, tag: u64, name: u64) {
-        self.open.push_back((tag, name));
+    /// Handed over, or dropped as a repetition: in both cases it may come again.
+    pub(crate) fn taken(&mut self, tag: u64, mark: Mark) {
+        self.open.push_back((tag, mark));
     }
 
     /// The broker surely has the acknowledgement up to this tag.
@@ -47,53 +103,109 @@ impl RedeliveryFilter {
         }
     }
 
-    /// The connection is lost; what was open may come again.
+    /// The connection is lost; what was open may come again, and behind it what was to come again and has not.
     pub(crate) fn interrupted(&mut self) {
-        self.before
-            .extend(self.open.drain(..).map(|(_, name)| name));
+        let rest = self.before.split_off(self.next.unwrap_or(0));
+        let open = self.open.drain(..).map(|(_, mark)| mark);
+        let before: Vec<_> = open.chain(rest).take(MOST).collect();
+        self.forget();
+        let named = before.iter().enumerate().filter(|(_, mark)| mark.named);
+        self.named = named.map(|(place, mark)| (mark.hash, place)).collect();
+        self.before = before;
+    }
+
+    fn forget(&mut self) {
+        self.before.clear();
+        self.named.clear();
+        self.next = None;
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
-
     use super::*;
 
-    fn publication(id: Option<&str>) -> Publication {
+    fn publication(text: &str) -> Publication {
+        // A capital letter stands for a message with an id.
+        let named = text.starts_with(|first: char| first.is_ascii_uppercase());
         Publication {
             channel: "c".into(),
-            data: Bytes::from_static(b"same"),
+            data: text.to_owned().into(),
             position: None,
-            id: id.map(Into::into),
+            id: named.then(|| text.into()),
             origin: None,
             tags: Vec::new(),
         }
     }
 
-    #[test]
-    fn only_what_was_open_is_a_repeat() {
-        let (mut filter, [a, b, c]) = (
-            RedeliveryFilter::default(),
-            [Some("a"), Some("b"), Some("c")].map(publication),
-        );
-        for (tag, publication) in [(1, &a), (2, &b)] {
-            let name = filter.name(publication).unwrap();
-            filter.handed_over(tag, name);
+    /// Of messages by one letter each, those that are not dropped.
+    fn passed(
+        filter: &mut RedeliveryFilter,
+        first_tag: u64,
+        text: &str,
+        redelivered: bool,
+    ) -> String {
+        let letters: Vec<_> = text.chars().map(String::from).collect();
+        let marks: Vec<_> = letters
+            .iter()
+            .map(|letter| (filter.mark(&publication(letter)), redelivered))
+            .collect();
+        let repeats = filter.repeats(&marks);
+        for (tag, (mark, _)) in (first_tag..).zip(marks) {
+            filter.taken(tag, mark);
         }
-        filter.settled(1);
-        filter.interrupted();
-        assert!(!filter.is_repeat(&a, true));
-        assert!(filter.is_repeat(&b, true));
-        assert!(!filter.is_repeat(&c, true));
-        assert!(!filter.is_repeat(&c, false));
-        assert!(!filter.is_repeat(&b, true), "repeats come first");
+        let kept = letters.into_iter().zip(repeats);
+        kept.filter(|(_, repeat)| !repeat)
+            .map(|(letter, _)| letter)
+            .collect()
     }
 
     #[test]
-    fn what_has_no_name_is_never_a_repeat() {
+    fn what_was_open_is_dropped_once_it_comes_again() {
         let mut filter = RedeliveryFilter::default();
-        assert_eq!(filter.name(&publication(None)), None);
-        assert!(!filter.is_repeat(&publication(None), true));
+        assert_eq!(passed(&mut filter, 1, "aBcDe", false), "aBcDe");
+        filter.settled(1);
+        filter.interrupted();
+        assert_eq!(passed(&mut filter, 1, "cDefG", true), "fG");
+        // Broken again, before anything was acknowledged.
+        filter.interrupted();
+        assert_eq!(passed(&mut filter, 1, "cDefGh", true), "h");
+        assert_eq!(
+            passed(&mut filter, 7, "B", false),
+            "B",
+            "new although equal"
+        );
+        assert_eq!(
+            passed(&mut filter, 8, "D", true),
+            "D",
+            "repetitions come first"
+        );
+    }
+
+    #[test]
+    fn a_second_loss_in_the_middle_forgets_nothing() {
+        let mut filter = RedeliveryFilter::default();
+        passed(&mut filter, 1, "ABCDEF", false);
+        filter.interrupted();
+        assert_eq!(passed(&mut filter, 1, "ABC", true), "");
+        filter.settled(2);
+        filter.interrupted();
+        assert_eq!(passed(&mut filter, 1, "CDEFG", true), "G");
+    }
+
+    #[test]
+    fn without_a_named_neighbour_equal_messages_may_be_two() {
+        let mut filter = RedeliveryFilter::default();
+        passed(&mut filter, 1, "xxx", false);
+        filter.interrupted();
+        assert_eq!(passed(&mut filter, 1, "xx", true), "xx");
+    }
+
+    #[test]
+    fn a_neighbour_with_other_content_is_new() {
+        let mut filter = RedeliveryFilter::default();
+        passed(&mut filter, 1, "aBc", false);
+        filter.interrupted();
+        assert_eq!(passed(&mut filter, 1, "yBz", true), "yz");
     }
 }

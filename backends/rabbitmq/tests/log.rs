@@ -6,9 +6,9 @@ mod broker;
 
 use std::time::Duration;
 
-use broker::{exchange, message, next, on_exchange, outside, plain};
+use broker::{Relay, exchange, message, next, on_exchange, outside, plain};
 use hubplane_backplane::{
-    Address, Driver, ErrorKind, Event, Events, GapCause, Opened, Position, Scope, Start,
+    Address, Driver, ErrorKind, Event, Events, GapCause, Opened, Outgoing, Position, Scope, Start,
 };
 use hubplane_conformance::required;
 use hubplane_rabbitmq::STREAMS_DRIVER;
@@ -65,6 +65,42 @@ async fn read_anew_each_message_comes_once_and_in_order() {
     assert_eq!(gaps, []);
     publishing.await.unwrap();
     backplane.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_stall_in_one_direction_each_message_comes_once() {
+    let exchange = exchange("stall");
+    let target = plain();
+    let relay = Relay::before(target.rsplit('@').next().unwrap(), None).await;
+    let behind = address(&relay.address(), &exchange);
+    let mut hurt = STREAMS_DRIVER.open(&behind).await.unwrap();
+    let other = open(&exchange).await;
+    let mut sent = 0;
+    let (mut heard, mut gaps) = (Vec::new(), Vec::new());
+    for _ in 0..2 {
+        for stalled in [false, true, false] {
+            if stalled {
+                relay.hold_up();
+            } else {
+                relay.mend();
+            }
+            for _ in 0..400 {
+                // Neither with an id nor with a number: its position tells.
+                let plain = Outgoing::new("news", sent.to_string());
+                let answers = other.backplane.publish(vec![plain]).await;
+                assert!(answers[0].is_ok());
+                sent += 1;
+                tokio::time::sleep(Duration::from_millis(8)).await;
+            }
+        }
+        let (numbers, more, _) = until(&mut hurt.events, sent - 1).await;
+        heard.extend(numbers);
+        gaps.extend(more);
+    }
+    assert_eq!(heard, (0..sent).collect::<Vec<_>>());
+    assert_eq!(gaps, []);
+    hurt.backplane.close().await;
+    other.backplane.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

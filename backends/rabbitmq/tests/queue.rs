@@ -13,7 +13,7 @@ use broker::{
     Relay, Told, behind_a_relay, ctl, exchange, message, next, on_exchange, open, outside, plain,
     publish, publish_at_last, publish_outside,
 };
-use hubplane_backplane::{ErrorKind, Event, GapCause};
+use hubplane_backplane::{ErrorKind, Event, GapCause, Outgoing};
 use lapin::options::{ExchangeDeleteOptions, QueueDeleteOptions};
 use tokio::time::sleep;
 
@@ -55,6 +55,45 @@ async fn a_lost_connection_loses_and_repeats_nothing() {
     }
     assert_eq!(told.numbers, (0..4_500).collect::<Vec<_>>());
     assert_eq!((told.gaps.len(), told.downs, told.ups), (0, 5, 5));
+    hurt.backplane.close().await;
+    other.backplane.close().await;
+}
+
+/// A message of another program; every tenth has an id.
+fn other_programs(number: usize) -> Outgoing {
+    let mut message = message(number);
+    message.id = message.id.filter(|_| number.is_multiple_of(10));
+    message
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_again_after_a_stall_in_one_direction_is_dropped() {
+    let exchange = exchange("stall");
+    let (relay, mut hurt) = behind_a_relay(&exchange, "").await;
+    let other = open(&on_exchange(&plain(), &exchange)).await;
+    let mut told = Told::default();
+    let mut number = 0;
+    for _ in 0..2 {
+        let publish = async |number: &mut usize, count| {
+            for _ in 0..count {
+                let answers = other.backplane.publish(vec![other_programs(*number)]).await;
+                assert!(answers[0].is_ok());
+                *number += 1;
+                sleep(Duration::from_millis(5)).await;
+            }
+        };
+        publish(&mut number, 100).await;
+        // Messages still come; acknowledgements no longer arrive.
+        relay.hold_up();
+        publish(&mut number, 600).await;
+        relay.cut();
+        sleep(Duration::from_millis(200)).await;
+        relay.mend();
+        publish(&mut number, 100).await;
+        told.until(&mut hurt.events, number - 1).await;
+    }
+    assert_eq!(told.numbers, (0..number).collect::<Vec<_>>());
+    assert_eq!((told.gaps.len(), told.downs), (0, 2));
     hurt.backplane.close().await;
     other.backplane.close().await;
 }

@@ -125,8 +125,10 @@ async fn pass(
             },
         };
         let stops = |mode: &Mode| *mode == Mode::Frozen || *mode == stopped_by;
-        if mode.wait_for(|mode| !stops(mode)).await.is_err() {
-            return;
+        // What was held up is lost with its connection.
+        match mode.wait_for(|mode| !stops(mode)).await.map(|mode| *mode) {
+            Ok(Mode::Cut) | Err(_) => return,
+            Ok(_) => {}
         }
         if let Some((find, replace)) = garble {
             let found = buffer[..count].windows(find.len()).position(|w| w == find);
