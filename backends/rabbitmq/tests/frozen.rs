@@ -49,7 +49,7 @@ async fn instance(address: &str) {
                 }
             }
             Event::Gap { cause, .. } => println!("gap {cause}"),
-            Event::Down(_) | Event::Up | Event::Progress(_) => {}
+            Event::Refused { .. } | Event::Down(_) | Event::Up | Event::Progress(_) => {}
         }
     }
 }

@@ -1,0 +1,84 @@
+//! Which crate may depend on which.
+
+use crate::{
+    none,
+    source::{files, read},
+};
+
+/// Which crates of ours each crate under `crates/` may depend on.
+const ARROWS: [(&str, &[&str]); 6] = [
+    ("hub", &["backplane"]),
+    ("protocol", &["backplane", "hub"]),
+    ("identity", &["backplane", "hub"]),
+    ("server", &["backplane", "hub", "protocol", "identity"]),
+    ("client", &[]),
+    ("bench", &["backplane", "client"]),
+];
+
+#[test]
+fn crates_depend_in_one_direction() {
+    let mut wrong = Vec::new();
+    for (name, may) in ARROWS {
+        let path = format!("crates/{name}/Cargo.toml");
+        for dependency in normal_dependencies(&path) {
+            let own = dependency.strip_prefix("hubplane-");
+            if own.is_some_and(|own| !may.contains(&own)) {
+                wrong.push(format!("{path}: {dependency}"));
+            }
+        }
+    }
+    for manifest in files("crates", "Cargo.toml") {
+        if !ARROWS
+            .iter()
+            .any(|(name, _)| manifest == format!("crates/{name}/Cargo.toml"))
+        {
+            wrong.push(format!(
+                "{manifest}: is in no row of ARROWS in tests/layout.rs"
+            ));
+        }
+    }
+    none(
+        &wrong,
+        "docs/architecture.md draws which crate may depend on which; the compiler holds it as long as the manifests do",
+    );
+}
+
+#[test]
+fn pure_crates_have_no_sockets() {
+    let mut wrong = Vec::new();
+    for (name, foreign) in [
+        ("hub", &["warp", "hyper", "http"][..]),
+        (
+            "protocol",
+            &["warp", "hyper", "http", "tokio", "futures-util"],
+        ),
+        ("identity", &["warp", "hyper", "tokio"]),
+    ] {
+        let path = format!("crates/{name}/Cargo.toml");
+        for dependency in normal_dependencies(&path) {
+            if foreign.contains(&&*dependency) {
+                wrong.push(format!("{path}: {dependency}"));
+            }
+        }
+    }
+    none(
+        &wrong,
+        "HTTP and sockets belong to crates/server; client formats are pure and synchronous",
+    );
+}
+
+/// The names under `[dependencies]` of a manifest.
+fn normal_dependencies(manifest: &str) -> Vec<String> {
+    let text = read(manifest);
+    let section = text.split("\n[dependencies]\n").nth(1).unwrap_or_default();
+    let section = section.split("\n[").next().unwrap_or_default();
+    let names = section
+        .lines()
+        .filter_map(|line| line.split(['.', ' ', '=']).next());
+    let names: Vec<String> = names
+        .filter(|name| !name.is_empty() && !name.starts_with('#'))
+        .map(str::to_owned)
+        .collect();
+    assert!(!names.is_empty(), "{manifest} has no [dependencies]");
+    names
+}
