@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use hubplane_backplane::{Backplane, Channel, Origin};
+use hubplane_backplane::{Backplane, Channel, Origin, Publication};
 use serde::{Deserialize, Serialize};
 
 use super::{gap_detector::Word, generations::Generation, sequencer::Sequence};
@@ -31,6 +31,9 @@ pub(super) struct Beacon {
     /// The lane's generation, once there was more than one.
     #[serde(default, skip_serializing_if = "Generation::is_first")]
     pub(super) generation: Generation,
+    /// Its sender, or a hub that it has heard of, has seen a message outside its channel's own lane.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) foreign: bool,
     /// The last numbers of channels that count for themselves.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) tails: Vec<(Channel, u64)>,
@@ -43,6 +46,7 @@ impl Beacon {
             from,
             up: up.as_millis() as u64,
             generation: Generation::default(),
+            foreign: false,
             tails: Vec::new(),
         }
     }
@@ -53,7 +57,15 @@ impl Beacon {
             .into()
     }
 
-    /// `None` where the bytes are no beacon.
+    /// The beacon that a message is. Returns `None` if it is none.
+    pub(super) fn of(publication: &Publication) -> Option<(Self, Origin)> {
+        match is_beacon(&publication.channel) {
+            true => Self::decode(&publication.data),
+            false => None,
+        }
+    }
+
+    /// Returns `None` if the bytes are no beacon.
     pub(super) fn decode(data: &[u8]) -> Option<(Self, Origin)> {
         let beacon: Self = serde_json::from_slice(data).ok()?;
         let origin = beacon.of.parse().ok()?;

@@ -37,6 +37,8 @@ pub struct Counts {
     pub from_history: AtomicU64,
     /// Subscriptions that could not be given what they missed.
     pub not_recovered: AtomicU64,
+    /// Messages that were in another lane than their channel's own.
+    pub foreign_lane: AtomicU64,
     /// How long this instance's beacons took to come back.
     pub loops: Histogram,
     gaps: [AtomicU64; GapCause::ALL.len()],

@@ -83,6 +83,7 @@ mod tests {
                 epoch: 1,
                 lane: 0,
                 offset,
+                fingerprint: None,
             }),
             id: id.map(Into::into),
             origin: None,

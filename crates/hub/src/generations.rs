@@ -6,7 +6,10 @@ use std::collections::HashMap;
 use hubplane_backplane::{Origin, Position};
 use serde::{Deserialize, Serialize};
 
-use super::{position::ClientPosition, sabotage};
+use super::{
+    position::{ClientPosition, Fingerprint},
+    sabotage,
+};
 
 /// Which generation of a lane: the larger one wins everywhere. The first is all zeros.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -36,8 +39,12 @@ impl Generations {
         self.lanes.get(&lane).copied().unwrap_or_default()
     }
 
-    /// The backend's position as clients are given it.
-    pub(super) fn to_client(&self, position: Position) -> ClientPosition {
+    /// The backend's position as clients are given it. `fingerprint` is that of the message at the place, if known.
+    pub(super) fn to_client(
+        &self,
+        position: Position,
+        fingerprint: Option<Fingerprint>,
+    ) -> ClientPosition {
         let Position {
             epoch,
             lane,
@@ -49,6 +56,7 @@ impl Generations {
             epoch,
             lane,
             offset,
+            fingerprint,
         }
     }
 
@@ -58,6 +66,7 @@ impl Generations {
             epoch,
             lane,
             offset,
+            fingerprint: _,
         } = position;
         let epoch =
             sabotage::present_epoch(lane, epoch).unwrap_or_else(|| epoch ^ self.of(lane).salt());
@@ -103,10 +112,10 @@ mod tests {
     #[test]
     fn the_first_generation_changes_nothing_and_each_later_one_the_epoch_alone() {
         let mut generations = Generations::default();
-        let first = generations.to_client(POSITION);
+        let first = generations.to_client(POSITION, None);
         assert_eq!(first.to_string(), POSITION.to_string());
         generations.begin(2, None);
-        let second = generations.to_client(POSITION);
+        let second = generations.to_client(POSITION, None);
         assert_ne!(second.epoch, first.epoch);
         assert_eq!(ClientPosition { epoch: 5, ..second }, first);
         assert_eq!(generations.to_backend(second), POSITION);
@@ -123,9 +132,9 @@ mod tests {
         );
         a.begin(2, missing);
         b.begin(2, missing);
-        assert_eq!(a.to_client(POSITION), b.to_client(POSITION));
+        assert_eq!(a.to_client(POSITION, None), b.to_client(POSITION, None));
         assert!(c.adopt(2, a.of(2)));
         assert!(!c.adopt(2, b.of(2)) && !c.adopt(2, Generation::default()));
-        assert_eq!(a.to_client(POSITION), c.to_client(POSITION));
+        assert_eq!(a.to_client(POSITION, None), c.to_client(POSITION, None));
     }
 }

@@ -8,8 +8,8 @@ use std::{
 
 use super::{
     frame::Encoded,
-    position::ClientPosition,
-    window::{ReadLimit, Window, WindowRead},
+    position::{ClientPosition, Fingerprint},
+    window::{Placements, ReadLimit, Window, WindowRead},
 };
 
 /// A place in the first lane.
@@ -18,6 +18,7 @@ pub const fn position(epoch: u64, offset: u128) -> ClientPosition {
         epoch,
         lane: 0,
         offset,
+        fingerprint: Some(Fingerprint::ANY),
     }
 }
 
@@ -28,7 +29,7 @@ pub struct Kept(Window);
 impl Kept {
     /// Empty, for messages after this position.
     pub fn new(most_bytes: usize, after: ClientPosition) -> Self {
-        let mut window = Window::new(most_bytes, Duration::from_secs(3_600));
+        let mut window = Window::new(most_bytes, Duration::from_secs(3_600), Placements::new(0));
         window.begin(after);
         Self(window)
     }

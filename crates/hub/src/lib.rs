@@ -15,6 +15,7 @@ mod generations;
 #[doc(hidden)]
 pub mod inside;
 mod interest;
+mod lanes;
 pub mod limits;
 mod log;
 mod message;
@@ -28,6 +29,8 @@ mod publisher;
 mod pump;
 mod recovery;
 mod sabotage;
+#[cfg(test)]
+mod scripted;
 mod sequencer;
 mod session;
 mod shard;
@@ -43,7 +46,7 @@ use std::{
 
 use hubplane_backplane::{
     Backplane, Capabilities, Channel, Driver, Error, ErrorKind, Events, GapCause, Listed, Opened,
-    Outgoing, Position, Publication, Result, Scope,
+    Outgoing, Publication, Result, Scope,
 };
 use tokio::{
     sync::{Notify, mpsc, oneshot},
@@ -60,7 +63,6 @@ use self::{
     publisher::{PublishLoop, Publisher, ReplyTo},
     pump::Pump,
     recovery::RecoveryQueue,
-    sequencer::Sequence,
     shard::Mail,
 };
 pub use self::{
@@ -316,18 +318,6 @@ impl Hub {
         self.beacon_monitor
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn sequence_of(&self, channel: &Channel) -> Sequence {
-        let routed = self.capabilities.interest == hubplane_backplane::Interest::Routed;
-        Sequence::of(&*self.backplane, routed, channel)
-    }
-
-    /// A lane's window begins anew after a position of the backend's; that position as clients know it.
-    fn begin(&self, position: Position) -> ClientPosition {
-        let position = self.log.to_client(position);
-        self.log.window().begin(position);
-        position
     }
 
     /// A message on a channel of the hub's own.

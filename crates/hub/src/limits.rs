@@ -74,6 +74,9 @@ pub struct Limits {
     /// How long recent messages are kept for them.
     #[serde(deserialize_with = "duration")]
     pub window_age: Duration,
+    /// Channels whose messages were seen outside their own lane that are remembered, so that a client that comes back is
+    /// told if it may have missed some; with more, every client that comes back is told.
+    pub window_channels: usize,
     /// Messages that one subscription may be given of what it missed; with more it is told that it is not recovered.
     pub recovery_messages: usize,
     /// Bytes of their data; by default never more than a sixteenth of the memory that this process may use.
@@ -137,6 +140,7 @@ impl Default for Limits {
             interest_linger: Duration::from_secs(2),
             window_bytes: (64 * 1024 * 1024).min(*QUARTER),
             window_age: Duration::from_secs(300),
+            window_channels: 100_000,
             recovery_messages: 1_000,
             recovery_bytes: (16 * 1024 * 1024).min(*QUARTER / 4),
             id_memory: Duration::from_secs(300),

@@ -11,8 +11,12 @@ use std::{
 use hubplane_backplane::{Position, Publication};
 
 use super::{
-    dedup_cache::DedupCache, gap_detector::GapDetector, generations::Generations, message::Message,
-    position::ClientPosition, window::Window,
+    dedup_cache::DedupCache,
+    gap_detector::GapDetector,
+    generations::Generations,
+    message::Message,
+    position::{ClientPosition, Fingerprint},
+    window::{Placements, Window},
 };
 use crate::limits::Limits;
 
@@ -28,16 +32,25 @@ pub(super) struct Log {
 impl Log {
     pub(super) fn new(limits: &Limits) -> Self {
         Self {
-            window: Mutex::new(Window::new(limits.window_bytes, limits.window_age)),
+            window: Mutex::new(Window::new(
+                limits.window_bytes,
+                limits.window_age,
+                Placements::new(limits.window_channels),
+            )),
             dedup_cache: Mutex::new(DedupCache::new(limits.id_memory, Instant::now())),
             gap_detector: Mutex::default(),
             generations: Mutex::default(),
         }
     }
 
-    /// A backend's position as clients know it.
+    /// A backend's position as clients know it, where no message is known to be.
     pub(super) fn to_client(&self, position: Position) -> ClientPosition {
-        self.generations().to_client(position)
+        self.generations().to_client(position, None)
+    }
+
+    /// The place of a message, as clients know it.
+    pub(super) fn place(&self, position: Position, fingerprint: Fingerprint) -> ClientPosition {
+        self.generations().to_client(position, Some(fingerprint))
     }
 
     /// A client's position as the backend knows it.
@@ -46,24 +59,32 @@ impl Log {
     }
 
     /// A new message as clients know it. Returns `None` if it repeats one that was here before.
-    pub(super) fn arrived(&self, publication: Publication, now: Instant) -> Option<Message> {
-        let message = self.message(publication);
+    pub(super) fn arrived(
+        &self,
+        publication: Publication,
+        fingerprint: Fingerprint,
+        now: Instant,
+    ) -> Option<Message> {
+        let message = self.message(publication, fingerprint);
         let repeated = self.dedup_cache().is_repeated(&message, now);
         (!repeated).then(|| named(message))
     }
 
     /// A message that was read back, as clients know it. Returns `None` if it repeats an earlier one.
     pub(super) fn read_back(&self, publication: Publication) -> Option<Message> {
-        let message = self.message(publication);
+        let fingerprint = Fingerprint::of_publication(&publication);
+        let message = self.message(publication, fingerprint);
         let repeats = self.dedup_cache().repeats_earlier(&message);
         (!repeats).then(|| named(message))
     }
 
-    fn message(&self, publication: Publication) -> Message {
+    fn message(&self, publication: Publication, fingerprint: Fingerprint) -> Message {
+        let position = publication.position;
+        let position = position.map(|position| self.place(position, fingerprint));
         let Publication {
             channel,
             data,
-            position,
+            position: _,
             id,
             origin,
             tags,
@@ -71,7 +92,7 @@ impl Log {
         Message {
             channel,
             data,
-            position: position.map(|position| self.to_client(position)),
+            position,
             id,
             origin,
             tags,

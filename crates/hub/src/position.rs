@@ -1,11 +1,13 @@
 //! Where a client is in the log: the position that clients are given and give back.
 //!
-//! It is a type of its own because it isn't the backend's: the lane's generation is mixed into its epoch.
-//! [`Generations`](super::generations::Generations) converts, in both directions; nothing else does.
+//! It is a type of its own because it isn't the backend's: the lane's generation is mixed into its epoch, and it carries
+//! a fingerprint of the message at its place. [`Generations`](super::generations::Generations) converts, in both
+//! directions; nothing else does.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, num::NonZeroU32, str::FromStr};
 
-use hubplane_backplane::{ParsePositionError, Position};
+use hubplane_backplane::{Channel, Origin, ParsePositionError, Position, Publication};
+use xxhash_rust::xxh3::Xxh3;
 
 /// A place in a lane of the log, as clients know it: everything up to and including it has been seen.
 ///
@@ -15,6 +17,8 @@ pub struct ClientPosition {
     pub(crate) epoch: u64,
     pub(crate) lane: u32,
     pub(crate) offset: u128,
+    /// Of the message at this place. `None` if no message of the lane was known when the position was given out.
+    pub(crate) fingerprint: Option<Fingerprint>,
 }
 
 impl ClientPosition {
@@ -27,15 +31,54 @@ impl ClientPosition {
     }
 }
 
-/// Three hexadecimal numbers, `epoch-lane-offset`.
+/// A short hash of one message. By it a hub that has just started, and has no memory of the log, sees that a log was
+/// rolled back and has grown again: the message at a client's place is another one.
+///
+/// It has 20 bits because the longest position has room for five more digits. One foreign message in a million passes
+/// for the right one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Fingerprint(NonZeroU32);
+
+impl Fingerprint {
+    const BITS: u32 = 20;
+    /// For measurements and tests, in which it doesn't matter.
+    pub(crate) const ANY: Self = Self(NonZeroU32::MIN);
+
+    /// Of a message as the backend gives it out.
+    pub(crate) fn of_publication(publication: &Publication) -> Self {
+        Self::of(&publication.channel, &publication.data, publication.origin)
+    }
+
+    /// Of a message as it is in the log. The same on every hub, in every version: positions outlive hubs.
+    pub(crate) fn of(channel: &Channel, data: &[u8], origin: Option<Origin>) -> Self {
+        let mut hasher = Xxh3::new();
+        if let Some(origin) = origin {
+            hasher.update(&origin.id.to_le_bytes());
+            hasher.update(&origin.number.to_le_bytes());
+        }
+        hasher.update(channel.as_bytes());
+        // No channel has a zero byte, so channel and data can't run into one another.
+        hasher.update(&[0]);
+        hasher.update(data);
+        let bits = (hasher.digest() >> (64 - Self::BITS)) as u32;
+        Self(NonZeroU32::new(bits).unwrap_or(NonZeroU32::MIN))
+    }
+}
+
+/// Three or four hexadecimal numbers, `epoch-lane-offset-fingerprint`.
 impl fmt::Display for ClientPosition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             epoch,
             lane,
             offset,
+            fingerprint,
         } = self;
-        write!(f, "{epoch:x}-{lane:x}-{offset:x}")
+        write!(f, "{epoch:x}-{lane:x}-{offset:x}")?;
+        match fingerprint {
+            Some(Fingerprint(bits)) => write!(f, "-{bits:x}"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -43,17 +86,35 @@ impl FromStr for ClientPosition {
     type Err = ParsePositionError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text.len() > Self::MAX_TEXT {
+            return Err(ParsePositionError);
+        }
+        let (place, bits) = match text.match_indices('-').nth(2) {
+            Some((at, _)) => (&text[..at], Some(&text[at + 1..])),
+            None => (text, None),
+        };
         let Position {
             epoch,
             lane,
             offset,
-        } = text.parse()?;
+        } = place.parse()?;
+        let fingerprint = bits.map(fingerprint).transpose()?;
         Ok(Self {
             epoch,
             lane,
             offset,
+            fingerprint,
         })
     }
+}
+
+fn fingerprint(text: &str) -> Result<Fingerprint, ParsePositionError> {
+    if !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Err(ParsePositionError);
+    }
+    let bits = u32::from_str_radix(text, 16).map_err(|_no_number| ParsePositionError)?;
+    let bits = NonZeroU32::new(bits).filter(|bits| bits.get() >> Fingerprint::BITS == 0);
+    bits.map(Fingerprint).ok_or(ParsePositionError)
 }
 
 #[cfg(test)]
@@ -66,10 +127,49 @@ mod tests {
             epoch: u64::MAX,
             lane: u32::MAX,
             offset: u128::MAX,
+            fingerprint: Some(Fingerprint(NonZeroU32::new(0xf_ffff).unwrap())),
         };
-        let text = largest.to_string();
-        assert!(text.len() <= ClientPosition::MAX_TEXT, "{text}");
-        assert_eq!(text.parse(), Ok(largest));
-        assert_eq!("1-2".parse::<ClientPosition>(), Err(ParsePositionError));
+        let without = ClientPosition {
+            fingerprint: None,
+            ..largest
+        };
+        for position in [largest, without] {
+            let text = position.to_string();
+            assert!(text.len() <= ClientPosition::MAX_TEXT, "{text}");
+            assert_eq!(text.parse(), Ok(position));
+        }
+        for text in [
+            "1-2",
+            "1-2-3-",
+            "1-2-3-0",
+            "1-2-3-100000",
+            "1-2-3-4-5",
+            "1-2-3-+4",
+        ] {
+            assert_eq!(
+                text.parse::<ClientPosition>(),
+                Err(ParsePositionError),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_fingerprint_tells_messages_apart_and_never_changes() {
+        let of = |channel: &str, data: &str, number| {
+            let origin = Some(Origin { id: 7, number });
+            Fingerprint::of(&channel.into(), data.as_bytes(), origin)
+        };
+        let one = of("c", "x", 1);
+        for other in [of("d", "x", 1), of("c", "y", 1), of("c", "x", 2)] {
+            assert_ne!(one, other);
+        }
+        assert_ne!(
+            Fingerprint::of(&"c".into(), b"x", None),
+            Fingerprint::of(&"cx".into(), b"", None)
+        );
+        // Clients keep positions over an upgrade of the hubs.
+        let fixed = Fingerprint::of(&"jobs.42".into(), b"{}", None);
+        assert_eq!(fixed.0.get(), 565_613);
     }
 }

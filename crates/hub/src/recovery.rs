@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use hubplane_backplane::{Channel, Error, ErrorKind, Result};
+use hubplane_backplane::{Channel, Error, ErrorKind, History, Page, Position, Result, Start};
 use tokio::{task::JoinSet, time::timeout};
 
 pub(super) use self::queue::{RecoveryQueue, RecoveryRequest};
@@ -16,7 +16,7 @@ use self::scan::Scan;
 use super::{
     Hub, RESERVED,
     message::Message,
-    position::ClientPosition,
+    position::{ClientPosition, Fingerprint},
     window::{ReadLimit, WindowRead},
 };
 
@@ -24,6 +24,8 @@ use super::{
 const AT_ONCE: usize = 8;
 /// Messages of one read.
 const PAGE: usize = 1_000;
+/// Longer than any log is kept: ten years.
+const AGES: Duration = Duration::from_secs(10 * 365 * 24 * 3_600);
 /// How long a history may take to be read.
 const LIMIT: Duration = Duration::from_secs(10);
 
@@ -71,7 +73,7 @@ impl Hub {
                 messages: limit,
                 bytes: usize::MAX,
             };
-            let in_lane = self.backplane.lane(channel) == Some(after.lane);
+            let in_lane = self.lane(channel) == Some(after.lane);
             let window = self.log.window();
             match window.read(channel, after, None, cap) {
                 WindowRead::All(entries) if in_lane => {
@@ -109,28 +111,100 @@ impl Hub {
         if channel.starts_with(RESERVED) {
             return lost("there is no such channel");
         }
-        if let Some(after) = after
-            && self.backplane.lane(channel) != Some(after.lane)
-        {
-            return lost("the position is of another channel's lane");
+        let Some(lane) = self.lane(channel) else {
+            return lost("the channel is in no lane");
+        };
+        if let Some(after) = after {
+            if after.lane != lane {
+                return lost("the position is of another channel's lane");
+            }
+            if !self.log.window().placements().is_alone(channel, lane) {
+                return lost("the channel has messages in several lanes");
+            }
+            if !self.recognises(history, after).await? {
+                return lost("another message is at the position: the log was rolled back");
+            }
         }
-        let mut stretch = HistoryPage {
+        let mut page = HistoryPage {
             messages: Vec::new(),
             upto: after,
             more: true,
         };
         let mut at = after.map(|after| self.log.to_backend(after));
-        while stretch.more && stretch.messages.len() < limit {
+        while page.more && page.messages.len() < limit {
             self.counts.history_reads.fetch_add(1, Ordering::Relaxed);
-            let most = (limit - stretch.messages.len()).min(PAGE);
-            let page = history.read(channel, at, most).await?;
-            at = page.upto.or(at);
-            stretch.more = page.more;
-            let publications = page.publications.into_iter();
+            let most = (limit - page.messages.len()).min(PAGE);
+            let read = self.read_page(history, (channel, lane), at, most).await?;
+            at = read.upto.or(at);
+            page.more = read.more;
+            if let Some(last) = read.publications.last() {
+                let of = Fingerprint::of_publication(last);
+                page.upto = last.position.map(|at| self.log.place(at, of));
+            }
+            let publications = read.publications.into_iter();
             let messages = publications.filter_map(|it| self.log.read_back(it));
-            stretch.messages.extend(messages);
+            page.messages.extend(messages);
         }
-        stretch.upto = at.map(|at| self.log.to_client(at));
-        Ok(stretch)
+        if let Some(at) = at {
+            page.upto = self.last_place(at, page.upto);
+        }
+        Ok(page)
+    }
+
+    /// One read of a channel's past. A channel that other programs publish in a foreign lane is looked for there.
+    async fn read_page(
+        &self,
+        history: &dyn History,
+        (channel, lane): (&Channel, u32),
+        after: Option<Position>,
+        most: usize,
+    ) -> Result<Page> {
+        if self.backplane.lane(channel) == Some(lane) {
+            return history.read(channel, after, most).await;
+        }
+        let from = after.map_or(Start::since(AGES), Start::After);
+        let mut page = history.scan(lane, from, most).await?;
+        page.publications.retain(|it| it.channel == *channel);
+        Ok(page)
+    }
+
+    /// Returns true if the message that the client means is at its position.
+    pub(super) async fn recognises(
+        &self,
+        history: &dyn History,
+        position: ClientPosition,
+    ) -> Result<bool> {
+        if let Some(known) = self.log.window().recognises(position) {
+            return Ok(known);
+        }
+        let at = self.log.to_backend(position);
+        let mut from = match at.offset.checked_sub(1) {
+            Some(offset) => Start::After(Position { offset, ..at }),
+            None => Start::since(AGES),
+        };
+        loop {
+            self.counts.history_reads.fetch_add(1, Ordering::Relaxed);
+            let page = history.scan(at.lane, from, 1).await?;
+            if let Some(first) = page.publications.first() {
+                let there = Fingerprint::of_publication(first);
+                return Ok(first.position == Some(at) && position.fingerprint == Some(there));
+            }
+            match page.upto {
+                Some(upto) if page.more && upto.offset < at.offset => from = Start::After(upto),
+                _ => return Ok(false),
+            }
+        }
+    }
+
+    /// The last place up to `at` that a client can be recognised by: `read`, or a later one that the window knows.
+    fn last_place(&self, at: Position, read: Option<ClientPosition>) -> Option<ClientPosition> {
+        let end = self.log.to_client(at);
+        let known = self.log.window().place(at.lane, at.offset);
+        let known = known.filter(|known| known.epoch == end.epoch);
+        match (known, read) {
+            (Some(known), Some(read)) if read.is_after(&known) == Some(true) => Some(read),
+            (Some(known), _) => Some(known),
+            (None, read) => read.or(Some(end)),
+        }
     }
 }

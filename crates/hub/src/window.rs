@@ -1,7 +1,10 @@
-//! The recent part of the log in memory, indexed by channel: a client that comes back, to whichever instance, gets
-//! what it missed from here, and the broker is not asked. Bounded by bytes and by age.
+//! The recent part of the log in memory, indexed by lane and channel: a client that comes back, to whichever instance,
+//! gets what it missed from here, and the broker is not asked. Bounded by bytes and by age.
 //!
 //! Positions here are those that clients are given.
+
+mod lane;
+mod placements;
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -11,6 +14,8 @@ use std::{
 
 use hubplane_backplane::Channel;
 
+use self::lane::Lane;
+pub(super) use self::placements::Placements;
 use super::{
     frame::{Encoded, Frame},
     message::Message,
@@ -18,7 +23,11 @@ use super::{
 };
 
 /// What an entry costs besides its message: its records here, and the heads of its frames.
-const OVERHEAD: usize = 480;
+const OVERHEAD: usize = 576;
+/// What the fingerprint of a message costs that is not kept itself.
+const MARK: usize = 96;
+/// What each tag costs besides its text.
+const TAG: usize = 64;
 
 /// One message of a window.
 #[derive(Clone, Debug)]
@@ -44,15 +53,22 @@ impl WindowEntry {
         position.expect("invariant: only messages with a position are kept")
     }
 
-    /// Bytes: the message, and once more for its frame.
-    fn weight(&self) -> usize {
-        weight(self.encoded().message())
+    /// The message's frame in one encoding.
+    pub(super) fn frame(
+        &self,
+        encoding: &dyn super::frame::Encoding,
+        panicked: impl FnOnce(),
+    ) -> Frame {
+        self.encoded().frame(encoding, panicked).clone()
     }
 }
 
-/// What a message costs here.
+/// Bytes that are kept for a message: all that it consists of, and its data once more for its frame.
 fn weight(message: &Message) -> usize {
-    OVERHEAD + message.channel.len() + 2 * message.data.len()
+    let tags = message.tags.iter();
+    let tags = tags.map(|(name, value)| TAG + name.len() + value.len());
+    let id = message.id.as_ref().map_or(0, |id| id.len());
+    OVERHEAD + message.channel.len() + 2 * (message.data.len() + id) + tags.sum::<usize>()
 }
 
 /// What the window knows of a stretch of a channel.
@@ -64,7 +80,8 @@ pub(super) enum WindowRead {
     TooMany,
     /// It begins before the window does.
     Older,
-    /// It is of another log.
+    /// It is of another log; or the channel has messages in another lane, too, and nobody can tell which of those a
+    /// client has seen that stands in this one.
     Lost,
 }
 
@@ -83,28 +100,33 @@ pub(super) struct Window {
     most_bytes: usize,
     most_age: Duration,
     bytes: usize,
+    messages: usize,
+    placements: Placements,
     lanes: HashMap<u32, Lane>,
-    channels: HashMap<Channel, VecDeque<WindowEntry>>,
-    /// The channels of all entries, oldest first.
-    order: VecDeque<(Instant, Channel)>,
+    /// Everything that is kept, in the order in which it came.
+    order: VecDeque<Kept>,
 }
 
-/// A lane's stretch: everything after `start` and up to `head` is here; nothing, while `start` is behind `head`.
-#[derive(Clone, Copy, Debug)]
-struct Lane {
-    epoch: u64,
-    start: u128,
-    head: u128,
+/// One thing that is kept.
+#[derive(Debug)]
+struct Kept {
+    since: Instant,
+    lane: u32,
+    offset: u128,
+    bytes: usize,
+    /// The message's. `None` if only its fingerprint is kept.
+    channel: Option<Channel>,
 }
 
 impl Window {
-    pub(super) fn new(most_bytes: usize, most_age: Duration) -> Self {
+    pub(super) fn new(most_bytes: usize, most_age: Duration, placements: Placements) -> Self {
         Self {
             most_bytes,
             most_age,
             bytes: 0,
+            messages: 0,
+            placements,
             lanes: HashMap::new(),
-            channels: HashMap::new(),
             order: VecDeque::new(),
         }
     }
@@ -115,25 +137,23 @@ impl Window {
     }
 
     /// Bytes and messages that are kept.
-    pub(super) fn size(&self) -> (usize, usize) {
-        (self.bytes, self.order.len())
+    pub(super) const fn size(&self) -> (usize, usize) {
+        (self.bytes, self.messages)
     }
 
     /// A lane begins anew after this position: what was kept of it is gone.
     pub(super) fn begin(&mut self, position: ClientPosition) {
-        let ClientPosition {
-            epoch,
-            lane,
-            offset,
-        } = position;
-        let fresh = Lane {
-            epoch,
-            start: offset,
-            head: offset,
-        };
-        if self.lanes.insert(lane, fresh).is_some() {
-            self.drop_lane(lane);
+        let fresh = Lane::new(position);
+        if self.lanes.insert(position.lane, fresh).is_none() {
+            return;
         }
+        self.order.retain(|kept| {
+            if kept.lane == position.lane {
+                self.bytes -= kept.bytes;
+                self.messages -= usize::from(kept.channel.is_some());
+            }
+            kept.lane != position.lane
+        });
     }
 
     /// Something after this position may have been missed: what was kept of the lane is gone, and who stands just there
@@ -143,25 +163,6 @@ impl Window {
         if let Some(lane) = self.lanes.get_mut(&position.lane) {
             lane.start = position.offset.saturating_add(1);
         }
-    }
-
-    fn drop_lane(&mut self, lane: u32) {
-        let mut bytes = 0;
-        let mut gone: HashMap<Channel, usize> = HashMap::new();
-        // All messages of a channel are in one lane.
-        self.channels.retain(|channel, entries| {
-            let concerned = entries
-                .front()
-                .is_some_and(|entry| entry.position().lane == lane);
-            if concerned {
-                bytes += entries.iter().map(WindowEntry::weight).sum::<usize>();
-                gone.insert(Channel::clone(channel), entries.len());
-            }
-            !concerned
-        });
-        self.bytes -= bytes;
-        self.order
-            .retain(|(_, channel)| !gone.contains_key(channel));
     }
 
     /// Takes in the batch's messages that have a position, in their order. A lane that was not begun is not kept.
@@ -175,61 +176,112 @@ impl Window {
             let Some(lane) = lane.filter(|lane| lane.epoch == position.epoch) else {
                 continue;
             };
-            lane.head = lane.head.max(position.offset);
+            lane.pass(position);
             let entry = WindowEntry::new(Arc::clone(batch), index as u32);
-            self.bytes += entry.weight();
-            let channel = match self.channels.get_key_value(&message.channel) {
+            let channel = match lane.channels.get_key_value(&message.channel) {
                 Some((known, _)) => Channel::clone(known),
                 None => Channel::clone(&message.channel),
             };
-            self.order.push_back((now, Channel::clone(&channel)));
-            self.channels.entry(channel).or_default().push_back(entry);
+            let bytes = weight(message);
+            self.bytes += bytes;
+            self.messages += 1;
+            self.order.push_back(Kept {
+                since: now,
+                lane: position.lane,
+                offset: position.offset,
+                bytes,
+                channel: Some(Channel::clone(&channel)),
+            });
+            lane.channels.entry(channel).or_default().push_back(entry);
         }
         self.trim(now);
     }
 
-    /// A lane has come this far, with nothing more for anybody.
-    pub(super) fn advance(&mut self, position: ClientPosition) {
-        if let Some(lane) = self.lanes.get_mut(&position.lane)
-            && lane.epoch == position.epoch
-        {
-            lane.head = lane.head.max(position.offset);
+    /// A lane has come this far, with nothing more for clients than what was pushed. Returns true if this is the place of
+    /// a message that was not pushed.
+    pub(super) fn advance(&mut self, position: ClientPosition, now: Instant) -> bool {
+        let lane = self.lanes.get_mut(&position.lane);
+        let Some(lane) = lane.filter(|lane| lane.epoch == position.epoch) else {
+            return false;
+        };
+        let new = lane.pass(position);
+        if new {
+            self.bytes += MARK;
+            self.order.push_back(Kept {
+                since: now,
+                lane: position.lane,
+                offset: position.offset,
+                bytes: MARK,
+                channel: None,
+            });
         }
+        new
+    }
+
+    /// Drops what is too old.
+    pub(super) fn sweep(&mut self, now: Instant) {
+        self.trim(now);
+        // Hubs read different lanes at different speeds, by less than the age of a window: what a client at another hub
+        // may have passed in this lane before it got something from the other is still in the window.
+        self.placements.sweep(now, 2 * self.most_age);
     }
 
     /// Drops what is over the limits.
-    pub(super) fn trim(&mut self, now: Instant) {
-        while let Some((at, _)) = self.order.front() {
-            let old = now.saturating_duration_since(*at) > self.most_age;
+    fn trim(&mut self, now: Instant) {
+        while let Some(oldest) = self.order.front() {
+            let old = now.saturating_duration_since(oldest.since) > self.most_age;
             if !old && self.bytes <= self.most_bytes {
                 return;
             }
-            let Some((_, channel)) = self.order.pop_front() else {
+            let Some(oldest) = self.order.pop_front() else {
                 return;
             };
-            let Some(entries) = self.channels.get_mut(&channel) else {
+            self.bytes -= oldest.bytes;
+            let Some(lane) = self.lanes.get_mut(&oldest.lane) else {
                 continue;
             };
-            if let Some(entry) = entries.pop_front() {
-                self.bytes -= entry.weight();
-                let position = entry.position();
-                if let Some(lane) = self.lanes.get_mut(&position.lane) {
-                    lane.start = lane.start.max(position.offset);
+            lane.forget_to(oldest.offset);
+            let Some(channel) = oldest.channel else {
+                continue;
+            };
+            self.messages -= 1;
+            if let Some(entries) = lane.channels.get_mut(&channel) {
+                entries.pop_front();
+                if entries.is_empty() {
+                    lane.channels.remove(&channel);
                 }
-            }
-            if entries.is_empty() {
-                self.channels.remove(&channel);
             }
         }
     }
 
-    /// How far a lane has come.
+    /// How far a lane has come: the place of its last message, which clients can be recognised by.
     pub(super) fn head(&self, lane: u32) -> Option<ClientPosition> {
         let of = self.lanes.get(&lane)?;
-        Some(ClientPosition {
+        let end = ClientPosition {
             epoch: of.epoch,
             lane,
             offset: of.head,
+            fingerprint: None,
+        };
+        Some(
+            of.last(of.head)
+                .map_or(end, |(offset, fingerprint)| ClientPosition {
+                    offset,
+                    fingerprint: Some(fingerprint),
+                    ..end
+                }),
+        )
+    }
+
+    /// The place of the last message of a lane up to an offset; `None` if it is not here.
+    pub(super) fn place(&self, lane: u32, upto: u128) -> Option<ClientPosition> {
+        let of = self.lanes.get(&lane)?;
+        let (offset, fingerprint) = of.last(upto)?;
+        Some(ClientPosition {
+            epoch: of.epoch,
+            lane,
+            offset,
+            fingerprint: Some(fingerprint),
         })
     }
 
@@ -237,6 +289,35 @@ impl Window {
     pub(super) fn reaches_back_to(&self, position: ClientPosition) -> bool {
         let lane = self.lanes.get(&position.lane);
         lane.is_some_and(|it| it.epoch == position.epoch && it.start <= position.offset)
+    }
+
+    /// Which channels have messages in foreign lanes.
+    pub(super) const fn placements(&self) -> &Placements {
+        &self.placements
+    }
+
+    /// A message has come: takes note of its lane, and of the channel's own.
+    pub(super) fn place_channel(&mut self, channel: &Channel, lane: u32, own: u32, now: Instant) {
+        let lanes = &self.lanes;
+        let holds_own = || {
+            lanes
+                .get(&own)
+                .is_some_and(|of| of.channels.contains_key(channel))
+        };
+        self.placements.note(channel, (lane, own), now, holds_own);
+    }
+
+    /// Another hub has seen a message in a foreign lane.
+    pub(super) const fn hear_of_foreign(&mut self) {
+        self.placements.hear_of_foreign();
+    }
+
+    /// Returns true if this is the place of the message that the client means, false if another message is there, and
+    /// `None` if only the log can tell.
+    pub(super) fn recognises(&self, position: ClientPosition) -> Option<bool> {
+        let lane = self.lanes.get(&position.lane)?;
+        let there = lane.fingerprint(position.offset)?;
+        Some(lane.epoch == position.epoch && position.fingerprint == Some(there))
     }
 
     /// What a channel had after `after` and up to `upto`.
@@ -257,7 +338,16 @@ impl Window {
         if after.offset < lane.start {
             return WindowRead::Older;
         }
-        let Some(entries) = self.channels.get(channel) else {
+        match lane.fingerprint(after.offset) {
+            Some(there) if after.fingerprint == Some(there) => {}
+            Some(_) => return WindowRead::Lost,
+            // The log still knows the message.
+            None => return WindowRead::Older,
+        }
+        if !self.placements.is_alone(channel, after.lane) {
+            return WindowRead::Lost;
+        }
+        let Some(entries) = lane.channels.get(channel) else {
             return WindowRead::All(Vec::new());
         };
         let begin = entries.partition_point(|entry| entry.position().offset <= after.offset);
@@ -273,17 +363,6 @@ impl Window {
             true => WindowRead::TooMany,
             false => WindowRead::All(found),
         }
-    }
-}
-
-impl WindowEntry {
-    /// The message's frame in one encoding.
-    pub(super) fn frame(
-        &self,
-        encoding: &dyn super::frame::Encoding,
-        panicked: impl FnOnce(),
-    ) -> Frame {
-        self.encoded().frame(encoding, panicked).clone()
     }
 }
 

@@ -58,6 +58,11 @@ pub(crate) fn text(hub: &Hub) -> String {
             &counts.history_reads,
         ),
         (
+            "foreign_lane",
+            "Messages in another lane than their channel's own",
+            &counts.foreign_lane,
+        ),
+        (
             "publish_retries",
             "Messages published again because the broker had not taken them",
             &counts.retries,

@@ -7,12 +7,13 @@
 
 use std::{collections::HashSet, time::Duration};
 
-use hubplane_backplane::{Channel, Error, ErrorKind, Origin, Outgoing, Receipt, Result};
+use hubplane_backplane::{Channel, Error, ErrorKind, Origin, Outgoing, Position, Receipt, Result};
 use tokio::time::Instant;
 
 use super::{ReplyTo, unanswered};
 use crate::{
     beacon::Beacon,
+    position::Fingerprint,
     sequencer::{Sequence, Sequencer},
 };
 
@@ -45,10 +46,13 @@ pub(super) struct Place {
     pub(super) deadline: Instant,
 }
 
+/// Where a message is in the log, and its fingerprint; `None` if the broker tells no place.
+pub(super) type Stored = Option<(Position, Fingerprint)>;
+
 /// A job whose answers are being gathered.
 pub(super) struct Asked {
     reply_to: Option<ReplyTo>,
-    answers: Vec<Option<Result<Receipt>>>,
+    answers: Vec<Option<Result<Stored>>>,
     left: usize,
     bytes: usize,
 }
@@ -56,7 +60,7 @@ pub(super) struct Asked {
 /// A job with all its answers.
 pub(super) struct Answered {
     pub(super) reply_to: ReplyTo,
-    pub(super) answers: Vec<Result<Receipt>>,
+    pub(super) answers: Vec<Result<Stored>>,
     pub(super) bytes: usize,
 }
 
@@ -198,10 +202,18 @@ impl InFlightBatch {
         for (index, (mut slot, answer)) in paired.into_iter().enumerate() {
             match answer.map_err(|error| slot.worst(error)) {
                 Ok(receipt) => {
-                    if let Some(origin) = slot.outgoing.origin {
-                        acknowledged(&slot.sequence, origin);
+                    let Outgoing {
+                        channel,
+                        data,
+                        origin,
+                        ..
+                    } = &slot.outgoing;
+                    if let Some(origin) = origin {
+                        acknowledged(&slot.sequence, *origin);
                     }
-                    done.extend(self.settle(slot.owner, Ok(receipt)));
+                    let fingerprint = || Fingerprint::of(channel, data, *origin);
+                    let stored = receipt.position().map(|at| (at, fingerprint()));
+                    done.extend(self.settle(slot.owner, Ok(stored)));
                 }
                 Err(error) if error.kind().is_retryable() && !overtaken.contains(&index) => {
                     slot.error = Some(error);
@@ -255,7 +267,7 @@ impl InFlightBatch {
     fn settle(
         &mut self,
         owner: Option<(usize, usize)>,
-        answer: Result<Receipt>,
+        answer: Result<Stored>,
     ) -> Option<Answered> {
         let (job, place) = owner?;
         let job = &mut self.jobs[job];

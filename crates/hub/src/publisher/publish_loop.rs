@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use hubplane_backplane::{Channel, Error, ErrorKind, Receipt};
+use hubplane_backplane::{Channel, Error, ErrorKind};
 use tokio::{
     sync::{mpsc, oneshot},
     time::{Instant, MissedTickBehavior, interval, sleep_until, timeout_at},
@@ -14,7 +14,7 @@ use tokio::{
 
 use super::{
     Job, ReplyTo, Waiting,
-    in_flight_batch::{Answered, InFlightBatch, Place},
+    in_flight_batch::{Answered, InFlightBatch, Place, Stored},
 };
 use crate::{
     Hub, beacon, sabotage,
@@ -189,8 +189,10 @@ impl PublishLoop {
                 Sequence::Lane(lane) => hub.log.generations().of(lane),
                 Sequence::Channel(_) => Default::default(),
             };
+            let foreign = hub.log.window().placements().has_foreign();
             let number = round.beacon(&mut self.sequencer, &sequence, channel, |beacon| {
                 beacon.generation = generation;
+                beacon.foreign = foreign;
                 beacon.tails = tails;
             });
             hub.beacon_monitor().sent(&sequence, number, now);
@@ -207,7 +209,7 @@ impl PublishLoop {
                 bytes,
             } = answered;
             self.waiting.leave(answers.len(), bytes);
-            let place = |receipt: Receipt| receipt.position().map(|at| hub.log.to_client(at));
+            let place = |stored: Stored| stored.map(|(at, of)| hub.log.place(at, of));
             let mut answers: Vec<_> = answers.into_iter().map(|it| it.map(place)).collect();
             match reply_to {
                 // A caller that has gone away wants no answer.

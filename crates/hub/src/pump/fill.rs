@@ -10,10 +10,7 @@ use tokio::time::timeout;
 
 use super::{Missing, Pump};
 use crate::{
-    RESERVED,
-    beacon::{self, Beacon},
-    frame::Encoded,
-    message::Message,
+    RESERVED, beacon::Beacon, frame::Encoded, message::Message, position::Fingerprint,
     sequencer::Sequence,
 };
 
@@ -59,7 +56,7 @@ impl Pump<'_> {
         loop {
             hub.counts.history_reads.fetch_add(1, Ordering::Relaxed);
             let page = history.scan(lane, from, FILL_PAGE).await?;
-            let mut fresh = Vec::new();
+            let mut past = Past::default();
             for publication in page.publications {
                 let Some(at) = publication.position else {
                     continue;
@@ -73,12 +70,14 @@ impl Pump<'_> {
                     hub.begin(Position { offset, ..at });
                 }
                 if let Some(adopted) = self.remember(&publication) {
-                    keep(self, &mut fresh);
+                    past.keep(self);
                     hub.begin(adopted);
                 }
-                fresh.extend(self.kept(publication));
+                let fingerprint = Fingerprint::of_publication(&publication);
+                past.passed.push((at, fingerprint));
+                past.fresh.extend(self.kept(publication, fingerprint));
             }
-            keep(self, &mut fresh);
+            past.keep(self);
             let done = page.upto.is_none_or(|upto| upto.offset >= position.offset);
             match page.upto {
                 Some(upto) if page.more && !done => from = Start::After(upto),
@@ -86,17 +85,14 @@ impl Pump<'_> {
             }
         }
         let end = hub.log.to_client(position);
-        hub.log.window().advance(end);
+        hub.log.window().advance(end, Instant::now());
         Ok(())
     }
 
     /// Takes note of a past message's number, and of a beacon's generation: where that is new, all before it is void.
     fn remember(&self, publication: &Publication) -> Option<Position> {
         let position = publication.position?;
-        let beacon = match beacon::is_beacon(&publication.channel) {
-            true => Beacon::decode(&publication.data),
-            false => None,
-        };
+        let beacon = Beacon::of(publication);
         if let Some(origin) = publication.origin {
             let word = beacon.as_ref().map(|(beacon, _)| beacon.word());
             let sequence = Sequence::Lane(position.lane);
@@ -104,6 +100,9 @@ impl Pump<'_> {
             gap_detector.check(&sequence, origin, word, Instant::now());
         }
         let (beacon, _) = beacon?;
+        if beacon.foreign {
+            self.hub.log.window().hear_of_foreign();
+        }
         let mut generations = self.hub.log.generations();
         generations
             .adopt(position.lane, beacon.generation)
@@ -111,11 +110,13 @@ impl Pump<'_> {
     }
 
     /// A past message as clients know it; `None` for the hub's own and for repetitions.
-    fn kept(&self, publication: Publication) -> Option<Message> {
+    fn kept(&self, publication: Publication, fingerprint: Fingerprint) -> Option<Message> {
         if publication.channel.starts_with(RESERVED) {
             return None;
         }
-        self.hub.log.arrived(publication, Instant::now())
+        let now = Instant::now();
+        self.hub.place_channel(&publication, now);
+        self.hub.log.arrived(publication, fingerprint, now)
     }
 
     /// Looks for missing numbers in the log. What is found is passed on in its place; else it is announced.
@@ -130,8 +131,9 @@ impl Pump<'_> {
             );
             self.hub.counts.refilled.fetch_add(count, Ordering::Relaxed);
             for publication in found {
-                if !beacon::is_beacon(&publication.channel) {
-                    self.accept(publication, now);
+                let fingerprint = Fingerprint::of_publication(&publication);
+                if Beacon::of(&publication).is_none() {
+                    self.accept(publication, fingerprint, now);
                 }
             }
             return;
@@ -185,10 +187,7 @@ impl Pump<'_> {
                 if origin.id != missing.origin || origin.number < next {
                     continue;
                 }
-                let beacon = match beacon::is_beacon(&publication.channel) {
-                    true => Beacon::decode(&publication.data),
-                    false => None,
-                };
+                let beacon = Beacon::of(&publication);
                 let first = beacon.map_or(origin.number, |(beacon, _)| beacon.word().from);
                 if first > next {
                     return None;
@@ -207,11 +206,22 @@ impl Pump<'_> {
     }
 }
 
-/// Puts past messages into the window.
-fn keep(pump: &Pump<'_>, fresh: &mut Vec<Message>) {
-    if !fresh.is_empty() {
-        let batch: Vec<_> = fresh.drain(..).map(Encoded::new).collect();
-        let now = Instant::now();
-        pump.hub.log.window().push(&Arc::new(batch), now);
+/// Past messages on their way into the window.
+#[derive(Default)]
+struct Past {
+    fresh: Vec<Message>,
+    /// The places of all, also of those that no client gets.
+    passed: Vec<(Position, Fingerprint)>,
+}
+
+impl Past {
+    fn keep(&mut self, pump: &Pump<'_>) {
+        let (log, now) = (&pump.hub.log, Instant::now());
+        let batch: Vec<_> = self.fresh.drain(..).map(Encoded::new).collect();
+        let mut window = log.window();
+        window.push(&Arc::new(batch), now);
+        for (position, fingerprint) in self.passed.drain(..) {
+            window.advance(log.place(position, fingerprint), now);
+        }
     }
 }

@@ -24,10 +24,11 @@ pub(super) use self::health::{HealthState, watch};
 use self::tail_fingerprint::TailFingerprint;
 use super::{
     Hub, RESERVED,
-    beacon::{self, Beacon},
+    beacon::Beacon,
     frame::Encoded,
     gap_detector::Verdict,
     message::Message,
+    position::{ClientPosition, Fingerprint},
     sabotage,
     sequencer::Sequence,
     shard::Mail,
@@ -47,6 +48,8 @@ pub(super) struct Pump<'a> {
     suspects: Vec<TailFingerprint>,
     /// What is to be posted next.
     fresh: Vec<Message>,
+    /// Where the messages were that were looked at since the last post, also those that no client gets.
+    passed: Vec<(Position, Fingerprint)>,
     /// The runs that something of the present batch was in.
     touched: Vec<Sequence>,
 }
@@ -76,6 +79,7 @@ impl<'a> Pump<'a> {
             doubts: JoinSet::new(),
             suspects: Vec::new(),
             fresh: Vec::new(),
+            passed: Vec::new(),
             touched: Vec::new(),
         }
     }
@@ -90,7 +94,7 @@ impl<'a> Pump<'a> {
                 biased;
                 _ = sweep.tick() => {
                     let now = Instant::now();
-                    self.hub.log.window().trim(now);
+                    self.hub.log.window().sweep(now);
                     self.hub.log.gap_detector().sweep(now);
                     continue;
                 }
@@ -142,7 +146,7 @@ impl<'a> Pump<'a> {
 
     /// One message, as the backend gives it out.
     async fn look(&mut self, publication: Publication, now: Instant) {
-        let sequence = self.hub.sequence_of(&publication.channel);
+        let sequence = self.sequence_of(&publication);
         if self.touched.last() != Some(&sequence) {
             self.touched.push(sequence.clone());
         }
@@ -150,10 +154,7 @@ impl<'a> Pump<'a> {
             Some(position) => self.arrive(position, &publication).await,
             None => None,
         };
-        let beacon = match beacon::is_beacon(&publication.channel) {
-            true => Beacon::decode(&publication.data),
-            false => None,
-        };
+        let beacon = Beacon::of(&publication);
         let word = beacon.as_ref().map(|(beacon, _)| beacon.word());
         let verdict = publication.origin.map_or(Verdict::Next, |origin| {
             self.hub
@@ -184,22 +185,37 @@ impl<'a> Pump<'a> {
                 self.refill(&sequence, missing, now).await;
             }
         }
+        let fingerprint = Fingerprint::of_publication(&publication);
+        let place = publication.position.map(|position| (position, fingerprint));
+        self.passed.extend(place);
         match beacon {
             Some((beacon, origin)) => {
                 self.hear(&sequence, beacon, origin, publication.position)
                     .await
             }
-            None => self.accept(publication, now),
+            None => self.accept(publication, fingerprint, now),
+        }
+    }
+
+    /// What a message is counted in: the lane that it is in, which is not its channel's while lanes are being added.
+    fn sequence_of(&self, publication: &Publication) -> Sequence {
+        match (
+            self.hub.sequence_of(&publication.channel),
+            publication.position,
+        ) {
+            (Sequence::Lane(_), Some(position)) => Sequence::Lane(position.lane),
+            (sequence, _) => sequence,
         }
     }
 
     /// A message that nobody here has had. Those on reserved channels are the hub's own affair.
-    fn accept(&mut self, publication: Publication, now: Instant) {
+    fn accept(&mut self, publication: Publication, fingerprint: Fingerprint, now: Instant) {
         if publication.channel.starts_with(RESERVED) {
             self.hub.reserved(&publication);
             return;
         }
-        match self.hub.log.arrived(publication, now) {
+        self.hub.place_channel(&publication, now);
+        match self.hub.log.arrived(publication, fingerprint, now) {
             Some(message) => self.fresh.push(message),
             None => _ = self.hub.counts.repeated.fetch_add(1, Ordering::Relaxed),
         }
@@ -208,6 +224,7 @@ impl<'a> Pump<'a> {
     /// Notes how far a lane has come, and tells how far it was.
     async fn arrive(&mut self, position: Position, publication: &Publication) -> Option<Position> {
         let before = self.lanes.get(&position.lane).map(|read| read.at);
+        let known = before.is_some();
         let before = before.filter(|before| before.epoch == position.epoch);
         let read = Read {
             at: position,
@@ -219,6 +236,9 @@ impl<'a> Pump<'a> {
             None => {
                 // Another log; this message is the first of it here.
                 self.post().await;
+                if known {
+                    self.start_over(position.lane);
+                }
                 let offset = position.offset.saturating_sub(1);
                 let start = Position { offset, ..position };
                 self.hub.begin(start);
@@ -239,22 +259,34 @@ impl<'a> Pump<'a> {
         let shown = match &before {
             Some(before) if same(before) => {
                 let position = self.hub.log.to_client(position);
-                self.hub.log.window().advance(position);
+                self.hub.log.window().advance(position, Instant::now());
                 position
             }
-            Some(_) => self.hub.begin(position),
+            Some(_) => {
+                self.start_over(position.lane);
+                self.hub.begin(position)
+            }
             None => {
                 self.fill(position).await;
                 self.hub.log.to_client(position)
             }
         };
+        let head = self.hub.log.window().head(position.lane);
         let sequence = Sequence::Lane(position.lane);
         let now = Instant::now();
         self.hub.beacon_monitor().watch(sequence, now);
         if before.is_none() {
             self.hub.beacon_now.notify_one();
         }
-        self.hub.post(|| Mail::Progress(shown)).await;
+        self.hub
+            .post(|| Mail::Progress(head.unwrap_or(shown)))
+            .await;
+    }
+
+    /// A lane is another log from here on. Its messages are counted anew where lanes were added, so low numbers are no
+    /// repetitions; the backend has announced what may be missing.
+    fn start_over(&self, lane: u32) {
+        self.hub.log.gap_detector().forget(&Sequence::Lane(lane));
     }
 
     /// A beacon: another instance's word on a lane, or this one's own come back.
@@ -274,6 +306,9 @@ impl<'a> Pump<'a> {
                 hub.counts.loops.record(took);
             }
         } else if let (Sequence::Lane(lane), Some(position)) = (sequence, position) {
+            if beacon.foreign {
+                hub.log.window().hear_of_foreign();
+            }
             let news = hub.log.generations().adopt(*lane, beacon.generation);
             if news {
                 self.post().await;
@@ -300,6 +335,7 @@ impl<'a> Pump<'a> {
     /// Passes on what has gathered, to the window first: a shard reads there up to what it has been shown.
     async fn post(&mut self) {
         if self.fresh.is_empty() {
+            self.pass().await;
             return;
         }
         let fresh = sabotage::spoil(std::mem::take(&mut self.fresh));
@@ -307,6 +343,26 @@ impl<'a> Pump<'a> {
         let batch = Arc::new(batch);
         self.hub.log.window().push(&batch, Instant::now());
         self.hub.post(|| Mail::Published(Arc::clone(&batch))).await;
+        self.pass().await;
+    }
+
+    /// Takes note of all messages that were looked at. Where the last of a lane was for no client, such as a beacon, the
+    /// shards learn its place: a client that subscribes is given it, and is recognised by it.
+    async fn pass(&mut self) {
+        let (log, now) = (&self.hub.log, Instant::now());
+        let mut heads: Vec<ClientPosition> = Vec::new();
+        {
+            let mut window = log.window();
+            for (position, fingerprint) in self.passed.drain(..) {
+                let place = log.place(position, fingerprint);
+                let for_nobody = window.advance(place, now);
+                heads.retain(|head| head.lane != place.lane);
+                heads.extend(for_nobody.then_some(place));
+            }
+        }
+        for head in heads {
+            self.hub.post(|| Mail::Progress(head)).await;
+        }
     }
 
     /// The backend has announced a loss: the numbers need not tell it again, and the window has a hole.

@@ -82,6 +82,7 @@ impl RecoveryQueue {
             epoch,
             lane,
             offset,
+            ..
         } = request.after;
         let place = (lane, epoch, offset, state.next);
         state.next += 1;

@@ -6,14 +6,14 @@ use std::{
     time::Duration,
 };
 
-use hubplane_backplane::{Channel, History, Result, Start};
+use hubplane_backplane::{Channel, History, Page, Result, Start};
 use tokio::time::{Instant, timeout_at};
 
 use super::queue::RecoveryRequest;
 use crate::{
     Hub,
     frame::Encoded,
-    position::ClientPosition,
+    position::{ClientPosition, Fingerprint},
     shard::{Mail, RecoveryAnswer},
     window::WindowEntry,
 };
@@ -28,6 +28,16 @@ struct Gathered {
     request: RecoveryRequest,
     entries: Vec<WindowEntry>,
     bytes: usize,
+}
+
+impl Gathered {
+    const fn new(request: RecoveryRequest) -> Self {
+        Self {
+            request,
+            entries: Vec::new(),
+            bytes: 0,
+        }
+    }
 }
 
 /// The reading.
@@ -54,7 +64,23 @@ impl<'a> Scan<'a> {
         let Some(history) = self.hub.backplane().history() else {
             return self.answer_all(None).await;
         };
+        if self.hub.log.window().placements().has_foreign() {
+            tracing::debug!(
+                "messages were outside their channels' lanes: only the window can tell which"
+            );
+            return self.answer_all(None).await;
+        }
         let end = Instant::now() + LIMIT;
+        match timeout_at(end, self.hub.recognises(history, self.at)).await {
+            Ok(Ok(true)) => {}
+            // Another message is there: the log was rolled back, and has grown again.
+            Ok(Ok(false)) => return self.answer_all(None).await,
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "a position can't be looked up in the log");
+                return self.answer_all(None).await;
+            }
+            Err(_late) => return self.answer_all(None).await,
+        }
         loop {
             match timeout_at(end, self.page(history)).await {
                 Ok(Ok(true)) => {}
@@ -83,7 +109,11 @@ impl<'a> Scan<'a> {
         let page = history.scan(from.lane, Start::After(from), PAGE).await?;
         let upto = page.upto.map_or(self.at, |upto| log.to_client(upto));
         for request in self.hub.reads.take_between(self.at, upto) {
-            self.add(request);
+            if self.stands_in(&request, history, &page).await? {
+                self.add(request);
+            } else {
+                self.answer(Gathered::new(request), None).await;
+            }
         }
         let wanted = page.publications.into_iter();
         let wanted = wanted.filter(|it| self.waiting.contains_key(&it.channel));
@@ -94,13 +124,25 @@ impl<'a> Scan<'a> {
         Ok(page.more && !log.window().reaches_back_to(upto))
     }
 
+    /// Returns true if the message that a client means is at its position, which is in this page or right before it.
+    async fn stands_in(
+        &self,
+        request: &RecoveryRequest,
+        history: &dyn History,
+        page: &Page,
+    ) -> Result<bool> {
+        let at = self.hub.log.to_backend(request.after);
+        let there = page.publications.iter().find(|it| it.position == Some(at));
+        match there.map(Fingerprint::of_publication) {
+            Some(there) => Ok(request.after.fingerprint == Some(there)),
+            None => self.hub.recognises(history, request.after).await,
+        }
+    }
+
     fn add(&mut self, request: RecoveryRequest) {
         let channel = Channel::clone(&request.channel);
-        self.waiting.entry(channel).or_default().push(Gathered {
-            request,
-            entries: Vec::new(),
-            bytes: 0,
-        });
+        let waiting = self.waiting.entry(channel).or_default();
+        waiting.push(Gathered::new(request));
     }
 
     /// Gives each subscription its messages of a batch. One that missed more than a client may be given gets none.

@@ -42,7 +42,7 @@ impl ShardState {
             }
             Scope::Lane(lane) => {
                 let channels = self.topics.iter().map(|it| &it.channel);
-                let of_lane = |channel: &&Channel| hub.backplane().lane(channel) == Some(*lane);
+                let of_lane = |channel: &&Channel| hub.may_be_in(channel, *lane);
                 channels.filter(of_lane).cloned().collect()
             }
             Scope::Channels(channels) => channels.clone(),

@@ -35,7 +35,7 @@ enum Next {
 impl ShardState {
     /// How far a channel's lane has come here.
     pub(super) fn head(&self, hub: &Hub, channel: &str) -> Option<ClientPosition> {
-        let lane = hub.backplane().lane(channel)?;
+        let lane = hub.lane(channel)?;
         self.heads.get(&lane).copied()
     }
 

@@ -1,0 +1,50 @@
+//! Which lane and which sequence things are in.
+
+use std::{sync::atomic::Ordering, time::Instant};
+
+use hubplane_backplane::{Channel, Interest, Position, Publication};
+
+use super::{Hub, position::ClientPosition, sequencer::Sequence};
+
+impl Hub {
+    /// The lane in which a channel's messages are: its own, unless they were seen in another one last.
+    pub(super) fn lane(&self, channel: &str) -> Option<u32> {
+        let own = self.backplane.lane(channel)?;
+        Some(self.log.window().placements().lane(channel, own))
+    }
+
+    /// Returns true if a loss in this lane may concern the channel.
+    pub(super) fn may_be_in(&self, channel: &str, lane: u32) -> bool {
+        self.backplane.lane(channel) == Some(lane)
+            || self.log.window().placements().may_be_in(channel, lane)
+    }
+
+    /// Takes note of the lane that a message has come in.
+    pub(super) fn place_channel(&self, publication: &Publication, now: Instant) {
+        let channel = &publication.channel;
+        let (Some(position), Some(own)) = (publication.position, self.backplane.lane(channel))
+        else {
+            return;
+        };
+        let lane = position.lane;
+        if lane != own && self.counts.foreign_lane.fetch_add(1, Ordering::Relaxed) == 0 {
+            tracing::warn!(
+                %channel, lane, own,
+                "another program publishes outside the channel's lane; clients that come back may not be recovered"
+            );
+        }
+        self.log.window().place_channel(channel, lane, own, now);
+    }
+
+    pub(super) fn sequence_of(&self, channel: &Channel) -> Sequence {
+        let routed = self.capabilities.interest == Interest::Routed;
+        Sequence::of(&*self.backplane, routed, channel)
+    }
+
+    /// A lane's window begins anew after a position of the backend's; that position as clients know it.
+    pub(super) fn begin(&self, position: Position) -> ClientPosition {
+        let position = self.log.to_client(position);
+        self.log.window().begin(position);
+        position
+    }
+}

@@ -1,0 +1,126 @@
+//! What a client that comes back is told, on a log that was treated badly.
+
+use std::time::Duration;
+
+use hubplane_backplane::{Channel, ErrorKind, Outgoing, Result};
+
+use super::{Broker, shown};
+use crate::{ClientPosition, Hub, limits::Limits};
+
+/// Beacons come so seldom that none is among the messages of a test.
+fn quiet() -> Limits {
+    Limits {
+        beacon_interval: Duration::from_secs(600),
+        deaf_after: Duration::from_secs(600),
+        ..Limits::default()
+    }
+}
+
+async fn publish(hub: &Hub, channel: &str, data: &'static str) -> ClientPosition {
+    let answers = hub.publish(vec![Outgoing::new(channel, data)]).await;
+    answers.unwrap().remove(0).unwrap().expect("a log")
+}
+
+async fn past(hub: &Hub, channel: &str, after: ClientPosition) -> Result<Vec<String>> {
+    let page = hub.past(&channel.into(), Some(after), 100).await?;
+    let text = |data: &[u8]| String::from_utf8(data.to_vec()).unwrap();
+    Ok(page.messages.iter().map(|it| text(&it.data)).collect())
+}
+
+/// No hub remembers the log: the client's position alone tells that another message is there now.
+#[tokio::test]
+async fn who_comes_back_to_a_log_that_was_rolled_back_while_no_hub_ran_is_told() {
+    let broker = Broker::new(1);
+    let (before, _mailboxes) = broker.hub(quiet()).await;
+    let kept = publish(&before, "c", "kept").await;
+    for _ in 0..5 {
+        publish(&before, "c", "lost").await;
+    }
+    let last = publish(&before, "c", "lost").await;
+    before.close().await;
+    // Another program writes until the log is longer than before.
+    broker.roll_back(0, kept.offset);
+    for _ in 0..10 {
+        broker.write(0, "c", "new").await;
+    }
+    // One hub has the log in its window, another one hasn't.
+    for window_bytes in [1 << 20, 0] {
+        let limits = Limits {
+            window_bytes,
+            ..quiet()
+        };
+        let (after, _mailboxes) = broker.hub(limits).await;
+        let lost = past(&after, "c", last).await.unwrap_err();
+        assert_eq!(lost.kind(), ErrorKind::PositionLost);
+        let whole = past(&after, "c", kept).await.unwrap();
+        assert_eq!(whole, ["new"; 10], "who had read nothing that was lost");
+        after.close().await;
+    }
+}
+
+#[tokio::test]
+async fn every_position_that_a_client_is_given_is_recognised_later() {
+    let broker = Broker::new(1);
+    let (hub, _mailboxes) = broker.hub(quiet()).await;
+    let start = publish(&hub, "c", "one").await;
+    publish(&hub, "other", "x").await;
+    let channel: Channel = "c".into();
+    let page = hub.past(&channel, None, 100).await.unwrap();
+    let end = publish(&hub, "c", "two").await;
+    let from = page.upto.expect("a place");
+    assert_eq!(past(&hub, "c", from).await.unwrap(), ["two"]);
+    hub.close().await;
+    let limits = Limits {
+        window_bytes: 0,
+        ..quiet()
+    };
+    let (later, _mailboxes) = broker.hub(limits).await;
+    for (place, count) in [(start, 1), (from, 1), (end, 0)] {
+        let whole = past(&later, "c", place).await.unwrap();
+        assert_eq!(whole.len(), count, "{place}");
+    }
+}
+
+/// Another program's partitioner puts a channel into a lane of its own choice.
+#[tokio::test]
+async fn a_channel_in_a_foreign_lane_is_recovered_there_and_otherwise_told() {
+    let broker = Broker::new(4);
+    let (own, foreign) = (broker.lane_of("c"), (broker.lane_of("c") + 1) % 4);
+    let (hub, _mailboxes) = broker.hub(quiet()).await;
+    let subscribed = hub.log.window().head(own).expect("the lane is read");
+    assert!(subscribed.fingerprint.is_some(), "{subscribed}");
+    let first = broker.write(foreign, "c", "1").await;
+    broker.write(foreign, "c", "2").await;
+    shown(&hub, foreign, first.offset + 1).await;
+    let lost = past(&hub, "c", subscribed).await.unwrap_err();
+    assert_eq!(lost.kind(), ErrorKind::PositionLost, "some are elsewhere");
+    // The position of a message that it has received.
+    let first = first_message(&hub, "c").await;
+    assert_eq!(past(&hub, "c", first).await.unwrap(), ["2"]);
+    // Now the channel is in two lanes.
+    let mine = publish(&hub, "c", "mine").await;
+    shown(&hub, own, mine.offset).await;
+    for place in [first, mine] {
+        assert!(past(&hub, "c", place).await.is_err(), "{place}");
+    }
+    // And all other channels go on as before.
+    let other = publish(&hub, "other", "x").await;
+    shown(&hub, other.lane, other.offset).await;
+    assert_eq!(past(&hub, "other", other).await.unwrap(), [""; 0]);
+}
+
+async fn first_message(hub: &Hub, channel: &str) -> ClientPosition {
+    let page = hub.past(&channel.into(), None, 1).await.unwrap();
+    page.messages[0].position.expect("a log")
+}
+
+#[tokio::test]
+async fn a_loss_in_a_foreign_lane_concerns_the_channels_that_are_there() {
+    let broker = Broker::new(4);
+    let (own, foreign) = (broker.lane_of("c"), (broker.lane_of("c") + 1) % 4);
+    let (hub, _mailboxes) = broker.hub(quiet()).await;
+    assert!(hub.may_be_in("c", own) && !hub.may_be_in("c", foreign));
+    let place = broker.write(foreign, "c", "1").await;
+    shown(&hub, foreign, place.offset).await;
+    assert!(hub.may_be_in("c", own) && hub.may_be_in("c", foreign));
+}
