@@ -1,5 +1,5 @@
 //! A log of several lanes in memory that tests can treat as badly as a broker does: other programs write into any lane,
-//! and it is rolled back while no hub runs.
+//! it is rolled back while no hub runs, and it gets more lanes.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -8,8 +8,8 @@ use std::{
 
 use async_trait::async_trait;
 use hubplane_backplane::{
-    Backplane, Channel, Error, ErrorKind, Event, EventSender, History, Opened, Outgoing, Page,
-    Position, Publication, Receipt, Result, Start, events,
+    Backplane, Channel, Error, ErrorKind, Event, EventSender, GapCause, History, Opened, Outgoing,
+    Page, Position, Publication, Receipt, Result, Scope, Start, events,
 };
 use tokio::time::sleep;
 
@@ -118,6 +118,36 @@ impl Broker {
         let mut state = self.state();
         state.readers.clear();
         state.lanes[lane as usize].truncate(to as usize);
+    }
+
+    /// The log has more lanes from here on, and its epoch says so.
+    pub(crate) async fn grow(&self, lanes: usize) {
+        let readers = {
+            let mut state = self.state();
+            state.epoch += 1;
+            let epoch = state.epoch;
+            state.lanes.resize(lanes, Vec::new());
+            for position in state
+                .lanes
+                .iter_mut()
+                .flatten()
+                .flat_map(|it| &mut it.position)
+            {
+                position.epoch = epoch;
+            }
+            state.readers.clone()
+        };
+        let cause = GapCause::LogReplaced;
+        for reader in readers {
+            let gap = Event::Gap {
+                scope: Scope::All,
+                cause,
+            };
+            reader.send(gap).await.unwrap();
+            for position in self.ends() {
+                reader.send(Event::Progress(position)).await.unwrap();
+            }
+        }
     }
 }
 

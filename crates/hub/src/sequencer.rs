@@ -60,11 +60,19 @@ impl Sequencer {
         }
     }
 
-    /// The next number of a run.
+    /// The next number of a sequence.
+    ///
+    /// A lane that is used for the first time begins behind all other lanes' numbers, and a beacon stands for those that it
+    /// passes over: while lanes are being added, a message with another lane's number may get there first, and a lower
+    /// one would look like a repetition.
     pub(super) fn next(&mut self, sequence: &Sequence, now: Instant) -> Origin {
+        let highest = match (sequence, self.counts.contains_key(sequence)) {
+            (Sequence::Lane(_), false) => self.highest(),
+            _ => 0,
+        };
         let fresh = || Count {
-            last: 0,
-            open: None,
+            last: highest,
+            open: (highest > 0).then_some(1),
             used: now,
         };
         let count = match self.counts.get_mut(sequence) {
@@ -79,6 +87,26 @@ impl Sequencer {
         Origin {
             id: self.origin,
             number: count.last,
+        }
+    }
+
+    fn highest(&self) -> u64 {
+        let lanes = self
+            .counts
+            .iter()
+            .filter(|it| matches!(it.0, Sequence::Lane(_)));
+        lanes.map(|(_, count)| count.last).max().unwrap_or_default()
+    }
+
+    /// Channels fall into other lanes than before: all lanes go on behind the highest number, see [`Self::next`].
+    pub(super) fn level_lanes(&mut self) {
+        let highest = self.highest();
+        for (sequence, count) in &mut self.counts {
+            if matches!(sequence, Sequence::Lane(_)) && count.last < highest {
+                let first = count.last + 1;
+                count.open = Some(count.open.map_or(first, |open| open.min(first)));
+                count.last = highest;
+            }
         }
     }
 
@@ -145,6 +173,22 @@ mod tests {
             .map(|sequence| sequencer.next(sequence, now).number)
             .collect();
         assert_eq!(taken, [1, 1, 2]);
+    }
+
+    #[test]
+    fn no_lane_goes_on_below_another_while_lanes_are_added() {
+        let (mut sequencer, now) = (Sequencer::new(7), Instant::now());
+        let (old, other, new) = (Sequence::Lane(0), Sequence::Lane(1), Sequence::Lane(2));
+        sequencer.next(&other, now);
+        for _ in 0..9 {
+            sequencer.next(&old, now);
+        }
+        sequencer.close(&old);
+        assert_eq!(sequencer.next(&new, now).number, 11);
+        assert_eq!(sequencer.open(&new), Some(1));
+        sequencer.level_lanes();
+        assert_eq!(sequencer.open(&other), Some(2));
+        assert_eq!(sequencer.next(&other, now).number, 12);
     }
 
     #[test]

@@ -82,6 +82,7 @@ impl PublishLoop {
 
     /// All of these jobs, and where they are due a beacon in every run, behind the first of them.
     async fn rounds(&mut self, hub: &Hub, jobs: Vec<Job>, mut due: bool) {
+        self.follow_lanes(hub);
         let mut rest = jobs.into_iter().peekable();
         while due || rest.peek().is_some() {
             let mut round = InFlightBatch::new(hub.started.elapsed());
@@ -142,6 +143,16 @@ impl PublishLoop {
         let known = self.beacons.entry(sequence.clone());
         let channel = known.or_insert_with(|| beacon::channel(&*hub.backplane, sequence));
         Channel::clone(channel)
+    }
+
+    /// Where lanes were added, names fall into other lanes than before.
+    fn follow_lanes(&mut self, hub: &Hub) {
+        let falls = |it: (&Sequence, &Channel)| hub.sequence_of(it.1) == *it.0;
+        if !self.beacons.iter().all(falls) {
+            tracing::info!("the broker's log has other lanes than before");
+            self.beacons.clear();
+            self.sequencer.level_lanes();
+        }
     }
 
     /// Publishes a round until all of it is answered.

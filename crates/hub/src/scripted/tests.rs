@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use hubplane_backplane::{Channel, ErrorKind, Outgoing, Result};
+use tokio::time::sleep;
 
 use super::{Broker, shown};
-use crate::{ClientPosition, Hub, limits::Limits};
+use crate::{ClientPosition, Health, Hub, limits::Limits};
 
 /// Beacons come so seldom that none is among the messages of a test.
 fn quiet() -> Limits {
@@ -123,4 +124,39 @@ async fn a_loss_in_a_foreign_lane_concerns_the_channels_that_are_there() {
     let place = broker.write(foreign, "c", "1").await;
     shown(&hub, foreign, place.offset).await;
     assert!(hub.may_be_in("c", own) && hub.may_be_in("c", foreign));
+}
+
+/// Both hubs and all of the channel's messages survive that the log gets more lanes.
+#[tokio::test]
+async fn lanes_that_are_added_while_hubs_run_lose_nothing() {
+    let broker = Broker::new(2);
+    let limits = Limits {
+        beacon_interval: Duration::from_millis(50),
+        ..Limits::default()
+    };
+    let (a, _a_mailboxes) = broker.hub(limits.clone()).await;
+    let (b, _b_mailboxes) = broker.hub(limits).await;
+    // Numbers of the lanes that there are run ahead of those of the new ones.
+    for channel in ["a", "b", "c", "d"] {
+        for _ in 0..20 {
+            publish(&a, channel, "before").await;
+        }
+    }
+    broker.grow(5).await;
+    for channel in ["a", "b", "c", "d"] {
+        let first = publish(&a, channel, "after").await;
+        let last = publish(&a, channel, "after").await;
+        for hub in [&a, &b] {
+            shown(hub, last.lane, last.offset).await;
+            let whole = past(hub, channel, first).await.unwrap();
+            assert_eq!(whole, ["after"], "{channel}");
+        }
+    }
+    sleep(Duration::from_millis(500)).await;
+    for hub in [&a, &b] {
+        assert_eq!(hub.health(), Health::Up, "their beacons come back");
+        // Told once, by the backend.
+        let gaps: u64 = hub.counts().gaps().map(|(_, count)| count).sum();
+        assert_eq!(gaps, 1, "{:?}", hub.counts().gaps().collect::<Vec<_>>());
+    }
 }
