@@ -28,6 +28,9 @@ pub(super) struct Beacon {
     from: u64,
     /// How long its sender has been running, in milliseconds.
     up: u64,
+    /// How long its sender has been connected to the broker, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) connected: Option<u64>,
     /// The lane's generation, once there was more than one.
     #[serde(default, skip_serializing_if = "Generation::is_first")]
     pub(super) generation: Generation,
@@ -45,6 +48,7 @@ impl Beacon {
             of: origin.to_string(),
             from,
             up: up.as_millis() as u64,
+            connected: None,
             generation: Generation::default(),
             foreign: false,
             tails: Vec::new(),
@@ -73,10 +77,11 @@ impl Beacon {
     }
 
     /// What the gap detector needs of it.
-    pub(super) const fn word(&self) -> Word {
+    pub(super) fn word(&self) -> Word {
         Word {
             from: self.from,
             up: Duration::from_millis(self.up),
+            connected: self.connected.map(Duration::from_millis),
         }
     }
 }

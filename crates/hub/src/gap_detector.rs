@@ -1,5 +1,9 @@
 //! Sequencer, the receiver's side: whether each origin's numbers are contiguous. Pure; the time comes in.
 
+mod doubts;
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::HashMap,
     time::{Duration, Instant},
@@ -7,6 +11,8 @@ use std::{
 
 use hubplane_backplane::{Origin, Scope};
 
+pub(super) use self::doubts::Doubt;
+use self::doubts::Doubts;
 use super::sequencer::Sequence;
 
 /// A number 1 after so long a silence is a channel's count that began anew, not a repetition.
@@ -39,17 +45,20 @@ pub(super) struct Word {
     pub(super) from: u64,
     /// How long its origin has been running.
     pub(super) up: Duration,
+    /// How long its origin has been connected to the broker; `None` if it doesn't say.
+    pub(super) connected: Option<Duration>,
 }
 
 /// Whom this instance has heard.
 #[derive(Debug, Default)]
 pub(super) struct GapDetector {
     sequences: HashMap<Sequence, Heard>,
+    doubts: Doubts,
 }
 
 #[derive(Debug)]
 struct Heard {
-    /// Since when everything of the run arrives here.
+    /// Since when everything of the sequence arrives here. A loss before it was announced.
     since: Instant,
     origins: HashMap<u128, Seen>,
 }
@@ -58,8 +67,8 @@ struct Heard {
 struct Seen {
     first: u64,
     last: u64,
-    /// A loss was announced already: the next number may be any later one.
-    loose: bool,
+    /// A loss was announced since its last number: a hole behind it may be that one.
+    forgiven: bool,
     at: Instant,
 }
 
@@ -72,6 +81,9 @@ impl GapDetector {
         word: Option<Word>,
         now: Instant,
     ) -> Verdict {
+        if let Some(word) = word {
+            self.doubts.hear(origin.id, word, now);
+        }
         let heard = match self.sequences.get_mut(sequence) {
             Some(heard) => heard,
             None => self
@@ -103,13 +115,24 @@ impl GapDetector {
             return Verdict::Repeated;
         }
         let expected = seen.last + 1;
-        let loose = std::mem::take(&mut seen.loose);
+        let forgiven = std::mem::take(&mut seen.forgiven);
         seen.last = number;
-        if from > expected && !loose {
-            return Verdict::Missing {
-                from: expected,
-                to: from - 1,
+        if from > expected {
+            let doubt = Doubt {
+                sequence: sequence.clone(),
+                first: Origin {
+                    number: expected,
+                    ..origin
+                },
+                told: heard.since,
+                seen: now,
             };
+            if !(forgiven && self.doubts.add(doubt)) {
+                return Verdict::Missing {
+                    from: expected,
+                    to: from - 1,
+                };
+            }
         }
         heard.due(origin.id, word, now).unwrap_or(Verdict::Next)
     }
@@ -117,20 +140,26 @@ impl GapDetector {
     /// The last number of an origin in a channel's run, as its beacon tells it: `true` where that is more than what
     /// arrived here.
     pub(super) fn is_short(&mut self, sequence: &Sequence, origin: u128, last: u64) -> bool {
-        let seen = self
-            .sequences
-            .get_mut(sequence)
-            .and_then(|heard| heard.origins.get_mut(&origin));
-        match seen {
+        let Some(heard) = self.sequences.get_mut(sequence) else {
+            return false;
+        };
+        match heard.origins.get_mut(&origin) {
             Some(seen) if seen.last < last => {
                 seen.last = last;
-                !std::mem::take(&mut seen.loose)
+                let forgiven = std::mem::take(&mut seen.forgiven);
+                !(forgiven && self.doubts.is_covered(origin, heard.since) == Some(true))
             }
             _ => false,
         }
     }
 
-    /// A loss was announced: what is missing until the next number needs no second announcement.
+    /// The holes that were seen behind an announced loss and are not part of it: they are to be announced, one for each
+    /// sequence.
+    pub(super) fn settle(&mut self, now: Instant) -> Vec<Doubt> {
+        self.doubts.settle(now)
+    }
+
+    /// A loss was announced: what was missing until then needs no second announcement.
     pub(super) fn forgive(&mut self, scope: &Scope, now: Instant) {
         for (sequence, heard) in &mut self.sequences {
             let concerned = match (scope, sequence) {
@@ -145,9 +174,10 @@ impl GapDetector {
             if concerned {
                 heard.since = now;
                 for seen in heard.origins.values_mut() {
-                    seen.loose = true;
+                    seen.forgiven = true;
                     seen.first = 1;
                 }
+                self.doubts.forget(sequence);
             }
         }
     }
@@ -155,6 +185,7 @@ impl GapDetector {
     /// What was heard of a run is of no more use: this instance did not listen for a while.
     pub(super) fn forget(&mut self, sequence: &Sequence) {
         self.sequences.remove(sequence);
+        self.doubts.forget(sequence);
     }
 
     /// Forgets origins that have been silent for long.
@@ -173,7 +204,7 @@ impl Seen {
         Self {
             first,
             last,
-            loose: false,
+            forgiven: false,
             at,
         }
     }
@@ -190,127 +221,5 @@ impl Heard {
         let to = seen.first - 1;
         seen.first = 1;
         Some(Verdict::Missing { from: 1, to })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const LANE: Sequence = Sequence::Lane(0);
-
-    fn of(number: u64) -> Origin {
-        Origin { id: 9, number }
-    }
-
-    fn word(from: u64, up: u64) -> Option<Word> {
-        let up = Duration::from_secs(up);
-        Some(Word { from, up })
-    }
-
-    fn numbers(
-        gap_detector: &mut GapDetector,
-        sequence: &Sequence,
-        numbers: &[u64],
-    ) -> Vec<Verdict> {
-        let now = Instant::now();
-        let check = |&n: &u64| gap_detector.check(sequence, of(n), None, now);
-        numbers.iter().map(check).collect()
-    }
-
-    #[test]
-    fn contiguous_numbers_are_next_and_old_ones_repeated() {
-        use Verdict::{Next, Repeated};
-        let got = numbers(&mut GapDetector::default(), &LANE, &[5, 6, 6, 5, 7]);
-        assert_eq!(got, [Next, Next, Repeated, Repeated, Next]);
-    }
-
-    #[test]
-    fn a_jump_is_what_is_missing_and_is_told_once() {
-        let got = numbers(&mut GapDetector::default(), &LANE, &[1, 4, 5]);
-        assert_eq!(got[1], Verdict::Missing { from: 2, to: 3 });
-        assert_eq!(got[2], Verdict::Next);
-    }
-
-    #[test]
-    fn a_beacon_stands_for_the_numbers_that_were_given_up() {
-        let (mut gap_detector, now) = (GapDetector::default(), Instant::now());
-        numbers(&mut gap_detector, &LANE, &[1]);
-        assert_eq!(
-            gap_detector.check(&LANE, of(5), word(2, 9), now),
-            Verdict::Next
-        );
-        assert_eq!(
-            gap_detector.check(&LANE, of(3), None, now),
-            Verdict::Repeated
-        );
-        let missing = Verdict::Missing { from: 6, to: 7 };
-        assert_eq!(gap_detector.check(&LANE, of(9), word(8, 9), now), missing);
-    }
-
-    #[test]
-    fn an_announced_loss_is_not_told_again() {
-        let (mut gap_detector, now) = (GapDetector::default(), Instant::now());
-        numbers(&mut gap_detector, &LANE, &[1]);
-        gap_detector.forgive(&Scope::Lane(0), now);
-        assert_eq!(
-            numbers(&mut gap_detector, &LANE, &[5, 7]),
-            [Verdict::Next, Verdict::Missing { from: 6, to: 6 }]
-        );
-    }
-
-    #[test]
-    fn a_young_origin_must_be_heard_from_its_first_number() {
-        let (mut gap_detector, start) = (GapDetector::default(), Instant::now());
-        let other = Origin { id: 1, number: 1 };
-        gap_detector.check(&LANE, other, None, start);
-        let later = start + Duration::from_secs(60);
-        assert_eq!(gap_detector.check(&LANE, of(3), None, later), Verdict::Next);
-        let missing = Verdict::Missing { from: 1, to: 2 };
-        assert_eq!(gap_detector.check(&LANE, of(4), word(4, 2), later), missing);
-        assert_eq!(
-            gap_detector.check(&LANE, of(5), word(5, 3), later),
-            Verdict::Next
-        );
-        // One that ran before this instance listened may have any number.
-        let old = Origin { id: 2, number: 70 };
-        assert_eq!(
-            gap_detector.check(&LANE, old, word(70, 99), later),
-            Verdict::Next
-        );
-    }
-
-    #[test]
-    fn a_channels_count_may_begin_anew_after_a_silence() {
-        let (mut gap_detector, now) = (GapDetector::default(), Instant::now());
-        let sequence = Sequence::Channel("c".into());
-        assert_eq!(
-            gap_detector.check(&sequence, of(8), None, now),
-            Verdict::Next
-        );
-        assert_eq!(
-            gap_detector.check(&sequence, of(1), None, now),
-            Verdict::Repeated
-        );
-        let later = now + RESTART;
-        assert_eq!(
-            gap_detector.check(&sequence, of(1), None, later),
-            Verdict::Next
-        );
-        assert_eq!(
-            gap_detector.check(&sequence, of(2), None, later),
-            Verdict::Next
-        );
-    }
-
-    #[test]
-    fn a_channels_lost_tail_is_seen_by_the_beacon_once() {
-        let (mut gap_detector, now) = (GapDetector::default(), Instant::now());
-        let sequence = Sequence::Channel("c".into());
-        gap_detector.check(&sequence, of(8), None, now);
-        assert!(!gap_detector.is_short(&sequence, 9, 8));
-        assert!(gap_detector.is_short(&sequence, 9, 9));
-        assert!(!gap_detector.is_short(&sequence, 9, 9));
-        assert!(!gap_detector.is_short(&Sequence::Channel("other".into()), 9, 1));
     }
 }

@@ -141,7 +141,12 @@ impl Receiver {
                 number: record.number,
             };
             let up = Duration::from_secs(1);
-            let word = record.beacon.map(|from| Word { from, up });
+            let connected = None;
+            let word = record.beacon.map(|from| Word {
+                from,
+                up,
+                connected,
+            });
             gap_detector.check(&RUN, origin, word, later)
         };
         for heard in &self.heard {

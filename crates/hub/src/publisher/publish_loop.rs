@@ -186,6 +186,7 @@ impl PublishLoop {
     fn beacons(&mut self, hub: &Hub, round: &mut InFlightBatch) {
         let now = std::time::Instant::now();
         self.sequencer.sweep(now);
+        let connected = hub.health_state.connected_for();
         let sequences = hub.beacon_monitor().sequences();
         for sequence in sequences {
             let channel = self.beacons_of(hub, &sequence);
@@ -202,6 +203,7 @@ impl PublishLoop {
             };
             let foreign = hub.log.window().placements().has_foreign();
             let number = round.beacon(&mut self.sequencer, &sequence, channel, |beacon| {
+                beacon.connected = Some(connected.as_millis() as u64);
                 beacon.generation = generation;
                 beacon.foreign = foreign;
                 beacon.tails = tails;

@@ -148,12 +148,17 @@ impl Pump<'_> {
             to,
             "numbers are missing"
         );
+        let first = Origin {
+            id: origin,
+            number: from,
+        };
+        self.on_missing(sequence, first).await;
+    }
+
+    /// Numbers from this one on are missing for good: begins a new generation on a log, and tells the subscriptions.
+    pub(super) async fn on_missing(&mut self, sequence: &Sequence, first: Origin) {
         match sequence {
-            Sequence::Lane(lane) if missing.upto.is_some() => {
-                let first = Origin {
-                    id: origin,
-                    number: from,
-                };
+            Sequence::Lane(lane) if self.hub.capabilities.has_positions() => {
                 self.replace(*lane, Some(first)).await;
             }
             Sequence::Lane(_) => {

@@ -27,6 +27,8 @@ pub enum Health {
 pub(crate) struct HealthState {
     /// What the backend said of its connection.
     said: Mutex<Health>,
+    /// Since when it has been connected, if it is.
+    connected: Mutex<Option<Instant>>,
     /// What the beacons show.
     shown: Mutex<Option<String>>,
 }
@@ -36,6 +38,7 @@ impl HealthState {
         let waiting = "the first beacon has not come back yet".to_owned();
         Self {
             said: Mutex::new(Health::Up),
+            connected: Mutex::new(Some(Instant::now())),
             shown: Mutex::new(Some(waiting)),
         }
     }
@@ -54,7 +57,20 @@ impl HealthState {
         said.clone()
     }
 
+    /// How long the backend has been connected without a break; nothing while it is not.
+    pub(crate) fn connected_for(&self) -> Duration {
+        let connected = self.connected.lock();
+        let since = *connected.unwrap_or_else(PoisonError::into_inner);
+        since.map_or(Duration::ZERO, |since| since.elapsed())
+    }
+
     pub(crate) fn set(&self, health: Health) {
+        let mut connected = self
+            .connected
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *connected = (health == Health::Up).then(Instant::now);
+        drop(connected);
         *self.said.lock().unwrap_or_else(PoisonError::into_inner) = health;
     }
 

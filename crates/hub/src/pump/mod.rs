@@ -5,6 +5,7 @@
 
 mod fill;
 mod health;
+mod hear;
 mod tail_fingerprint;
 
 use std::{
@@ -13,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hubplane_backplane::{Channel, Event, Events, GapCause, Origin, Position, Publication, Scope};
+use hubplane_backplane::{Event, Events, GapCause, Origin, Position, Publication, Scope};
 use tokio::{
     task::JoinSet,
     time::{MissedTickBehavior, interval},
@@ -26,7 +27,7 @@ use super::{
     Hub, RESERVED,
     beacon::Beacon,
     frame::Encoded,
-    gap_detector::Verdict,
+    gap_detector::{Doubt, Verdict},
     message::Message,
     position::{ClientPosition, Fingerprint},
     sabotage,
@@ -50,7 +51,7 @@ pub(super) struct Pump<'a> {
     fresh: Vec<Message>,
     /// Where the messages were that were looked at since the last post, also those that no client gets.
     passed: Vec<(Position, Fingerprint)>,
-    /// The runs that something of the present batch was in.
+    /// The sequences that something of the present batch was in.
     touched: Vec<Sequence>,
 }
 
@@ -61,7 +62,7 @@ struct Read {
     tail: Option<TailFingerprint>,
 }
 
-/// Sequencer that did not come, and where they would have been.
+/// Numbers that did not come, and where they would have been.
 #[derive(Clone, Copy, Debug)]
 struct Missing {
     origin: u128,
@@ -94,8 +95,7 @@ impl<'a> Pump<'a> {
                 biased;
                 _ = sweep.tick() => {
                     let now = Instant::now();
-                    self.hub.log.window().sweep(now);
-                    self.hub.log.gap_detector().sweep(now);
+                    self.sweep(now).await;
                     continue;
                 }
                 Some(looked) = self.doubts.join_next() => {
@@ -289,49 +289,6 @@ impl<'a> Pump<'a> {
         self.hub.log.gap_detector().forget(&Sequence::Lane(lane));
     }
 
-    /// A beacon: another instance's word on a lane, or this one's own come back.
-    async fn hear(
-        &mut self,
-        sequence: &Sequence,
-        beacon: Beacon,
-        origin: Origin,
-        position: Option<Position>,
-    ) {
-        let hub = self.hub;
-        if origin.id == hub.origin {
-            let took = hub
-                .beacon_monitor()
-                .returned(sequence, origin.number, Instant::now());
-            if let Some(took) = took {
-                hub.counts.loops.record(took);
-            }
-        } else if let (Sequence::Lane(lane), Some(position)) = (sequence, position) {
-            if beacon.foreign {
-                hub.log.window().hear_of_foreign();
-            }
-            let news = hub.log.generations().adopt(*lane, beacon.generation);
-            if news {
-                self.post().await;
-                hub.begin(position);
-                hub.announce(Scope::Lane(*lane), GapCause::LogReplaced)
-                    .await;
-            }
-        }
-        let short = |(channel, last): &(Channel, u64)| {
-            let sequence = Sequence::Channel(Channel::clone(channel));
-            // What was heard of a channel that was given back since is no measure.
-            hub.interest.is_active(channel)
-                && hub.log.gap_detector().is_short(&sequence, origin.id, *last)
-        };
-        let short: Vec<_> = beacon.tails.iter().filter(|tail| short(tail)).collect();
-        if !short.is_empty() {
-            let channels = short.iter().map(|(channel, _)| Channel::clone(channel));
-            let scope = Scope::Channels(channels.collect());
-            self.post().await;
-            hub.announce(scope, GapCause::Missing).await;
-        }
-    }
-
     /// Passes on what has gathered, to the window first: a shard reads there up to what it has been shown.
     async fn post(&mut self) {
         if self.fresh.is_empty() {
@@ -362,6 +319,22 @@ impl<'a> Pump<'a> {
         }
         for head in heads {
             self.hub.post(|| Mail::Progress(head)).await;
+        }
+    }
+
+    /// Forgets what is old, and announces the holes that were seen behind an announced loss and came after it.
+    async fn sweep(&mut self, now: Instant) {
+        self.hub.log.window().sweep(now);
+        let told = {
+            let mut gap_detector = self.hub.log.gap_detector();
+            gap_detector.sweep(now);
+            gap_detector.settle(now)
+        };
+        for Doubt {
+            sequence, first, ..
+        } in told
+        {
+            self.on_missing(&sequence, first).await;
         }
     }
 

@@ -1,0 +1,53 @@
+//! What beacons say.
+
+use std::time::Instant;
+
+use hubplane_backplane::{Channel, GapCause, Origin, Position, Scope};
+
+use super::Pump;
+use crate::{beacon::Beacon, sequencer::Sequence};
+
+impl Pump<'_> {
+    /// A beacon: another instance's word on a lane, or this one's own come back.
+    pub(super) async fn hear(
+        &mut self,
+        sequence: &Sequence,
+        beacon: Beacon,
+        origin: Origin,
+        position: Option<Position>,
+    ) {
+        let hub = self.hub;
+        if origin.id == hub.origin {
+            let took = hub
+                .beacon_monitor()
+                .returned(sequence, origin.number, Instant::now());
+            if let Some(took) = took {
+                hub.counts.loops.record(took);
+            }
+        } else if let (Sequence::Lane(lane), Some(position)) = (sequence, position) {
+            if beacon.foreign {
+                hub.log.window().hear_of_foreign();
+            }
+            let news = hub.log.generations().adopt(*lane, beacon.generation);
+            if news {
+                self.post().await;
+                hub.begin(position);
+                hub.announce(Scope::Lane(*lane), GapCause::LogReplaced)
+                    .await;
+            }
+        }
+        let short = |(channel, last): &(Channel, u64)| {
+            let sequence = Sequence::Channel(Channel::clone(channel));
+            // What was heard of a channel that was given back since is no measure.
+            hub.interest.is_active(channel)
+                && hub.log.gap_detector().is_short(&sequence, origin.id, *last)
+        };
+        let short: Vec<_> = beacon.tails.iter().filter(|tail| short(tail)).collect();
+        if !short.is_empty() {
+            let channels = short.iter().map(|(channel, _)| Channel::clone(channel));
+            let scope = Scope::Channels(channels.collect());
+            self.post().await;
+            hub.announce(scope, GapCause::Missing).await;
+        }
+    }
+}
