@@ -65,15 +65,18 @@ impl Word {
 }
 
 impl View {
-    /// The master by the latest decision. What an unreachable Sentinel said last counts until most of the others
+    /// The master by the latest decision, and where several are named by the one, or the order of decisions is not known,
+    /// the one that most name. What an unreachable Sentinel said last counts until most of the others
     /// answer: one that was cut off from the rest, and is the only one left in reach, may be behind.
     fn master(&self) -> Option<&Node> {
         let living = self.0.iter().filter(|word| word.is_living()).count();
         let most_live = living * 2 > self.0.len();
         let counted = self.0.iter().filter(|word| !most_live || word.is_living());
-        let known = counted.filter_map(|word| word.known.as_ref());
+        let known: Vec<_> = counted.filter_map(|word| word.known.as_ref()).collect();
+        let votes = |node: &Node| known.iter().filter(|known| known.node == *node).count();
         known
-            .max_by_key(|known| known.epoch)
+            .iter()
+            .max_by_key(|known| (known.epoch, votes(&known.node)))
             .map(|known| &known.node)
     }
 
@@ -272,5 +275,9 @@ mod tests {
         let most_live = [old.clone(), old, gone];
         assert_eq!(master(&most_live).as_deref(), Some("old"));
         assert_eq!(master(&[Word::default()]), None);
+        // Without the right to ask for the number of the decision.
+        let word = |name| word(0, name, true);
+        let split = [word("new"), word("new"), word("old")];
+        assert_eq!(master(&split).as_deref(), Some("new"));
     }
 }
