@@ -91,7 +91,8 @@ export class Hubplane extends EventTarget {
       unsubscribe: () => {
         if (this.#subscriptions.get(channel) !== subscription) return;
         this.#subscriptions.delete(channel);
-        this.#send({ type: "unsubscribe", channel });
+        // With a ref, so that an answer without one is the hub's own doing.
+        this.#send({ type: "unsubscribe", ref: ++this.#reference, channel });
       },
     };
   }
@@ -264,6 +265,9 @@ export class Hubplane extends EventTarget {
       if (subscription?.question === ref) subscription.on.members?.(message);
     } else if (type === "subscribed") {
       if (subscription?.ref === ref) this.#subscribed(subscription, message);
+    } else if (type === "unsubscribed" && subscription && ref === undefined) {
+      this.#subscriptions.delete(channel);
+      subscription.on.error?.(new HubplaneError("rejected", "the broker does not let the hub receive the channel any more"));
     } else if (type === "published" && publish) {
       this.#settle(publish);
       publish.resolve({ id: publish.id, position });

@@ -152,6 +152,22 @@ test('what is too much is refused, and what the hub refuses is said', async () =
   hub.close();
 });
 
+test('a subscription that the hub ends is gone, and may be asked for again', () => {
+  const { hub, sockets } = play();
+  const c = listener();
+  hub.subscribe('c', c);
+  sockets[0].open();
+  sockets[0].accept('c', null);
+  sockets[0].say({ type: 'error', code: 'rejected', message: 'c: forbidden' });
+  sockets[0].say({ type: 'unsubscribed', channel: 'c' });
+  assert.deepEqual(c.heard, ['subscribed false', 'error rejected']);
+  const again = listener();
+  hub.subscribe('c', again);
+  sockets[0].accept('c', null);
+  assert.deepEqual(again.heard, ['subscribed false']);
+  hub.close();
+});
+
 test('a subscription that the broker could not take is asked for again; one given up is not', async () => {
   const { hub, sockets } = play();
   const c = listener();
@@ -168,7 +184,7 @@ test('a subscription that the broker could not take is asked for again; one give
   assert.equal(sockets[0].last('unsubscribe').channel, 'd');
   const anew = listener();
   hub.subscribe('d', anew);
-  sockets[0].say({ type: 'subscribed', ref: sockets[0].last('subscribe').ref - 1, channel: 'd', position: null, recovered: false });
+  sockets[0].say({ type: 'subscribed', ref: sockets[0].last('unsubscribe').ref - 1, channel: 'd', position: null, recovered: false });
   sockets[0].say(message(1, 'd')); // still of the first
   sockets[0].accept('d', null);
   sockets[0].say(message(2, 'd'));

@@ -215,10 +215,9 @@ impl Connection {
                 }
             }
             Command::Unsubscribe { channel } => {
-                if self.subscriptions.remove(&channel) {
-                    let frame = serde_json::json!({ "type": "unsubscribe", "channel": channel });
-                    self.out.push(frame.to_string());
-                }
+                self.reference += 1;
+                let frame = self.subscriptions.give_up(&channel, self.reference);
+                self.out.extend(frame);
             }
             Command::Members { channel } => {
                 self.subscriptions.want_members(&channel);
@@ -315,6 +314,10 @@ impl Connection {
                 {
                     self.tell(event);
                 }
+            }
+            ("unsubscribed", Some(channel), None) => {
+                let event = self.subscriptions.ended_by_hub(channel);
+                event.into_iter().for_each(|event| self.tell(event));
             }
             ("published", _, Some(reference)) => {
                 self.patience.lasted(self.patience.stable);

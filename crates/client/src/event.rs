@@ -59,7 +59,7 @@ pub enum Event {
     },
     /// The answer to [`Client::ask_members`](super::Client::ask_members).
     Members(Roster),
-    /// The subscription is refused for good, and gone.
+    /// The subscription is refused for good, or was ended by the hub, and is gone.
     Refused {
         /// Whose.
         channel: Box<str>,

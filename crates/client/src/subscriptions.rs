@@ -86,6 +86,23 @@ impl Subscriptions {
         self.by_channel.remove(channel).is_some()
     }
 
+    /// The unsubscribe to send, if there is such a subscription. With a `ref`, so that an answer without one is the hub's
+    /// own doing.
+    pub(super) fn give_up(&mut self, channel: &str, reference: u64) -> Option<String> {
+        let frame = json!({ "type": "unsubscribe", "ref": reference, "channel": channel });
+        self.remove(channel).then(|| frame.to_string())
+    }
+
+    /// The broker does not let the hub receive a channel any more. What the program has given up itself is no news.
+    pub(super) fn ended_by_hub(&mut self, channel: Box<str>) -> Option<Event> {
+        let message = "the broker does not let the hub receive the channel any more";
+        self.remove(&channel).then(|| Event::Refused {
+            channel,
+            code: "rejected".into(),
+            message: message.into(),
+        })
+    }
+
     pub(super) fn channels(&self) -> Vec<Box<str>> {
         self.by_channel.keys().cloned().collect()
     }

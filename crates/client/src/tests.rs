@@ -116,6 +116,29 @@ fn message(n: u32) -> Value {
 }
 
 #[tokio::test]
+async fn a_subscription_that_the_hub_ends_is_gone_and_the_others_go_on() {
+    let hub = Hub::new().await;
+    let (client, mut events, mut first) = hub.client(hub.options()).await;
+    client.subscribe("c", None).await.unwrap();
+    first.accept("e-0-0", false).await;
+    assert_eq!(next(&mut events).await, "subscribed false");
+    first
+        .say(json!({ "type": "error", "code": "rejected", "message": "c: forbidden" }))
+        .await;
+    first
+        .say(json!({ "type": "unsubscribed", "channel": "c" }))
+        .await;
+    assert_eq!(next(&mut events).await, "refused rejected");
+    client.subscribe("d", None).await.unwrap();
+    assert_eq!(first.accept("e-0-0", false).await["channel"], "d");
+    assert_eq!(next(&mut events).await, "subscribed false");
+    client.unsubscribe("d").await.unwrap();
+    let asked = first.hear().await;
+    assert_eq!(asked["type"], "unsubscribe");
+    assert!(asked["ref"].is_number(), "{asked}");
+}
+
+#[tokio::test]
 async fn it_comes_back_and_goes_on_where_it_was() {
     let hub = Hub::new().await;
     let (client, mut events, mut first) = hub.client(hub.options()).await;
