@@ -17,6 +17,12 @@ pub static DRIVERS: &[&dyn Driver] = &[
     &hubplane_rabbitmq::STREAMS_DRIVER,
 ];
 
+/// Directives for the program's log filter: client libraries whose lines the backends say themselves, in fewer words.
+pub const LOG_FILTERS: &[&str] = &[
+    #[cfg(feature = "rabbitmq")]
+    hubplane_rabbitmq::LOG_FILTER,
+];
+
 /// Every backend that there is: its feature and its schemes. Those that are not compiled in are named by it.
 pub const KNOWN: &[(&str, &[&str])] = &[
     ("memory", &["memory"]),

@@ -248,14 +248,20 @@ fn default_node(address: SocketAddr) -> String {
 }
 
 pub(super) fn log_to_stderr(filter: &str) -> Result<(), Failure> {
-    let filter = EnvFilter::try_new(filter)
-        .map_err(|error| Failure::wrong(format!("--log {filter}: {error}")))?;
     tracing_subscriber::fmt()
-        .with_env_filter(filter)
+        .with_env_filter(log_filter(filter)?)
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .init();
     Ok(())
+}
+
+/// What `--log` asks for. Of two directives for one target the later counts, so it can ask for what is left out here.
+fn log_filter(asked: &str) -> Result<EnvFilter, Failure> {
+    let left_out = backends::LOG_FILTERS.iter().copied();
+    let all: Vec<_> = left_out.chain([asked]).collect();
+    EnvFilter::try_new(all.join(","))
+        .map_err(|error| Failure::wrong(format!("--log {asked}: {error}")))
 }
 
 /// SIGINT and SIGTERM, caught from here on.
@@ -274,5 +280,22 @@ impl Signals {
             _ = self.0.recv() => {}
             _ = self.1.recv() => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn client_libraries_are_logged_only_where_they_are_asked_for() {
+        for left_out in backends::LOG_FILTERS {
+            let shown = |asked: &str| log_filter(asked).ok().expect("a filter").to_string();
+            assert!(shown("info").contains(left_out), "{left_out}");
+            let library = left_out.trim_end_matches("=off");
+            let asked = shown(&format!("info,{library}=debug"));
+            assert!(!asked.contains(left_out), "{asked}");
+        }
+        assert!(log_filter("no=such=filter").is_err());
     }
 }

@@ -113,6 +113,11 @@ use hubplane_backplane::{
 
 pub use streams::STREAMS_DRIVER;
 
+/// A directive for a program's log filter. The client library writes at ERROR whenever a connection ends, also when it is
+/// closed on purpose or another attempt was faster, and up to 8 lines a second while it is refused. What matters of it is
+/// in this crate's own lines, once.
+pub const LOG_FILTER: &str = "lapin=off";
+
 /// The name in errors.
 const NAME: &str = "amqp";
 

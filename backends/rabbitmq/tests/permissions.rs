@@ -101,6 +101,11 @@ async fn a_permission_that_is_taken_away_is_the_answers_reason() {
             sleep(Duration::from_secs(3)).await;
         }
         sleep(Duration::from_secs(3)).await;
+        assert_eq!(
+            logs.count(&["lapin"]),
+            0,
+            "said by the backend, not by its library"
+        );
         let lines = logs.count(&["nothing can be published", &said]);
         assert!((1..=2).contains(&lines), "{lines} lines");
         permit(&exchange, ALL, ALL, ALL).await;

@@ -3,6 +3,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
+use hubplane_rabbitmq::LOG_FILTER;
 use tracing_subscriber::EnvFilter;
 
 static WRITTEN: Mutex<Vec<u8>> = Mutex::new(Vec::new());
@@ -15,7 +16,7 @@ impl Logs {
     /// Collects from now on; a second call does nothing.
     pub fn start() -> Self {
         let _ = tracing_subscriber::fmt()
-            .with_env_filter(EnvFilter::new("hubplane_rabbitmq=info"))
+            .with_env_filter(EnvFilter::new(format!("{LOG_FILTER},info")))
             .with_writer(|| Self)
             .with_ansi(false)
             .try_init();
