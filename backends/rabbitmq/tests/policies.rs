@@ -10,9 +10,10 @@ mod broker;
 use std::time::Duration;
 
 use broker::{
-    Logs, Told, behind_a_relay, ctl, exchange, on_exchange, open, outside, plain, publish,
+    Logs, Told, behind_a_relay, ctl, exchange, next, on_exchange, open, outside, plain, publish,
 };
-use hubplane_backplane::{GapCause, Opened};
+use hubplane_backplane::{Driver, ErrorKind, Event, GapCause, Opened, Outgoing, Start};
+use hubplane_rabbitmq::STREAMS_DRIVER;
 use lapin::options::ExchangeDeleteOptions;
 use tokio::time::{sleep, timeout};
 
@@ -131,6 +132,54 @@ async fn a_policy_that_deletes_unused_queues_is_named() {
     assert_eq!(logs.count(&[&said, "(expires)"]), 1);
     opened.backplane.close().await;
     clear_policy(&exchange).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policy_that_shortens_a_stream_is_named_and_what_is_gone_is_told() {
+    let logs = Logs::start();
+    let exchange = exchange("forgetful");
+    let base = plain().replacen("://", "+streams://", 1);
+    let address = on_exchange(&base, &exchange) + "&segment-bytes=100000";
+    let opened = STREAMS_DRIVER.open(&address.parse().unwrap()).await;
+    let mut opened = opened.unwrap();
+    publish(&opened.backplane, 0..1).await;
+    let position = loop {
+        if let Event::Published(messages) = next(&mut opened.events).await {
+            break messages[0].position.unwrap();
+        }
+    };
+    set_policy(&exchange, r#"{"max-length-bytes":200000}"#).await;
+    for _ in 0..100 {
+        let filler = Outgoing::new("filler", vec![0; 20_000]);
+        let filled = opened.backplane.publish(vec![filler]).await.remove(0);
+        filled.unwrap();
+    }
+    drain_all(&mut opened).await;
+    for _ in 0..2 {
+        opened.backplane.renew();
+        loop {
+            match next(&mut opened.events).await {
+                Event::Up => break,
+                Event::Gap { scope, cause } => panic!("{scope:?} {cause}"),
+                _ => {}
+            }
+        }
+    }
+    let said = format!("hubplane.{exchange}.stream");
+    assert_eq!(logs.count(&[&said, "max-length-bytes"]), 1, "once");
+    let history = opened.backplane.history().unwrap();
+    let lost = history.scan(0, Start::After(position), 10).await;
+    assert_eq!(lost.unwrap_err().kind(), ErrorKind::PositionLost);
+    opened.backplane.close().await;
+    clear_policy(&exchange).await;
+}
+
+/// Takes all events that are there.
+async fn drain_all(opened: &mut Opened) {
+    while timeout(Duration::from_secs(2), opened.events.recv())
+        .await
+        .is_ok()
+    {}
 }
 
 #[tokio::test(flavor = "multi_thread")]

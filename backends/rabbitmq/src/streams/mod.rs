@@ -24,6 +24,11 @@
 //!
 //! Confirmed messages survive the broker's death (on one node: that of its process; it doesn't wait for the disk).
 //!
+//! # Policies
+//! Of an operator's policy and the address, RabbitMQ takes the shorter `max-age` and the smaller `max-length-bytes`. Where the
+//! stream forgets sooner than the address says, it is logged once, at a connection or within a minute; a client whose position
+//! is gone is told so, as ever. Other policies for queues don't apply to streams.
+//!
 //! # Order
 //! One order for all: all channels are in one stream, lane 0.
 //!
@@ -64,6 +69,7 @@ mod cursor;
 pub(crate) mod history;
 pub(crate) mod log;
 pub(crate) mod reader;
+mod retention;
 
 use async_trait::async_trait;
 use hubplane_backplane::{

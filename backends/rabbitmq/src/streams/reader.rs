@@ -14,6 +14,7 @@ use tokio::{
 use super::{
     cursor::{Cursor, From},
     log,
+    retention::Retained,
 };
 use crate::{
     connection::{Backoff, Shared},
@@ -62,6 +63,7 @@ pub(crate) struct Reader {
     events: EventSender,
     known: watch::Sender<Known>,
     told: u64,
+    retained: Retained,
 }
 
 enum End {
@@ -99,6 +101,7 @@ impl Reader {
             events,
             known,
             told: next,
+            retained: Retained::new(next),
         };
         shared.nodes.choose(node);
         Ok((this, following, seen))
@@ -207,6 +210,11 @@ impl Reader {
             });
         }
         let next = self.known.borrow().next;
+        if *replaced {
+            self.retained.replaced(next);
+        }
+        let first = log::first(&link, config).await?;
+        self.retained.look(first, end + 1, config);
         let following = follow(link, shared, next).await?;
         shared.nodes.choose(node);
         Ok(following)
@@ -250,6 +258,14 @@ impl Reader {
             Ok(Err(error)) => return Err(broken(&error)),
             Err(_) => return Err(broken(&"RabbitMQ does not answer")),
         }
+        if self.retained.due <= Instant::now() {
+            let first = log::first(&following.link, &self.shared.config).await;
+            let (first, next) = (
+                first.map_err(|error| broken(&error))?,
+                self.known.borrow().next,
+            );
+            self.retained.look(first, next, &self.shared.config);
+        }
         let known = *self.known.borrow();
         if self.told < known.next {
             self.told = known.next;
@@ -280,6 +296,7 @@ impl Reader {
             }
             if offset >= known.next {
                 known.next = offset + 1;
+                self.retained.read(delivery.data.len());
                 if log::is_marker(&delivery, &self.shared.config) {
                     if !log::agrees(&delivery, known.epoch) {
                         end = Some(broken(&"another instance reads another log"));
