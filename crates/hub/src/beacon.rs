@@ -139,7 +139,7 @@ struct Sent {
 pub(super) struct Findings {
     /// Why this instance doesn't hear everything, for people.
     pub(super) trouble: Option<String>,
-    /// Runs that have just gone deaf.
+    /// Sequences that have just gone deaf.
     pub(super) deaf: Vec<Sequence>,
     /// The broker has what doesn't come back: the backend must read anew.
     pub(super) renew: bool,
@@ -231,8 +231,9 @@ impl BeaconMonitor {
         }
     }
 
-    /// Whether every run's beacons return; a run of which none has for `most` is deaf.
-    pub(super) fn look(&mut self, now: Instant, most: Duration) -> Findings {
+    /// Looks whether every sequence's beacons return. One of which none has for `most` is in trouble, and for `deaf` it is
+    /// deaf, so that its subscriptions are to be told.
+    pub(super) fn look(&mut self, now: Instant, most: Duration, deaf: Duration) -> Findings {
         let mut findings = Findings::default();
         if self.sequences.is_empty() {
             findings.trouble = Some("the backend has named no lane yet".to_owned());
@@ -258,7 +259,8 @@ impl BeaconMonitor {
                 "what this instance publishes has not come back from {place} for {:.1} s",
                 since(out.last).as_secs_f32()
             ));
-            if out.heard && !std::mem::replace(&mut out.told, true) {
+            let silent_for_long = since(out.last) >= deaf;
+            if out.heard && silent_for_long && !std::mem::replace(&mut out.told, true) {
                 findings.deaf.push(sequence.clone());
             }
             // One that is behind with much to read hears: it must not begin again.
@@ -293,12 +295,12 @@ mod tests {
     fn an_instance_is_well_only_once_a_beacon_has_returned() {
         let (mut beacon_monitor, now) = (BeaconMonitor::default(), Instant::now());
         beacon_monitor.watch(Sequence::Lane(0), now);
-        assert!(beacon_monitor.look(now, MOST).trouble.is_some());
+        assert!(beacon_monitor.look(now, MOST, MOST).trouble.is_some());
         beacon_monitor.sent(&Sequence::Lane(0), 1, now);
         let later = now + Duration::from_millis(5);
         let took = beacon_monitor.returned(&Sequence::Lane(0), 1, later);
         assert_eq!(took, Some(Duration::from_millis(5)));
-        assert_eq!(beacon_monitor.look(later, MOST).trouble, None);
+        assert_eq!(beacon_monitor.look(later, MOST, MOST).trouble, None);
     }
 
     /// One beacon has returned, another has not.
@@ -318,25 +320,46 @@ mod tests {
         beacon_monitor.acknowledged(&sequence, 2);
         beacon_monitor.pause();
         let late = now + 3 * MOST;
-        let findings = beacon_monitor.look(late, MOST);
+        let findings = beacon_monitor.look(late, MOST, MOST);
         assert!(findings.trouble.is_some() && !findings.renew && findings.deaf.is_empty());
         beacon_monitor.resume(late);
-        assert_eq!(beacon_monitor.look(late + MOST / 2, MOST).trouble, None);
-        assert!(beacon_monitor.look(late + MOST, MOST).renew);
+        assert_eq!(
+            beacon_monitor.look(late + MOST / 2, MOST, MOST).trouble,
+            None
+        );
+        assert!(beacon_monitor.look(late + MOST, MOST, MOST).renew);
     }
 
     #[test]
     fn who_hears_nothing_is_deaf_once_and_reads_anew_only_what_the_broker_has() {
         let (mut beacon_monitor, sequence, now) = waiting();
         let late = now + MOST;
-        let findings = beacon_monitor.look(late, MOST);
+        let findings = beacon_monitor.look(late, MOST, MOST);
         assert!(findings.trouble.is_some() && !findings.renew);
         assert_eq!(findings.deaf, std::slice::from_ref(&sequence));
         beacon_monitor.acknowledged(&sequence, 2);
-        let findings = beacon_monitor.look(late, MOST);
+        let findings = beacon_monitor.look(late, MOST, MOST);
         assert!(findings.renew && findings.deaf.is_empty());
-        assert!(!beacon_monitor.look(late, MOST).renew, "not again at once");
+        assert!(
+            !beacon_monitor.look(late, MOST, MOST).renew,
+            "not again at once"
+        );
         beacon_monitor.returned(&sequence, 3, late);
-        assert_eq!(beacon_monitor.look(late, MOST).trouble, None);
+        assert_eq!(beacon_monitor.look(late, MOST, MOST).trouble, None);
+    }
+
+    #[test]
+    fn what_a_log_will_give_out_later_is_no_loss_until_it_takes_long() {
+        let (mut beacon_monitor, sequence, now) = waiting();
+        let long = 10 * MOST;
+        let findings = beacon_monitor.look(now + MOST, MOST, long);
+        assert!(findings.trouble.is_some() && findings.deaf.is_empty());
+        // It was read up.
+        beacon_monitor.sent(&sequence, 3, now + MOST);
+        beacon_monitor.returned(&sequence, 3, now + 2 * MOST);
+        let findings = beacon_monitor.look(now + 2 * MOST, MOST, long);
+        assert!(findings.trouble.is_none() && findings.deaf.is_empty());
+        let findings = beacon_monitor.look(now + 2 * MOST + long, MOST, long);
+        assert_eq!(findings.deaf, [sequence]);
     }
 }

@@ -12,6 +12,8 @@ use crate::{Hub, sequencer::Sequence};
 
 /// How often the beacons are looked at.
 const LOOK: Duration = Duration::from_millis(100);
+/// How many times longer than elsewhere a lane of a log may be silent before its subscriptions are told.
+const LOG_IS_DEAF: u32 = 10;
 
 /// How this instance stands with its broker.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,9 +87,14 @@ pub(crate) async fn watch(hub: &Hub) {
     let mut looks = interval(LOOK.min(hub.limits.beacon_interval));
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let most = hub.limits.deaf_after.max(2 * hub.limits.beacon_interval);
+    // A log still has what has not come yet: once it is read up without a hole, nobody has missed anything.
+    let deaf = match hub.capabilities.has_positions() {
+        true => LOG_IS_DEAF * most,
+        false => most,
+    };
     loop {
         looks.tick().await;
-        let findings = hub.beacon_monitor().look(Instant::now(), most);
+        let findings = hub.beacon_monitor().look(Instant::now(), most, deaf);
         if let Some(trouble) = &findings.trouble {
             tracing::debug!(%trouble, "beacons");
         }
