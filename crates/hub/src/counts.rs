@@ -25,6 +25,8 @@ pub struct Counts {
     pub panics: AtomicU64,
     /// Messages that came again and were not passed on.
     pub repeated: AtomicU64,
+    /// Messages of other programs with an id that is none, and that counts as absent.
+    pub bad_ids: AtomicU64,
     /// Messages that did not arrive and were read from the log.
     pub refilled: AtomicU64,
     /// Reads of the broker's log.

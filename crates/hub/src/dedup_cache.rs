@@ -9,24 +9,49 @@ use std::{
 
 use super::{message::Message, position::ClientPosition};
 
-/// DedupCache of one generation; with more, the older generation is forgotten before its time.
-const MOST: usize = 500_000;
-
-/// The ids of the last minutes, in two generations, by a 128-bit hash of channel and id.
+/// The ids of the last minutes, in two generations, by a 128-bit hash of channel and id: about 100 bytes each.
 #[derive(Debug)]
 pub(super) struct DedupCache {
     keep: Duration,
+    /// Ids of one generation. With more, the older generation is forgotten before its time.
+    most: usize,
     hashers: (RandomState, RandomState),
-    young: HashMap<u128, Option<ClientPosition>>,
-    old: HashMap<u128, Option<ClientPosition>>,
+    young: HashMap<u128, Place>,
+    old: HashMap<u128, Place>,
     turned: Instant,
 }
 
+/// Where a message is in its log, in as few bytes as it takes.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    epoch: u64,
+    /// `None` if its broker has no log.
+    lane: Option<u32>,
+    offset: u128,
+}
+
+impl Place {
+    fn of(position: Option<ClientPosition>) -> Self {
+        Self {
+            epoch: position.map_or(0, |it| it.epoch),
+            lane: position.map(|it| it.lane),
+            offset: position.map_or(0, |it| it.offset),
+        }
+    }
+
+    /// Returns true if this place is known to be behind the other.
+    fn is_after(&self, other: &Self) -> bool {
+        let same = self.epoch == other.epoch && self.lane == other.lane;
+        same && self.lane.is_some() && self.offset > other.offset
+    }
+}
+
 impl DedupCache {
-    /// Remembers each for `keep` at least.
-    pub(super) fn new(keep: Duration, now: Instant) -> Self {
+    /// Remembers each id for `keep` at least, or until half of `most` others have come.
+    pub(super) fn new(keep: Duration, most: usize, now: Instant) -> Self {
         Self {
             keep,
+            most: (most / 2).max(1),
             hashers: (RandomState::new(), RandomState::new()),
             young: HashMap::new(),
             old: HashMap::new(),
@@ -39,7 +64,8 @@ impl DedupCache {
         let Some(id) = &message.id else {
             return false;
         };
-        if now.saturating_duration_since(self.turned) >= self.keep || self.young.len() >= MOST {
+        if now.saturating_duration_since(self.turned) >= self.keep || self.young.len() >= self.most
+        {
             self.old = std::mem::take(&mut self.young);
             self.turned = now;
         }
@@ -47,7 +73,7 @@ impl DedupCache {
         if self.old.contains_key(&key) || self.young.contains_key(&key) {
             return true;
         }
-        self.young.insert(key, message.position);
+        self.young.insert(key, Place::of(message.position));
         false
     }
 
@@ -58,10 +84,7 @@ impl DedupCache {
         };
         let key = self.key(&message.channel, id);
         let first = self.old.get(&key).or_else(|| self.young.get(&key));
-        match (first, message.position) {
-            (Some(Some(first)), Some(this)) => this.is_after(first) == Some(true),
-            _ => false,
-        }
+        first.is_some_and(|first| Place::of(message.position).is_after(first))
     }
 
     fn key(&self, channel: &str, id: &str) -> u128 {
@@ -94,7 +117,7 @@ mod tests {
     #[test]
     fn an_id_is_new_once_in_each_channel() {
         let now = Instant::now();
-        let mut cache = DedupCache::new(Duration::from_secs(300), now);
+        let mut cache = DedupCache::new(Duration::from_secs(300), 1_000, now);
         let (first, second) = (message("c", Some("i"), 1), message("c", Some("i"), 2));
         assert!(!cache.is_repeated(&first, now));
         assert!(cache.is_repeated(&second, now));
@@ -108,12 +131,24 @@ mod tests {
     fn an_id_is_kept_for_its_time_and_not_for_ever() {
         let now = Instant::now();
         let keep = Duration::from_secs(300);
-        let mut cache = DedupCache::new(keep, now);
+        let mut cache = DedupCache::new(keep, 1_000, now);
         let message = |id| message("c", Some(id), 1);
         cache.is_repeated(&message("i"), now);
         cache.is_repeated(&message("j"), now + keep);
         assert!(cache.is_repeated(&message("i"), now + keep));
         cache.is_repeated(&message("k"), now + 2 * keep);
         assert!(!cache.is_repeated(&message("i"), now + 2 * keep));
+    }
+
+    #[test]
+    fn ids_are_bounded_and_half_of_the_bound_is_sure_to_be_remembered() {
+        let now = Instant::now();
+        let mut cache = DedupCache::new(Duration::from_secs(300), 100, now);
+        for number in 0..1_000_u32 {
+            let id = |number: u32| message("c", Some(&number.to_string()), 1);
+            assert!(!cache.is_repeated(&id(number), now));
+            assert!(cache.is_repeated(&id(number.saturating_sub(49)), now));
+            assert!(cache.young.len() + cache.old.len() <= 100);
+        }
     }
 }

@@ -68,7 +68,7 @@ use self::{
 pub use self::{
     counts::{Counts, Histogram, LOOP_BUCKETS},
     limits::Limits,
-    message::Message,
+    message::{MAX_ID, Message, is_id},
     position::ClientPosition,
     publisher::Overloaded,
     pump::Health,

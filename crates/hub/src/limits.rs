@@ -81,9 +81,11 @@ pub struct Limits {
     pub recovery_messages: usize,
     /// Bytes of their data; by default never more than a sixteenth of the memory that this process may use.
     pub recovery_bytes: usize,
-    /// How long a message id is remembered at least.
+    /// How long a message id is remembered at least, unless half of [`Self::id_entries`] others come within that time.
     #[serde(deserialize_with = "duration")]
     pub id_memory: Duration,
+    /// Message ids that are remembered at most, about 100 bytes each.
+    pub id_entries: usize,
     /// Members of channels that this instance knows of, all instances' together.
     pub presence_members: usize,
     /// Channels that one session may be a member of, so that a few sessions can't fill the table of members.
@@ -144,6 +146,7 @@ impl Default for Limits {
             recovery_messages: 1_000,
             recovery_bytes: (16 * 1024 * 1024).min(*QUARTER / 4),
             id_memory: Duration::from_secs(300),
+            id_entries: 1_000_000,
             presence_members: 100_000,
             presence_session_members: 32,
             presence_page: 1_000,

@@ -14,7 +14,7 @@ use super::{
     dedup_cache::DedupCache,
     gap_detector::GapDetector,
     generations::Generations,
-    message::Message,
+    message::{Message, is_id},
     position::{ClientPosition, Fingerprint},
     window::{Placements, Window},
 };
@@ -37,7 +37,11 @@ impl Log {
                 limits.window_age,
                 Placements::new(limits.window_channels),
             )),
-            dedup_cache: Mutex::new(DedupCache::new(limits.id_memory, Instant::now())),
+            dedup_cache: Mutex::new(DedupCache::new(
+                limits.id_memory,
+                limits.id_entries,
+                Instant::now(),
+            )),
             gap_detector: Mutex::default(),
             generations: Mutex::default(),
         }
@@ -93,7 +97,8 @@ impl Log {
             channel,
             data,
             position,
-            id,
+            // Another program's headers may say anything. What is no id names nothing, so it makes no repetition.
+            id: id.filter(|id| is_id(id)),
             origin,
             tags,
         }

@@ -5,6 +5,14 @@ use hubplane_backplane::{Channel, MessageId, Origin, Tags};
 
 use super::position::ClientPosition;
 
+/// Longest id of a message, in bytes.
+pub const MAX_ID: usize = 64;
+
+/// Returns true if this can be a message's id: 1 to [`MAX_ID`] bytes of printable ASCII without spaces.
+pub fn is_id(text: &str) -> bool {
+    (1..=MAX_ID).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
 /// One message as sessions receive it. The backend's form of it is a `Publication`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {

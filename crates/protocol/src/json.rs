@@ -12,16 +12,15 @@ use serde_json::value::RawValue;
 pub use self::presence::members;
 use super::{Protocol, Refused};
 use hubplane_hub::{
-    ClientPosition, Message,
+    ClientPosition, MAX_ID, Message,
     command::{Command, Push, Ref, Reply, Which},
+    is_id,
 };
 
 /// Deepest nesting of what a client may send.
 pub const MAX_DEPTH: usize = 128;
 /// Longest `ref`, in bytes of JSON.
 pub const MAX_REF: usize = 64;
-/// Longest `id`, in bytes.
-pub const MAX_ID: usize = 64;
 
 /// The native protocol.
 #[derive(Clone, Copy, Debug)]
@@ -178,7 +177,7 @@ fn command(incoming: Incoming<'_>, reference: Option<Ref>) -> Result<Command, Re
         }),
         "publish" => {
             let id = match incoming.id {
-                Some(id) if !id_is_good(&id) => return Err(refused(reference, bad_id())),
+                Some(id) if !is_id(&id) => return Err(refused(reference, bad_id())),
                 id => id.map(|id| id.as_ref().into()),
             };
             let data = incoming.data.ok_or_else(|| missing("data"))?;
@@ -229,11 +228,6 @@ pub fn data(data: &[u8], out: &mut Vec<u8>) {
             format_args!("{{\"base64\":\"{}\"", Base64Display::new(data, &STANDARD)),
         ),
     }
-}
-
-/// Whether a client's message id may be used: short printable ASCII.
-pub fn id_is_good(id: &str) -> bool {
-    (1..=MAX_ID).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic())
 }
 
 /// What to say of an id that may not.

@@ -12,7 +12,7 @@ use warp::{Reply, reply::Response};
 use super::{problem::Problem, routes::Context};
 use crate::metrics;
 use hubplane_hub::Limits;
-use hubplane_hub::{ClientPosition, Health, Hub, channel};
+use hubplane_hub::{ClientPosition, Health, Hub, MAX_ID, channel, is_id};
 use hubplane_identity::KeyCheck;
 use hubplane_protocol::json as native;
 
@@ -112,8 +112,8 @@ fn name(messages: &mut [Outgoing], headers: &HeaderMap) -> Result<(), Problem> {
     };
     // The draft has it quoted; most clients don't.
     let key = key.to_str().unwrap_or_default().trim_matches('"');
-    let longest = native::MAX_ID - 6;
-    if !native::id_is_good(key) || key.len() > longest {
+    let longest = MAX_ID - 6;
+    if !is_id(key) || key.len() > longest {
         return Err(malformed(format!(
             "Idempotency-Key is 1 to {longest} bytes of printable ASCII without spaces"
         )));
@@ -221,7 +221,7 @@ fn outgoing(message: &Message<'_>, limits: &Limits) -> Result<Outgoing, Problem>
     }
     let mut outgoing = Outgoing::new(&*message.channel, data.as_bytes().to_vec());
     if let Some(id) = &message.id {
-        if !native::id_is_good(id) {
+        if !is_id(id) {
             return Err(malformed(native::bad_id()));
         }
         outgoing.id = Some(id.as_ref().into());

@@ -48,6 +48,11 @@ pub(crate) fn text(hub: &Hub) -> String {
             &counts.repeated,
         ),
         (
+            "bad_ids",
+            "Messages with an id that is none and was passed over",
+            &counts.bad_ids,
+        ),
+        (
             "refilled",
             "Messages that did not arrive and were read from the log",
             &counts.refilled,

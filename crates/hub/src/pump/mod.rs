@@ -28,7 +28,7 @@ use super::{
     beacon::Beacon,
     frame::Encoded,
     gap_detector::{Doubt, Verdict},
-    message::Message,
+    message::{Message, is_id},
     position::{ClientPosition, Fingerprint},
     sabotage,
     sequencer::Sequence,
@@ -215,6 +215,9 @@ impl<'a> Pump<'a> {
             return;
         }
         self.hub.place_channel(&publication, now);
+        if publication.id.as_ref().is_some_and(|id| !is_id(id)) {
+            self.hub.counts.bad_ids.fetch_add(1, Ordering::Relaxed);
+        }
         match self.hub.log.arrived(publication, fingerprint, now) {
             Some(message) => self.fresh.push(message),
             None => _ = self.hub.counts.repeated.fetch_add(1, Ordering::Relaxed),

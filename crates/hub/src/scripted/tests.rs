@@ -1,6 +1,6 @@
 //! What a client that comes back is told, on a log that was treated badly.
 
-use std::time::Duration;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use hubplane_backplane::{Channel, ErrorKind, Outgoing, Result};
 use tokio::time::sleep;
@@ -159,4 +159,22 @@ async fn lanes_that_are_added_while_hubs_run_lose_nothing() {
         let gaps: u64 = hub.counts().gaps().map(|(_, count)| count).sum();
         assert_eq!(gaps, 1, "{:?}", hub.counts().gaps().collect::<Vec<_>>());
     }
+}
+
+#[tokio::test]
+async fn an_id_that_is_none_makes_no_message_a_repetition() {
+    let broker = Broker::new(1);
+    let (hub, _mailboxes) = broker.hub(quiet()).await;
+    let from = publish(&hub, "c", "first").await;
+    let long = "x".repeat(65);
+    for id in ["", "", "a b", "a b", &long, &long, "\u{fc}", "\u{fc}"] {
+        let mut outgoing = Outgoing::new("c", "foreign");
+        outgoing.id = Some(id.into());
+        broker.append(0, outgoing).await;
+    }
+    shown(&hub, 0, from.offset + 8).await;
+    let page = hub.past(&"c".into(), Some(from), 100).await.unwrap();
+    assert_eq!(page.messages.len(), 8);
+    assert!(page.messages.iter().all(|message| message.id.is_none()));
+    assert_eq!(hub.counts().bad_ids.load(Ordering::Relaxed), 8);
 }
