@@ -6,8 +6,12 @@ use hubplane_hub::{
     Limits, Message,
     command::{Ending, Push, Reply},
     frame::{Encoded, Encoding, Frame},
+    presence::Roster,
 };
-use hubplane_protocol::{Protocol, json::JSON};
+use hubplane_protocol::{
+    Close, Decoder, Format,
+    json::{JSON, Json},
+};
 use hubplane_server::inside;
 
 use crate::{Run, text};
@@ -35,8 +39,8 @@ fn publish(bytes: usize) -> String {
 }
 
 fn decode(text: String) -> Run {
-    assert!(JSON.decode(&text).is_ok(), "{text} is a command");
-    Box::new(move || drop(black_box(JSON.decode(black_box(&text)))))
+    assert!(Json::decode(&text).is_ok(), "{text} is a command");
+    Box::new(move || drop(black_box(Json::decode(black_box(&text)))))
 }
 
 /// One message as it comes from a log.
@@ -106,47 +110,50 @@ pub(crate) fn once_for_many() -> Run {
 
 /// Counts what it encodes.
 #[derive(Debug)]
-struct Counting {
-    inner: &'static dyn Encoding,
-    encoded: atomic::AtomicUsize,
-}
+struct Counting;
 
-impl Encoding for Counting {
-    fn slot(&self) -> usize {
-        self.inner.slot()
+static ENCODED: atomic::AtomicUsize = atomic::AtomicUsize::new(0);
+
+impl Format for Counting {
+    fn subprotocol(&self) -> &'static str {
+        JSON.subprotocol()
     }
 
-    fn reply(&self, reply: &Reply<'_>) -> Frame {
-        self.inner.reply(reply)
+    fn decoder(&self) -> Box<dyn Decoder> {
+        JSON.decoder()
     }
 
-    fn push(&self, push: &Push<'_>) -> Frame {
-        self.encoded.fetch_add(1, atomic::Ordering::Relaxed);
-        self.inner.push(push)
+    fn reply(&self, reply: &Reply<'_>, out: &mut Vec<u8>) {
+        JSON.reply(reply, out);
     }
 
-    fn ping(&self) -> Frame {
-        self.inner.ping()
+    fn push(&self, push: &Push<'_>, out: &mut Vec<u8>) {
+        ENCODED.fetch_add(1, atomic::Ordering::Relaxed);
+        JSON.push(push, out);
     }
 
-    fn ending(&self, ending: Ending) -> Frame {
-        self.inner.ending(ending)
+    fn members(&self, channel: &str, roster: &Roster, out: &mut Vec<u8>) {
+        JSON.members(channel, roster, out);
+    }
+
+    fn ending(&self, ending: Ending, out: &mut Vec<u8>) -> Close {
+        JSON.ending(ending, out)
     }
 }
 
 /// One message to so many: encoded once, however many there are.
 fn once(recipients: usize) -> Run {
     let message = message(128);
-    let encoding = Counting {
-        inner: inside::encoding(),
-        encoded: 0.into(),
-    };
+    let encoding: &'static Encoding = Box::leak(Box::new(Encoding {
+        format: &Counting,
+        framing: inside::encoding().framing,
+    }));
     let mut frames: Vec<Frame> = Vec::with_capacity(recipients);
     Box::new(move || {
         let encoded = Encoded::new(black_box(&message).clone());
-        frames.extend((0..recipients).map(|_| encoded.frame(&encoding, || ()).clone()));
+        frames.extend((0..recipients).map(|_| encoded.frame(encoding, || ()).clone()));
         frames.clear();
-        let times = encoding.encoded.swap(0, atomic::Ordering::Relaxed);
+        let times = ENCODED.swap(0, atomic::Ordering::Relaxed);
         assert_eq!(times, 1, "one encoding for {recipients} recipients");
     })
 }

@@ -9,7 +9,9 @@ use std::{
 };
 
 use hubplane_backplane::{Driver, Outgoing};
-use hubplane_hub::{Hub, Limits, SessionSetup, Setup, Shard, command::Command, frame::Socket};
+use hubplane_hub::{
+    Grant, Hub, Limits, SessionSetup, Setup, Shard, command::Command, frame::Socket,
+};
 use hubplane_memory::DRIVER;
 use hubplane_server::inside;
 use tokio::{
@@ -106,7 +108,7 @@ fn subscribe(shard: &Shard, channel: String) {
     let key = shard.open(SessionSetup {
         socket: Box::new(Sink),
         encoding: inside::encoding(),
-        may_publish: false,
+        grant: Grant::anonymous().shared(),
     });
     let command = Command::Subscribe {
         reference: None,

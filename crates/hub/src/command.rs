@@ -1,9 +1,10 @@
 //! The protocol-neutral vocabulary between a client and the hub.
 
 use bytes::Bytes;
-use hubplane_backplane::{Channel, GapCause, MessageId};
+use hubplane_backplane::{Channel, GapCause, MessageId, Secret};
 
 use super::{
+    grant::Grant,
     message::Message,
     position::ClientPosition,
     presence::{Change, PresenceOptions, Roster},
@@ -57,6 +58,8 @@ pub enum Command {
         data: Bytes,
         /// The publisher's own id, for retries.
         id: Option<MessageId>,
+        /// Not to be given to this session itself.
+        not_to_me: bool,
     },
     /// To know who is on a channel.
     Members {
@@ -65,8 +68,29 @@ pub enum Command {
         /// Not yet checked.
         channel: Channel,
     },
+    /// To show who it is, at any time; what it may do is then what that allows.
+    Authenticate {
+        /// Echoed in the reply.
+        reference: Option<Ref>,
+        /// A key, a token, or what else proves it.
+        proof: Secret,
+    },
     /// To know that the hub is there.
     Ping,
+}
+
+impl Command {
+    /// What the client gave to recognise the reply by.
+    pub fn reference(&self) -> Option<&str> {
+        match self {
+            Self::Subscribe { reference, .. }
+            | Self::Unsubscribe { reference, .. }
+            | Self::Publish { reference, .. }
+            | Self::Members { reference, .. }
+            | Self::Authenticate { reference, .. } => reference.as_deref(),
+            Self::Ping => None,
+        }
+    }
 }
 
 /// The hub's answer to a [`Command`].
@@ -84,6 +108,10 @@ pub enum Reply<'a> {
         position: Option<ClientPosition>,
         /// Whether everything since the position that the client gave is delivered or follows.
         recovered: bool,
+        /// What the client missed, oldest first, in formats whose answer carries it; in all others it follows.
+        missed: &'a [&'a Message],
+        /// Who is there, in formats whose answer carries it. A change that is pushed soon after may be in it already.
+        members: Option<&'a Roster>,
     },
     /// The subscription is gone.
     Unsubscribed {
@@ -101,14 +129,13 @@ pub enum Reply<'a> {
         /// Its place in the log, where there is one.
         position: Option<ClientPosition>,
     },
-    /// Who is on a channel, as of after the changes that were pushed before.
+    /// Who is on a channel, as of after the changes that were pushed before: the first part of the answer. The second
+    /// is what [`Format::members`](super::format::Format::members) writes.
     Members {
         /// The command's.
         reference: Option<&'a str>,
         /// The command's.
         channel: &'a str,
-        /// Who.
-        roster: &'a Roster,
     },
     /// The command failed; the session goes on.
     Error {
@@ -118,6 +145,13 @@ pub enum Reply<'a> {
         code: ErrorCode,
         /// For people.
         message: &'a str,
+    },
+    /// The client has shown who it is.
+    Authenticated {
+        /// The command's.
+        reference: Option<&'a str>,
+        /// What it may do from now on.
+        grant: &'a Grant,
     },
     /// Answers a ping.
     Pong,
@@ -186,6 +220,8 @@ pub enum Ending {
     Slow,
     /// No answer to a ping.
     NoPong,
+    /// What it may do is over; it may show again who it is.
+    Expired,
     /// This instance stops; another will take the client.
     Restart,
     /// The hub failed on this session.

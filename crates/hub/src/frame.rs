@@ -1,8 +1,9 @@
-//! Encoded messages, and how the hub gets them without knowing a client format.
+//! Encoded messages: made once for each format that is in use, and shared by all who are given them.
 
 use std::{
     fmt, io,
     panic::{AssertUnwindSafe, catch_unwind},
+    sync::OnceLock,
 };
 
 use bytes::Bytes;
@@ -10,27 +11,110 @@ use hubplane_backplane::GapCause;
 
 use super::{
     command::{Ending, Push, Reply},
+    format::{Close, Format, SessionName},
     message::Message,
+    presence::Roster,
 };
 
 /// One encoded message, ready for a socket; cloning shares the bytes.
 pub type Frame = Bytes;
 
-/// How many encodings an instance can have: each publication keeps a place for each.
-pub const ENCODINGS: usize = 4;
+/// Room for a usual message; larger ones grow.
+const USUAL: usize = 256;
 
-/// Turns the hub's words into frames of one client format. One static value a format.
-pub trait Encoding: fmt::Debug + Send + Sync {
-    /// Which of the [`ENCODINGS`] places is this one's.
-    fn slot(&self) -> usize;
-    /// Something for the client alone.
-    fn reply(&self, reply: &Reply<'_>) -> Frame;
-    /// Something that may go to many clients: called once an instance for each publication.
-    fn push(&self, push: &Push<'_>) -> Frame;
+/// How payloads stand on the wire.
+pub trait Framing: fmt::Debug + Send + Sync {
+    /// Bytes that a frame needs in front of its payload.
+    fn room(&self) -> usize;
+    /// Makes a frame of a payload that stands behind so much room. `tail` bytes of the same message follow it.
+    fn frame(&self, binary: bool, buffer: Vec<u8>, tail: usize) -> Frame;
     /// Asks the client whether it is there.
     fn ping(&self) -> Frame;
-    /// The last frame of a session.
-    fn ending(&self, ending: Ending) -> Frame;
+    /// Closes the connection.
+    fn close(&self, close: &Close) -> Frame;
+}
+
+/// A format on a transport: one static value for each pair.
+#[derive(Debug)]
+pub struct Encoding {
+    /// The format.
+    pub format: &'static dyn Format,
+    /// The transport's frames.
+    pub framing: &'static dyn Framing,
+}
+
+impl Encoding {
+    /// Something for one client alone.
+    pub fn reply(&self, reply: &Reply<'_>) -> Frame {
+        self.frame(|out| self.format.reply(reply, out))
+    }
+
+    /// Something that may go to many clients; without its heads, where the format has such.
+    pub fn push(&self, push: &Push<'_>) -> Frame {
+        if !self.format.features().heads {
+            return self.frame(|out| self.format.push(push, out));
+        }
+        let mut tail = Vec::with_capacity(USUAL);
+        self.format.push(push, &mut tail);
+        tail.into()
+    }
+
+    /// Who is on a channel, for all who ask at the same time; a reply goes in front of it for each.
+    pub(super) fn members(&self, channel: &str, roster: &Roster) -> Frame {
+        let mut tail = Vec::with_capacity(USUAL);
+        self.format.members(channel, roster, &mut tail);
+        tail.into()
+    }
+
+    /// A reply that goes in front of a tail.
+    pub(super) fn reply_head(&self, reply: &Reply<'_>, tail: &Frame) -> Frame {
+        self.buffer(tail.len(), |out| self.format.reply(reply, out))
+    }
+
+    /// What goes in front of a push for one subscription.
+    pub(super) fn head(&self, tag: Option<&str>, tail: &Frame) -> Frame {
+        self.buffer(tail.len(), |out| self.format.head(tag, out))
+    }
+
+    /// What a new session is told first.
+    pub(super) fn greeting(&self, session: &SessionName) -> Option<Frame> {
+        let greets = self.format.features().greets;
+        greets.then(|| self.frame(|out| self.format.greeting(session, out)))
+    }
+
+    /// Asks the client whether it is there.
+    pub(super) fn ping(&self) -> Frame {
+        match self.format.features().keep_alive {
+            true => self.frame(|out| self.format.keep_alive(out)),
+            false => self.framing.ping(),
+        }
+    }
+
+    /// The last of a session.
+    pub(super) fn ending(&self, ending: Ending) -> Frame {
+        let room = self.framing.room();
+        let mut buffer = vec![0; room];
+        let close = self.format.ending(ending, &mut buffer);
+        let close = self.framing.close(&close);
+        if buffer.len() == room {
+            return close;
+        }
+        let binary = self.format.features().binary;
+        let last = self.framing.frame(binary, buffer, 0);
+        [last, close].concat().into()
+    }
+
+    fn frame(&self, write: impl FnOnce(&mut Vec<u8>)) -> Frame {
+        self.buffer(0, write)
+    }
+
+    fn buffer(&self, tail: usize, write: impl FnOnce(&mut Vec<u8>)) -> Frame {
+        let mut out = Vec::with_capacity(USUAL);
+        out.resize(self.framing.room(), 0);
+        write(&mut out);
+        let binary = self.format.features().binary;
+        self.framing.frame(binary, out, tail)
+    }
 }
 
 /// A client's socket as its session sees it: non-blocking, used from the shard's thread only.
@@ -41,11 +125,38 @@ pub trait Socket: fmt::Debug {
     fn write_vectored(&self, bytes: &[io::IoSlice<'_>]) -> io::Result<usize>;
 }
 
+/// The frames of one thing in all encodings that were asked for so far. An encoding finds its own by its address, so
+/// no two can collide, and no number of them is too many; the first, and mostly the only one, costs no allocation.
+#[derive(Debug, Default)]
+pub(crate) struct Frames {
+    first: OnceLock<(usize, Frame)>,
+    more: OnceLock<Box<Self>>,
+}
+
+impl Frames {
+    /// The frame in an encoding, made if it is not there yet.
+    pub(crate) fn get(&self, encoding: &'static Encoding, make: impl FnOnce() -> Frame) -> &Frame {
+        let address = std::ptr::from_ref(encoding).addr();
+        let mut make = Some(make);
+        let mut at = self;
+        loop {
+            let (whose, frame) = at.first.get_or_init(|| {
+                let make = make.take();
+                (address, make.map_or_else(Frame::new, |make| make()))
+            });
+            if *whose == address {
+                return frame;
+            }
+            at = at.more.get_or_init(Box::default);
+        }
+    }
+}
+
 /// A message with its encodings, shared by all shards; each encoding is made by the first that needs it.
 #[derive(Debug)]
 pub struct Encoded {
     message: Message,
-    frames: [std::sync::OnceLock<Frame>; ENCODINGS],
+    frames: Frames,
 }
 
 impl Encoded {
@@ -53,7 +164,7 @@ impl Encoded {
     pub fn new(message: Message) -> Self {
         Self {
             message,
-            frames: Default::default(),
+            frames: Frames::default(),
         }
     }
 
@@ -64,8 +175,8 @@ impl Encoded {
 
     /// The frame in one encoding. An encoding that panics on this message is told of, and its clients get a gap in the
     /// message's place: the others of its batch must not be lost with it.
-    pub fn frame(&self, encoding: &dyn Encoding, panicked: impl FnOnce()) -> &Frame {
-        self.frames[encoding.slot()].get_or_init(|| {
+    pub fn frame(&self, encoding: &'static Encoding, panicked: impl FnOnce()) -> &Frame {
+        self.frames.get(encoding, || {
             let push = || encoding.push(&Push::Message(&self.message));
             catch_unwind(AssertUnwindSafe(push)).unwrap_or_else(|_| {
                 panicked();

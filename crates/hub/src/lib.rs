@@ -9,9 +9,11 @@ pub mod channel;
 pub mod command;
 mod counts;
 mod dedup_cache;
+pub mod format;
 pub mod frame;
 mod gap_detector;
 mod generations;
+mod grant;
 #[doc(hidden)]
 pub mod inside;
 mod interest;
@@ -67,6 +69,7 @@ use self::{
 };
 pub use self::{
     counts::{Counts, Histogram, LOOP_BUCKETS},
+    grant::{Authority, Grant, Who},
     limits::Limits,
     message::{MAX_ID, Message, is_id},
     position::ClientPosition,

@@ -24,16 +24,28 @@ pub(super) struct Scratch {
     pub(super) writes: u64,
 }
 
-/// A session's queue of frames.
+/// A session's queue of frames. A frame may be of two parts, a head of its own and a tail that others share: the two are
+/// written or dropped together.
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
-    frames: VecDeque<Frame>,
+    pieces: VecDeque<Piece>,
+    /// Frames that wait.
+    frames: u32,
     /// Bytes of the first frame that are written already.
     written: usize,
     /// Bytes that wait.
     bytes: usize,
     /// Frames and bytes beyond the limits, for what a client that came back is given; gone once all is written.
     extra: (u32, u32),
+}
+
+/// A piece of the queue; as large as its bytes alone.
+#[derive(Debug)]
+enum Piece {
+    /// A frame, or a part of one.
+    Bytes(Frame),
+    /// The next two pieces are one frame.
+    Pair,
 }
 
 /// How a flush ended.
@@ -51,7 +63,8 @@ impl Outbox {
     /// Empty; allocates nothing.
     pub(super) const fn new() -> Self {
         Self {
-            frames: VecDeque::new(),
+            pieces: VecDeque::new(),
+            frames: 0,
             written: 0,
             bytes: 0,
             extra: (0, 0),
@@ -59,22 +72,28 @@ impl Outbox {
     }
 
     /// Adds a frame beyond the limits.
-    pub(super) fn push_extra(&mut self, frame: Frame) {
-        let bytes = u32::try_from(frame.len()).unwrap_or(u32::MAX);
+    pub(super) fn push_extra(&mut self, head: Option<Frame>, frame: Frame) {
+        let before = self.bytes;
+        self.push(head, frame);
+        let bytes = u32::try_from(self.bytes - before).unwrap_or(u32::MAX);
         self.extra.0 = self.extra.0.saturating_add(1);
         self.extra.1 = self.extra.1.saturating_add(bytes);
-        self.push(frame);
     }
 
     /// Whether everything is written.
     pub(super) fn is_empty(&self) -> bool {
-        self.frames.is_empty()
+        self.pieces.is_empty()
     }
 
-    /// Adds a frame.
-    pub(super) fn push(&mut self, frame: Frame) {
+    /// Adds a frame, with a part of its own in front if it has one.
+    pub(super) fn push(&mut self, head: Option<Frame>, frame: Frame) {
+        if let Some(head) = head {
+            self.bytes += head.len();
+            self.pieces.extend([Piece::Pair, Piece::Bytes(head)]);
+        }
         self.bytes += frame.len();
-        self.frames.push_back(frame);
+        self.pieces.push_back(Piece::Bytes(frame));
+        self.frames += 1;
     }
 
     /// Bytes that wait.
@@ -85,25 +104,40 @@ impl Outbox {
     /// Whether a limit is reached.
     pub(super) fn is_full(&self, limits: &Limits) -> bool {
         let (frames, bytes) = self.extra;
-        self.frames.len() >= limits.outbox_frames + frames as usize
+        self.frames as usize >= limits.outbox_frames + frames as usize
             || self.bytes >= limits.outbox_bytes + bytes as usize
     }
 
     /// Drops all frames of which no byte is written yet.
     pub(super) fn drop_unwritten(&mut self) {
-        self.frames.truncate(usize::from(self.written > 0));
-        self.bytes = self
-            .frames
-            .front()
-            .map_or(0, |frame| frame.len() - self.written);
+        let (pieces, bytes) = match self.written {
+            0 => (0, 0),
+            _ => self.first(),
+        };
+        self.pieces.truncate(pieces);
+        self.frames = u32::from(pieces > 0);
+        self.bytes = bytes - self.written;
+    }
+
+    /// Pieces and bytes of the first frame.
+    fn first(&self) -> (usize, usize) {
+        let pieces = match self.pieces.front() {
+            None => 0,
+            Some(Piece::Bytes(_)) => 1,
+            Some(Piece::Pair) => 3,
+        };
+        let parts = self.pieces.iter().take(pieces);
+        (pieces, parts.map(|it| it.bytes().len()).sum())
     }
 
     /// Writes as much as the socket takes, in as few writes as possible. `scratch` is the shard's.
     pub(super) fn flush(&mut self, socket: &dyn Socket, scratch: &mut Scratch) -> Flushed {
-        while let Some(first) = self.frames.front() {
-            let written = match self.frames.len() {
-                1 => socket.write(&first[self.written..]),
-                _ if first.len() <= JOIN_BYTES / 8 => {
+        while let Some(first) = self.pieces.front() {
+            let written = match first {
+                Piece::Bytes(frame) if self.pieces.len() == 1 => {
+                    socket.write(&frame[self.written..])
+                }
+                _ if self.first().1 <= JOIN_BYTES / 8 => {
                     self.join(&mut scratch.joined);
                     socket.write(&scratch.joined)
                 }
@@ -118,7 +152,7 @@ impl Outbox {
                 Err(_) => return Flushed::Broken,
             }
         }
-        self.frames.shrink_to(KEEP_FRAMES);
+        self.pieces.shrink_to(KEEP_FRAMES);
         self.extra = (0, 0);
         Flushed::Empty
     }
@@ -126,12 +160,14 @@ impl Outbox {
     fn join(&self, joined: &mut Vec<u8>) {
         joined.clear();
         let mut skip = self.written;
-        for frame in &self.frames {
-            if !joined.is_empty() && joined.len() + frame.len() > JOIN_BYTES {
+        for piece in &self.pieces {
+            let bytes = piece.bytes();
+            let begin = skip.min(bytes.len());
+            skip -= begin;
+            if !joined.is_empty() && joined.len() + bytes.len() > JOIN_BYTES {
                 break;
             }
-            joined.extend_from_slice(&frame[skip..]);
-            skip = 0;
+            joined.extend_from_slice(&bytes[begin..]);
         }
     }
 
@@ -139,24 +175,39 @@ impl Outbox {
         let mut skip = self.written;
         let mut slices = [IoSlice::new(&[]); SLICES];
         let mut count = 0;
-        for (slice, frame) in slices.iter_mut().zip(&self.frames) {
-            *slice = IoSlice::new(&frame[std::mem::take(&mut skip)..]);
+        for (slice, piece) in slices.iter_mut().zip(&self.pieces) {
+            let bytes = piece.bytes();
+            let begin = skip.min(bytes.len());
+            skip -= begin;
+            *slice = IoSlice::new(&bytes[begin..]);
             count += 1;
         }
         socket.write_vectored(&slices[..count])
     }
 
-    fn advance(&mut self, mut n: usize) {
+    fn advance(&mut self, n: usize) {
         self.bytes -= n;
-        while let Some(first) = self.frames.front() {
-            let rest = first.len() - self.written;
-            if n < rest {
-                self.written += n;
+        self.written += n;
+        loop {
+            let (pieces, bytes) = self.first();
+            if pieces == 0 || self.written < bytes {
                 return;
             }
-            n -= rest;
-            self.written = 0;
-            self.frames.pop_front();
+            self.written -= bytes;
+            self.frames -= 1;
+            for _ in 0..pieces {
+                self.pieces.pop_front();
+            }
+        }
+    }
+}
+
+impl Piece {
+    /// Its bytes; a mark has none.
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Bytes(bytes) => bytes,
+            Self::Pair => &[],
         }
     }
 }
@@ -215,7 +266,7 @@ mod tests {
         for (i, &size) in sizes.iter().enumerate() {
             let frame = vec![i as u8; size];
             all.extend_from_slice(&frame);
-            outbox.push(frame.into());
+            outbox.push(None, frame.into());
         }
         (outbox, all)
     }
@@ -232,7 +283,7 @@ mod tests {
             (socket.got.borrow().clone(), *socket.writes.borrow()),
             (all, 1)
         );
-        assert_eq!((outbox.bytes(), outbox.frames.len()), (0, 0));
+        assert_eq!((outbox.bytes(), outbox.frames), (0, 0));
     }
 
     #[test]
@@ -267,12 +318,60 @@ mod tests {
         let socket = Slow::new(usize::MAX, 15);
         outbox.flush(&socket, &mut Scratch::default());
         outbox.drop_unwritten();
-        assert_eq!((outbox.bytes(), outbox.frames.len()), (5, 1));
+        assert_eq!((outbox.bytes(), outbox.frames), (5, 1));
         *socket.room.borrow_mut() = usize::MAX;
         assert_eq!(
             outbox.flush(&socket, &mut Scratch::default()),
             Flushed::Empty
         );
         assert_eq!(*socket.got.borrow(), all[..20]);
+    }
+
+    /// Frames of one or two parts, cut off after each number of bytes: what leaves is whole frames, and nothing else.
+    #[test]
+    fn a_head_and_its_tail_stay_together_wherever_the_socket_stops() {
+        assert_eq!(size_of::<Piece>(), size_of::<Frame>());
+        let frames = [
+            ("", "aaaa"),
+            ("b", "BBB"),
+            ("cc", "CC"),
+            ("", "dddd"),
+            ("e", "EEE"),
+        ];
+        let all: String = frames
+            .iter()
+            .map(|(head, tail)| format!("{head}{tail}"))
+            .collect();
+        for room in 0..=all.len() {
+            for dropped in [false, true] {
+                let mut outbox = Outbox::default();
+                for (head, tail) in frames {
+                    let head = (!head.is_empty()).then(|| Frame::from_static(head.as_bytes()));
+                    outbox.push(head, Frame::from_static(tail.as_bytes()));
+                }
+                let socket = Slow::new(usize::MAX, room);
+                outbox.flush(&socket, &mut Scratch::default());
+                assert_eq!(outbox.bytes(), all.len() - room);
+                assert_eq!(outbox.frames as usize, (all.len() - room).div_ceil(4));
+                if dropped {
+                    outbox.drop_unwritten();
+                    outbox.push(None, Frame::from_static(b"last"));
+                }
+                *socket.room.borrow_mut() = usize::MAX;
+                let flushed = outbox.flush(&socket, &mut Scratch::default());
+                assert_eq!(
+                    (flushed, outbox.bytes(), outbox.frames),
+                    (Flushed::Empty, 0, 0)
+                );
+                let got = String::from_utf8(socket.got.borrow().clone()).unwrap();
+                let whole = &all[..room.next_multiple_of(4)];
+                let expected = if dropped {
+                    format!("{whole}last")
+                } else {
+                    all.clone()
+                };
+                assert_eq!(got, expected, "stopped after {room} bytes");
+            }
+        }
     }
 }

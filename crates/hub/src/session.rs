@@ -1,10 +1,11 @@
 //! One client connection, as its shard keeps it.
 
-use std::{task::Waker, time::Instant};
+use std::{sync::Arc, task::Waker, time::Instant};
 
 use super::{
     command::Ending,
     frame::{Encoding, Frame, Socket},
+    grant::Grant,
     outbox::{Flushed, Outbox, Scratch},
     shard::Subscription,
 };
@@ -22,10 +23,10 @@ pub struct Key {
 pub struct SessionSetup {
     /// The client's socket.
     pub socket: Box<dyn Socket>,
-    /// The client's format.
-    pub encoding: &'static dyn Encoding,
-    /// Whether it may publish.
-    pub may_publish: bool,
+    /// The client's format, on its transport.
+    pub encoding: &'static Encoding,
+    /// What it may do.
+    pub grant: Arc<Grant>,
 }
 
 /// What a session's clock is for.
@@ -43,7 +44,7 @@ pub(super) enum Phase {
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) serial: u32,
-    pub(super) admission: SessionSetup,
+    pub(super) setup: SessionSetup,
     pub(super) outbox: Outbox,
     pub(super) subscriptions: Vec<Subscription>,
     /// Publications that wait for the broker, and questions for members.
@@ -62,10 +63,10 @@ pub(super) struct Session {
 }
 
 impl Session {
-    pub(super) const fn new(serial: u32, admission: SessionSetup, first_ping: Instant) -> Self {
+    pub(super) const fn new(serial: u32, setup: SessionSetup, first_ping: Instant) -> Self {
         Self {
             serial,
-            admission,
+            setup,
             outbox: Outbox::new(),
             subscriptions: Vec::new(),
             unanswered: 0,
@@ -78,9 +79,17 @@ impl Session {
         }
     }
 
-    /// Queues a frame, unless the session is ending. A full outbox is written first, and who doesn't take enough of
-    /// it is cut off: `false`.
-    pub(super) fn push(&mut self, frame: Frame, limits: &Limits, scratch: &mut Scratch) -> bool {
+    /// Queues a frame, with a head of its own if it has one. Does nothing if the session is ending.
+    ///
+    /// A full outbox is written first. Returns false if the client still takes too little of it; the session is then
+    /// closed with [`Ending::Slow`].
+    pub(super) fn push(
+        &mut self,
+        head: Option<Frame>,
+        frame: Frame,
+        limits: &Limits,
+        scratch: &mut Scratch,
+    ) -> bool {
         if self.is_ending() {
             return true;
         }
@@ -89,22 +98,31 @@ impl Session {
             self.wake();
             return false;
         }
-        self.outbox.push(frame);
+        self.outbox.push(head, frame);
         true
+    }
+
+    /// The head that a push has for one of the session's subscriptions, if its format has such.
+    pub(super) fn head(&self, at: u32, tail: &Frame) -> Option<Frame> {
+        let encoding = self.setup.encoding;
+        encoding.format.features().heads.then(|| {
+            let subscription = &self.subscriptions[at as usize];
+            encoding.head(subscription.tag(), tail)
+        })
     }
 
     /// Queues the last frame in place of everything not yet written.
     pub(super) fn end(&mut self, ending: Ending, drop_at: Instant) {
         if !self.is_ending() {
             self.outbox.drop_unwritten();
-            self.end_with(self.admission.encoding.ending(ending), drop_at);
+            self.end_with(self.setup.encoding.ending(ending), drop_at);
         }
     }
 
     /// Queues the last frame behind everything else.
     pub(super) fn end_with(&mut self, frame: Frame, drop_at: Instant) {
         if !self.is_ending() {
-            self.outbox.push(frame);
+            self.outbox.push(None, frame);
             self.phase = Phase::Ending;
             self.clock = drop_at;
         }
@@ -115,10 +133,10 @@ impl Session {
         self.phase == Phase::Ending
     }
 
-    /// Writes what the socket takes. `false`: the socket is broken.
+    /// Writes what the socket takes. Returns false if the socket is broken.
     pub(super) fn flush(&mut self, scratch: &mut Scratch) -> bool {
         let before = self.outbox.bytes();
-        match self.outbox.flush(&*self.admission.socket, scratch) {
+        match self.outbox.flush(&*self.setup.socket, scratch) {
             Flushed::Empty => self.blocked_since = None,
             Flushed::Blocked => {
                 if self.blocked_since.is_none() || self.outbox.bytes() < before {

@@ -56,7 +56,7 @@ impl WindowEntry {
     /// The message's frame in one encoding.
     pub(super) fn frame(
         &self,
-        encoding: &dyn super::frame::Encoding,
+        encoding: &'static super::frame::Encoding,
         panicked: impl FnOnce(),
     ) -> Frame {
         self.encoded().frame(encoding, panicked).clone()

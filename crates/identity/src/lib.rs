@@ -5,6 +5,7 @@ mod origin;
 use std::{fmt, fs, path::Path};
 
 use http::{HeaderMap, header};
+use hubplane_hub::{Authority, Grant};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
@@ -120,6 +121,14 @@ impl Access {
                 .any(|known| known == ANY || known == sent);
         }
         origin::is_own(origin, headers)
+    }
+}
+
+/// The key as a proof. A server without a key asks for none, so nothing proves anything there.
+impl Authority for Access {
+    fn grant(&self, proof: &str) -> Option<Grant> {
+        let key = self.key.as_ref()?;
+        key.matches(proof).then(Grant::key)
     }
 }
 

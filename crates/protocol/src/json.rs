@@ -10,17 +10,20 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 pub use self::presence::members;
-use super::{Protocol, Refused};
+use super::{Close, Decoder, Format, Incoming, Input};
 use hubplane_hub::{
     ClientPosition, MAX_ID, Message,
-    command::{Command, Push, Ref, Reply, Which},
+    command::{Command, Ending, Push, Ref, Reply, Which},
     is_id,
+    presence::Roster,
 };
 
 /// Deepest nesting of what a client may send.
 pub const MAX_DEPTH: usize = 128;
 /// Longest `ref`, in bytes of JSON.
 pub const MAX_REF: usize = 64;
+/// The close code for what is no message of this protocol.
+const NOT_OF_THIS_PROTOCOL: u16 = 3501;
 
 /// The native protocol.
 #[derive(Clone, Copy, Debug)]
@@ -30,7 +33,7 @@ pub struct Json;
 pub static JSON: Json = Json;
 
 #[derive(Deserialize)]
-struct Incoming<'a> {
+struct Incomplete<'a> {
     #[serde(borrow, rename = "type")]
     kind: Cow<'a, str>,
     #[serde(borrow, default, rename = "ref")]
@@ -54,20 +57,53 @@ pub fn present<'de, D: Deserializer<'de>>(
     <&RawValue>::deserialize(deserializer).map(Some)
 }
 
-impl Protocol for Json {
-    fn subprotocol(&self) -> &'static str {
-        "hubplane.v1.json"
-    }
+/// What a client sent can't be carried out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// To answer with, if it could be read.
+    pub reference: Option<Ref>,
+    /// What is wrong, for people.
+    pub message: String,
+    /// The client doesn't speak the protocol: end the session.
+    pub fatal: bool,
+}
 
-    fn slot(&self) -> usize {
-        0
-    }
+/// Reads one session's messages; there is nothing to remember between two of them.
+#[derive(Clone, Copy, Debug)]
+struct Stateless;
 
-    fn decode(&self, text: &str) -> Result<Command, Refused> {
+impl Decoder for Stateless {
+    fn decode(&mut self, incoming: Incoming<'_>, on: &mut dyn FnMut(Input)) {
+        let Incoming::Text(text) = incoming else {
+            return on(Input::End(Close::new(1003, "messages are text")));
+        };
+        match Json::decode(text) {
+            Ok(command) => on(Input::Command(command)),
+            Err(Refused {
+                reference,
+                message,
+                fatal,
+            }) => {
+                let close = fatal.then(|| Close::new(NOT_OF_THIS_PROTOCOL, message.clone()));
+                on(Input::Refused { reference, message });
+                if let Some(close) = close {
+                    on(Input::End(close));
+                }
+            }
+        }
+    }
+}
+
+impl Json {
+    /// Reads what a client sent.
+    ///
+    /// # Errors
+    /// It can't be carried out.
+    pub fn decode(text: &str) -> Result<Command, Refused> {
         if depth(text.as_bytes()) > MAX_DEPTH {
             return Err(fatal(format!("the message nests deeper than {MAX_DEPTH}")));
         }
-        let incoming: Incoming<'_> = serde_json::from_str(text)
+        let incoming: Incomplete<'_> = serde_json::from_str(text)
             .map_err(|error| fatal(format!("not a message of this protocol: {error}")))?;
         let reference: Option<Ref> = match incoming.reference.map(RawValue::get) {
             Some(text) if text.len() > MAX_REF || text.starts_with(['{', '[']) => {
@@ -79,6 +115,16 @@ impl Protocol for Json {
             reference => reference.map(Into::into),
         };
         command(incoming, reference)
+    }
+}
+
+impl Format for Json {
+    fn subprotocol(&self) -> &'static str {
+        "hubplane.v1.json"
+    }
+
+    fn decoder(&self) -> Box<dyn Decoder> {
+        Box::new(Stateless)
     }
 
     fn reply(&self, reply: &Reply<'_>, out: &mut Vec<u8>) {
@@ -110,11 +156,14 @@ impl Protocol for Json {
                 position_or_null(out, position);
                 out.push(b'}');
             }
-            Reply::Members {
-                reference,
-                channel,
-                roster,
-            } => presence::reply(reference, channel, roster, out),
+            Reply::Members { reference, channel } => {
+                start(out, "presence", reference);
+                text(out, "channel", channel);
+            }
+            Reply::Authenticated { reference, .. } => {
+                start(out, "authenticated", reference);
+                out.push(b'}');
+            }
             Reply::Error {
                 reference,
                 code,
@@ -141,9 +190,26 @@ impl Protocol for Json {
             Push::Presence(change) => presence::change(change, out),
         }
     }
+
+    fn members(&self, _channel: &str, roster: &Roster, out: &mut Vec<u8>) {
+        presence::rest(roster, out);
+    }
+
+    fn ending(&self, ending: Ending, _out: &mut Vec<u8>) -> Close {
+        match ending {
+            Ending::Slow => Close::new(
+                1013,
+                "too slow: messages were dropped; connect again and resume",
+            ),
+            Ending::NoPong => Close::new(3012, "no answer to a ping"),
+            Ending::Expired => Close::new(3013, "what this session may do is over; connect again"),
+            Ending::Restart => Close::new(1012, "this instance stops; connect again"),
+            Ending::Failed => Close::new(1011, "the server failed"),
+        }
+    }
 }
 
-fn command(incoming: Incoming<'_>, reference: Option<Ref>) -> Result<Command, Refused> {
+fn command(incoming: Incomplete<'_>, reference: Option<Ref>) -> Result<Command, Refused> {
     let missing = |what: &str| refused(reference.clone(), format!("{what} is missing"));
     let channel = || {
         incoming
@@ -186,6 +252,7 @@ fn command(incoming: Incoming<'_>, reference: Option<Ref>) -> Result<Command, Re
                 channel: channel()?,
                 data,
                 id,
+                not_to_me: false,
                 reference,
             })
         }

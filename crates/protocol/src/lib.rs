@@ -1,32 +1,39 @@
 //! Client formats: how the hub's words look on a client's wire. Pure and synchronous; no sockets here.
+//!
+//! # How to add a format
+//!
+//! A format is one static value that implements [`Format`], and a [`Decoder`] for each session. [`json`] is one; the test
+//! `toy` of the crate `hubplane-server` is a small one that uses all there is.
+//!
+//! 1. **Read.** [`Format::decoder`] makes what reads one session's messages: text or bytes in, any number of
+//!    [`Input`]s out, in order. Whatever a session has to remember is in the decoder; one that remembers nothing is
+//!    a type without fields, and costs no memory. What can't be read is never a panic: hand on [`Input::Refused`], which
+//!    is answered with an error, or [`Input::End`], which ends the session with a code of the format's own.
+//! 2. **Write.** [`Format::reply`] and [`Format::push`] write payloads into a buffer. A push is written once for all who
+//!    are given it, whatever their number. A client's `ref` is opaque text to the hub: put into it what is needed to
+//!    write the answer.
+//! 3. **Say what is special** in [`Format::features`]; what is not set costs nothing:
+//!    - `greets`: a new session is told something first, such as its own name.
+//!    - `heads`: subscriptions have names of the client's own ([`Tag`](hubplane_hub::command::Tag)), and a push begins
+//!      with a short part for each, in front of what all share. A channel may then be subscribed to several times.
+//!    - `keep_alive`: the format asks in its own messages whether a client is there, not in the transport's. A decoder
+//!      says of the answer [`Input::Alive`].
+//!    - `missed_inside`, `members_inside`: the answer to a subscribe carries what was missed, or who is there.
+//!    - `binary`: messages are bytes, not text.
+//! 4. **Keep the publisher out**, where the format wants it: `not_to_me` in
+//!    [`Command::Publish`](hubplane_hub::command::Command::Publish). The name of the session travels with the message, so it
+//!    works across instances and on every broker.
+//! 5. **Show who it is.** A client that does so after it has connected does it with
+//!    [`Command::Authenticate`](hubplane_hub::command::Command::Authenticate). The hub asks its authority, and each later
+//!    command is held against the [`Grant`](hubplane_hub::Grant). Nothing of that is the format's affair.
+//! 6. **End.** [`Format::ending`] has a code, and perhaps a last message, for each reason that the hub may have.
+//! 7. **Put it on a transport**: a static [`Encoding`](hubplane_hub::frame::Encoding) of the format and a
+//!    [`Framing`](hubplane_hub::frame::Framing), such as the server's WebSocket frames.
+//!
+//! A format never looks at a broker, a socket or a clock, and never asks who else is there: what it needs is handed in.
 
 pub mod json;
 
-use std::fmt;
-
-use hubplane_hub::command::{Command, Push, Ref, Reply};
-
-/// One client format.
-pub trait Protocol: fmt::Debug + Send + Sync {
-    /// The WebSocket subprotocol that names it (RFC 6455, 1.9).
-    fn subprotocol(&self) -> &'static str;
-    /// Which of an instance's encodings it is, see [`hubplane_hub::frame::ENCODINGS`].
-    fn slot(&self) -> usize;
-    /// Reads what a client sent.
-    fn decode(&self, text: &str) -> Result<Command, Refused>;
-    /// Writes an answer.
-    fn reply(&self, reply: &Reply<'_>, out: &mut Vec<u8>);
-    /// Writes what the hub sends by itself.
-    fn push(&self, push: &Push<'_>, out: &mut Vec<u8>);
-}
-
-/// What a client sent can't be carried out.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refused {
-    /// To answer with, where it could be read.
-    pub reference: Option<Ref>,
-    /// What is wrong, for people.
-    pub message: String,
-    /// The client doesn't speak the protocol: end the session.
-    pub fatal: bool,
-}
+pub use hubplane_hub::format::{
+    Close, Decoder, Features, Format, Incoming, Input, NoSessionName, SessionName,
+};

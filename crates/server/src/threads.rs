@@ -196,7 +196,8 @@ impl Serving {
     /// Until the hub is closed.
     async fn run(mut self) {
         let hub = Arc::clone(&self.context.hub);
-        let shard = Shard::new(Arc::clone(&hub), &self.mailbox);
+        let authority = Arc::clone(&self.context.access);
+        let shard = Shard::with_authority(Arc::clone(&hub), &self.mailbox, authority);
         let buffer = Rc::new(RefCell::new(vec![0; READ_BYTES]));
         let header_timeout = hub.limits().header_timeout;
         let service = warp::service(routes(self.context));

@@ -13,6 +13,7 @@ use super::{
     threads::{Connection, Handoff},
     websocket::{Negotiated, encoding_for},
 };
+use hubplane_hub::{Grant, frame::Encoding};
 use hubplane_identity::{Access, KeyCheck};
 
 /// What a client asked for, found good.
@@ -62,11 +63,14 @@ pub(super) fn check(
             "Sec-WebSocket-Key is 16 bytes in Base64",
         ));
     };
-    let (subprotocol, (encoding, protocol)) = negotiated(headers);
+    let (subprotocol, encoding) = negotiated(headers);
+    let grant = match shown {
+        KeyCheck::Valid => Grant::key(),
+        KeyCheck::Missing | KeyCheck::Invalid => Grant::anonymous(),
+    };
     let negotiated = Negotiated {
         encoding,
-        protocol,
-        may_publish: shown == KeyCheck::Valid,
+        grant,
         channels,
     };
     Ok(Handshake {
@@ -76,14 +80,9 @@ pub(super) fn check(
     })
 }
 
-type Format = (
-    &'static dyn hubplane_hub::frame::Encoding,
-    &'static dyn hubplane_protocol::Protocol,
-);
-
 /// The first subprotocol of the client's that is known here. One that offers none, or only others, is spoken to in
 /// the native protocol; the latter finds no subprotocol in the answer and may leave.
-fn negotiated(headers: &HeaderMap) -> (Option<&'static str>, Format) {
+fn negotiated(headers: &HeaderMap) -> (Option<&'static str>, &'static Encoding) {
     let offers = headers
         .get_all(header::SEC_WEBSOCKET_PROTOCOL)
         .iter()
@@ -92,7 +91,7 @@ fn negotiated(headers: &HeaderMap) -> (Option<&'static str>, Format) {
         .flat_map(|value| value.split(','))
         .find_map(|offer| encoding_for(Some(offer.trim())));
     match known {
-        Some(format) => (Some(format.1.subprotocol()), format),
+        Some(encoding) => (Some(encoding.format.subprotocol()), encoding),
         None => (
             None,
             encoding_for(None).expect("invariant: there is a native protocol"),

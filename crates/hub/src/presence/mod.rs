@@ -19,6 +19,8 @@ use std::{
 use bytes::Bytes;
 use hubplane_backplane::Channel;
 
+#[cfg(test)]
+pub(super) use self::shared_presence::SharedRoster;
 pub(super) use self::shared_presence::{Answer, Question, SharedPresence, attend, speak};
 pub use self::{
     member::{MAX_CLIENT, MAX_INFO, MAX_USER, Member, PresenceOptions, Refusal},

@@ -12,7 +12,7 @@ use hubplane_backplane::{Channel, Outgoing};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::{CHANNEL, Change, Member, Presence, Refusal};
-use crate::{Health, Hub, command::Ref, limits::Limits, session::Key, shard::Mail};
+use crate::{Health, Hub, command::Ref, frame::Frames, limits::Limits, session::Key, shard::Mail};
 
 /// How often what has gathered is passed on, to the subscribers here and to the other instances.
 const TICK: Duration = Duration::from_millis(100);
@@ -30,6 +30,13 @@ pub struct Roster {
     pub members: Vec<Member>,
 }
 
+/// Who is on a channel, for all who asked at the same time: listed once, and encoded once.
+#[derive(Debug)]
+pub(crate) struct SharedRoster {
+    pub(crate) roster: Roster,
+    pub(crate) frames: Frames,
+}
+
 /// A session wants to know who is on a channel.
 #[derive(Debug)]
 pub(crate) struct Question {
@@ -43,7 +50,7 @@ pub(crate) struct Question {
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) question: Question,
-    pub(crate) roster: Arc<Roster>,
+    pub(crate) roster: Arc<SharedRoster>,
 }
 
 /// This instance's presence.
@@ -89,7 +96,7 @@ impl SharedPresence {
         self.lock().presence.receive(data, Instant::now());
     }
 
-    /// The answer comes as [`Mail::Members`]. `false`: too many ask already.
+    /// Takes a question; the answer comes as [`Mail::Members`]. Returns false if too many ask already.
     pub(crate) fn ask(&self, question: Question) -> bool {
         let mut state = self.lock();
         let room = state.questions.len() < self.most_questions;
@@ -111,7 +118,12 @@ impl SharedPresence {
         let questions = std::mem::take(&mut state.questions);
         let answers = questions.into_iter().map(|question| {
             let known = rosters.entry(Channel::clone(&question.channel));
-            let fresh = || Arc::new(state.roster(&question.channel, self.page));
+            let fresh = || {
+                Arc::new(SharedRoster {
+                    roster: state.roster(&question.channel, self.page),
+                    frames: Frames::default(),
+                })
+            };
             let roster = Arc::clone(known.or_insert_with(fresh));
             Answer { question, roster }
         });
@@ -270,9 +282,10 @@ mod tests {
         }
         let (changes, answers) = desk.turn(true);
         assert_eq!((changes.len(), answers.len()), (2, 2));
-        let roster = &answers[0].roster;
-        assert_eq!((roster.count, roster.members.len()), (2, 1));
-        assert!(Arc::ptr_eq(roster, &answers[1].roster), "listed once");
+        let shared = &answers[0].roster;
+        let Roster { count, members } = &shared.roster;
+        assert_eq!((*count, members.len()), (2, 1));
+        assert!(Arc::ptr_eq(shared, &answers[1].roster), "listed once");
         assert!(ask());
     }
 }

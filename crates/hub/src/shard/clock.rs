@@ -6,6 +6,7 @@ use super::ShardState;
 use crate::{
     Hub,
     command::Ending,
+    format::SessionName,
     limits::Limits,
     session::{Key, Phase, Session, SessionSetup},
 };
@@ -61,16 +62,28 @@ impl ShardState {
         }
     }
 
-    pub(super) fn open(&mut self, hub: &Hub, admission: SessionSetup) -> Key {
+    pub(super) fn open(&mut self, hub: &Hub, setup: SessionSetup) -> Key {
         let serial = self.next_serial;
         self.next_serial = serial.wrapping_add(1);
         let first_ping = Instant::now() + spread(hub.limits(), serial);
-        let session = Box::new(Session::new(serial, admission, first_ping));
+        let encoding = setup.encoding;
+        let session = Box::new(Session::new(serial, setup, first_ping));
         let index = self.sessions.insert(session);
         hub.count_session(self.index, 1);
-        Key {
-            index: u32::try_from(index).expect("invariant: the connection limit is below 2^32"),
-            serial,
+        let index = u32::try_from(index).expect("invariant: the connection limit is below 2^32");
+        let key = Key { index, serial };
+        if let Some(greeting) = encoding.greeting(&self.name(hub, key)) {
+            self.queue(hub, key, |_| greeting);
+        }
+        key
+    }
+
+    /// A session's name among those of all instances.
+    pub(super) fn name(&self, hub: &Hub, key: Key) -> SessionName {
+        SessionName {
+            origin: hub.origin,
+            shard: u32::try_from(self.index).expect("invariant: there are few shards"),
+            key,
         }
     }
 
@@ -86,7 +99,7 @@ impl ShardState {
     pub(super) fn tick(&mut self, hub: &Hub) {
         let (now, limits) = (Instant::now(), hub.limits());
         let mut gone = Vec::new();
-        let mut mute = Vec::new();
+        let mut ending = Vec::new();
         for (index, session) in &mut self.sessions {
             let index = index as u32;
             let stuck = session
@@ -94,19 +107,22 @@ impl ShardState {
                 .is_some_and(|since| now - since >= limits.write_timeout);
             match session.phase {
                 _ if stuck => gone.push(index),
+                Phase::Quiet | Phase::AwaitingPong if session.setup.grant.is_over(now) => {
+                    ending.push((index, Ending::Expired));
+                }
                 _ if now < session.clock => {}
                 Phase::Ending => gone.push(index),
-                Phase::AwaitingPong => mute.push(index),
+                Phase::AwaitingPong => ending.push((index, Ending::NoPong)),
                 Phase::Quiet => {
                     session.phase = Phase::AwaitingPong;
                     session.clock = now + limits.pong_timeout;
-                    let ping = session.admission.encoding.ping();
-                    self.unwritten.queue(hub, index, session, ping);
+                    let ping = session.setup.encoding.ping();
+                    self.unwritten.queue(hub, index, session, (None, ping));
                 }
             }
         }
-        for index in mute {
-            self.end(hub, index, Ending::NoPong);
+        for (index, why) in ending {
+            self.end(hub, index, why);
         }
         for index in gone {
             self.remove_index(hub, index);

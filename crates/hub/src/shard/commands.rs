@@ -3,13 +3,14 @@
 use std::time::Instant;
 
 use bytes::Bytes;
-use hubplane_backplane::{Channel, MessageId, Outgoing};
+use hubplane_backplane::Outgoing;
 
 use super::{Shard, ShardState, found, subscription::Request};
 use crate::{
     Hub, channel,
-    command::{Command, ErrorCode, Ref, Reply},
+    command::{Command, Ending, ErrorCode, Ref, Reply},
     frame::{Encoding, Frame},
+    grant::{Denied, Grant},
     publisher::ReplyTo,
     session::{Key, Phase},
 };
@@ -18,7 +19,7 @@ impl Shard {
     /// Carries out a client's command. The answer is queued; [`Shard::flush_dirty`] writes it.
     pub fn command(&self, key: Key, command: Command) {
         let mut state = self.state.borrow_mut();
-        if state.session(key).is_none_or(|session| session.is_ending()) {
+        if !state.may(&self.hub, key, &command) {
             return;
         }
         match command {
@@ -44,8 +45,18 @@ impl Shard {
                 channel,
                 data,
                 id,
+                not_to_me,
             } => {
-                state.publish(&self.hub, key, reference, (channel, data, id));
+                let mut outgoing = Outgoing::new(channel, data);
+                outgoing.id = id;
+                if not_to_me {
+                    outgoing.tags.push(state.name(&self.hub, key).tag());
+                }
+                state.publish(&self.hub, key, reference, outgoing);
+            }
+            Command::Authenticate { reference, proof } => {
+                let grant = self.authority.grant(proof.reveal());
+                state.authenticate(&self.hub, key, reference.as_deref(), grant);
             }
             Command::Members { reference, channel } => {
                 state.ask(&self.hub, key, reference, channel);
@@ -60,7 +71,14 @@ impl Shard {
         state.refuse(&self.hub, key, reference, (ErrorCode::Malformed, message));
     }
 
-    /// The client has answered a ping.
+    /// What a session may do from now on, in place of what it might before.
+    pub fn grant(&self, key: Key, grant: Grant) {
+        if let Some(session) = self.state.borrow_mut().session(key) {
+            session.setup.grant = grant.shared();
+        }
+    }
+
+    /// The client has answered a ping, or shown in another way that it is there.
     pub fn pong(&self, key: Key) {
         let interval = self.hub.limits().ping_interval;
         if let Some(session) = self.state.borrow_mut().session(key)
@@ -95,6 +113,35 @@ impl Shard {
 }
 
 impl ShardState {
+    /// Whether a session may have this command carried out; if not, it is told why.
+    fn may(&mut self, hub: &Hub, key: Key, command: &Command) -> bool {
+        let Some(session) = self.session(key).filter(|it| !it.is_ending()) else {
+            return false;
+        };
+        let grant = &session.setup.grant;
+        if grant.is_over(Instant::now()) {
+            self.end(hub, key.index, Ending::Expired);
+            return false;
+        }
+        let Err(Denied { code, message }) = grant.check(command) else {
+            return true;
+        };
+        self.refuse(hub, key, command.reference(), (code, message));
+        false
+    }
+
+    fn authenticate(&mut self, hub: &Hub, key: Key, reference: Option<&str>, grant: Option<Grant>) {
+        let Some(grant) = grant else {
+            let message = "this proves nothing here";
+            return self.refuse(hub, key, reference, (ErrorCode::Forbidden, message));
+        };
+        if let Some(session) = self.session(key) {
+            session.setup.grant = grant.shared();
+        }
+        let grant = &grant;
+        self.reply(hub, key, &Reply::Authenticated { reference, grant });
+    }
+
     pub(super) fn reply(&mut self, hub: &Hub, key: Key, reply: &Reply<'_>) {
         self.queue(hub, key, |encoding| encoding.reply(reply));
     }
@@ -117,10 +164,15 @@ impl ShardState {
         );
     }
 
-    fn queue(&mut self, hub: &Hub, key: Key, frame: impl FnOnce(&dyn Encoding) -> Frame) {
+    pub(super) fn queue(
+        &mut self,
+        hub: &Hub,
+        key: Key,
+        frame: impl FnOnce(&'static Encoding) -> Frame,
+    ) {
         if let Some(session) = found(&mut self.sessions, key) {
-            let frame = frame(session.admission.encoding);
-            self.unwritten.queue(hub, key.index, session, frame);
+            let frame = frame(session.setup.encoding);
+            self.unwritten.queue(hub, key.index, session, (None, frame));
         }
     }
 
@@ -153,32 +205,14 @@ impl ShardState {
         }
     }
 
-    fn publish(
-        &mut self,
-        hub: &Hub,
-        key: Key,
-        reference: Option<Ref>,
-        (channel, data, id): (Channel, Bytes, Option<MessageId>),
-    ) {
+    fn publish(&mut self, hub: &Hub, key: Key, reference: Option<Ref>, outgoing: Outgoing) {
         let shard = self.index;
-        if !self.is_good(hub, key, reference.as_deref(), &channel) {
+        if !self.is_good(hub, key, reference.as_deref(), &outgoing.channel) {
             return;
         }
         let Some(session) = self.session(key) else {
             return;
         };
-        if !session.admission.may_publish {
-            let message =
-                "publishing needs the hub's key, sent as Authorization: Bearer … when connecting";
-            return self.refuse(
-                hub,
-                key,
-                reference.as_deref(),
-                (ErrorCode::Forbidden, message),
-            );
-        }
-        let mut outgoing = Outgoing::new(channel, data);
-        outgoing.id = id;
         session.unanswered += 1;
         let known = reference.clone();
         let reply_to = ReplyTo::Session {

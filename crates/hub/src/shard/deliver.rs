@@ -7,12 +7,14 @@ use super::{ShardState, Unwritten, topic::Subscriber};
 use crate::{
     Hub,
     command::Push,
-    frame::{ENCODINGS, Encoded, Frame},
-    session::Session,
+    format::SessionName,
+    frame::{Encoded, Frames},
+    message::Message,
+    session::{Key, Session},
 };
 
 impl ShardState {
-    /// Nothing is encoded, allocated, awaited or locked for a recipient.
+    /// Nothing is encoded, allocated, awaited or locked for a recipient; only formats with heads write those for each.
     pub(super) fn deliver(&mut self, hub: &Hub, batch: &[Encoded]) {
         let mut deliveries = 0;
         for encoded in batch {
@@ -23,11 +25,17 @@ impl ShardState {
             let Some(topic) = self.topics.by_name(&message.channel) else {
                 continue;
             };
-            deliveries += topic.live().len();
-            for &Subscriber { session: index, .. } in topic.live() {
+            let excluded = excluded(hub, self.index, message);
+            for &Subscriber { session: index, at } in topic.live() {
                 let session = &mut self.sessions[index as usize];
-                let frame = encoded.frame(session.admission.encoding, || hub.count_panic());
-                self.unwritten.queue(hub, index, session, frame.clone());
+                if excluded.is_some_and(|key| key.is(index, session)) {
+                    continue;
+                }
+                deliveries += 1;
+                let frame = encoded.frame(session.setup.encoding, || hub.count_panic());
+                let head = session.head(at, frame);
+                self.unwritten
+                    .queue(hub, index, session, (head, frame.clone()));
             }
         }
         hub.count_deliveries(deliveries);
@@ -51,32 +59,49 @@ impl ShardState {
             let Some(topic) = self.topics.by_name(&channel) else {
                 continue;
             };
-            let subscribers = topic.live().iter().map(|it| it.session);
             let push = Push::Gap {
                 channel: &channel,
                 cause,
             };
             self.unwritten
-                .tell(hub, &mut self.sessions, subscribers, &push);
+                .tell(hub, &mut self.sessions, topic.live(), &push);
         }
     }
 }
 
 impl Unwritten {
-    /// Queues the same for several sessions, encoded once.
+    /// Queues the same for several subscriptions, encoded once.
     pub(super) fn tell(
         &mut self,
         hub: &Hub,
         sessions: &mut Slab<Box<Session>>,
-        to: impl Iterator<Item = u32>,
+        to: &[Subscriber],
         push: &Push<'_>,
     ) {
-        let mut frames: [Option<Frame>; ENCODINGS] = Default::default();
-        for index in to {
+        let frames = Frames::default();
+        for &Subscriber { session: index, at } in to {
             let session = &mut sessions[index as usize];
-            let encoding = session.admission.encoding;
-            let frame = frames[encoding.slot()].get_or_insert_with(|| encoding.push(push));
-            self.queue(hub, index, session, frame.clone());
+            let encoding = session.setup.encoding;
+            let frame = frames.get(encoding, || encoding.push(push));
+            let head = session.head(at, frame);
+            self.queue(hub, index, session, (head, frame.clone()));
         }
+    }
+}
+
+/// The session of this shard that a message must not be given to.
+pub(super) fn excluded(hub: &Hub, shard: usize, message: &Message) -> Option<Key> {
+    if message.tags.is_empty() {
+        return None;
+    }
+    let name = SessionName::of(&message.tags)?;
+    let is_here = name.origin == hub.origin && name.shard as usize == shard;
+    is_here.then_some(name.key)
+}
+
+impl Key {
+    /// Whether it names the session that is at this index now.
+    fn is(self, index: u32, session: &Session) -> bool {
+        self.index == index && self.serial == session.serial
     }
 }

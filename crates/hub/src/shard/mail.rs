@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use hubplane_backplane::{Channel, Error, GapCause, Result, Scope};
 use tokio::sync::mpsc;
 
-use super::{ShardState, clock::Drain, subscription::SubscriptionKey};
+use super::{ShardState, clock::Drain, presence::PresenceMail, subscription::SubscriptionKey};
 use crate::{
     Hub,
     command::{Ref, Reply},
@@ -116,8 +116,13 @@ impl ShardState {
             Mail::Answered(answers) => answers
                 .into_iter()
                 .for_each(|answer| self.answer(hub, answer)),
-            Mail::Presence(changes) => self.change(hub, &changes),
-            Mail::Members(answers) => self.answer_members(hub, answers),
+            Mail::Presence(changes) => {
+                self.presence_mail.push_back(PresenceMail::Changes(changes));
+            }
+            Mail::Members(answers) => {
+                let answers = answers.into_iter().map(PresenceMail::Answer);
+                self.presence_mail.extend(answers);
+            }
             Mail::Drain(over) => {
                 self.drain = Some(Drain::new(over, self.sessions.len()));
                 self.drain_some(hub);

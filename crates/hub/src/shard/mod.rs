@@ -17,7 +17,7 @@ mod topic;
 
 use std::{
     cell::RefCell,
-    collections::{HashMap, HashSet},
+    collections::{HashMap, HashSet, VecDeque},
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
     rc::Rc,
@@ -41,6 +41,7 @@ pub(super) use self::{
 use super::{
     Hub,
     frame::Frame,
+    grant::{Authority, Nobody},
     outbox::Scratch,
     position::ClientPosition,
     session::{Key, Session, SessionSetup},
@@ -56,6 +57,7 @@ const LOOKS: usize = 8;
 /// One shard. Shared by the tasks of its thread.
 pub struct Shard {
     hub: Arc<Hub>,
+    authority: Arc<dyn Authority>,
     state: RefCell<ShardState>,
 }
 
@@ -72,6 +74,8 @@ struct ShardState {
     attending: HashMap<Channel, presence::Attending>,
     /// How many channels each session is a member of; those of none are not here.
     memberships: HashMap<u32, usize>,
+    /// What clients are still to be told of presence.
+    presence_mail: VecDeque<presence::PresenceMail>,
     unwritten: Unwritten,
     /// Bytes that wait for blocked sockets.
     held: usize,
@@ -93,9 +97,15 @@ struct Unwritten {
 }
 
 impl Unwritten {
-    /// The one way into an outbox.
-    fn queue(&mut self, hub: &Hub, index: u32, session: &mut Session, frame: Frame) {
-        if !session.push(frame, hub.limits(), &mut self.scratch) {
+    /// The one way into an outbox: a frame, and the head in front of it if it has one.
+    fn queue(
+        &mut self,
+        hub: &Hub,
+        index: u32,
+        session: &mut Session,
+        (head, frame): (Option<Frame>, Frame),
+    ) {
+        if !session.push(head, frame, hub.limits(), &mut self.scratch) {
             hub.count_slow();
         }
         self.mark(index, session);
@@ -126,8 +136,17 @@ impl fmt::Debug for Shard {
 }
 
 impl Shard {
-    /// An empty shard; `mailbox` says which of the hub's.
+    /// An empty shard; `mailbox` says which of the hub's. No client can show who it is once it is connected.
     pub fn new(hub: Arc<Hub>, mailbox: &Mailbox) -> Rc<Self> {
+        Self::with_authority(hub, mailbox, Arc::new(Nobody))
+    }
+
+    /// The same, for clients that may show the authority who they are once they are connected.
+    pub fn with_authority(
+        hub: Arc<Hub>,
+        mailbox: &Mailbox,
+        authority: Arc<dyn Authority>,
+    ) -> Rc<Self> {
         let state = ShardState {
             sessions: Slab::new(),
             topics: Topics::default(),
@@ -136,6 +155,7 @@ impl Shard {
             recovering: HashSet::new(),
             attending: HashMap::new(),
             memberships: HashMap::new(),
+            presence_mail: VecDeque::new(),
             unwritten: Unwritten::default(),
             held: 0,
             drain: None,
@@ -146,6 +166,7 @@ impl Shard {
         };
         Rc::new(Self {
             hub,
+            authority,
             state: RefCell::new(state),
         })
     }
@@ -160,11 +181,13 @@ impl Shard {
         let mut clock = interval(clock::TICK);
         clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut mails = Vec::new();
+        let mut more = false;
         loop {
             let open = tokio::select! {
                 biased;
                 count = mailbox.receive(&mut mails, MAILS_AT_ONCE) => count > 0,
                 _ = clock.tick() => { self.guarded(ShardState::tick); true }
+                () = yield_now(), if more => true,
             };
             let mut taken = mails.len();
             self.take(&mut mails);
@@ -179,6 +202,7 @@ impl Shard {
                 }
             }
             self.guarded(ShardState::catch_up);
+            self.guarded(|state, hub| more = state.tell_presence(hub));
             self.guarded(ShardState::flush_dirty);
             if !open || self.state.borrow().stopped {
                 return;
@@ -197,8 +221,8 @@ impl Shard {
     }
 
     /// A new session.
-    pub fn open(&self, admission: SessionSetup) -> Key {
-        self.state.borrow_mut().open(&self.hub, admission)
+    pub fn open(&self, setup: SessionSetup) -> Key {
+        self.state.borrow_mut().open(&self.hub, setup)
     }
 
     /// Ends a session at once, if it is still there.
@@ -242,8 +266,8 @@ impl Shard {
 
     /// Runs on the state; a panic costs what it was about, not the thread and its other sessions.
     fn guarded(&self, act: impl FnOnce(&mut ShardState, &Hub)) {
-        let sequence = AssertUnwindSafe(|| act(&mut self.state.borrow_mut(), &self.hub));
-        if catch_unwind(sequence).is_err() {
+        let acting = AssertUnwindSafe(|| act(&mut self.state.borrow_mut(), &self.hub));
+        if catch_unwind(acting).is_err() {
             self.hub.count_panic();
         }
     }

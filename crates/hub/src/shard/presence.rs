@@ -7,7 +7,7 @@ use std::{
 
 use hubplane_backplane::Channel;
 
-use super::ShardState;
+use super::{ShardState, found, topic::Subscriber};
 use crate::{
     Hub,
     command::{ErrorCode, Push, Ref, Reply},
@@ -22,6 +22,15 @@ pub(super) struct Attending {
     members: HashMap<u32, Arc<str>>,
     /// Sessions that are told who comes and goes.
     watchers: HashSet<u32>,
+}
+
+/// Bytes of answers that are queued before others have their turn.
+const SLICE: usize = 256 * 1024;
+
+/// What is to be told of presence, in its order.
+pub(super) enum PresenceMail {
+    Changes(Arc<Vec<Change>>),
+    Answer(Answer),
 }
 
 impl ShardState {
@@ -110,29 +119,74 @@ impl ShardState {
         }
     }
 
-    /// Who is on the channels that clients asked for.
-    pub(super) fn answer_members(&mut self, hub: &Hub, answers: Vec<Answer>) {
-        for Answer { question, roster } in answers {
-            self.answered(question.key);
-            let reply = Reply::Members {
-                reference: question.reference.as_deref(),
-                channel: &question.channel,
-                roster: &roster,
-            };
-            self.reply(hub, question.key, &reply);
+    /// Tells what has come, for so long as others may wait. Returns whether there is more.
+    pub(super) fn tell_presence(&mut self, hub: &Hub) -> bool {
+        let mut told = 0;
+        while told < SLICE
+            && let Some(mail) = self.presence_mail.pop_front()
+        {
+            match mail {
+                PresenceMail::Changes(changes) => self.change(hub, &changes),
+                PresenceMail::Answer(answer) => told += self.answer_members(hub, &answer),
+            }
         }
+        !self.presence_mail.is_empty()
+    }
+
+    /// Tells a client who is on a channel. Returns how many bytes that took.
+    fn answer_members(&mut self, hub: &Hub, answer: &Answer) -> usize {
+        let Answer { question, roster } = answer;
+        let Question {
+            key,
+            reference,
+            channel,
+            ..
+        } = question;
+        self.answered(*key);
+        let Some(session) = found(&mut self.sessions, *key) else {
+            return 0;
+        };
+        let encoding = session.setup.encoding;
+        let tail = roster
+            .frames
+            .get(encoding, || encoding.members(channel, &roster.roster));
+        let reply = Reply::Members {
+            reference: reference.as_deref(),
+            channel,
+        };
+        let head = encoding.reply_head(&reply, tail);
+        let frame = (Some(head), tail.clone());
+        self.unwritten.queue(hub, key.index, session, frame);
+        tail.len()
     }
 
     /// Tells those who watch.
-    pub(super) fn change(&mut self, hub: &Hub, changes: &[Change]) {
+    fn change(&mut self, hub: &Hub, changes: &[Change]) {
         for change in changes {
-            if let Some(attending) = self.attending.get(&change.channel) {
-                let watchers = attending.watchers.iter().copied();
-                let push = Push::Presence(change);
-                self.unwritten
-                    .tell(hub, &mut self.sessions, watchers, &push);
-            }
+            let to = self.watchers(&change.channel);
+            let push = Push::Presence(change);
+            self.unwritten.tell(hub, &mut self.sessions, &to, &push);
         }
+    }
+
+    /// The subscriptions that are told of a channel's changes.
+    fn watchers(&self, channel: &str) -> Vec<Subscriber> {
+        let (Some(attending), Some(topic)) =
+            (self.attending.get(channel), self.topics.find(channel))
+        else {
+            return Vec::new();
+        };
+        let mut watchers = Vec::with_capacity(attending.watchers.len());
+        for &session in &attending.watchers {
+            let subscriptions = &self.sessions[session as usize].subscriptions;
+            let of_topic = subscriptions.iter().enumerate();
+            let of_topic = of_topic.filter(|(_, it)| it.topic == topic);
+            watchers.extend(of_topic.map(|(at, _)| Subscriber {
+                session,
+                at: at as u32,
+            }));
+        }
+        watchers
     }
 }
 

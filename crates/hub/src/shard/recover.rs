@@ -12,7 +12,9 @@ use std::{
 use hubplane_backplane::Channel;
 
 use super::{
-    ShardState, found,
+    ShardState,
+    deliver::excluded,
+    found,
     mail::RecoveryAnswer,
     presence::code,
     subscription::{Missed, Stage, SubscriptionKey, Waiting, WaitsFor, until},
@@ -207,6 +209,7 @@ impl ShardState {
             .and_then(|it| it.request.presence.take());
         let channel = Channel::clone(&self.topics[topic].channel);
         let index = key.session.index;
+        let attends = presence.is_some();
         if let Some(presence) = presence
             && let Err(refusal) = self.attend(hub, &channel, index, *presence)
         {
@@ -223,15 +226,34 @@ impl ShardState {
             Missed::All(entries) => (request.since, Some(entries)),
             Missed::NotAsked | Missed::Lost => (self.head(hub, &channel), None),
         };
+        let recovered = entries.is_some();
+        let mut missed = entries.unwrap_or_default();
+        missed.retain(|it| excluded(hub, self.index, it.encoded().message()) != Some(key.session));
+        let features = self.sessions[index as usize]
+            .setup
+            .encoding
+            .format
+            .features();
+        let inside: Vec<_> = match features.missed_inside {
+            true => missed.iter().map(|it| it.encoded().message()).collect(),
+            false => Vec::new(),
+        };
+        let most = hub.limits().presence_page;
+        let members = (features.members_inside && attends).then(|| hub.members(&channel, most));
         let reply = Reply::Subscribed {
             reference: request.reference.as_deref(),
             channel: &channel,
             tag: tag.as_deref(),
             position,
-            recovered: entries.is_some(),
+            recovered,
+            missed: &inside,
+            members: members.as_ref(),
         };
         self.reply(hub, key.session, &reply);
-        self.give(hub, key.session, entries.unwrap_or_default());
+        hub.count_deliveries(missed.len());
+        if !features.missed_inside {
+            self.give(hub, key.session, tag.as_deref(), &missed);
+        }
         for request in again {
             self.subscribe_again(hub, key.session, &channel, (tag.clone(), request));
             self.answered(key.session);
@@ -254,18 +276,16 @@ impl ShardState {
     }
 
     /// Queues what a client missed, beyond the outbox's limits.
-    fn give(&mut self, hub: &Hub, key: Key, missed: Vec<WindowEntry>) {
-        let Some(session) = found(&mut self.sessions, key) else {
+    fn give(&mut self, hub: &Hub, key: Key, tag: Option<&str>, missed: &[WindowEntry]) {
+        let Some(session) = found(&mut self.sessions, key).filter(|it| !it.is_ending()) else {
             return;
         };
-        if session.is_ending() {
-            return;
-        }
-        hub.count_deliveries(missed.len());
+        let encoding = session.setup.encoding;
+        let heads = encoding.format.features().heads;
         for entry in missed {
-            let encoding = session.admission.encoding;
             let frame = entry.frame(encoding, || hub.count_panic());
-            session.outbox.push_extra(frame);
+            let head = heads.then(|| encoding.head(tag, &frame));
+            session.outbox.push_extra(head, frame);
         }
         self.unwritten.mark(key.index, session);
     }

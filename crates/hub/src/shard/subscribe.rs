@@ -121,6 +121,8 @@ impl ShardState {
             tag: tag.as_deref(),
             position,
             recovered: request.since.is_some() && request.since == position,
+            missed: &[],
+            members: None,
         };
         self.reply(hub, key, &reply);
     }

@@ -83,6 +83,11 @@ pub(super) enum Missed {
 }
 
 impl Subscription {
+    /// The client's own name for it, if it has one.
+    pub(crate) fn tag(&self) -> Option<&str> {
+        self.tag.as_deref()
+    }
+
     pub(super) fn waiting(&mut self) -> Option<&mut Waiting> {
         match &mut self.stage {
             Stage::Live => None,

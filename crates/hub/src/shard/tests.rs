@@ -17,9 +17,11 @@ use super::*;
 use crate::{
     Setup,
     command::{Command, Ending, Push, Reply, Which},
-    frame::{Encoding, Frame, Socket},
+    format::{Close, Decoder, Format, Incoming, Input},
+    frame::{Encoding, Frame, Framing, Socket},
+    grant::Grant,
     limits::Limits,
-    presence::PresenceOptions,
+    presence::{PresenceOptions, Roster},
 };
 
 /// Notes what is written; takes nothing while it is full.
@@ -59,57 +61,93 @@ impl Socket for Wire {
     }
 }
 
-/// Writes the data alone; panics on `boom` where it is told to.
+/// Frames without anything around them.
 #[derive(Debug)]
-struct Plain {
-    slot: usize,
-    panics: bool,
-}
+struct Bare;
 
-static SOUND: Plain = Plain {
-    slot: 0,
-    panics: false,
-};
-static BROKEN: Plain = Plain {
-    slot: 1,
-    panics: true,
-};
-
-impl Encoding for Plain {
-    fn slot(&self) -> usize {
-        self.slot
+impl Framing for Bare {
+    fn room(&self) -> usize {
+        0
     }
 
-    fn reply(&self, reply: &Reply<'_>) -> Frame {
-        Bytes::from(match reply {
-            Reply::Error { code, .. } => format!("error {}.", code.as_str()),
-            Reply::Members { roster, .. } => format!("of {}.", roster.count),
-            Reply::Subscribed {
-                recovered: true, ..
-            } => "recovered.".to_owned(),
-            _ => "ok.".to_owned(),
-        })
-    }
-
-    fn push(&self, push: &Push<'_>) -> Frame {
-        let publication = match push {
-            Push::Message(publication) => publication,
-            Push::Gap { .. } => return Bytes::from_static(b"gap."),
-            Push::Presence(change) => {
-                let sign = if change.joined { '+' } else { '-' };
-                return Bytes::from(format!("{sign}{}.", change.member.client));
-            }
-        };
-        assert!(!(self.panics && publication.data == "boom"), "as tested");
-        Bytes::from([&publication.data[..], b"."].concat())
+    fn frame(&self, _binary: bool, buffer: Vec<u8>, _tail: usize) -> Frame {
+        buffer.into()
     }
 
     fn ping(&self) -> Frame {
         Bytes::from_static(b"ping.")
     }
 
-    fn ending(&self, ending: Ending) -> Frame {
-        Bytes::from(format!("{ending:?}."))
+    fn close(&self, close: &Close) -> Frame {
+        Bytes::from(format!("{}.", close.reason))
+    }
+}
+
+/// Reads nothing: these tests give the commands themselves.
+#[derive(Debug)]
+struct Unread;
+
+impl Decoder for Unread {
+    fn decode(&mut self, _incoming: Incoming<'_>, _on: &mut dyn FnMut(Input)) {}
+}
+
+/// Writes the data alone; panics on `boom` where it is told to.
+#[derive(Debug)]
+struct Plain {
+    panics: bool,
+}
+
+static SOUND: Encoding = Encoding {
+    format: &Plain { panics: false },
+    framing: &Bare,
+};
+static BROKEN: Encoding = Encoding {
+    format: &Plain { panics: true },
+    framing: &Bare,
+};
+
+impl Format for Plain {
+    fn subprotocol(&self) -> &'static str {
+        "plain"
+    }
+
+    fn decoder(&self) -> Box<dyn Decoder> {
+        Box::new(Unread)
+    }
+
+    fn reply(&self, reply: &Reply<'_>, out: &mut Vec<u8>) {
+        let text = match reply {
+            Reply::Error { code, .. } => format!("error {}.", code.as_str()),
+            Reply::Members { .. } => "of ".to_owned(),
+            Reply::Subscribed {
+                recovered: true, ..
+            } => "recovered.".to_owned(),
+            _ => "ok.".to_owned(),
+        };
+        out.extend_from_slice(text.as_bytes());
+    }
+
+    fn push(&self, push: &Push<'_>, out: &mut Vec<u8>) {
+        match push {
+            Push::Message(message) => {
+                assert!(!(self.panics && message.data == "boom"), "as tested");
+                out.extend_from_slice(&message.data);
+            }
+            Push::Gap { .. } => out.extend_from_slice(b"gap"),
+            Push::Presence(change) => {
+                out.push(if change.joined { b'+' } else { b'-' });
+                out.extend_from_slice(change.member.client.as_bytes());
+            }
+        }
+        out.push(b'.');
+    }
+
+    fn members(&self, _channel: &str, roster: &Roster, out: &mut Vec<u8>) {
+        out.extend_from_slice(format!("{}.", roster.count).as_bytes());
+    }
+
+    fn ending(&self, ending: Ending, _out: &mut Vec<u8>) -> Close {
+        Close::new(0, format!("{ending:?}"))
     }
 }
 
@@ -131,12 +169,12 @@ async fn shard(limits: Limits) -> (Arc<Hub>, Rc<Shard>) {
     (hub, shard)
 }
 
-fn open(shard: &Shard, encoding: &'static dyn Encoding) -> (Key, Wire) {
+fn open(shard: &Shard, encoding: &'static Encoding) -> (Key, Wire) {
     let wire = Wire::default();
     let key = shard.open(SessionSetup {
         socket: Box::new(wire.clone()),
         encoding,
-        may_publish: false,
+        grant: Grant::anonymous().shared(),
     });
     (key, wire)
 }
@@ -155,7 +193,7 @@ fn subscribe(shard: &Shard, key: Key, presence: Option<Box<PresenceOptions>>) {
     shard.flush_dirty();
 }
 
-fn listener(shard: &Shard, encoding: &'static dyn Encoding) -> (Key, Wire) {
+fn listener(shard: &Shard, encoding: &'static Encoding) -> (Key, Wire) {
     let (key, wire) = open(shard, encoding);
     subscribe(shard, key, None);
     (key, wire)

@@ -50,13 +50,8 @@ pub fn members(channel: &str, roster: &Roster, out: &mut Vec<u8>) {
     rest(roster, out);
 }
 
-pub(super) fn reply(reference: Option<&str>, channel: &str, roster: &Roster, out: &mut Vec<u8>) {
-    start(out, "presence", reference);
-    text(out, "channel", channel);
-    rest(roster, out);
-}
-
-fn rest(roster: &Roster, out: &mut Vec<u8>) {
+/// What follows the channel's name.
+pub(super) fn rest(roster: &Roster, out: &mut Vec<u8>) {
     let Roster { count, members } = roster;
     put(out, format_args!(",\"count\":{count},\"members\":["));
     for (at, member) in members.iter().enumerate() {

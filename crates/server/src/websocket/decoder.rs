@@ -10,7 +10,7 @@ pub(super) enum Received<'a> {
     /// A whole text message.
     Text(&'a str),
     /// A whole binary message.
-    Binary,
+    Binary(&'a [u8]),
     /// To be answered with the same bytes.
     Ping(&'a [u8]),
     /// An answer to a ping.
@@ -190,7 +190,7 @@ fn whole(
     on: &mut dyn FnMut(Received<'_>) -> bool,
 ) -> Result<bool, Violation> {
     if !text {
-        return Ok(on(Received::Binary));
+        return Ok(on(Received::Binary(message)));
     }
     let text = std::str::from_utf8(message).or(Err(NOT_UTF8))?;
     Ok(on(Received::Text(text)))

@@ -1,62 +1,49 @@
 //! Server frames: never masked, never fragmented.
 
 use bytes::Bytes;
-use hubplane_hub::{
-    command::{Ending, Push, Reply},
-    frame::{Encoding, Frame},
-};
-use hubplane_protocol::{Protocol, json::JSON};
+use hubplane_hub::frame::{Encoding, Frame, Framing};
+use hubplane_protocol::{Close, json::JSON};
 
 use super::header::{self, MOST_BYTES, Opcode};
 
 /// Longest reason in a close frame (RFC 6455, 5.5).
 const REASON: usize = 123;
 
-/// A client format inside text frames.
-#[derive(Debug)]
-struct Text(&'static dyn Protocol);
+/// One message a frame.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct WebSocket;
 
-static NATIVE: Text = Text(&JSON);
+/// The native protocol.
+static NATIVE: Encoding = Encoding {
+    format: &JSON,
+    framing: &WebSocket,
+};
 
-/// The encoding and protocol for a subprotocol that a client offers; without one it is the native protocol.
-pub(crate) fn encoding_for(
-    subprotocol: Option<&str>,
-) -> Option<(&'static dyn Encoding, &'static dyn Protocol)> {
+/// The format with the subprotocol that a client offers; without one it is the native protocol.
+pub(crate) fn encoding_for(subprotocol: Option<&str>) -> Option<&'static Encoding> {
     let known = [&NATIVE];
-    let text = known
+    known
         .into_iter()
-        .find(|text| subprotocol.is_none_or(|name| name == text.0.subprotocol()))?;
-    Some((text, text.0))
+        .find(|it| subprotocol.is_none_or(|name| name == it.format.subprotocol()))
 }
 
-impl Encoding for Text {
-    fn slot(&self) -> usize {
-        self.0.slot()
+impl Framing for WebSocket {
+    fn room(&self) -> usize {
+        MOST_BYTES
     }
 
-    fn reply(&self, reply: &Reply<'_>) -> Frame {
-        frame(Opcode::Text, |out| self.0.reply(reply, out))
-    }
-
-    fn push(&self, push: &Push<'_>) -> Frame {
-        frame(Opcode::Text, |out| self.0.push(push, out))
+    /// Writes the header right before the payload: one buffer, no copy.
+    fn frame(&self, binary: bool, buffer: Vec<u8>, tail: usize) -> Frame {
+        let kind = if binary { Opcode::Binary } else { Opcode::Text };
+        with_header(kind, buffer, tail)
     }
 
     fn ping(&self) -> Frame {
         Bytes::from_static(&[0x89, 0])
     }
 
-    fn ending(&self, ending: Ending) -> Frame {
-        let (code, reason) = match ending {
-            Ending::Slow => (
-                1013,
-                "too slow: messages were dropped; connect again and resume",
-            ),
-            Ending::NoPong => (3012, "no answer to a ping"),
-            Ending::Restart => (1012, "this instance stops; connect again"),
-            Ending::Failed => (1011, "the server failed"),
-        };
-        close(code, reason)
+    fn close(&self, Close { code, reason }: &Close) -> Frame {
+        close(*code, reason)
     }
 }
 
@@ -82,16 +69,19 @@ pub(super) fn pong(payload: &[u8]) -> Frame {
     frame(Opcode::Pong, |out| out.extend_from_slice(payload))
 }
 
-/// Writes the payload behind room for the header, then the header right before it: one buffer, no copy.
 fn frame(opcode: Opcode, write: impl FnOnce(&mut Vec<u8>)) -> Frame {
-    let mut out = Vec::with_capacity(256);
-    out.extend_from_slice(&[0; MOST_BYTES]);
+    let mut out = vec![0; MOST_BYTES];
     write(&mut out);
-    let length = (out.len() - MOST_BYTES) as u64;
-    let room = out.first_chunk_mut();
+    with_header(opcode, out, 0)
+}
+
+/// Makes a frame of a payload that stands behind room for the header. `tail` more bytes of its payload follow it.
+fn with_header(opcode: Opcode, mut buffer: Vec<u8>, tail: usize) -> Frame {
+    let length = (buffer.len() - MOST_BYTES + tail) as u64;
+    let room = buffer.first_chunk_mut();
     let room = room.expect("invariant: the buffer begins with room for a header");
     let start = header::write(opcode, length, room);
-    Bytes::from(out).slice(start..)
+    Bytes::from(buffer).slice(start..)
 }
 
 #[cfg(test)]

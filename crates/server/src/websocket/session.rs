@@ -17,15 +17,15 @@ use crate::stream::Stream;
 
 use super::{
     budget::Budget,
-    decoder::{Decoder, Received, Violation},
+    decoder::{Decoder as FrameDecoder, Received, Violation},
     encode,
 };
 use hubplane_hub::{
-    Key, SessionSetup, Shard,
+    Grant, Key, SessionSetup, Shard,
     command::Command,
     frame::{Encoding, Socket},
 };
-use hubplane_protocol::Protocol;
+use hubplane_protocol::{Close, Decoder, Incoming, Input};
 
 /// How often a task reads before it lets the others of its thread run.
 const READS_AT_ONCE: usize = 8;
@@ -33,9 +33,8 @@ const READS_AT_ONCE: usize = 8;
 /// What the handshake has settled.
 #[derive(Debug)]
 pub(crate) struct Negotiated {
-    pub(crate) encoding: &'static dyn Encoding,
-    pub(crate) protocol: &'static dyn Protocol,
-    pub(crate) may_publish: bool,
+    pub(crate) encoding: &'static Encoding,
+    pub(crate) grant: Grant,
     /// To subscribe at once.
     pub(crate) channels: Vec<String>,
 }
@@ -59,8 +58,10 @@ struct Reading<S> {
     shard: Rc<Shard>,
     key: Key,
     stream: Rc<S>,
-    protocol: &'static dyn Protocol,
-    decoder: Decoder,
+    /// Puts frames together to messages.
+    frames: FrameDecoder,
+    /// Reads the messages.
+    decoder: Box<dyn Decoder>,
     budget: Budget,
 }
 
@@ -98,15 +99,15 @@ pub(crate) fn serve<S: Stream + 'static>(
     let key = shard.open(SessionSetup {
         socket,
         encoding: negotiated.encoding,
-        may_publish: negotiated.may_publish,
+        grant: negotiated.grant.shared(),
     });
     let budget = Budget::new(shard.hub().limits());
     let mut reading = Reading {
         shard,
         key,
         stream,
-        protocol: negotiated.protocol,
-        decoder: Decoder::default(),
+        frames: FrameDecoder::default(),
+        decoder: negotiated.encoding.format.decoder(),
         budget,
     };
     for channel in negotiated.channels {
@@ -167,16 +168,17 @@ impl<S: Stream> Reading<S> {
         Poll::Pending
     }
 
-    /// Carries out what the bytes ask. `false`: the session is over.
+    /// Carries out what the bytes ask. Returns false if the session is over.
     fn take(&mut self, bytes: &mut [u8]) -> bool {
         let shard = Rc::clone(&self.shard);
         let limits = shard.hub().limits();
-        let (key, protocol, count) = (self.key, self.protocol, bytes.len());
+        let (key, count) = (self.key, bytes.len());
+        let decoder = &mut *self.decoder;
         let mut over = false;
         let mut on = |received: Received<'_>| {
             match received {
-                Received::Text(text) => command(&shard, key, protocol, text),
-                Received::Binary => shard.end_with(key, encode::close(1003, "messages are text")),
+                Received::Text(text) => decode(&shard, key, decoder, Incoming::Text(text)),
+                Received::Binary(bytes) => decode(&shard, key, decoder, Incoming::Binary(bytes)),
                 Received::Ping(payload) => shard.send(key, encode::pong(payload)),
                 Received::Pong => shard.pong(key),
                 Received::Close(code) => {
@@ -188,12 +190,12 @@ impl<S: Stream> Reading<S> {
             }
             !over
         };
-        let frames = match self.decoder.feed(bytes, limits, &mut on) {
+        let frames = match self.frames.feed(bytes, limits, &mut on) {
             Ok(frames) => frames,
             Err(violation) => {
                 self.violated(violation);
                 // What follows can't be read any more; the closing handshake is what is waited for.
-                self.decoder = Decoder::default();
+                self.frames = FrameDecoder::default();
                 return self.budget.take(count, 0, limits);
             }
         };
@@ -213,14 +215,16 @@ impl<S: Stream> Reading<S> {
     }
 }
 
-fn command(shard: &Shard, key: Key, protocol: &dyn Protocol, text: &str) {
-    match protocol.decode(text) {
-        Ok(command) => shard.command(key, command),
-        Err(refused) => {
-            shard.refuse(key, refused.reference.as_deref(), &refused.message);
-            if refused.fatal {
-                shard.end_with(key, encode::close(3501, &refused.message));
-            }
+/// Carries out what a message asks.
+fn decode(shard: &Shard, key: Key, decoder: &mut dyn Decoder, incoming: Incoming<'_>) {
+    decoder.decode(incoming, &mut |input| match input {
+        Input::Command(command) => shard.command(key, command),
+        Input::Refused { reference, message } => {
+            shard.refuse(key, reference.as_deref(), &message);
         }
-    }
+        Input::Alive => shard.pong(key),
+        Input::End(Close { code, reason }) => {
+            shard.end_with(key, encode::close(code, &reason));
+        }
+    });
 }

@@ -1,7 +1,12 @@
 //! Who takes part in a channel's presence, and what such sessions are told.
 
+use std::sync::atomic::AtomicUsize;
+
 use super::*;
-use crate::presence::Member;
+use crate::{
+    frame::Frames,
+    presence::{Answer, Member, Question, SharedRoster},
+};
 
 /// Takes part under this name, if that is one, and watches.
 fn present(client: &str, watch: bool) -> Option<Box<PresenceOptions>> {
@@ -186,6 +191,80 @@ async fn one_session_cannot_fill_the_table_of_members() {
         assert_eq!(wire.text(), "ok.ok.error limit_reached.ok.ok.ok.");
         shard.remove(key);
         assert!(shard.state.borrow().memberships.is_empty());
+    };
+    LocalSet::new().run_until(test).await;
+}
+
+/// Writes many bytes for a list of members, and counts how often.
+#[derive(Debug)]
+struct Long;
+
+static LISTS: AtomicUsize = AtomicUsize::new(0);
+static LONG: Encoding = Encoding {
+    format: &Long,
+    framing: &Bare,
+};
+
+impl Format for Long {
+    fn subprotocol(&self) -> &'static str {
+        "long"
+    }
+
+    fn decoder(&self) -> Box<dyn Decoder> {
+        SOUND.format.decoder()
+    }
+
+    fn reply(&self, reply: &Reply<'_>, out: &mut Vec<u8>) {
+        SOUND.format.reply(reply, out);
+    }
+
+    fn push(&self, push: &Push<'_>, out: &mut Vec<u8>) {
+        SOUND.format.push(push, out);
+    }
+
+    fn members(&self, _channel: &str, _roster: &Roster, out: &mut Vec<u8>) {
+        LISTS.fetch_add(1, Relaxed);
+        out.resize(out.len() + 300_000, b'm');
+    }
+
+    fn ending(&self, ending: Ending, out: &mut Vec<u8>) -> Close {
+        SOUND.format.ending(ending, out)
+    }
+}
+
+/// Long answers are written once for all who ask, a slice at a time, and not for those who are gone.
+#[tokio::test]
+async fn a_long_answer_is_encoded_once_and_leaves_others_their_turn() {
+    let test = async {
+        let (hub, shard) = shard(Limits::default()).await;
+        let clients: Vec<_> = (0..4).map(|_| open(&shard, &LONG)).collect();
+        let roster = Arc::new(SharedRoster {
+            roster: hub.members("c", 1),
+            frames: Frames::default(),
+        });
+        let answer = |key| Answer {
+            question: Question {
+                shard: 0,
+                key,
+                reference: None,
+                channel: "c".into(),
+            },
+            roster: Arc::clone(&roster),
+        };
+        let answers = clients.iter().map(|(key, _)| answer(*key)).collect();
+        shard.remove(clients[0].0);
+        let mut state = shard.state.borrow_mut();
+        for (key, _) in &clients[1..] {
+            state.session(*key).unwrap().unanswered += 1;
+        }
+        state.take(&hub, Mail::Members(answers));
+        for (told, more) in [(1, true), (2, true), (3, false)] {
+            assert_eq!(state.tell_presence(&hub), more);
+            state.flush_dirty(&hub);
+            let has = |it: &&(Key, Wire)| it.1.text().len() == 300_003;
+            assert_eq!(clients.iter().filter(has).count(), told);
+        }
+        assert_eq!(LISTS.load(Relaxed), 1);
     };
     LocalSet::new().run_until(test).await;
 }

@@ -63,7 +63,7 @@ fn messages_come_out_whole_however_they_came_in() {
         assert_eq!(got[3], format!("Text({long:?})"));
         assert_eq!(
             got[4..],
-            ["Pong", "Binary", "Text(\"\")", "Close(Some(1000))"]
+            ["Pong", "Binary([255])", "Text(\"\")", "Close(Some(1000))"]
         );
     }
 }

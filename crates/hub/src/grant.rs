@@ -1,0 +1,127 @@
+//! What a session may do: asked for each of its commands, in one place.
+
+use std::{
+    fmt,
+    sync::{Arc, LazyLock},
+    time::Instant,
+};
+
+use super::command::{Command, ErrorCode};
+
+/// Whom a session speaks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Who {
+    /// Somebody who showed nothing.
+    Anonymous,
+    /// Somebody who showed the hub's key.
+    Key,
+}
+
+/// Whom a session speaks for, what it may do, and until when.
+///
+/// It may come with the connection or later ([`Command::Authenticate`]), and may be replaced. A session whose grant is
+/// over is ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Grant {
+    /// Whom it was given to.
+    pub who: Who,
+    /// Whether messages may be published.
+    pub may_publish: bool,
+    /// When it is over; `None` if it never is.
+    pub until: Option<Instant>,
+}
+
+/// Why a command is not carried out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Denied {
+    pub(super) code: ErrorCode,
+    pub(super) message: &'static str,
+}
+
+impl Grant {
+    /// For somebody who showed nothing: subscribing is allowed.
+    pub const fn anonymous() -> Self {
+        Self {
+            who: Who::Anonymous,
+            may_publish: false,
+            until: None,
+        }
+    }
+
+    /// For somebody who showed the hub's key: everything is allowed.
+    pub const fn key() -> Self {
+        Self {
+            who: Who::Key,
+            may_publish: true,
+            until: None,
+        }
+    }
+
+    /// The same, until then.
+    pub const fn until(self, until: Instant) -> Self {
+        Self {
+            until: Some(until),
+            ..self
+        }
+    }
+
+    /// The grant for sharing. Those that have no end are shared by all sessions.
+    pub fn shared(self) -> Arc<Self> {
+        static ANONYMOUS: LazyLock<Arc<Grant>> = LazyLock::new(|| Arc::new(Grant::anonymous()));
+        static KEY: LazyLock<Arc<Grant>> = LazyLock::new(|| Arc::new(Grant::key()));
+        let known = [&*ANONYMOUS, &*KEY].into_iter().find(|it| ***it == self);
+        known.map_or_else(|| Arc::new(self), Arc::clone)
+    }
+
+    /// Whether the grant is over.
+    pub fn is_over(&self, now: Instant) -> bool {
+        self.until.is_some_and(|until| until <= now)
+    }
+
+    /// Whether a command may be carried out.
+    pub(super) const fn check(&self, command: &Command) -> Result<(), Denied> {
+        match command {
+            Command::Publish { .. } if !self.may_publish => Err(Denied {
+                code: ErrorCode::Forbidden,
+                message: "publishing needs the hub's key, sent as Authorization: Bearer … when connecting",
+            }),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Who knows what a client that shows a proof may do.
+pub trait Authority: fmt::Debug + Send + Sync {
+    /// The grant for a proof, such as a key or a token. `None` if it proves nothing. Called on a shard's thread: must not
+    /// block.
+    fn grant(&self, proof: &str) -> Option<Grant>;
+}
+
+/// Knows nobody.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Nobody;
+
+impl Authority for Nobody {
+    fn grant(&self, _proof: &str) -> Option<Grant> {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_grant_ends_in_time_and_those_without_an_end_are_shared() {
+        let now = Instant::now();
+        let grant = Grant::key().until(now + Duration::from_secs(1));
+        assert!(!grant.is_over(now) && grant.is_over(now + Duration::from_secs(1)));
+        assert!(!Grant::key().is_over(now));
+        assert!(Arc::ptr_eq(&Grant::key().shared(), &Grant::key().shared()));
+        assert_eq!(*grant.shared(), grant);
+    }
+}
