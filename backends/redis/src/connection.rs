@@ -1,12 +1,12 @@
 //! One connection to one node: how it is opened and watched. Which node that is, is decided in [`crate::dial`].
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, pin::pin, sync::Arc, time::Duration};
 
 use hubplane_backplane::Result;
 use redis::{AsyncConnectionConfig, RedisConnectionInfo, Value, aio::MultiplexedConnection};
 use tokio::{
     task::JoinHandle,
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 
 use crate::{
@@ -18,8 +18,10 @@ use crate::{
 
 /// For one node, from the name lookup to the login.
 const CONNECT_LIMIT: Duration = Duration::from_secs(4);
-/// How often the node is asked what it is.
+/// How long after its last answer the node is asked again what it is.
 const CHECK: Duration = Duration::from_secs(1);
+/// How often it is looked whether anything has come.
+const LOOK: Duration = Duration::from_millis(250);
 /// How long it may take to answer that while it sends nothing else either.
 pub(crate) const ANSWER_LIMIT: Duration = Duration::from_millis(2500);
 
@@ -138,29 +140,40 @@ enum Trouble {
     Replica,
 }
 
-/// Asks the node each second what it is, and returns once it is silent or, where `master_only`, a replica.
+/// Asks the node each second what it is, and returns once it is a replica, where `master_only`, or silent: since there is
+/// always a question on its way, or will be within a second, a node that lives sends something.
 async fn trouble(
-    mut connection: MultiplexedConnection,
+    connection: MultiplexedConnection,
     meter: &Meter,
     inbox: Option<&Inbox>,
     master_only: bool,
 ) -> Trouble {
+    let (mut read, mut heard) = (meter.read(), Instant::now());
+    let mut question = pin!(ask(connection.clone()));
     loop {
-        sleep(CHECK).await;
-        let before = meter.read();
-        let question = hello::question();
-        let answer = timeout(ANSWER_LIMIT, connection.send_packed_command(&question)).await;
-        match answer {
-            Ok(Ok(answer)) if master_only && hello::is_replica(&answer) => return Trouble::Replica,
-            // Any answer is a sign of life. A broken connection is noticed by its driver.
-            Ok(_) => {}
-            // Bytes that arrive prove that the node lives; silence proves nothing while reading waits for the hub.
-            Err(_elapsed) => {
-                let waits = inbox.is_some_and(|inbox| !inbox.is_open());
-                if meter.read() == before && !waits {
-                    return Trouble::Silent;
+        tokio::select! {
+            is_replica = &mut question => {
+                if master_only && is_replica {
+                    return Trouble::Replica;
                 }
+                question.set(ask(connection.clone()));
             }
+            () = sleep(LOOK) => {}
+        }
+        // Silence proves nothing while reading waits for the hub.
+        let waits = inbox.is_some_and(|inbox| !inbox.is_open());
+        if waits || meter.read() != read {
+            (read, heard) = (meter.read(), Instant::now());
+        } else if heard.elapsed() >= CHECK + ANSWER_LIMIT {
+            return Trouble::Silent;
         }
     }
+}
+
+/// Asks after a while whether the node is a replica. A refusal says nothing, and a broken connection is noticed by its
+/// driver.
+async fn ask(mut connection: MultiplexedConnection) -> bool {
+    sleep(CHECK).await;
+    let answer = connection.send_packed_command(&hello::question()).await;
+    answer.is_ok_and(|answer| hello::is_replica(&answer))
 }

@@ -54,8 +54,8 @@
 //!
 //! # Reconnection
 //! Two connections, each with its own loop: tries at growing waits of up to a second, cut at random. A broken
-//! connection is seen at once, and a dead one, frozen or cut off without a word, within 4.5 s: Redis is asked each second
-//! what it is (`HELLO`, which any user may), and has 2.5 s for the answer while nothing else comes. A server that has
+//! connection is seen at once, and a dead one, frozen or cut off without a word, within 4 s: Redis is asked each second
+//! what it is (`HELLO`, which any user may), and is given up after 3.5 s without a byte. A server that has
 //! become a replica is left within 3 s, and what it took meanwhile is `Unknown`: the question for its role goes behind each
 //! pipeline of publications. A publish waits for the next try while its
 //! connection is down and is `Unavailable` when that fails; it is `Unknown` when the connection broke under it. Nothing

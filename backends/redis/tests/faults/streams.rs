@@ -1,6 +1,9 @@
 //! What happens to the streams of one server: frozen, killed, emptied, cut and rolled back.
 
-use std::time::Duration;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use hubplane_backplane::{Driver, ErrorKind, Event, GapCause, Outgoing, Position, Scope, Start};
 use hubplane_redis::STREAMS_DRIVER;
@@ -174,6 +177,36 @@ async fn a_frozen_server_is_noticed_and_loses_nothing() {
     // Redis had it in its socket, and took it when it woke.
     assert_eq!(heard, ["before", "perhaps", "after"]);
     assert!(told.gaps().is_empty());
+}
+
+/// However much comes right before it freezes, and whatever the reader is waiting for just then.
+#[tokio::test]
+async fn a_server_that_freezes_under_load_is_noticed_as_soon() {
+    let server = Server::start(KEPT);
+    let told = Arc::new(Told::open(&address(&server, "?streams=1")).await);
+    let load = tokio::spawn({
+        let told = Arc::clone(&told);
+        async move {
+            for n in 0.. {
+                let _ = told.publish("a", &n.to_string()).await;
+                sleep(Duration::from_millis(5)).await;
+            }
+        }
+    });
+    for round in 0..3 {
+        sleep(Duration::from_millis(1_300)).await;
+        server.signal("-STOP");
+        let frozen = Instant::now();
+        let down = "-+".repeat(round) + "-";
+        told.until("down", |it| it.downs_and_ups() == down).await;
+        let took = frozen.elapsed();
+        assert!(took < Duration::from_millis(4_200), "{took:?}");
+        server.signal("-CONT");
+        let up = down + "+";
+        told.until("up", |it| it.downs_and_ups() == up).await;
+    }
+    load.abort();
+    assert_eq!(told.gaps(), []);
 }
 
 #[tokio::test]
