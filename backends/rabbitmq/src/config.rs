@@ -3,7 +3,7 @@ use std::{sync::Arc, time::Duration};
 use hubplane_backplane::{Address, Error, ErrorKind, Result, Secret, Settings};
 use rustls::ClientConfig;
 
-use crate::{NAME, tls};
+use crate::{capabilities::NAME, tls};
 
 /// The exchange of an address that names none.
 pub(crate) const EXCHANGE: &str = "hubplane";

@@ -9,14 +9,15 @@ use tokio::{
 };
 
 use crate::{
-    connection::{Backoff, Shared},
     guard::round,
     instance_queue::InstanceQueue,
     link::{Link, NOT_FOUND, explain, reply_code},
     probe::Probe,
     reading::{End, Reading},
+    receiver::Receiver,
     redelivery::RedeliveryFilter,
-    witness::{Testimony, Witness, advice, fence},
+    shared::{Backoff, Shared},
+    witness::{Testimony, Witness, fence},
 };
 
 /// For one attempt to connect and find the queue.
@@ -25,27 +26,6 @@ const ATTEMPT: Duration = Duration::from_secs(12);
 const RESUME: Duration = Duration::from_secs(3);
 /// For deleting queues.
 const FAREWELL: Duration = Duration::from_secs(2);
-
-/// A drop for the same reason is logged so often.
-const LOG_EVERY: Duration = Duration::from_secs(60);
-
-/// What the receiving task owns, across connections.
-#[derive(Debug)]
-pub(crate) struct Receiver {
-    pub(crate) shared: Arc<Shared>,
-    pub(crate) events: EventSender,
-    pub(crate) queue: InstanceQueue,
-    pub(crate) redelivery: RedeliveryFilter,
-    /// To be said before anything else is delivered.
-    pub(crate) gap: Option<GapCause>,
-    pub(crate) probe: Probe,
-    /// When the next token is to be put, and the probe to be looked at.
-    pub(crate) round_due: Instant,
-    /// When the last drop was logged, and its reason.
-    logged: Option<(Instant, String)>,
-    /// The queue must not be used again.
-    unusable: bool,
-}
 
 impl Receiver {
     /// Creates the queue and starts to receive from it.
@@ -115,14 +95,6 @@ impl Receiver {
             if !self.say(Event::Up).await {
                 return;
             }
-        }
-    }
-
-    /// Tells the hub; `false` where the backend was closed meanwhile.
-    async fn say(&self, event: Event) -> bool {
-        select! {
-            sent = self.events.send(event) => sent.is_ok(),
-            () = self.shared.stopped() => false,
         }
     }
 
@@ -239,21 +211,5 @@ impl Receiver {
         self.queue.token = tokens.last().copied();
         self.round_due = Instant::now();
         Ok(Some(witness))
-    }
-
-    /// The broker has dropped messages of the queue.
-    pub(crate) fn cut(&mut self, reasons: &[String]) {
-        self.gap = Some(GapCause::Overflow);
-        let reason = &reasons[0];
-        let fresh = |(at, last): &(Instant, String)| at.elapsed() < LOG_EVERY && last == reason;
-        if !self.logged.as_ref().is_some_and(fresh) {
-            let why = advice(reason);
-            tracing::warn!(
-                reason,
-                why,
-                "RabbitMQ has dropped messages of this instance's queue"
-            );
-            self.logged = Some((Instant::now(), reason.clone()));
-        }
     }
 }

@@ -13,11 +13,12 @@ use tokio::time::timeout;
 
 use crate::{
     config::Config,
-    connection::Shared,
-    instance_queue::{InstanceQueue, dead_letters},
+    declare::dead_letters,
+    instance_queue::InstanceQueue,
     link::{Link, NOT_FOUND, explain, reply_code},
     nodes::Node,
     probe::Probe,
+    shared::Shared,
 };
 
 /// An ordinary broker needs milliseconds; one that is short of memory or disk takes nothing.

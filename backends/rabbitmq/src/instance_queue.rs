@@ -8,22 +8,21 @@
 use hubplane_backplane::{Error, ErrorKind, Result};
 use lapin::{
     Channel, ExchangeKind,
-    options::{
-        ExchangeDeclareOptions, ExchangeUnbindOptions, QueueBindOptions, QueueDeclareOptions,
-        QueueDeleteOptions,
-    },
+    options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions},
     types::{AMQPValue, FieldTable, ShortString},
 };
 
 use crate::{
-    NAME,
+    capabilities::NAME,
     config::Config,
+    declare::{count, dead_letters, declare_exchange, text},
     link::{Link, NOT_FOUND, explain, reply_code},
-    probe::BURST,
 };
 
 /// The token and one dropped message are enough to know.
 const WITNESSED: i32 = 2;
+/// So many small messages are put into the probe: a queue that can't hold them loses messages in ordinary use.
+pub(crate) const BURST: u32 = 200;
 const PROBED: i32 = BURST as i32;
 
 /// The names of one instance's queues, and what is known of them.
@@ -35,44 +34,6 @@ pub(crate) struct InstanceQueue {
     /// The number of the token that the witness has delivered last. As long as the broker still has this very token, it
     /// has not restarted since; without one, a restart can't be told from a lost connection.
     pub(crate) token: Option<u64>,
-}
-
-/// The exchange for what the instances' queues drop.
-pub(crate) fn dead_letters(config: &Config) -> ShortString {
-    format!("{}.lost", config.exchange).into()
-}
-
-/// Creates the exchange where it is not there; refused where it is there as another kind.
-pub(crate) async fn declare_exchange(channel: &Channel, config: &Config) -> lapin::Result<()> {
-    let durable = ExchangeDeclareOptions {
-        durable: true,
-        ..ExchangeDeclareOptions::default()
-    };
-    let name = ShortString::from(config.exchange.as_str());
-    channel
-        .exchange_declare(name, ExchangeKind::Fanout, durable, FieldTable::default())
-        .await
-}
-
-/// Fails where the user may not publish to the exchange, which RabbitMQ would otherwise say only of the first message.
-/// Taking back a binding that nobody made changes nothing, and asks for the permission to write.
-pub(crate) async fn may_publish(channel: &Channel, config: &Config) -> lapin::Result<()> {
-    let exchange = ShortString::from(config.exchange.as_str());
-    let (options, none) = (ExchangeUnbindOptions::default(), FieldTable::default());
-    let key = "hubplane.may-publish".into();
-    channel
-        .exchange_unbind(exchange.clone(), exchange, key, options, none)
-        .await
-}
-
-/// Returns how many messages of a queue wait for a consumer.
-pub(crate) async fn count(channel: &Channel, queue: &str) -> lapin::Result<u32> {
-    let passive = QueueDeclareOptions {
-        passive: true,
-        ..QueueDeclareOptions::default()
-    };
-    let found = channel.queue_declare(queue.into(), passive, FieldTable::default());
-    Ok(found.await?.message_count())
 }
 
 impl InstanceQueue {
@@ -203,10 +164,6 @@ impl InstanceQueue {
         }
         Ok(())
     }
-}
-
-fn text(value: &str) -> AMQPValue {
-    AMQPValue::LongString(value.into())
 }
 
 /// What the queues have in common. A virtual host's default may be another type of queue. Of a policy and an argument,

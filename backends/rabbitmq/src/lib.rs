@@ -85,10 +85,12 @@
 //!
 //! The user needs the permissions configure, write and read for these names.
 
+mod capabilities;
 mod config;
-mod connection;
 mod consume;
+mod declare;
 mod guard;
+mod instance;
 mod instance_queue;
 mod link;
 mod message;
@@ -96,8 +98,11 @@ mod nodes;
 mod probe;
 mod progress;
 mod publish;
+mod queues;
 mod reading;
+mod receiver;
 mod redelivery;
+mod shared;
 mod spaces;
 pub mod streams;
 mod ticket;
@@ -106,10 +111,9 @@ mod witness;
 mod writer;
 
 use async_trait::async_trait;
-use hubplane_backplane::{
-    Address, Capabilities, Delivery, Driver, Durability, Interest, OnRestart, Opened, Order,
-    Replay, Result, Spaces,
-};
+use hubplane_backplane::{Address, Capabilities, Driver, Opened, Result, Spaces};
+
+use crate::capabilities::{CAPABILITIES, NAME};
 
 pub use streams::STREAMS_DRIVER;
 
@@ -118,26 +122,12 @@ pub use streams::STREAMS_DRIVER;
 /// in this crate's own lines, once.
 pub const LOG_FILTER: &str = "lapin=off";
 
-/// The name in errors.
-const NAME: &str = "amqp";
-
 /// The `amqp:` and `amqps:` backend.
 pub static DRIVER: RabbitDriver = RabbitDriver;
 
 /// Opens `amqp://` and `amqps://` addresses; use it by [`DRIVER`].
 #[derive(Debug)]
 pub struct RabbitDriver;
-
-const CAPABILITIES: Capabilities = Capabilities {
-    order: Order::PerPublisher,
-    delivery: Delivery::AtLeastOnce,
-    replay: Replay::None,
-    durability: Durability::Queued,
-    max_payload: 1024 * 1024,
-    max_channel: 255,
-    interest: Interest::Everything,
-    on_restart: OnRestart::Announced,
-};
 
 #[async_trait]
 impl Driver for RabbitDriver {
@@ -150,7 +140,7 @@ impl Driver for RabbitDriver {
     }
 
     async fn open(&self, address: &Address) -> Result<Opened> {
-        connection::open(config::Config::read(address)?).await
+        queues::open(config::Config::read(address)?).await
     }
 
     fn spaces(&self) -> Option<&dyn Spaces> {

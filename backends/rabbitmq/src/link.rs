@@ -19,7 +19,7 @@ use socket2::{SockRef, Socket};
 use tokio::{net::lookup_host, time::timeout};
 
 use crate::{
-    NAME,
+    capabilities::NAME,
     config::Config,
     nodes::{Node, Nodes, race},
 };

@@ -8,7 +8,7 @@ use lapin::{
     types::{AMQPValue, FieldTable, ShortString},
 };
 
-use crate::{CAPABILITIES, NAME};
+use crate::capabilities::{CAPABILITIES, NAME};
 
 /// All headers travel in one frame of at most 128 KiB.
 const LONGEST_HEADERS: usize = 64 * 1024;

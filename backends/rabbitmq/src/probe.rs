@@ -16,12 +16,11 @@ use tokio::time::Instant;
 
 use crate::{
     config::Config,
-    instance_queue::{InstanceQueue, count, dead_letters},
+    declare::{count, dead_letters},
+    instance_queue::{BURST, InstanceQueue},
     link::{NOT_FOUND, reply_code},
 };
 
-/// So many small messages are put into the probe: a queue that can't hold them loses messages in ordinary use.
-pub(crate) const BURST: u32 = 200;
 /// The pauses between looks; the last one stays.
 const PAUSES: [Duration; 3] = [
     Duration::from_secs(2),

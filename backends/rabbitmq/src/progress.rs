@@ -4,8 +4,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::reading::{PREFETCH, SILENCE};
+use crate::shared::SILENCE;
 
+/// How many messages the broker sends ahead of acknowledgements. lapin queues deliveries without a bound, so this is
+/// the bound.
+pub(crate) const PREFETCH: u16 = 1_000;
 /// Besides every second the broker is asked twice a prefetch.
 const ASK_AFTER: u64 = PREFETCH as u64 / 2;
 /// Nothing is handed over that arrives over a connection of which nothing is known for so long.

@@ -10,8 +10,8 @@ use tokio::{
 };
 
 use crate::{
-    connection::Shared,
     message::{Prepared, prepare},
+    shared::Shared,
     ticket::Ticket,
 };
 

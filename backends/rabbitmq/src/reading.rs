@@ -16,25 +16,21 @@ use tokio::{
 };
 
 use crate::{
-    consume::Receiver,
     guard::{Round, Token, round},
     instance_queue::InstanceQueue,
     link::{Link, NOT_FOUND, reply_code},
     message::received,
-    progress::Progress,
+    progress::{PREFETCH, Progress},
+    receiver::Receiver,
     redelivery::Mark,
+    shared::SILENCE,
     witness::{Witness, fence},
 };
 
-/// How many messages the broker sends ahead of acknowledgements. lapin queues deliveries without a bound, so this is
-/// the bound.
-pub(crate) const PREFETCH: u16 = 1_000;
 const ACK_AFTER: u64 = 100;
 const ACK_WITHIN: Duration = Duration::from_millis(20);
 /// The broker is asked about the queue this often.
 const ASK_EVERY: Duration = Duration::from_secs(1);
-/// A broker that neither delivers nor answers for so long is taken for dead.
-pub(crate) const SILENCE: Duration = Duration::from_millis(2_500);
 /// How long a redelivered message waits for the ones behind it, which may tell what it is.
 const LOOK_AHEAD: Duration = Duration::from_millis(200);
 /// Bytes; RabbitMQ lets some hundred messages wait although their consumer would take them.

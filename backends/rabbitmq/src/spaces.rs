@@ -10,12 +10,17 @@ use lapin::{
 };
 
 use crate::{
-    NAME, RabbitDriver,
+    RabbitDriver,
+    capabilities::NAME,
     config::{Config, EXCHANGE},
-    instance_queue::dead_letters,
+    declare::dead_letters,
     link::{Link, explain},
     nodes::Nodes,
-    streams::{STREAMS, StreamsDriver, log, renamed},
+    streams::{
+        StreamsDriver,
+        error::{STREAMS, renamed},
+        log,
+    },
 };
 
 /// To make a log forget takes twice of what it keeps; more than this is not written for it.

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use hubplane_backplane::{Error, ErrorKind, Receipt, Result};
 use tokio::sync::Notify;
 
-use crate::NAME;
+use crate::capabilities::NAME;
 
 #[derive(Debug)]
 enum Slot {

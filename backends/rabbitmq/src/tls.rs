@@ -4,7 +4,7 @@ use hubplane_backplane::{Error, ErrorKind, Result};
 use rustls::{ClientConfig, RootCertStore, crypto::ring};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem, pem::PemObject};
 
-use crate::NAME;
+use crate::capabilities::NAME;
 
 fn wrong(message: impl Into<String>) -> Error {
     Error::new(ErrorKind::Config, NAME, message)

@@ -21,10 +21,7 @@ use lapin::{
     types::{AMQPValue, FieldTable},
 };
 
-use crate::{
-    instance_queue::{InstanceQueue, count},
-    link::Link,
-};
+use crate::{declare::count, instance_queue::InstanceQueue, link::Link};
 
 /// The token, the next token, and some dropped messages.
 const PREFETCH: u16 = 8;

@@ -20,13 +20,12 @@ use tokio::{
 };
 
 use crate::{
-    NAME,
-    connection::{Backoff, Shared},
-    instance_queue::{declare_exchange, may_publish},
+    capabilities::NAME,
+    declare::{declare_exchange, may_publish},
     link::{Link, NOT_FOUND, explain, reply_code},
     message::Prepared,
     publish::{Call, Publisher},
-    reading::SILENCE,
+    shared::{Backoff, SILENCE, Shared},
     streams::log,
     ticket::{Sent, Ticket},
 };

@@ -8,8 +8,7 @@ use lapin::{
     types::{AMQPValue, FieldTable},
 };
 
-use super::log::text;
-use crate::link::Link;
+use crate::{declare::text, link::Link};
 
 /// Bounds what lapin queues; acknowledged in quarters.
 const PREFETCH: u16 = 400;

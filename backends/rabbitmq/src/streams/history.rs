@@ -13,16 +13,15 @@ use tokio::{
 };
 
 use super::{
-    STREAMS,
     cursor::{Cursor, From},
+    error::{STREAMS, renamed},
     log,
     reader::{Known, LANE},
-    renamed,
 };
 use crate::{
-    connection::Shared,
     link::{Link, explain},
     message::received,
+    shared::Shared,
 };
 
 /// The contract gives a call 5 s.

@@ -16,11 +16,11 @@ use tokio::time::{sleep, timeout};
 
 use super::cursor::{Cursor, From};
 use crate::{
-    NAME,
+    capabilities::NAME,
     config::{Config, Retention},
-    connection::Backoff,
-    instance_queue::declare_exchange,
+    declare::{declare_exchange, text},
     link::{Link, NOT_FOUND, PRECONDITION_FAILED, explain, reply_code},
+    shared::Backoff,
 };
 
 /// So begins what the broker says of a queue that it doesn't know.
@@ -190,10 +190,6 @@ fn other_settings(config: &Config, error: lapin::Error) -> Error {
         name(config)
     );
     Error::new(ErrorKind::Config, NAME, message).with_source(error)
-}
-
-pub(crate) fn text(value: &str) -> AMQPValue {
-    AMQPValue::LongString(value.into())
 }
 
 fn number(value: u64) -> AMQPValue {

@@ -65,22 +65,22 @@
 //!
 //! The user needs configure, write and read for these names, and write for the default exchange (`amq.default`).
 
+mod backplane;
 mod cursor;
-pub(crate) mod history;
+pub(crate) mod error;
+mod history;
 pub(crate) mod log;
-pub(crate) mod reader;
+mod reader;
 mod retention;
 
 use async_trait::async_trait;
 use hubplane_backplane::{
-    Address, Capabilities, Delivery, Driver, Durability, Error, Interest, OnRestart, Opened, Order,
+    Address, Capabilities, Delivery, Driver, Durability, Interest, OnRestart, Opened, Order,
     Replay, Result, Spaces,
 };
 
-use crate::{config::Config, connection};
-
-/// The name in errors.
-pub(crate) const STREAMS: &str = "amqp+streams";
+use self::error::{STREAMS, renamed};
+use crate::config::Config;
 
 /// The `amqp+streams:` and `amqps+streams:` backend.
 pub static STREAMS_DRIVER: StreamsDriver = StreamsDriver;
@@ -95,7 +95,7 @@ const CAPABILITIES: Capabilities = Capabilities {
     replay: Replay::Bounded("max-age and max-bytes, by whole segments"),
     durability: Durability::Logged,
     on_restart: OnRestart::Delivered,
-    ..crate::CAPABILITIES
+    ..crate::capabilities::CAPABILITIES
 };
 
 const _: () = assert!(matches!(CAPABILITIES.interest, Interest::Everything));
@@ -112,22 +112,10 @@ impl Driver for StreamsDriver {
 
     async fn open(&self, address: &Address) -> Result<Opened> {
         let config = Config::read(address).map_err(renamed)?;
-        connection::open(config).await.map_err(renamed)
+        backplane::open(config).await.map_err(renamed)
     }
 
     fn spaces(&self) -> Option<&dyn Spaces> {
         Some(self)
     }
-}
-
-/// The same error in this backend's name.
-pub(crate) fn renamed(error: Error) -> Error {
-    if error.backend() == STREAMS {
-        return error;
-    }
-    let mut message = error.message().to_owned();
-    if let Some(source) = std::error::Error::source(&error) {
-        message = format!("{message} ({source})");
-    }
-    Error::new(error.kind(), STREAMS, message)
 }

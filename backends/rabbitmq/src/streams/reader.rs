@@ -17,10 +17,9 @@ use super::{
     retention::Retained,
 };
 use crate::{
-    connection::{Backoff, Shared},
     link::{Link, explain},
     message::received,
-    reading::SILENCE,
+    shared::{Backoff, SILENCE, Shared},
 };
 
 const ATTEMPT: Duration = Duration::from_secs(12);

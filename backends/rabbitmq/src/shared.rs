@@ -1,0 +1,152 @@
+//! What the tasks of one instance know of each other.
+
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use futures_util::FutureExt;
+use hubplane_backplane::{Error, ErrorKind};
+use tokio::{
+    select,
+    sync::{Notify, watch},
+    time::timeout,
+};
+
+use crate::{config::Config, nodes::Nodes};
+
+/// How long `Up` waits for the side that publishes.
+const PUBLISHING: Duration = Duration::from_secs(2);
+/// A broker that neither delivers nor answers for so long is taken for dead.
+pub(crate) const SILENCE: Duration = Duration::from_millis(2_500);
+
+/// What both tasks know.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) config: Config,
+    pub(crate) nodes: Nodes,
+    /// The publishing side found the exchange gone, and with it the receiving side's binding.
+    pub(crate) exchange_lost: Notify,
+    /// The broker was reached again, so the publishing side need not wait out its delay.
+    pub(crate) reached: Notify,
+    /// The hub wants another reading connection.
+    pub(crate) renew: Notify,
+    /// The publishing side can't work with the node that is used.
+    pub(crate) leave: Notify,
+    /// Whether there is a connection that publishes.
+    pub(crate) publishing: watch::Sender<bool>,
+    /// Why there was none last, in the broker's words.
+    refusal: Mutex<String>,
+    stop: watch::Receiver<bool>,
+}
+
+impl Shared {
+    /// The other end ends the instance, by `true` or when it is dropped.
+    pub(crate) fn new(config: Config) -> (Self, watch::Sender<bool>) {
+        let (stop, stopped) = watch::channel(false);
+        let this = Self {
+            nodes: Nodes::new(config.hosts.len()),
+            config,
+            exchange_lost: Notify::new(),
+            reached: Notify::new(),
+            renew: Notify::new(),
+            leave: Notify::new(),
+            publishing: watch::Sender::new(true),
+            refusal: Mutex::default(),
+            stop: stopped,
+        };
+        (this, stop)
+    }
+
+    /// Returns once the backend is closed, or dropped.
+    pub(crate) async fn stopped(&self) {
+        let _ = self.stop.clone().wait_for(|stopped| *stopped).await;
+    }
+
+    /// Keeps why nothing can be published, for those who want to publish; `false` where it was the same before.
+    pub(crate) fn refused(&self, why: String) -> bool {
+        let mut refusal = self.refusal.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut *refusal, why) != *refusal
+    }
+
+    /// Why nothing could be published last.
+    pub(crate) fn refusal(&self) -> String {
+        let refusal = self.refusal.lock().unwrap_or_else(PoisonError::into_inner);
+        refusal.clone()
+    }
+
+    /// What the hub and the log should know of an attempt that failed: that the broker refuses us, and waiting is no use.
+    /// Each reason once in a row.
+    pub(crate) fn news(&self, error: &Error, last: &mut Option<String>) -> Option<String> {
+        let why = error.to_string();
+        if error.kind() != ErrorKind::Config || last.as_ref() == Some(&why) {
+            return None;
+        }
+        tracing::warn!(why, "RabbitMQ refuses this instance; trying on");
+        *last = Some(why.clone());
+        Some(why)
+    }
+
+    /// Makes the receiving side go to another node, where there is one.
+    pub(crate) fn leave_node(&self) {
+        if self.nodes.several() {
+            self.leave.notify_one();
+        }
+    }
+
+    /// What was asked for while a new connection was made is done.
+    pub(crate) fn reconnected(&self) {
+        for asked in [&self.renew, &self.leave] {
+            let _ = asked.notified().now_or_never();
+        }
+    }
+
+    /// After a restart the hub is told `Up` when it can also publish; but it doesn't wait for that long.
+    pub(crate) async fn publishing_too(&self) {
+        self.reached.notify_one();
+        let mut publishing = self.publishing.subscribe();
+        let back = timeout(PUBLISHING, publishing.wait_for(|publishing| *publishing));
+        select! {
+            _ = back => {}
+            () = self.stopped() => {}
+        }
+    }
+
+    pub(crate) fn is_stopped(&self) -> bool {
+        *self.stop.borrow() || self.stop.has_changed().is_err()
+    }
+}
+
+/// Delays between attempts: from 25–50 ms to 0.5–1 s, so that many instances don't come back in one instant.
+#[derive(Debug)]
+pub(crate) struct Backoff(u64);
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self(50)
+    }
+}
+
+impl Backoff {
+    pub(crate) fn next(&mut self) -> Duration {
+        let longest = self.0;
+        self.0 = (self.0 * 2).min(1_000);
+        let random = getrandom::u64().unwrap_or_default();
+        Duration::from_millis(longest / 2 + random % (longest / 2 + 1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_delay_grows_to_a_second_and_stays_random() {
+        let mut backoff = Backoff::default();
+        let first = backoff.next();
+        assert!((25..=50).contains(&first.as_millis()), "{first:?}");
+        let late: Vec<_> = (0..20).map(|_| backoff.next()).skip(6).collect();
+        assert!(late.iter().all(|d| (500..=1_000).contains(&d.as_millis())));
+        assert!(late.iter().any(|delay| *delay != late[0]));
+    }
+}

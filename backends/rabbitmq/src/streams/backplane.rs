@@ -1,0 +1,71 @@
+//! An open instance of the second backend.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures_util::FutureExt;
+use hubplane_backplane::{Backplane, Channel, History, Opened, Outgoing, Receipt, Result, events};
+
+use super::{
+    error::renamed,
+    history::Past,
+    reader::{LANE, Reader},
+};
+use crate::{
+    config::Config,
+    instance::{EVENTS, Instance},
+};
+
+/// See the module.
+#[derive(Debug)]
+struct Streams {
+    instance: Instance,
+    past: Past,
+}
+
+pub(crate) async fn open(config: Config) -> Result<Opened> {
+    let (sender, events) = events(EVENTS);
+    let read = async |shared| {
+        let (reader, following, known) = Reader::open(&shared, sender.clone()).await?;
+        Ok((reader.run(following).boxed(), Past::new(shared, known)))
+    };
+    let (instance, past) = Instance::open(config, read).await?;
+    Ok(Opened {
+        backplane: Arc::new(Streams { instance, past }),
+        events,
+    })
+}
+
+#[async_trait]
+impl Backplane for Streams {
+    async fn publish(&self, batch: Vec<Outgoing>) -> Vec<Result<Receipt>> {
+        let answers = self.instance.publish(batch).await.into_iter();
+        answers.map(|answer| answer.map_err(renamed)).collect()
+    }
+
+    async fn subscribe(&self, channels: &[Channel]) -> Result<()> {
+        self.instance.subscribe(channels).map_err(renamed)
+    }
+
+    async fn unsubscribe(&self, _channels: &[Channel]) -> Result<()> {
+        Ok(())
+    }
+
+    fn lane(&self, _channel: &str) -> Option<u32> {
+        Some(LANE)
+    }
+
+    fn renew(&self) {
+        self.instance.renew();
+    }
+
+    fn history(&self) -> Option<&dyn History> {
+        Some(&self.past)
+    }
+
+    async fn close(&self) {
+        // First, so that a read that is under way does not keep its connection.
+        self.past.close();
+        self.instance.close().await;
+    }
+}
