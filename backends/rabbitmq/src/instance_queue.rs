@@ -5,6 +5,8 @@
 //! its **witness** (see [`crate::witness`]). A third queue, the **probe**, shows which policies of the operator apply
 //! to queues with such a name (see [`crate::probe`]).
 
+use std::time::Duration;
+
 use hubplane_backplane::{Error, ErrorKind, Result};
 use lapin::{
     Channel, ExchangeKind,
@@ -23,6 +25,8 @@ use crate::{
 const WITNESSED: i32 = 2;
 /// So many small messages are put into the probe: a queue that can't hold them loses messages in ordinary use.
 pub(crate) const BURST: u32 = 200;
+/// Nobody uses the probe between two looks; it must outlive the pause.
+const PROBE_EXPIRES: Duration = Duration::from_secs(180);
 const PROBED: i32 = BURST as i32;
 
 /// The names of one instance's queues, and what is known of them.
@@ -86,11 +90,11 @@ impl InstanceQueue {
 
     async fn declare(&self, channel: &Channel, config: &Config) -> lapin::Result<()> {
         let bind = QueueBindOptions::default();
-        self.declare_watcher(channel, config, (&self.witness, WITNESSED))
+        self.declare_watcher(channel, config, (&self.witness, WITNESSED, config.expires))
             .await?;
         self.declare_probe(channel, config).await?;
 
-        let mut arguments = self::arguments(config, &self.witness);
+        let mut arguments = self::arguments(config, &self.witness, config.expires);
         let max = i64::try_from(config.max_bytes).unwrap_or(i64::MAX);
         arguments.insert("x-max-length-bytes".into(), AMQPValue::LongLongInt(max));
         self.declare_queue(channel, &self.name, arguments).await?;
@@ -107,7 +111,8 @@ impl InstanceQueue {
         channel: &Channel,
         config: &Config,
     ) -> lapin::Result<()> {
-        self.declare_watcher(channel, config, (&self.probe, PROBED))
+        let expires = PROBE_EXPIRES.max(config.expires);
+        self.declare_watcher(channel, config, (&self.probe, PROBED, expires))
             .await
     }
 
@@ -116,10 +121,11 @@ impl InstanceQueue {
         &self,
         channel: &Channel,
         config: &Config,
-        (queue, most): (&str, i32),
+        (queue, most, expires): (&str, i32, Duration),
     ) -> lapin::Result<()> {
         // What these two drop themselves goes nowhere: not where a policy would send it.
-        let mut arguments = arguments(config, &format!("{}.nowhere", self.name));
+        let nowhere = format!("{}.nowhere", self.name);
+        let mut arguments = arguments(config, &nowhere, expires);
         arguments.insert("x-max-length".into(), AMQPValue::LongInt(most));
         self.declare_queue(channel, queue, arguments).await?;
         let (bind, none) = (QueueBindOptions::default(), FieldTable::default());
@@ -169,8 +175,8 @@ impl InstanceQueue {
 /// What the queues have in common. A virtual host's default may be another type of queue. Of a policy and an argument,
 /// RabbitMQ takes the argument for the overflow and for where dropped messages go, and the lower of both for lengths and
 /// times: so a policy can shorten our queues, but it can't keep us from being told.
-fn arguments(config: &Config, dropped_to: &str) -> FieldTable {
-    let expires = i64::try_from(config.expires.as_millis()).unwrap_or(i64::MAX);
+fn arguments(config: &Config, dropped_to: &str, expires: Duration) -> FieldTable {
+    let expires = i64::try_from(expires.as_millis()).unwrap_or(i64::MAX);
     let mut arguments = FieldTable::default();
     arguments.insert("x-queue-type".into(), text("classic"));
     arguments.insert("x-expires".into(), AMQPValue::LongLongInt(expires));

@@ -72,7 +72,7 @@
 //! If the network alone fails, the broker may take the old connection for alive until its heartbeat says otherwise,
 //! up to 30 s, and lets nobody else read the queue.
 //!
-//! `renew` gives the queue up for a new one, with a `Gap` (`QueueLost`).
+//! `renew` gives the queue up for a new one, with a `Gap` (`QueueLost`), at another node where the address names several.
 //!
 //! Deleting the exchange under running instances is noticed by those that publish: their queues are made anew, with
 //! a `Gap`.
@@ -80,8 +80,8 @@
 //! # What it creates
 //! - the durable fanout exchange `hubplane` and the durable direct exchange `hubplane.lost`, which stay;
 //! - for each instance the durable queues `hubplane.hubplane.RANDOM`, the same with `.lost` and with `.probe` (the second
-//!   `hubplane` is the exchange), which are deleted when it closes and expire after `expires` when it dies. Into the
-//!   probe it puts 200 small messages a minute, and takes them out again.
+//!   `hubplane` is the exchange). They are deleted when it closes; when it dies, they expire after `expires`, the probe
+//!   after 3 min. Into the probe it puts 200 small messages a minute, and takes them out again.
 //!
 //! The user needs the permissions configure, write and read for these names.
 

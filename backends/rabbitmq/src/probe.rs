@@ -88,7 +88,7 @@ impl Probe {
                 Ok(0) => self.found.message_ttl = Some(lain),
                 Ok(_) => self.outlived(lain),
                 Err(error) if reply_code(&error) == Some(NOT_FOUND) => {
-                    self.found.expires = Some(lain);
+                    self.found.expires = Some(lain).filter(|lain| *lain < config.expires);
                     return Ok(());
                 }
                 Err(error) => return Err(error),

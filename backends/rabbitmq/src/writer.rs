@@ -158,10 +158,12 @@ impl Writer {
 
     async fn reconnect(&mut self) -> Option<Writing> {
         let shared = Arc::clone(&self.shared);
-        let (mut backoff, since) = (Backoff::default(), Instant::now());
+        let mut used = shared.nodes.watch();
+        let (mut backoff, mut since) = (Backoff::default(), Instant::now());
         loop {
+            let pause = backoff.next();
             let mut attempt = std::pin::pin!(async {
-                let _ = timeout(backoff.next(), shared.reached.notified()).await;
+                let _ = timeout(pause, shared.reached.notified()).await;
                 timeout(ATTEMPT, Writing::start(&shared)).await
             });
             let attempt = loop {
@@ -169,19 +171,26 @@ impl Writer {
                     () = shared.stopped() => return None,
                     // Dropped: its caller learns at once that there is no connection.
                     _ = self.calls.recv() => {}
-                    attempt = &mut attempt => break attempt,
+                    _ = used.changed() => break None,
+                    attempt = &mut attempt => break Some(attempt),
                 }
             };
             match attempt {
-                Ok(Ok(writing)) => return Some(writing),
-                Ok(Err(error)) => {
+                // The side that receives has found another node: what went before is no word on that one.
+                None => (backoff, since) = (Backoff::default(), Instant::now()),
+                Some(Ok(Ok(writing))) => return Some(writing),
+                Some(Ok(Err(error))) => {
                     let why = error.to_string();
                     tracing::debug!(why, "not connected yet");
                     if shared.refused(why.clone()) && error.kind() == ErrorKind::Config {
                         tracing::warn!(why, "nothing can be published to RabbitMQ");
                     }
+                    if error.kind() == ErrorKind::Config {
+                        // Another node would say the same.
+                        since = Instant::now();
+                    }
                 }
-                Err(_) => tracing::debug!("not connected yet: no answer"),
+                Some(Err(_)) => tracing::debug!("not connected yet: no answer"),
             }
             if since.elapsed() > STUCK {
                 shared.leave_node();

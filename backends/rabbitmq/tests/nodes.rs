@@ -142,6 +142,8 @@ async fn a_stream_is_read_on_at_another_node() {
         mut events,
     } = opened.unwrap();
     publish(&backplane, 0..10).await;
+    let history = backplane.history().unwrap();
+    history.read(&"news".into(), None, 10).await.unwrap();
     first.freeze();
     let mut numbers = Vec::new();
     loop {
@@ -154,6 +156,13 @@ async fn a_stream_is_read_on_at_another_node() {
     }
     publish_at_last(&backplane, 10).await;
     until("both are at the other node", || second.connections() >= 2).await;
+    let asked = Instant::now();
+    let page = history.read(&"news".into(), None, 100).await.unwrap();
+    assert_eq!(page.publications.len(), 11);
+    assert!(
+        asked.elapsed() < Duration::from_secs(2),
+        "not over the connection that is frozen"
+    );
     while numbers.len() < 11 {
         if let Event::Published(messages) = next(&mut events).await {
             numbers.extend(messages.into_iter().map(|m| m.data));

@@ -10,8 +10,8 @@ mod broker;
 use std::time::Duration;
 
 use broker::{
-    Relay, Told, behind_a_relay, ctl, exchange, message, next, on_exchange, open, outside, plain,
-    publish, publish_at_last, publish_outside,
+    Logs, Relay, Told, behind_a_relay, ctl, exchange, message, next, on_exchange, open, outside,
+    plain, publish, publish_at_last, publish_outside,
 };
 use hubplane_backplane::{ErrorKind, Event, GapCause, Outgoing};
 use lapin::options::{ExchangeDeleteOptions, QueueDeleteOptions};
@@ -100,6 +100,7 @@ async fn what_comes_again_after_a_stall_in_one_direction_is_dropped() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_idle_queue_and_its_witness_do_not_expire() {
+    let logs = Logs::start();
     let exchange = exchange("idle");
     let (relay, mut opened) = behind_a_relay(&exchange, "&expires=5s").await;
     sleep(Duration::from_secs(12)).await;
@@ -109,6 +110,9 @@ async fn an_idle_queue_and_its_witness_do_not_expire() {
     let mut told = Told::default();
     told.until_up(&mut opened.events).await;
     assert_eq!(told.gaps, []);
+    sleep(Duration::from_secs(1)).await;
+    let said = format!("hubplane.{exchange}.");
+    assert_eq!(logs.count(&[&said, "policy"]), 0, "there is none");
     opened.backplane.close().await;
 }
 

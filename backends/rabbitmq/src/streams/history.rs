@@ -131,12 +131,12 @@ impl Past {
     }
 
     async fn link(&self) -> Result<Arc<Link>> {
+        let node = self.shared.nodes.used();
         let open = self.locked().clone();
-        if let Some(link) = open {
+        if let Some(link) = open.filter(|link| link.node == node) {
             return Ok(link);
         }
-        let (config, nodes) = (&self.shared.config, &self.shared.nodes);
-        let new = Arc::new(Link::dial(config, nodes, "history").await?);
+        let new = Arc::new(Link::dial_node(&self.shared.config, node, "history").await?);
         if !self.shared.is_stopped() {
             *self.locked() = Some(Arc::clone(&new));
         }
