@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::{Value, json, value::RawValue};
 use tokio::{net::TcpStream, time::timeout};
 
-use super::{Failure, HubArgs, note, print, runtime};
+use super::{Failure, HubArgs, environment::shown, note, print, runtime};
 use crate::backends;
 use hubplane_client::{Client, Error, Event, Member, Options, Presence};
 use hubplane_hub::Limits;
@@ -294,7 +294,7 @@ impl HubArgs {
     fn base(&self) -> Result<&str, Failure> {
         let url = self.url.trim().trim_end_matches('/');
         match url.strip_prefix("http://") {
-            Some(authority) if !authority.is_empty() => Ok(url),
+            Some(authority) if !authority.is_empty() && shown(url) == url => Ok(url),
             _ => Err(self.wrong_url()),
         }
     }
@@ -302,7 +302,7 @@ impl HubArgs {
     fn wrong_url(&self) -> Failure {
         Failure::wrong(format!(
             "--url {}: write http://HOST:PORT, such as http://127.0.0.1:8080",
-            self.url
+            shown(&self.url)
         ))
     }
 }

@@ -26,6 +26,14 @@ pub(super) fn prepared(command: Command) -> Command {
     })
 }
 
+/// Returns what an option was given, as an error may show it: an address in the wrong option may hold a password.
+pub(super) fn shown(value: &str) -> &str {
+    match value.contains('@') || value.trim_matches('/').contains('?') {
+        true => "… (not shown: it may hold a password)",
+        false => value,
+    }
+}
+
 /// Takes addresses out of an error: somebody who forgets `--backplane` has written a password all the same.
 pub(super) fn without_addresses(mut error: Error) -> Error {
     let kinds = [

@@ -22,7 +22,7 @@ use tokio::{
 use tracing_subscriber::EnvFilter;
 
 use super::config::{DRAIN, File};
-use super::{Failure, print};
+use super::{Failure, environment::shown, print};
 use crate::backends;
 use hubplane_hub::{Hub, MOST_SHARDS, Setup};
 use hubplane_identity::{ANY, Access, Key, parse_origin};
@@ -214,7 +214,7 @@ pub(super) async fn listen_on(address: &str) -> Result<TcpListener, Failure> {
             io::ErrorKind::PermissionDenied => "; ports below 1024 need root: choose another, such as --listen 127.0.0.1:8080",
             _ => "",
         };
-        Failure::wrong(format!("can't listen on {address}: {error}{hint}"))
+        Failure::wrong(format!("can't listen on {}: {error}{hint}", shown(address)))
     })
 }
 

@@ -130,6 +130,12 @@ fn no_secret_is_shown_by_help_or_by_an_error() {
         refused(serve().arg(ADDRESS)),
         refused(serve().args(["--wait", ADDRESS])),
         refused(hubplane().arg(ADDRESS)),
+        refused(hubplane().args(["serve", "--listen", ADDRESS])),
+        refused(hubplane().args(["pub", "a", "1", "--url", ADDRESS])),
+        refused(hubplane().args(["sub", "a", "--url", ADDRESS])),
+        refused(hubplane().args(["sub", "a", "--url", "http://u:canary@127.0.0.1:1"])),
+        refused(hubplane().args(["bench", "--hub", ADDRESS])),
+        refused(serve().args(["--origin", ADDRESS])),
     ];
     for said in all {
         assert!(!said.contains("canary"), "{said}");

@@ -18,8 +18,10 @@ pub fn parse_origin(text: &str) -> Result<String, String> {
         return Ok(text.to_ascii_lowercase());
     }
     normal(text.strip_suffix('/').unwrap_or(text)).ok_or_else(|| {
+        // An origin holds no @; an address of a broker in its place may hold a password.
+        let shown = if text.contains('@') { "given" } else { text };
         format!(
-            "the origin {text:?} can never match: write scheme, host and port of the page alone, such as \
+            "the origin {shown:?} can never match: write scheme, host and port of the page alone, such as \
              https://app.example or http://localhost:3000 (a name in other letters as xn--…), or * for all"
         )
     })

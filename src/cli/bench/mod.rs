@@ -7,7 +7,7 @@ use std::{env, fs, path::PathBuf, time::Duration};
 
 use hubplane_backplane::{Address, parse_duration};
 
-use super::{Failure, backends::promises, print};
+use super::{Failure, backends::promises, environment::shown, print};
 use crate::backends;
 use hubplane_bench::{
     merge::Merged,
@@ -249,7 +249,10 @@ impl Bench {
         };
         for urls in &self.hubs {
             let mut each = urls.split(',');
-            each.try_for_each(|url| target::check(url).map_err(Failure::wrong))?;
+            each.try_for_each(|url| match shown(url) == url {
+                true => target::check(url).map_err(Failure::wrong),
+                false => Err(Failure::wrong("--hub: a hub's address is http://HOST:PORT")),
+            })?;
             found.push(Backend {
                 address: None,
                 hubs: urls.split(',').map(str::to_owned).collect(),
