@@ -15,10 +15,15 @@ pub(super) use self::doubts::Doubt;
 use self::doubts::Doubts;
 use super::sequencer::Sequence;
 
-/// A number 1 after so long a silence is a channel's count that began anew, not a repetition.
+/// A low number after so long a silence is a channel's count that began anew, not a repetition.
 const RESTART: Duration = Duration::from_secs(30);
 /// Origins that were not heard of for so long are forgotten.
 const KEEP: Duration = Duration::from_secs(900);
+/// Between two searches for such origins: they go through all sequences.
+const SWEEP: Duration = Duration::from_secs(30);
+/// Origins of one sequence; beyond, the one that has been silent for longest is forgotten. Another program can make up any
+/// number of them.
+const MOST_ORIGINS: usize = 1_024;
 /// How much later than this instance's listening an origin must have started for its first numbers to be due here.
 const MARGIN: Duration = Duration::from_secs(1);
 
@@ -54,6 +59,7 @@ pub(super) struct Word {
 pub(super) struct GapDetector {
     sequences: HashMap<Sequence, Heard>,
     doubts: Doubts,
+    swept: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -98,17 +104,24 @@ impl GapDetector {
         let from = word.map_or(number, |word| word.from.min(number));
         let Some(seen) = heard.origins.get_mut(&origin.id) else {
             let first = from.max(1);
+            heard.make_room();
             heard
                 .origins
                 .insert(origin.id, Seen::new(first, number, now));
             return heard.due(origin.id, word, now).unwrap_or(Verdict::Next);
         };
         let anew = matches!(sequence, Sequence::Channel(_))
-            && number == 1
+            && number <= seen.last
             && now.saturating_duration_since(seen.at) >= RESTART;
         if anew {
-            *seen = Seen::new(1, 1, now);
-            return Verdict::Next;
+            *seen = Seen::new(1, number, now);
+            return match number {
+                0 | 1 => Verdict::Next,
+                _ => Verdict::Missing {
+                    from: 1,
+                    to: number - 1,
+                },
+            };
         }
         seen.at = now;
         if number <= seen.last {
@@ -190,6 +203,13 @@ impl GapDetector {
 
     /// Forgets origins that have been silent for long.
     pub(super) fn sweep(&mut self, now: Instant) {
+        if self
+            .swept
+            .is_some_and(|at| now.saturating_duration_since(at) < SWEEP)
+        {
+            return;
+        }
+        self.swept = Some(now);
         self.sequences.retain(|sequence, heard| {
             heard
                 .origins
@@ -211,6 +231,17 @@ impl Seen {
 }
 
 impl Heard {
+    /// Forgets the origin that has been silent for longest, if there are too many.
+    fn make_room(&mut self) {
+        if self.origins.len() < MOST_ORIGINS {
+            return;
+        }
+        let silent = self.origins.iter().min_by_key(|(_, seen)| seen.at);
+        if let Some(id) = silent.map(|(id, _)| *id) {
+            self.origins.remove(&id);
+        }
+    }
+
     /// An origin that started after this instance began to listen must have been heard from its number 1 on.
     fn due(&mut self, origin: u128, word: Option<Word>, now: Instant) -> Option<Verdict> {
         let seen = self.origins.get_mut(&origin)?;

@@ -41,6 +41,9 @@ pub struct Limits {
     pub publish_messages: usize,
     /// Their bytes.
     pub publish_bytes: usize,
+    /// Channels that this instance publishes to within a minute, where the broker routes by channel and each has a count of
+    /// its own: about 200 bytes each. A publish to one more is refused.
+    pub publish_channels: usize,
     /// How long a publish may wait for the broker's acknowledgement.
     #[serde(deserialize_with = "duration")]
     pub publish_timeout: Duration,
@@ -131,6 +134,7 @@ impl Default for Limits {
             batch_messages: 1_000,
             publish_messages: 4_096,
             publish_bytes: 4 * 1024 * 1024,
+            publish_channels: 200_000,
             publish_timeout: Duration::from_secs(5),
             header_timeout: Duration::from_secs(5),
             body_timeout: Duration::from_secs(15),

@@ -110,7 +110,7 @@ fn id(sender: usize, life: u128) -> u128 {
 impl Sender {
     /// The next number, by the real code.
     fn number(&mut self, sender: usize) -> (u64, u64) {
-        let mut numbers = Sequencer::new(id(sender, self.life));
+        let mut numbers = Sequencer::new(id(sender, self.life), 10);
         let now = Instant::now();
         for _ in 0..self.last {
             numbers.next(&RUN, now);

@@ -1,5 +1,7 @@
-//! Sequencer, the sender's side: each hub process is an origin and counts what it publishes, so that receivers see a
-//! hole that the broker doesn't tell of.
+//! Numbers, the sender's side: each hub process is an origin and counts what it publishes, so that receivers see a
+//! hole that the broker doesn't tell of. Pure; the time comes in.
+
+mod tails;
 
 use std::{
     collections::HashMap,
@@ -8,14 +10,14 @@ use std::{
 
 use hubplane_backplane::{Backplane, Channel, Origin};
 
+use self::tails::Tails;
 use super::sabotage;
 
 /// How long a channel's count is kept where each channel has its own; after that it begins at 1 again.
 const KEEP: Duration = Duration::from_secs(600);
-/// As [`KEEP`], once there are more than [`MANY`].
+/// As [`KEEP`], once half of the counts that are allowed are in use. Receivers take a low number for a new count after
+/// 30 s of silence, not before.
 const KEEP_MANY: Duration = Duration::from_secs(60);
-/// Channels with a count of their own before the quiet ones are forgotten sooner.
-const MANY: usize = 100_000;
 
 /// What one count runs through: what an instance receives whole, if it receives any of it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -27,7 +29,7 @@ pub(super) enum Sequence {
 }
 
 impl Sequence {
-    /// The run that a channel's messages are counted in.
+    /// The sequence that a channel's messages are counted in.
     pub(super) fn of(backplane: &dyn Backplane, routed: bool, channel: &Channel) -> Self {
         match routed {
             true => Self::Channel(Channel::clone(channel)),
@@ -40,7 +42,11 @@ impl Sequence {
 #[derive(Debug)]
 pub(super) struct Sequencer {
     origin: u128,
+    /// Counts at most. What was published last is not forgotten to make room: its receivers would take the next numbers
+    /// for repetitions.
+    most: usize,
     counts: HashMap<Sequence, Count>,
+    tails: Tails,
 }
 
 #[derive(Debug)]
@@ -50,14 +56,25 @@ struct Count {
     /// The first number that nothing stands for at the broker, as far as is known: its publication was given up.
     open: Option<u64>,
     used: Instant,
+    /// How often beacons have told the last number. `None` if it waits for no beacon any more.
+    told: Option<u8>,
 }
 
 impl Sequencer {
-    pub(super) fn new(origin: u128) -> Self {
+    /// Counts for `most` sequences at once.
+    pub(super) fn new(origin: u128, most: usize) -> Self {
         Self {
             origin,
+            most,
             counts: HashMap::new(),
+            tails: Tails::default(),
         }
+    }
+
+    /// Returns true if a message of this sequence can be numbered; there may be too many others. The hub's own always can.
+    pub(super) fn has_room(&self, sequence: &Sequence) -> bool {
+        let reserved = matches!(sequence, Sequence::Channel(channel) if channel.starts_with('$'));
+        reserved || self.counts.len() < self.most || self.counts.contains_key(sequence)
     }
 
     /// The next number of a sequence.
@@ -74,6 +91,7 @@ impl Sequencer {
             last: highest,
             open: (highest > 0).then_some(1),
             used: now,
+            told: None,
         };
         let count = match self.counts.get_mut(sequence) {
             Some(count) => count,
@@ -84,6 +102,12 @@ impl Sequencer {
             count.last = 1;
         }
         count.used = now;
+        if let Sequence::Channel(channel) = sequence {
+            let waits = count.told.replace(0).is_some();
+            if !waits && !channel.starts_with('$') {
+                self.tails.wait(channel);
+            }
+        }
         Origin {
             id: self.origin,
             number: count.last,
@@ -130,32 +154,45 @@ impl Sequencer {
         }
     }
 
-    /// The last numbers of the channels that had a message between `ago` and a second before, at most `most`.
-    pub(super) fn tails(&self, now: Instant, ago: Duration, most: usize) -> Vec<(Channel, u64)> {
-        let recent = self
-            .counts
-            .iter()
-            .filter_map(|(sequence, count)| match sequence {
-                Sequence::Channel(channel) if !channel.starts_with('$') => {
-                    let age = now.saturating_duration_since(count.used);
-                    (age >= Duration::from_secs(1) && age <= ago)
-                        .then(|| (Channel::clone(channel), count.last))
-                }
-                _ => None,
-            });
-        recent.take(most).collect()
+    /// The last numbers of channels that have been quiet for a second, for a beacon: at most `most`, those that have waited
+    /// longest first. Empty if there are none to be told.
+    pub(super) fn tails(&mut self, now: Instant, most: usize) -> Vec<(Channel, u64)> {
+        let counts = &mut self.counts;
+        self.tails.take(most, |channel| {
+            let count = counts.get_mut(&Sequence::Channel(Channel::clone(channel)));
+            count.map_or(tails::Turn::Gone, |count| count.turn(now))
+        })
     }
 
     /// Forgets the channels that have been quiet for long.
     pub(super) fn sweep(&mut self, now: Instant) {
-        let keep = match self.counts.len() > MANY {
+        let keep = match self.counts.len() > self.most / 2 {
             true => KEEP_MANY,
             false => KEEP,
         };
-        self.counts.retain(|sequence, count| {
-            matches!(sequence, Sequence::Lane(_))
-                || now.saturating_duration_since(count.used) < keep
-        });
+        while let Some(channel) = self.tails.quiet_since(now, keep) {
+            let sequence = Sequence::Channel(channel);
+            let quiet = |count: &Count| now.saturating_duration_since(count.used) >= keep;
+            if self.counts.get(&sequence).is_some_and(quiet) {
+                self.counts.remove(&sequence);
+            }
+        }
+    }
+}
+
+impl Count {
+    /// What a beacon is to say of this channel.
+    fn turn(&mut self, now: Instant) -> tails::Turn {
+        if now.saturating_duration_since(self.used) < tails::QUIET {
+            return tails::Turn::Busy;
+        }
+        let told = self.told.map_or(tails::TELLS, |told| told + 1);
+        let last = told >= tails::TELLS;
+        self.told = (!last).then_some(told);
+        tails::Turn::Tell {
+            number: self.last,
+            last: last.then_some(self.used),
+        }
     }
 }
 
@@ -165,7 +202,7 @@ mod tests {
 
     #[test]
     fn each_run_counts_for_itself_from_one() {
-        let mut sequencer = Sequencer::new(7);
+        let mut sequencer = Sequencer::new(7, 1_000);
         let now = Instant::now();
         let (a, b) = (Sequence::Lane(0), Sequence::Channel("c".into()));
         let taken: Vec<_> = [&a, &b, &a]
@@ -177,7 +214,7 @@ mod tests {
 
     #[test]
     fn no_lane_goes_on_below_another_while_lanes_are_added() {
-        let (mut sequencer, now) = (Sequencer::new(7), Instant::now());
+        let (mut sequencer, now) = (Sequencer::new(7, 1_000), Instant::now());
         let (old, other, new) = (Sequence::Lane(0), Sequence::Lane(1), Sequence::Lane(2));
         sequencer.next(&other, now);
         for _ in 0..9 {
@@ -193,7 +230,7 @@ mod tests {
 
     #[test]
     fn the_smallest_open_number_is_kept_until_a_beacon_stands_for_it() {
-        let mut sequencer = Sequencer::new(7);
+        let mut sequencer = Sequencer::new(7, 1_000);
         let sequence = Sequence::Lane(0);
         for _ in 0..3 {
             sequencer.next(&sequence, Instant::now());
@@ -205,16 +242,67 @@ mod tests {
         assert_eq!(sequencer.open(&sequence), None);
     }
 
+    fn channel(name: &str) -> Sequence {
+        Sequence::Channel(name.into())
+    }
+
+    /// Takes what beacons tell, one a second.
+    fn beacons(sequencer: &mut Sequencer, mut now: Instant, count: usize) -> Vec<(Channel, u64)> {
+        let mut told = Vec::new();
+        for _ in 0..count {
+            now += Duration::from_secs(1);
+            told.extend(sequencer.tails(now, 1));
+        }
+        told
+    }
+
     #[test]
     fn quiet_channels_are_forgotten_and_lanes_are_not() {
-        let mut sequencer = Sequencer::new(7);
+        let mut sequencer = Sequencer::new(7, 1_000);
         let now = Instant::now();
-        let (lane, channel) = (Sequence::Lane(0), Sequence::Channel("c".into()));
+        let (lane, quiet) = (Sequence::Lane(0), channel("c"));
         sequencer.next(&lane, now);
-        sequencer.next(&channel, now);
+        sequencer.next(&quiet, now);
+        beacons(&mut sequencer, now, 5);
         sequencer.sweep(now + KEEP);
         let later = now + KEEP;
         assert_eq!(sequencer.next(&lane, later).number, 2);
-        assert_eq!(sequencer.next(&channel, later).number, 1);
+        assert_eq!(sequencer.next(&quiet, later).number, 1);
+    }
+
+    #[test]
+    fn each_channels_tail_is_told_however_many_there_are() {
+        let mut sequencer = Sequencer::new(7, 1_000);
+        let now = Instant::now();
+        for name in ["a", "b", "c"] {
+            sequencer.next(&channel(name), now);
+        }
+        sequencer.next(&channel("$hubplane/presence"), now);
+        let told = beacons(&mut sequencer, now, 20);
+        assert_eq!(told.len(), 9, "each three times");
+        let first: Vec<_> = told[..3].iter().map(|(channel, _)| &**channel).collect();
+        assert_eq!(first, ["a", "b", "c"]);
+        // One that goes on is told again, with its new number.
+        sequencer.next(&channel("a"), now);
+        let again = beacons(&mut sequencer, now, 20);
+        assert_eq!(again, vec![("a".into(), 2); 3]);
+    }
+
+    #[test]
+    fn the_counts_are_bounded_and_none_is_forgotten_too_soon() {
+        let mut sequencer = Sequencer::new(7, 3);
+        let now = Instant::now();
+        for name in ["a", "b", "c"] {
+            assert!(sequencer.has_room(&channel(name)));
+            sequencer.next(&channel(name), now);
+        }
+        beacons(&mut sequencer, now, 20);
+        sequencer.sweep(now + KEEP_MANY / 2);
+        assert!(!sequencer.has_room(&channel("d")) && sequencer.has_room(&channel("a")));
+        let used = now + KEEP_MANY / 2;
+        assert_eq!(sequencer.next(&channel("a"), used).number, 2);
+        sequencer.sweep(now + KEEP_MANY);
+        assert!(sequencer.has_room(&channel("d")));
+        assert_eq!(sequencer.next(&channel("a"), now + KEEP_MANY).number, 3);
     }
 }

@@ -159,6 +159,33 @@ fn a_channels_count_may_begin_anew_after_a_silence() {
 }
 
 #[test]
+fn a_count_that_began_anew_is_seen_although_its_first_number_is_lost() {
+    let (mut gap_detector, now) = (GapDetector::default(), Instant::now());
+    let sequence = Sequence::Channel("c".into());
+    gap_detector.check(&sequence, of(8), None, now);
+    let later = now + RESTART;
+    let missing = Verdict::Missing { from: 1, to: 1 };
+    assert_eq!(gap_detector.check(&sequence, of(2), None, later), missing);
+    let next = gap_detector.check(&sequence, of(3), None, later);
+    assert_eq!(next, Verdict::Next);
+}
+
+#[test]
+fn made_up_origins_are_bounded() {
+    let (mut gap_detector, now) = (GapDetector::default(), Instant::now());
+    for id in 0..10 * MOST_ORIGINS as u128 {
+        let later = now + Duration::from_millis(id as u64);
+        gap_detector.check(&LANE, of(1), None, later);
+        let origin = Origin {
+            id: 100 + id,
+            number: 1,
+        };
+        gap_detector.check(&LANE, origin, None, later);
+    }
+    assert_eq!(gap_detector.sequences[&LANE].origins.len(), MOST_ORIGINS);
+}
+
+#[test]
 fn a_channels_lost_tail_is_seen_by_the_beacon_once() {
     let (mut gap_detector, now) = (GapDetector::default(), Instant::now());
     let sequence = Sequence::Channel("c".into());

@@ -26,7 +26,7 @@ use super::{
     command::{ErrorCode, Ref},
     session::Key,
 };
-use crate::{limits::Limits, position::ClientPosition};
+use crate::{limits::Limits, position::ClientPosition, sequencer::Sequencer};
 
 /// The hub's end: where publications are handed in.
 pub(super) struct Publisher {
@@ -79,7 +79,11 @@ impl Publisher {
             most_bytes: limits.publish_bytes,
             timeout: limits.publish_timeout,
         });
-        let line = PublishLoop::new(queue, Arc::clone(&waiting), origin);
+        let line = PublishLoop::new(
+            queue,
+            Arc::clone(&waiting),
+            Sequencer::new(origin, limits.publish_channels),
+        );
         (Self { jobs, waiting }, line)
     }
 

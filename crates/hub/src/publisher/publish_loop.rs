@@ -29,8 +29,9 @@ const GRACE: Duration = Duration::from_millis(250);
 /// Before the second try; each later one waits twice as long, up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
-/// Channels whose last numbers one beacon carries.
-const TAILS: usize = 256;
+/// Channels whose last numbers one beacon carries, and those of one second together.
+const TAILS: usize = 512;
+const MOST_TAILS: usize = 16 * TAILS;
 
 /// The task's end: the line of jobs.
 pub(crate) struct PublishLoop {
@@ -42,11 +43,15 @@ pub(crate) struct PublishLoop {
 }
 
 impl PublishLoop {
-    pub(super) fn new(queue: mpsc::Receiver<Job>, waiting: Arc<Waiting>, origin: u128) -> Self {
+    pub(super) fn new(
+        queue: mpsc::Receiver<Job>,
+        waiting: Arc<Waiting>,
+        sequencer: Sequencer,
+    ) -> Self {
         Self {
             queue,
             waiting,
-            sequencer: Sequencer::new(origin),
+            sequencer,
             beacons: HashMap::new(),
         }
     }
@@ -116,15 +121,16 @@ impl PublishLoop {
         for (place, outgoing) in job.messages.into_iter().enumerate() {
             let owner = (of, place);
             let size = outgoing.data.len();
+            let sequence = hub.sequence_of(&outgoing.channel);
             let checked = match late {
                 true => Err(too_late()),
+                false if !self.sequencer.has_room(&sequence) => Err(too_many_channels()),
                 false => hub.capabilities.check(hub.driver, &outgoing.channel, size),
             };
             if let Err(error) = checked {
                 refused.extend(round.refuse(owner, error));
                 continue;
             }
-            let sequence = hub.sequence_of(&outgoing.channel);
             let beacons = self.beacons_of(hub, &sequence);
             let place = Place {
                 sequence,
@@ -182,33 +188,36 @@ impl PublishLoop {
             .fetch_add(round.retried, Ordering::Relaxed);
     }
 
-    /// A beacon in every run that this instance watches.
+    /// A beacon in every sequence that this instance watches, and more where many channels' last numbers are to be told.
     fn beacons(&mut self, hub: &Hub, round: &mut InFlightBatch) {
         let now = std::time::Instant::now();
         self.sequencer.sweep(now);
         let connected = hub.health_state.connected_for();
         let sequences = hub.beacon_monitor().sequences();
+        let foreign = hub.log.window().placements().has_foreign();
         for sequence in sequences {
             let channel = self.beacons_of(hub, &sequence);
-            let tails = match sequence {
-                Sequence::Lane(_) => Vec::new(),
-                Sequence::Channel(_) => {
-                    let ago = 3 * hub.limits.beacon_interval + Duration::from_secs(1);
-                    self.sequencer.tails(now, ago, TAILS)
-                }
-            };
             let generation = match sequence {
                 Sequence::Lane(lane) => hub.log.generations().of(lane),
                 Sequence::Channel(_) => Default::default(),
             };
-            let foreign = hub.log.window().placements().has_foreign();
-            let number = round.beacon(&mut self.sequencer, &sequence, channel, |beacon| {
-                beacon.connected = Some(connected.as_millis() as u64);
-                beacon.generation = generation;
-                beacon.foreign = foreign;
-                beacon.tails = tails;
-            });
-            hub.beacon_monitor().sent(&sequence, number, now);
+            for nth in 0..MOST_TAILS / TAILS {
+                let tails = match sequence {
+                    Sequence::Lane(_) => Vec::new(),
+                    Sequence::Channel(_) => self.sequencer.tails(now, TAILS),
+                };
+                if nth > 0 && tails.is_empty() {
+                    break;
+                }
+                let channel = Channel::clone(&channel);
+                let number = round.beacon(&mut self.sequencer, &sequence, channel, |beacon| {
+                    beacon.connected = Some(connected.as_millis() as u64);
+                    beacon.generation = generation;
+                    beacon.foreign = foreign;
+                    beacon.tails = tails;
+                });
+                hub.beacon_monitor().sent(&sequence, number, now);
+            }
         }
     }
 
@@ -264,6 +273,11 @@ fn early(mut job: Job) -> Job {
         }
     }
     job
+}
+
+fn too_many_channels() -> Error {
+    let message = "this instance publishes to too many channels (publish_channels); not published";
+    Error::new(ErrorKind::Unavailable, "hub", message)
 }
 
 fn too_late() -> Error {

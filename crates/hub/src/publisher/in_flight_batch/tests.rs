@@ -49,7 +49,7 @@ fn answer(
 
 #[test]
 fn what_fails_is_tried_again_with_its_number_and_all_behind_it() {
-    let mut sequencer = Sequencer::new(1);
+    let mut sequencer = Sequencer::new(1, 100);
     let mut round = round(&mut sequencer, &LANE, &[5, 5, 5]);
     let answers = vec![
         Ok(Receipt::Accepted),
@@ -65,7 +65,7 @@ fn what_fails_is_tried_again_with_its_number_and_all_behind_it() {
 
 #[test]
 fn what_may_be_stored_is_never_said_to_be_surely_not() {
-    let mut sequencer = Sequencer::new(1);
+    let mut sequencer = Sequencer::new(1, 100);
     let mut round = round(&mut sequencer, &LANE, &[1]);
     answer(&mut round, &mut sequencer, vec![error(ErrorKind::Unknown)]);
     answer(
@@ -84,7 +84,7 @@ fn what_may_be_stored_is_never_said_to_be_surely_not() {
 
 #[test]
 fn what_was_overtaken_is_answered_and_not_tried_again() {
-    let mut sequencer = Sequencer::new(1);
+    let mut sequencer = Sequencer::new(1, 100);
     let mut round = round(&mut sequencer, &LANE, &[5, 5]);
     let answers = vec![error(ErrorKind::Unknown), Ok(Receipt::Accepted)];
     assert_eq!(
@@ -97,7 +97,7 @@ fn what_was_overtaken_is_answered_and_not_tried_again() {
 
 #[test]
 fn a_beacon_takes_the_place_of_what_is_out_of_time() {
-    let mut sequencer = Sequencer::new(1);
+    let mut sequencer = Sequencer::new(1, 100);
     let mut round = round(&mut sequencer, &LANE, &[1, 9]);
     let now = Instant::now() + Duration::from_secs(2);
     assert_eq!(round.expire(now, &mut sequencer).len(), 1);
@@ -116,7 +116,7 @@ fn a_beacon_takes_the_place_of_what_is_out_of_time() {
 
 #[test]
 fn a_channel_that_counts_for_itself_gets_no_beacons() {
-    let mut sequencer = Sequencer::new(1);
+    let mut sequencer = Sequencer::new(1, 100);
     let sequence = Sequence::Channel("c".into());
     let mut round = round(&mut sequencer, &sequence, &[1, 9]);
     round.expire(Instant::now() + Duration::from_secs(2), &mut sequencer);
@@ -125,7 +125,7 @@ fn a_channel_that_counts_for_itself_gets_no_beacons() {
 
 #[test]
 fn a_broker_that_answers_less_than_it_was_given_has_answered_unknown() {
-    let mut sequencer = Sequencer::new(1);
+    let mut sequencer = Sequencer::new(1, 100);
     let mut round = round(&mut sequencer, &LANE, &[5, 5]);
     assert_eq!(answer(&mut round, &mut sequencer, Vec::new()), []);
     assert_eq!(batch(&round), [(1, None), (2, None)]);
@@ -134,7 +134,7 @@ fn a_broker_that_answers_less_than_it_was_given_has_answered_unknown() {
 
 #[test]
 fn a_rejected_one_is_answered_at_once() {
-    let mut sequencer = Sequencer::new(1);
+    let mut sequencer = Sequencer::new(1, 100);
     let mut round = round(&mut sequencer, &LANE, &[5]);
     let answers = vec![error(ErrorKind::Rejected)];
     assert_eq!(
@@ -146,7 +146,7 @@ fn a_rejected_one_is_answered_at_once() {
 
 #[test]
 fn a_beacon_that_fails_leaves_all_open_that_it_stood_for() {
-    let mut sequencer = Sequencer::new(1);
+    let mut sequencer = Sequencer::new(1, 100);
     round(&mut sequencer, &LANE, &[5, 5]);
     sequencer.give_up(&LANE, 1);
     for number in [3, 4] {
