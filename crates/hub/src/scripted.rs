@@ -1,5 +1,5 @@
 //! A log of several lanes in memory that tests can treat as badly as a broker does: other programs write into any lane,
-//! it is rolled back while no hub runs, and it gets more lanes.
+//! it is rolled back while no hub runs, it gets more lanes, and one lane hangs.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -11,7 +11,7 @@ use hubplane_backplane::{
     Backplane, Channel, Error, ErrorKind, Event, EventSender, GapCause, History, Opened, Outgoing,
     Page, Position, Publication, Receipt, Result, Scope, Start, events,
 };
-use tokio::time::sleep;
+use tokio::{sync::watch, time::sleep};
 
 use crate::{Hub, Mailbox, Setup, limits::Limits};
 
@@ -19,6 +19,8 @@ use crate::{Hub, Mailbox, Setup, limits::Limits};
 #[derive(Debug)]
 pub(crate) struct Broker {
     state: Mutex<State>,
+    /// The lane that takes nothing.
+    hung: watch::Sender<Option<u32>>,
 }
 
 #[derive(Debug)]
@@ -40,6 +42,7 @@ impl Broker {
                 lanes: vec![Vec::new(); lanes],
                 readers: Vec::new(),
             }),
+            hung: watch::Sender::new(None),
         })
     }
 
@@ -151,6 +154,13 @@ impl Broker {
     }
 }
 
+impl Broker {
+    /// A lane takes nothing from here on, or all do.
+    pub(crate) fn hang(&self, lane: Option<u32>) {
+        self.hung.send_replace(lane);
+    }
+}
+
 impl State {
     fn position(&self, lane: u32, offset: usize) -> Position {
         Position {
@@ -167,6 +177,9 @@ impl Backplane for Connection {
         let mut answers = Vec::new();
         for outgoing in batch {
             let lane = self.0.lane_of(&outgoing.channel);
+            let mut hung = self.0.hung.subscribe();
+            let goes_on = hung.wait_for(|hung| *hung != Some(lane));
+            goes_on.await.expect("the broker holds its end");
             answers.push(Ok(Receipt::Stored(self.0.append(lane, outgoing).await)));
         }
         answers

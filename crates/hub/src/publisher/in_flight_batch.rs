@@ -1,4 +1,4 @@
-//! One round of the publisher: messages that are at the broker together, each until it is answered or out of time.
+//! One round of a lane: messages that are at the broker together, each until it is answered or out of time.
 //! Pure: it is told what the broker said, and tells what to publish next.
 //!
 //! Within a run (see [`Sequence`]) the order and the numbers are never given up. What fails is tried again with its number,
@@ -7,10 +7,13 @@
 
 use std::{collections::HashSet, time::Duration};
 
-use hubplane_backplane::{Channel, Error, ErrorKind, Origin, Outgoing, Position, Receipt, Result};
+use hubplane_backplane::{Channel, Error, ErrorKind, Origin, Outgoing, Receipt, Result};
 use tokio::time::Instant;
 
-use super::{ReplyTo, unanswered};
+use super::{
+    jobs::{Answered, Books, Owner},
+    unanswered,
+};
 use crate::{
     beacon::Beacon,
     position::Fingerprint,
@@ -31,7 +34,7 @@ pub(super) struct Slot {
     beacons: Channel,
     deadline: Instant,
     /// Whose it is: the job and its place in it; `None` once it is answered, and for the hub's own.
-    owner: Option<(usize, usize)>,
+    owner: Option<Owner>,
     /// What went wrong last.
     error: Option<Error>,
 }
@@ -42,31 +45,12 @@ pub(super) struct Place {
     /// Where the run's beacons are published.
     pub(super) beacons: Channel,
     /// The job and the message's place in it.
-    pub(super) owner: (usize, usize),
+    pub(super) owner: Owner,
     pub(super) deadline: Instant,
-}
-
-/// Where a message is in the log, and its fingerprint; `None` if the broker tells no place.
-pub(super) type Stored = Option<(Position, Fingerprint)>;
-
-/// A job whose answers are being gathered.
-pub(super) struct Asked {
-    reply_to: Option<ReplyTo>,
-    answers: Vec<Option<Result<Stored>>>,
-    left: usize,
-    bytes: usize,
-}
-
-/// A job with all its answers.
-pub(super) struct Answered {
-    pub(super) reply_to: ReplyTo,
-    pub(super) answers: Vec<Result<Stored>>,
-    pub(super) bytes: usize,
 }
 
 /// The messages of a round that the broker has not taken yet.
 pub(super) struct InFlightBatch {
-    jobs: Vec<Asked>,
     slots: Vec<Slot>,
     /// How long this process has been running, for beacons.
     up: Duration,
@@ -88,26 +72,14 @@ impl Slot {
 impl InFlightBatch {
     pub(super) const fn new(up: Duration) -> Self {
         Self {
-            jobs: Vec::new(),
             slots: Vec::new(),
             up,
             retried: 0,
         }
     }
 
-    /// A job's messages follow.
-    pub(super) fn job(&mut self, reply_to: ReplyTo, messages: usize, bytes: usize) -> usize {
-        self.jobs.push(Asked {
-            reply_to: Some(reply_to),
-            answers: (0..messages).map(|_| None).collect(),
-            left: messages,
-            bytes,
-        });
-        self.jobs.len() - 1
-    }
-
     /// One of a job's messages, with its number; where numbers of its run are open, a beacon goes before it.
-    pub(super) fn add(&mut self, sequencer: &mut Sequencer, place: Place, mut outgoing: Outgoing) {
+    pub(super) fn add(&mut self, books: &mut Books, place: Place, mut outgoing: Outgoing) {
         let now = std::time::Instant::now();
         let Place {
             sequence,
@@ -115,6 +87,7 @@ impl InFlightBatch {
             owner,
             deadline,
         } = place;
+        let sequencer = &mut books.sequencer;
         if sequencer.open(&sequence).is_some() {
             self.beacon(sequencer, &sequence, Channel::clone(&beacons), |_| {});
         }
@@ -156,11 +129,6 @@ impl InFlightBatch {
         origin.number
     }
 
-    /// A message that is answered without the broker.
-    pub(super) fn refuse(&mut self, owner: (usize, usize), error: Error) -> Option<Answered> {
-        self.settle(Some(owner), Err(error))
-    }
-
     /// What the broker is to be given now; empty when the round is over.
     pub(super) fn batch(&self) -> Vec<Outgoing> {
         let all = self.slots.iter();
@@ -179,7 +147,7 @@ impl InFlightBatch {
     pub(super) fn answers(
         &mut self,
         answers: Vec<Result<Receipt>>,
-        sequencer: &mut Sequencer,
+        books: &mut Books,
         mut acknowledged: impl FnMut(&Sequence, Origin),
     ) -> Vec<Answered> {
         let mut answers = answers.into_iter();
@@ -213,15 +181,15 @@ impl InFlightBatch {
                     }
                     let fingerprint = || Fingerprint::of(channel, data, *origin);
                     let stored = receipt.position().map(|at| (at, fingerprint()));
-                    done.extend(self.settle(slot.owner, Ok(stored)));
+                    done.extend(slot.owner.and_then(|it| books.settle(it, Ok(stored))));
                 }
                 Err(error) if error.kind().is_retryable() && !overtaken.contains(&index) => {
                     slot.error = Some(error);
                     self.slots.push(slot);
                 }
                 Err(error) => {
-                    sequencer.give_up(&slot.sequence, slot.from);
-                    done.extend(self.settle(slot.owner, Err(error)));
+                    books.sequencer.give_up(&slot.sequence, slot.from);
+                    done.extend(slot.owner.and_then(|it| books.settle(it, Err(error))));
                 }
             }
         }
@@ -231,7 +199,7 @@ impl InFlightBatch {
 
     /// Answers what is out of time. Its number stays in the round, as a beacon, while others of its run wait behind it;
     /// the last numbers of a run are left open for the next round.
-    pub(super) fn expire(&mut self, now: Instant, sequencer: &mut Sequencer) -> Vec<Answered> {
+    pub(super) fn expire(&mut self, now: Instant, books: &mut Books) -> Vec<Answered> {
         let mut done = Vec::new();
         for index in 0..self.slots.len() {
             let slot = &mut self.slots[index];
@@ -244,7 +212,7 @@ impl InFlightBatch {
                 let beacon = Beacon::new(origin, origin.number, self.up);
                 slot.outgoing = carried(Channel::clone(&slot.beacons), origin, &beacon);
             }
-            done.extend(self.settle(Some(owner), Err(error)));
+            done.extend(books.settle(owner, Err(error)));
         }
         // What nobody waits for behind goes out of the round.
         let mut wanted: HashSet<Sequence> = HashSet::new();
@@ -256,32 +224,12 @@ impl InFlightBatch {
                 wanted.insert(slot.sequence.clone());
                 kept.push(slot);
             } else {
-                sequencer.give_up(&slot.sequence, slot.from);
+                books.sequencer.give_up(&slot.sequence, slot.from);
             }
         }
         kept.reverse();
         self.slots = kept;
         done
-    }
-
-    fn settle(
-        &mut self,
-        owner: Option<(usize, usize)>,
-        answer: Result<Stored>,
-    ) -> Option<Answered> {
-        let (job, place) = owner?;
-        let job = &mut self.jobs[job];
-        job.answers[place] = Some(answer);
-        job.left -= 1;
-        if job.left > 0 {
-            return None;
-        }
-        let answers = std::mem::take(&mut job.answers).into_iter().flatten();
-        Some(Answered {
-            reply_to: job.reply_to.take()?,
-            answers: answers.collect(),
-            bytes: job.bytes,
-        })
     }
 }
 

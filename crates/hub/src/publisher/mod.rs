@@ -3,7 +3,10 @@
 //!
 //! What waits is bounded in messages and bytes; who finds it full is told at once.
 
+mod desk;
 mod in_flight_batch;
+mod jobs;
+mod lanes;
 mod publish_loop;
 
 use std::{
@@ -52,6 +55,7 @@ struct Job {
 }
 
 /// Who is to learn the broker's answers.
+#[derive(Debug)]
 pub(super) enum ReplyTo {
     /// Whoever holds the other end; one answer for each message.
     Caller(oneshot::Sender<Vec<Result<Option<ClientPosition>>>>),

@@ -3,7 +3,7 @@
 use std::{sync::atomic::Ordering, time::Duration};
 
 use hubplane_backplane::{Channel, ErrorKind, Outgoing, Result};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::{Broker, shown};
 use crate::{ClientPosition, Health, Hub, limits::Limits};
@@ -177,4 +177,49 @@ async fn an_id_that_is_none_makes_no_message_a_repetition() {
     assert_eq!(page.messages.len(), 8);
     assert!(page.messages.iter().all(|message| message.id.is_none()));
     assert_eq!(hub.counts().bad_ids.load(Ordering::Relaxed), 8);
+}
+
+#[tokio::test]
+async fn a_lane_that_takes_nothing_holds_up_its_own_channels_alone() {
+    let broker = Broker::new(4);
+    let limits = Limits {
+        beacon_interval: Duration::from_millis(20),
+        ..Limits::default()
+    };
+    let (hub, _mailboxes) = broker.hub(limits).await;
+    broker.hang(Some(broker.lane_of("a")));
+    let waits = hub.publish((0..10).map(|n| Outgoing::new("a", n.to_string())).collect());
+    let mut waits = std::pin::pin!(waits);
+    let goes_on = async {
+        for _ in 0..50 {
+            for channel in ["b", "c", "d"] {
+                publish(&hub, channel, "x").await;
+            }
+        }
+    };
+    let started = Instant::now();
+    tokio::select! {
+        _ = &mut waits => panic!("its lane hangs"),
+        () = goes_on => {}
+    }
+    assert!(
+        started.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        started.elapsed()
+    );
+    broker.hang(None);
+    let answers = waits.await.unwrap();
+    let places: Vec<_> = answers.into_iter().map(|it| it.unwrap().unwrap()).collect();
+    assert!(places.is_sorted_by_key(|place| place.offset), "{places:?}");
+    // One job with messages in several lanes is answered as one.
+    let messages = ["a", "b", "c", "a"].map(|channel| Outgoing::new(channel, "x"));
+    let answers = hub.publish(messages.to_vec()).await.unwrap();
+    let lanes: Vec<_> = answers
+        .iter()
+        .map(|it| it.as_ref().unwrap().unwrap().lane)
+        .collect();
+    assert_eq!(
+        lanes,
+        ["a", "b", "c", "a"].map(|channel| broker.lane_of(channel))
+    );
 }

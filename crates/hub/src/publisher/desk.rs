@@ -1,0 +1,114 @@
+//! Carries rounds out: gives them to the backplane until all of them is answered, and hands the answers back.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering},
+    time::Duration,
+};
+
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use super::{
+    ReplyTo, Waiting,
+    in_flight_batch::InFlightBatch,
+    jobs::{Answered, Books, Stored},
+};
+use crate::{
+    Hub,
+    shard::{Mail, PublishedMail},
+};
+
+/// How much later than a message's deadline its broker's answer is still waited for.
+const GRACE: Duration = Duration::from_millis(250);
+/// Before the second try; each later one waits twice as long, up to [`LONGEST_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+
+/// What the rounds that are under way share.
+#[derive(Debug)]
+pub(super) struct Desk {
+    books: Mutex<Books>,
+    waiting: Arc<Waiting>,
+}
+
+impl Desk {
+    pub(super) const fn new(books: Books, waiting: Arc<Waiting>) -> Self {
+        Self {
+            books: Mutex::new(books),
+            waiting,
+        }
+    }
+
+    /// Held for a step of a round, never across an await.
+    pub(super) fn books(&self) -> MutexGuard<'_, Books> {
+        self.books.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Publishes a round until all of it is answered.
+    pub(super) async fn carry(&self, hub: &Hub, mut round: InFlightBatch) {
+        let mut pause = FIRST_PAUSE;
+        while let Some(deadline) = round.first_deadline() {
+            let publishing = hub.backplane.publish(round.batch());
+            // An answer that never comes is an answer: unknown.
+            let answers = timeout_at(deadline + GRACE, publishing).await;
+            let done = {
+                let mut books = self.books();
+                let mut done = round.answers(
+                    answers.unwrap_or_default(),
+                    &mut books,
+                    |sequence, origin| hub.beacon_monitor().acknowledged(sequence, origin.number),
+                );
+                done.extend(round.expire(Instant::now(), &mut books));
+                done
+            };
+            self.reply(hub, done).await;
+            let Some(deadline) = round.first_deadline() else {
+                break;
+            };
+            sleep_until(deadline.min(Instant::now() + pause)).await;
+            pause = (2 * pause).min(LONGEST_PAUSE);
+            let late = round.expire(Instant::now(), &mut self.books());
+            self.reply(hub, late).await;
+        }
+        hub.counts
+            .retries
+            .fetch_add(round.retried, Ordering::Relaxed);
+    }
+
+    /// Hands answers to those who wait for them.
+    pub(super) async fn reply(&self, hub: &Hub, done: Vec<Answered>) {
+        let mut mails: Vec<Vec<PublishedMail>> = Vec::new();
+        mails.resize_with(hub.shards.len(), Vec::new);
+        for answered in done {
+            let Answered {
+                reply_to,
+                answers,
+                bytes,
+            } = answered;
+            self.waiting.leave(answers.len(), bytes);
+            let place = |stored: Stored| stored.map(|(at, of)| hub.log.place(at, of));
+            let mut answers: Vec<_> = answers.into_iter().map(|it| it.map(place)).collect();
+            match reply_to {
+                // A caller that has gone away wants no answer.
+                ReplyTo::Caller(caller) => _ = caller.send(answers),
+                ReplyTo::Session {
+                    shard,
+                    key,
+                    reference,
+                } => {
+                    let answer = answers.pop().unwrap_or_else(|| Err(super::unanswered()));
+                    mails[shard].push(PublishedMail {
+                        key,
+                        reference,
+                        result: answer,
+                    });
+                }
+            }
+        }
+        for (shard, answers) in hub.shards.iter().zip(mails) {
+            if !answers.is_empty() {
+                // A shard that is gone has no sessions.
+                _ = shard.send(Mail::Answered(answers)).await;
+            }
+        }
+    }
+}

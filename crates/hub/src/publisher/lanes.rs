@@ -1,0 +1,243 @@
+//! What waits for each lane. A lane has one round at the broker at a time, so its order is kept; a lane whose broker does
+//! not answer holds up its own channels and no others.
+//!
+//! Decides what the next round of a lane is; [`Desk`](super::desk::Desk) carries it out.
+
+use std::collections::{HashMap, VecDeque};
+
+use hubplane_backplane::{Channel, Error, ErrorKind, Outgoing};
+use tokio::time::Instant;
+
+use super::{
+    Job,
+    in_flight_batch::{InFlightBatch, Place},
+    jobs::{Answered, Books, Owner},
+};
+use crate::{Hub, beacon, sequencer::Sequence};
+
+/// Messages of one call to the backplane.
+pub(super) const BATCH: usize = 1_024;
+/// Channels whose last numbers one beacon carries, and those of one second together.
+const TAILS: usize = 512;
+const MOST_TAILS: usize = 16 * TAILS;
+
+/// A lane of the log. `None` for all channels where each counts for itself: they wait for nothing but the broker.
+pub(super) type Key = Option<u32>;
+
+/// All lanes of this instance.
+#[derive(Debug, Default)]
+pub(super) struct Lanes {
+    queues: HashMap<Key, LaneQueue>,
+    /// Where each sequence's beacons are published.
+    beacons: HashMap<Sequence, Channel>,
+}
+
+#[derive(Debug, Default)]
+struct LaneQueue {
+    waiting: VecDeque<Queued>,
+    /// Beacons are due.
+    due: bool,
+    /// A round is at the broker.
+    busy: bool,
+}
+
+#[derive(Debug)]
+struct Queued {
+    outgoing: Outgoing,
+    owner: Owner,
+    deadline: Instant,
+}
+
+fn key(sequence: &Sequence) -> Key {
+    match sequence {
+        Sequence::Lane(lane) => Some(*lane),
+        Sequence::Channel(_) => None,
+    }
+}
+
+impl Lanes {
+    /// A job's messages go to their lanes' queues. Returns it if none of them can be published.
+    pub(super) fn take(&mut self, hub: &Hub, books: &mut Books, job: Job) -> Vec<Answered> {
+        let owner = books.open(job.reply_to, job.messages.len(), job.bytes);
+        let mut refused = Vec::new();
+        for (place, outgoing) in job.messages.into_iter().enumerate() {
+            let owner = (owner, place);
+            let checked =
+                hub.capabilities
+                    .check(hub.driver, &outgoing.channel, outgoing.data.len());
+            let checked = checked.and_then(|()| self.has_room(hub, &outgoing.channel));
+            if let Err(error) = checked {
+                refused.extend(books.settle(owner, Err(error)));
+                continue;
+            }
+            self.queue(
+                hub,
+                Queued {
+                    outgoing,
+                    owner,
+                    deadline: job.deadline,
+                },
+            );
+        }
+        refused
+    }
+
+    /// A lane that takes nothing may not fill the whole queue of this instance.
+    fn has_room(&self, hub: &Hub, channel: &Channel) -> Result<(), Error> {
+        let queue = self.queues.get(&key(&hub.sequence_of(channel)));
+        let waiting = queue.map_or(0, |queue| queue.waiting.len());
+        let most = hub.limits.publish_messages / 2;
+        match self.queues.len() > 1 && waiting > most {
+            true => Err(unavailable(
+                "too much waits for this lane of the broker's log; not published",
+            )),
+            false => Ok(()),
+        }
+    }
+
+    fn queue(&mut self, hub: &Hub, queued: Queued) {
+        let key = key(&hub.sequence_of(&queued.outgoing.channel));
+        let queue = self.queues.entry(key).or_default();
+        queue.waiting.push_back(queued);
+    }
+
+    /// Beacons are due in every sequence that this instance watches.
+    pub(super) fn beacons_due(&mut self, hub: &Hub) {
+        for sequence in hub.beacon_monitor().sequences() {
+            self.queues.entry(key(&sequence)).or_default().due = true;
+        }
+    }
+
+    /// A lane's round is over.
+    pub(super) fn free(&mut self, key: Key) {
+        if let Some(queue) = self.queues.get_mut(&key) {
+            queue.busy = false;
+        }
+    }
+
+    /// The lanes that have something to publish and nothing at the broker.
+    pub(super) fn ready(&self) -> Vec<Key> {
+        let ready = |queue: &LaneQueue| !queue.busy && (queue.due || !queue.waiting.is_empty());
+        let queues = self.queues.iter();
+        queues.filter(|it| ready(it.1)).map(|it| *it.0).collect()
+    }
+
+    /// The next round of a lane that is ready, and what is answered without the broker.
+    pub(super) fn start(
+        &mut self,
+        hub: &Hub,
+        books: &mut Books,
+        key: Key,
+    ) -> (InFlightBatch, Vec<Answered>) {
+        let mut round = InFlightBatch::new(hub.started.elapsed());
+        let mut done = Vec::new();
+        for _ in 0..BATCH {
+            let queue = self.queues.entry(key).or_default();
+            let Some(queued) = queue.waiting.pop_front() else {
+                break;
+            };
+            done.extend(self.admit(hub, books, &mut round, (key, queued)));
+        }
+        let queue = self.queues.entry(key).or_default();
+        queue.busy = true;
+        // Behind messages, so that what waits is not held up by beacons.
+        if std::mem::take(&mut queue.due) {
+            self.add_beacons(hub, books, key, &mut round);
+        }
+        (round, done)
+    }
+
+    /// Gives a message its number.
+    fn admit(
+        &mut self,
+        hub: &Hub,
+        books: &mut Books,
+        round: &mut InFlightBatch,
+        (key, queued): (Key, Queued),
+    ) -> Option<Answered> {
+        let sequence = hub.sequence_of(&queued.outgoing.channel);
+        if self::key(&sequence) != key {
+            // Lanes were added while it waited.
+            self.queue(hub, queued);
+            return None;
+        }
+        let Queued {
+            outgoing,
+            owner,
+            deadline,
+        } = queued;
+        let refusal = if deadline <= Instant::now() {
+            "the broker was busy or away for the whole time that a publish may wait; not published"
+        } else if !books.sequencer.has_room(&sequence) {
+            "this instance publishes to too many channels (publish_channels); not published"
+        } else {
+            let place = Place {
+                beacons: self.beacons_of(hub, &sequence),
+                sequence,
+                owner,
+                deadline,
+            };
+            round.add(books, place, outgoing);
+            return None;
+        };
+        books.settle(owner, Err(unavailable(refusal)))
+    }
+
+    fn beacons_of(&mut self, hub: &Hub, sequence: &Sequence) -> Channel {
+        if let Sequence::Channel(_) = sequence {
+            return beacon::CHANNEL.into();
+        }
+        let known = self.beacons.entry(sequence.clone());
+        let channel = known.or_insert_with(|| beacon::channel(&*hub.backplane, sequence));
+        Channel::clone(channel)
+    }
+
+    /// Where lanes were added, names fall into other lanes than before.
+    pub(super) fn follow(&mut self, hub: &Hub, books: &mut Books) {
+        let falls = |it: (&Sequence, &Channel)| hub.sequence_of(it.1) == *it.0;
+        if !self.beacons.iter().all(falls) {
+            tracing::info!("the broker's log has other lanes than before");
+            self.beacons.clear();
+            books.sequencer.level_lanes();
+        }
+    }
+
+    /// A beacon in every sequence of this lane that is watched, and more where many channels' last numbers are to be told.
+    fn add_beacons(&mut self, hub: &Hub, books: &mut Books, key: Key, round: &mut InFlightBatch) {
+        let now = std::time::Instant::now();
+        books.sequencer.sweep(now);
+        let connected = hub.health_state.connected_for();
+        let foreign = hub.log.window().placements().has_foreign();
+        let mut sequences = hub.beacon_monitor().sequences();
+        sequences.retain(|sequence| self::key(sequence) == key);
+        for sequence in sequences {
+            let channel = self.beacons_of(hub, &sequence);
+            let generation = match sequence {
+                Sequence::Lane(lane) => hub.log.generations().of(lane),
+                Sequence::Channel(_) => Default::default(),
+            };
+            for nth in 0..MOST_TAILS / TAILS {
+                let tails = match sequence {
+                    Sequence::Lane(_) => Vec::new(),
+                    Sequence::Channel(_) => books.sequencer.tails(now, TAILS),
+                };
+                if nth > 0 && tails.is_empty() {
+                    break;
+                }
+                let channel = Channel::clone(&channel);
+                let sequencer = &mut books.sequencer;
+                let number = round.beacon(sequencer, &sequence, channel, |beacon| {
+                    beacon.connected = Some(connected.as_millis() as u64);
+                    beacon.generation = generation;
+                    beacon.foreign = foreign;
+                    beacon.tails = tails;
+                });
+                hub.beacon_monitor().sent(&sequence, number, now);
+            }
+        }
+    }
+}
+
+fn unavailable(message: &'static str) -> Error {
+    Error::new(ErrorKind::Unavailable, "hub", message)
+}
