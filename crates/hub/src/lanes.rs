@@ -2,7 +2,7 @@
 
 use std::{sync::atomic::Ordering, time::Instant};
 
-use hubplane_backplane::{Channel, Interest, Position, Publication};
+use hubplane_backplane::{Channel, GapCause, Interest, Origin, Position, Publication, Scope};
 
 use super::{Hub, position::ClientPosition, sequencer::Sequence};
 
@@ -39,6 +39,19 @@ impl Hub {
     pub(super) fn sequence_of(&self, channel: &Channel) -> Sequence {
         let routed = self.capabilities.interest == Interest::Routed;
         Sequence::of(&*self.backplane, routed, channel)
+    }
+
+    /// A message got into this lane with a number of another lane's, so hubs may take it for a repetition: begins a new
+    /// generation, which beacons carry to all of them, and tells the lane's subscriptions.
+    pub(super) async fn void_lane(&self, lane: u32, origin: Origin) {
+        let head = self.log.window().head(lane);
+        let at = head.map(|head| self.log.to_backend(head));
+        self.log.generations().begin(lane, Some(origin));
+        if let Some(at) = at {
+            self.begin(at);
+        }
+        self.announce(Scope::Lane(lane), GapCause::LogReplaced)
+            .await;
     }
 
     /// A lane's window begins anew after a position of the backend's; that position as clients know it.

@@ -176,10 +176,12 @@ impl Backplane for Connection {
     async fn publish(&self, batch: Vec<Outgoing>) -> Vec<Result<Receipt>> {
         let mut answers = Vec::new();
         for outgoing in batch {
-            let lane = self.0.lane_of(&outgoing.channel);
             let mut hung = self.0.hung.subscribe();
+            let lane = self.0.lane_of(&outgoing.channel);
             let goes_on = hung.wait_for(|hung| *hung != Some(lane));
             goes_on.await.expect("the broker holds its end");
+            // There may be more of them by now.
+            let lane = self.0.lane_of(&outgoing.channel);
             answers.push(Ok(Receipt::Stored(self.0.append(lane, outgoing).await)));
         }
         answers

@@ -60,6 +60,9 @@ impl Desk {
                 done.extend(round.expire(Instant::now(), &mut books));
                 done
             };
+            for (lane, origin) in round.strayed.drain(..) {
+                hub.void_lane(lane, origin).await;
+            }
             self.reply(hub, done).await;
             let Some(deadline) = round.first_deadline() else {
                 break;

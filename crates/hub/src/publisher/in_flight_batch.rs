@@ -56,6 +56,8 @@ pub(super) struct InFlightBatch {
     up: Duration,
     /// Messages that were tried more than once.
     pub(super) retried: u64,
+    /// Messages that got into another lane than the one in which they are numbered, because lanes were added meanwhile.
+    pub(super) strayed: Vec<(u32, Origin)>,
 }
 
 impl Slot {
@@ -75,6 +77,7 @@ impl InFlightBatch {
             slots: Vec::new(),
             up,
             retried: 0,
+            strayed: Vec::new(),
         }
     }
 
@@ -181,6 +184,11 @@ impl InFlightBatch {
                     }
                     let fingerprint = || Fingerprint::of(channel, data, *origin);
                     let stored = receipt.position().map(|at| (at, fingerprint()));
+                    if let (Some((at, _)), Some(origin)) = (&stored, origin)
+                        && slot.sequence != Sequence::Lane(at.lane)
+                    {
+                        self.strayed.push((at.lane, *origin));
+                    }
                     done.extend(slot.owner.and_then(|it| books.settle(it, Ok(stored))));
                 }
                 Err(error) if error.kind().is_retryable() && !overtaken.contains(&index) => {

@@ -223,3 +223,32 @@ async fn a_lane_that_takes_nothing_holds_up_its_own_channels_alone() {
         ["a", "b", "c", "a"].map(|channel| broker.lane_of(channel))
     );
 }
+
+/// It looks like a repetition to all that have read a higher number of its lane.
+#[tokio::test]
+async fn a_message_that_strays_while_lanes_are_added_is_told() {
+    let broker = Broker::new(2);
+    let limits = Limits {
+        beacon_interval: Duration::from_millis(50),
+        ..Limits::default()
+    };
+    let (a, _a_mailboxes) = broker.hub(limits.clone()).await;
+    let (b, _b_mailboxes) = broker.hub(limits).await;
+    broker.hang(Some(broker.lane_of("a")));
+    let stray = a.publish(vec![Outgoing::new("a", "stray")]);
+    let others = async {
+        sleep(Duration::from_millis(20)).await;
+        broker.grow(5).await;
+        let falls = |name: &String| broker.lane_of(name) == broker.lane_of("a");
+        let other = (0..100).map(|n| format!("o{n}")).find(falls).unwrap();
+        publish(&a, &other, "x").await;
+        broker.hang(None);
+    };
+    let (answers, ()) = tokio::join!(stray, others);
+    answers.unwrap().remove(0).unwrap();
+    sleep(Duration::from_millis(300)).await;
+    for hub in [&a, &b] {
+        let gaps: u64 = hub.counts().gaps().map(|(_, count)| count).sum();
+        assert_eq!(gaps, 2, "one by the backend, one for the stray");
+    }
+}
