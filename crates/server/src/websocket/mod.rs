@@ -12,3 +12,6 @@ pub(super) use self::{
     encode::encoding_for,
     session::{Negotiated, serve},
 };
+
+#[cfg(test)]
+mod toy;
