@@ -129,3 +129,18 @@ fn what_can_not_be_measured_is_refused_with_a_sentence() {
             .contains("publish = \"websocket\"")
     );
 }
+
+/// A broker that can't be reached ends the run at its start, with exit code 1 and no empty tables.
+#[test]
+fn a_broker_that_cannot_be_reached_fails_at_once() {
+    let begun = std::time::Instant::now();
+    let done = crate::hub::output(&["bench", "--quick", "--backplane", "redis://127.0.0.1:1"]);
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert_eq!(done.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("redis://127.0.0.1:1 can't be reached"),
+        "{said}"
+    );
+    assert!(done.stdout.is_empty(), "{done:?}");
+    assert!(begun.elapsed().as_secs() < 20);
+}

@@ -21,7 +21,7 @@ fn figures_and_promises_answer_needs() {
         "measured on 25 November 2026 on AMD EPYC 7B13",
         "Satisfied, by CPU time a delivery of hubs and broker, the least first:\n  redis,",
         "5,000 messages a second with p99 of at most 50.0 ms: p99 733 µs at 8,000 messages a second (measured)",
-        "no   several hub processes: on restart: no broker (declared)",
+        "no   several hub processes share the messages: its messages stay inside one process",
     ] {
         assert!(said.contains(part), "{part}: {said}");
     }

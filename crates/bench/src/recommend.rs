@@ -1,6 +1,8 @@
 //! Which backends do what somebody needs, by what they declare and by what was measured. Each need is answered by itself,
 //! with its reason; nothing is weighed against anything else.
 
+mod words;
+
 use std::time::Duration;
 
 use serde::Serialize;
@@ -8,8 +10,10 @@ use serde::Serialize;
 use super::{
     results::{Figures, Step},
     scenario::Scenario,
-    summary::{Figure, Spread, Unit, rate},
+    summary::{Figure, Unit, rate},
 };
+pub use words::parse_size;
+use words::{measure_at, plain, range, time};
 
 /// What somebody needs.
 #[derive(Clone, Debug, Default)]
@@ -86,6 +90,9 @@ pub struct Judged {
     /// The broker's; 0 where there is none.
     pub broker_cpu: Option<f64>,
 }
+
+/// A step whose rate is at most this many times the wanted rate counts as measured at that rate.
+const NEAR: f64 = 1.05;
 
 const DECLARED: &str = "declared";
 const MEASURED: &str = "measured";
@@ -180,14 +187,9 @@ impl Judge<'_> {
     /// A need that a promise answers.
     fn by(&self, need: &str, column: &str, met: impl Fn(&str) -> bool) -> Reason {
         match self.promise(column) {
-            Some(says) => reason(
-                need,
-                answer(met(says)),
-                format!("{column}: {says}"),
-                DECLARED,
-            ),
+            Some(says) => reason(need, answer(met(says)), plain(column, says), DECLARED),
             None => {
-                let says = "this build does not know what it declares".to_owned();
+                let says = "this build does not have this backend, so it can't tell".to_owned();
                 reason(need, Answer::Unknown, says, DECLARED)
             }
         }
@@ -206,12 +208,18 @@ impl Judge<'_> {
             reasons.push(reason("a broker that you have", answer(have), says, GIVEN));
         }
         if !needs.one_process {
-            reasons.push(self.by("several hub processes", "on restart", |says| {
-                says != "no broker"
-            }));
+            reasons.push(self.by(
+                "several hub processes share the messages",
+                "on restart",
+                |says| says != "no broker",
+            ));
         }
         if needs.replay {
-            reasons.push(self.by("replay", "replay", |says| says != "none"));
+            reasons.push(self.by(
+                "clients that come back get what they missed",
+                "replay",
+                |says| says != "none",
+            ));
         }
         if needs.restart {
             let need = "what was accepted survives a restart of the broker";
@@ -310,7 +318,7 @@ impl Judge<'_> {
                 true => self.at_fixed_rate(figures),
                 false => (
                     Answer::Unknown,
-                    "its highest rate was not looked for".to_owned(),
+                    format!("its highest rate was not measured; {}", measure_at(wanted)),
                 ),
             }
         })
@@ -333,20 +341,29 @@ fn climb(steps: &[&Step], wanted: f64, limit: u64) -> (Answer, String) {
     if let Some(step) = good.min_by(lowest) {
         return (Answer::Yes, tell(step));
     }
-    if let Some(step) = enough().min_by(lowest) {
+    // Only a step that failed at this rate, or below it, says no. One that failed far above it says nothing.
+    if let Some(step) = enough()
+        .filter(|it| it.rate <= wanted * NEAR)
+        .min_by(lowest)
+    {
         return (Answer::No, tell(step));
     }
-    match steps.iter().max_by(lowest) {
-        Some(step) if step.held => {
-            let says = format!("{}; more was not tried", tell(step));
-            (Answer::Unknown, says)
-        }
-        Some(step) => (Answer::No, format!("already {}", tell(step))),
-        None => (
-            Answer::Unknown,
-            "its highest rate was not looked for".to_owned(),
-        ),
+    let below = steps
+        .iter()
+        .filter(|step| step.rate < wanted)
+        .max_by(lowest);
+    if let Some(step) = below.filter(|it| !it.held || it.lost > 0 || it.p99 > limit) {
+        let says = format!(
+            "the limit was passed already at a lower rate: {}",
+            tell(step)
+        );
+        return (Answer::No, says);
     }
+    let says = match enough().min_by(lowest).or(below) {
+        Some(step) => tell(step),
+        None => "its highest rate was not measured".to_owned(),
+    };
+    (Answer::Unknown, format!("{says}; {}", measure_at(wanted)))
 }
 
 /// What came of killing the broker, where that was tried.
@@ -366,28 +383,6 @@ fn after_restart(figures: &Figures) -> Option<Reason> {
         ),
         MEASURED,
     ))
-}
-
-fn range(spread: Spread) -> String {
-    Unit::Time.show_spread(spread)
-}
-
-fn time(time: Duration) -> String {
-    Unit::Time.show(time.as_micros() as f64)
-}
-
-/// Bytes: `64 KiB`, `16KiB`, `1 MiB`, `1000000 B`, `512`.
-pub fn parse_size(text: &str) -> Option<u64> {
-    let text = text.trim();
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    let number: u64 = text[..digits].parse().ok()?;
-    let scale = match text[digits..].trim_start() {
-        "" | "B" => 1,
-        "KiB" => 1 << 10,
-        "MiB" => 1 << 20,
-        _ => return None,
-    };
-    number.checked_mul(scale)
 }
 
 #[cfg(test)]

@@ -3,10 +3,11 @@
 use std::{
     env, io,
     path::PathBuf,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use hubplane_backplane::{Address, OnRestart};
+use tokio::{runtime::Builder, time::timeout};
 
 use super::{
     direct, fault,
@@ -36,6 +37,46 @@ pub enum Progress {
     Line(String),
 }
 
+/// How long a broker may take to answer before the run begins.
+const REACH: Duration = Duration::from_secs(15);
+
+/// Opens each backend once, so that a broker that can't be reached fails the run at its start and not at every part.
+fn reach(plan: &Plan) -> io::Result<()> {
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()?;
+    let mut seen: Vec<&str> = Vec::new();
+    let mut failures = Vec::new();
+    for text in plan.backends.iter().filter_map(|it| it.address.as_deref()) {
+        if seen.contains(&text) {
+            continue;
+        }
+        seen.push(text);
+        let address: Address = text.parse().map_err(io::Error::other)?;
+        let Ok(driver) = plan.drivers.find(address.scheme()) else {
+            continue;
+        };
+        let opened = runtime.block_on(async {
+            let opened = timeout(REACH, driver.open(&address)).await;
+            let opened =
+                opened.map_err(|_late| format!("no answer within {} s", REACH.as_secs()))?;
+            let opened = opened.map_err(|error| error.to_string())?;
+            opened.backplane.close().await;
+            Ok::<(), String>(())
+        });
+        if let Err(why) = opened {
+            failures.push(format!("{address} can't be reached: {why}"));
+        }
+    }
+    // A driver's own tasks must not hold the program up.
+    runtime.shutdown_background();
+    match failures.is_empty() {
+        true => Ok(()),
+        false => Err(io::Error::other(failures.join("\n"))),
+    }
+}
+
 /// A run on its way.
 pub(super) struct Runner<'a> {
     pub(super) plan: &'a Plan,
@@ -48,11 +89,12 @@ pub(super) struct Runner<'a> {
 /// Runs a plan to its end. What fails on one backend is noted there and does not stop the others.
 ///
 /// # Errors
-/// What concerns all of them: no memory, no threads, cores that are not there.
+/// What concerns the whole run: no memory, no threads, cores that are not there, a broker that can't be reached.
 pub fn run(plan: &Plan, command: String, say: &mut dyn FnMut(Progress)) -> io::Result<Run> {
     if let Some((_, load)) = &plan.pin {
         system::pin(std::process::id(), load)?;
     }
+    reach(plan)?;
     let started = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();

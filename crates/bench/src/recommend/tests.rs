@@ -75,7 +75,7 @@ fn what_is_declared_answers_needs() {
         kafka
             .reasons
             .iter()
-            .any(|it| it.answer == No && it.says == "payload: 1000000 B")
+            .any(|it| it.answer == No && it.says == "its largest message is 1000000 B")
     );
 }
 
@@ -106,10 +106,11 @@ fn what_was_measured_answers_needs() {
         reason.answer == Yes && reason.says.ends_with("at 16,000 messages a second"),
         "{reason:?}"
     );
-    assert_eq!(says(&run, &rate(9_000.0), "kafka").answer, No);
+    // Kafka held at less and failed at 16,000; nothing was measured at 9,000.
+    assert_eq!(says(&run, &rate(9_000.0), "kafka").answer, Unknown);
     let reason = says(&run, &rate(1e6), "kafka");
     assert!(
-        reason.answer == No && reason.says.starts_with("already "),
+        reason.answer == No && reason.says.starts_with("the limit was passed already"),
         "{reason:?}"
     );
     // All that was tried held: more is not known.
@@ -122,6 +123,36 @@ fn what_was_measured_answers_needs() {
         (reason.answer, &*reason.says),
         (Unknown, "it was not measured")
     );
+}
+
+/// A step far above the wanted rate that failed tells nothing about the wanted rate.
+#[test]
+fn a_failure_above_the_rate_is_no_answer_but_advice() {
+    let step = |rate: f64, p99| Step {
+        rate,
+        p99,
+        lost: 0,
+        held: true,
+        ..run().backends[1].scenarios["progress"].ladder[0].clone()
+    };
+    let (far, near) = (step(8_000.0, 1_500), step(5_100.0, 1_500));
+    let (answer, says) = climb(&[&far], 5_000.0, 1_000);
+    assert_eq!(answer, Unknown);
+    assert!(says.contains("measure 5,000 messages a second"), "{says}");
+    assert_eq!(climb(&[&near, &far], 5_000.0, 1_000).0, No);
+}
+
+#[test]
+fn reasons_are_sentences() {
+    let run = run();
+    let needs = Needs {
+        replay: true,
+        ..Needs::default()
+    };
+    let judged = recommend(&needs, &candidates(&run), &run.scenarios[0]);
+    let mut says = judged.iter().flat_map(|it| &it.reasons).map(|it| &*it.says);
+    assert!(says.clone().all(|it| !it.contains("replay:")));
+    assert!(says.any(|it| it.starts_with("it keeps no messages")));
 }
 
 #[test]

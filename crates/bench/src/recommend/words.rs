@@ -1,0 +1,62 @@
+//! The words of a recommendation: capabilities as sentences, figures and sizes as people write them.
+
+use std::time::Duration;
+
+use super::super::summary::{Spread, Unit, rate};
+
+/// A cell of the capability table as a sentence.
+pub(super) fn plain(column: &str, says: &str) -> String {
+    let sentence = match (column, says) {
+        ("on restart", "no broker") => {
+            "its messages stay inside one process; other hub processes don't get them"
+        }
+        ("on restart", "delivered") => {
+            "messages that it accepted are delivered after the broker's restart"
+        }
+        ("on restart", "announced") => {
+            "a restart of the broker may lose messages that it accepted; clients are told of it"
+        }
+        ("replay", "none") => {
+            "it keeps no messages, so a client that comes back misses what was sent meanwhile"
+        }
+        ("order", "per channel") => "all clients see a channel's messages in the same order",
+        ("order", "none") => "it keeps no order",
+        ("order", _) => return format!("it keeps the order {says} only"),
+        ("delivery", "at most once") => "a message may be lost, and never arrives twice",
+        ("delivery", "at least once") => "a message is not lost, but may arrive twice",
+        ("replay", _) => return format!("what a client missed can be read again (kept: {says})"),
+        ("payload", _) => return format!("its largest message is {says}"),
+        _ => return format!("its {column} is declared as {says}"),
+    };
+    sentence.to_owned()
+}
+
+pub(super) fn range(spread: Spread) -> String {
+    Unit::Time.show_spread(spread)
+}
+
+pub(super) fn time(time: Duration) -> String {
+    Unit::Time.show(time.as_micros() as f64)
+}
+
+/// What to do where no measurement answers a rate.
+pub(super) fn measure_at(wanted: f64) -> String {
+    format!(
+        "measure {} messages a second with a scenario of your own: `hubplane bench --print-scenario progress` prints one to begin with",
+        rate(wanted)
+    )
+}
+
+/// Bytes: `64 KiB`, `16KiB`, `1 MiB`, `1000000 B`, `512`.
+pub fn parse_size(text: &str) -> Option<u64> {
+    let text = text.trim();
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let number: u64 = text[..digits].parse().ok()?;
+    let scale = match text[digits..].trim_start() {
+        "" | "B" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        _ => return None,
+    };
+    number.checked_mul(scale)
+}
