@@ -101,7 +101,7 @@ fn fresh(value: &Value) -> reply::Response {
 fn state(front: &Front, backplane: &str) -> Value {
     let instances = front.instances().iter();
     let instances: Vec<_> = instances.map(|instance| instance.status()).collect();
-    json!({ "backplane": backplane, "instances": instances })
+    json!({ "version": env!("CARGO_PKG_VERSION"), "backplane": backplane, "instances": instances })
 }
 
 /// Stops or starts an instance. Answered at once: the page sees in the state how it goes on.
