@@ -57,6 +57,9 @@ pub(super) fn page(merged: &Merged) -> Result<String, Failed> {
     let names = scenarios.iter().map(|it| &*it.name).collect::<Vec<_>>();
     contents(&mut html, &names, broken.len() > 1);
     let mut body = Html::new();
+    for scenario in &scenarios {
+        scenario::section(&mut body, merged, scenario)?;
+    }
     section(&mut body, "findings", "What the figures say", |html| {
         for scenario in &scenarios {
             html.element("h3", &[], &format!("{}: {}", scenario.name, scenario.what));
@@ -65,9 +68,6 @@ pub(super) fn page(merged: &Merged) -> Result<String, Failed> {
         html.element("h3", &[], "Whether the figures are sound");
         html.list(&[soundness(merged), merged.warnings()].concat());
     });
-    for scenario in &scenarios {
-        scenario::section(&mut body, merged, scenario)?;
-    }
     if broken.len() > 1 {
         section(&mut body, "faults", "After a fault", |html| {
             recovery(html, &broken)
@@ -145,10 +145,10 @@ fn contents(html: &mut Html, scenarios: &[&str], faults: bool) {
                     html.element("a", &[("href", &format!("#{to}"))], says);
                 });
             };
-            link("findings", "Findings");
             for name in scenarios {
                 link(&format!("s-{name}"), name);
             }
+            link("findings", "Findings");
             if faults {
                 link("faults", "After a fault");
             }

@@ -1,4 +1,4 @@
-//! One scenario: what was done, the figures, the latency, the highest rate, the cost.
+//! One scenario: what was done, then the charts (latency, highest rate, cost), then all figures as a table.
 
 use super::{
     chart::{Bar, Failed, Format, Group, bars, knees, parts, together},
@@ -30,14 +30,15 @@ pub(super) fn section(html: &mut Html, merged: &Merged, scenario: &Scenario) -> 
             &[("class", "lead")],
             &format!("{}.", capital(&work(scenario))),
         );
+        html.raw(&latency);
+        html.raw(&knee);
+        html.raw(&cost);
+        html.element("h3", &[], "All figures");
         let rows = rows(merged, scenario);
         html.table(
             &format!("{name}: all figures, the median of the rounds (smallest–largest)"),
             &rows,
         );
-        html.raw(&latency);
-        html.raw(&knee);
-        html.raw(&cost);
         let pairs = pairs(merged, scenario);
         if !pairs.is_empty() {
             html.inside("details", &[], |html| {
