@@ -133,7 +133,7 @@ fn a_failure_above_the_rate_is_no_answer_but_advice() {
         p99,
         lost: 0,
         held: true,
-        ..run().backends[1].scenarios["progress"].ladder[0].clone()
+        ..run().backends[1].scenarios["progress"].ladder[0]
     };
     let (far, near) = (step(8_000.0, 1_500), step(5_100.0, 1_500));
     let (answer, says) = climb(&[&far], 5_000.0, 1_000);
