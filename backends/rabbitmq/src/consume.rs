@@ -144,6 +144,7 @@ impl Receiver {
                 self.gap.get_or_insert(GapCause::QueueLost);
                 let old = std::mem::replace(&mut self.queue, InstanceQueue::new(config)?);
                 self.probe.interrupted();
+                self.redelivery.unsure();
                 self.unusable = false;
                 // In a cluster the old name may belong to a node that is away, and can't be used or deleted.
                 let _ = timeout(FAREWELL, old.delete(&link)).await;

@@ -28,8 +28,8 @@
 //! At least once. The broker confirms a message once it is in every instance's queue (`Receipt::Accepted`); at most
 //! 1,000 await their confirm. An instance acknowledges what it has handed to the hub, every 100 messages or 20 ms; the
 //! broker sends at most 1,000 messages ahead of that, which also bounds the client library's memory, in messages.
-//! What is sent again after a lost connection is recognised, and dropped, if it has an id or an origin, or stands beside
-//! a message that has one; otherwise an outside producer's plain messages may then come twice.
+//! What is sent again after a lost connection is recognised, and dropped, if it was never acknowledged, has an id or an
+//! origin, or stands beside a message that has one; otherwise an outside producer's plain messages may then come twice.
 //!
 //! An instance that is slower than its publishers for long has its queue cut at `max-bytes`. The broker doesn't tell;
 //! but what it drops goes into a second small queue, the instance's **witness**, which is looked at every second, and

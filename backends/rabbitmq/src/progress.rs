@@ -18,6 +18,8 @@ const STALE: Duration = Duration::from_secs(5);
 pub(crate) struct Progress {
     /// Handed to the hub.
     pub(crate) taken: u64,
+    /// What an acknowledgement was begun for.
+    pub(crate) acknowledging: u64,
     /// Acknowledged to the broker.
     pub(crate) acked: u64,
     pub(crate) ack_due: Option<Instant>,
@@ -44,6 +46,7 @@ impl Progress {
         let now = Instant::now();
         Self {
             taken: 0,
+            acknowledging: 0,
             acked: 0,
             ack_due: None,
             asked_at: 0,

@@ -76,6 +76,7 @@ impl Reading {
         if progress.acked == progress.taken {
             return Ok(());
         }
+        progress.acknowledging = progress.taken;
         let all = BasicAckOptions { multiple: true };
         let ack = self.channel.basic_ack(progress.taken, all);
         match timeout(SILENCE, ack).await {
@@ -215,6 +216,7 @@ impl Receiver {
                 () = sleep_until(progress.silent_at), if question.is_some() => Err(End::silent()),
             };
             if let Err(end) = step {
+                self.redelivery.acknowledging(progress.acknowledging);
                 return end;
             }
         }

@@ -43,6 +43,7 @@ impl Receiver {
     /// The broker has dropped messages of the queue.
     pub(crate) fn cut(&mut self, reasons: &[String]) {
         self.gap = Some(GapCause::Overflow);
+        self.redelivery.unsure();
         let reason = &reasons[0];
         let fresh = |(at, last): &(Instant, String)| at.elapsed() < LOG_EVERY && last == reason;
         if !self.logged.as_ref().is_some_and(fresh) {

@@ -2,7 +2,7 @@
 //!
 //! When a connection is lost, the broker puts back what was not acknowledged, in its old order, and delivers it first on the
 //! next connection, marked as redelivered. A part of it was handed over already. A message with an id or an origin is known
-//! again by that. A message with neither is known by its place: next to one that has one, with the same content. Where no
+//! again by that. What was never acknowledged is known by its number: so many come again first, for certain. Another message with neither is known by its place: next to one that has one, with the same content. Where no
 //! such neighbour is there it is handed over again, since two equal messages may be two messages.
 
 use std::{
@@ -33,6 +33,10 @@ pub(crate) struct RedeliveryFilter {
     before: Vec<Mark>,
     /// Where the named ones stand in `before`.
     named: HashMap<u64, usize>,
+    /// The highest tag that may have been acknowledged on this connection.
+    acknowledged: u64,
+    /// So many of the next redelivered messages were surely handed over.
+    sure: usize,
     /// Where the next redelivered message stands in `before`, once one of them has been found there.
     next: Option<usize>,
 }
@@ -70,6 +74,9 @@ impl RedeliveryFilter {
                 self.forget();
                 continue;
             }
+            let sure = self.sure > 0;
+            self.sure = self.sure.saturating_sub(1);
+            repeats[index] = sure;
             let place = match mark.named {
                 true => self.named.get(&mark.hash).copied(),
                 false => self
@@ -96,6 +103,16 @@ impl RedeliveryFilter {
         self.open.push_back((tag, mark));
     }
 
+    /// An acknowledgement up to this tag may have been sent.
+    pub(crate) fn acknowledging(&mut self, tag: u64) {
+        self.acknowledged = tag;
+    }
+
+    /// The broker has dropped messages, or the queue is another one: what comes next may not be what was handed over.
+    pub(crate) fn unsure(&mut self) {
+        self.sure = 0;
+    }
+
     /// The broker surely has the acknowledgement up to this tag.
     pub(crate) fn settled(&mut self, tag: u64) {
         while self.open.front().is_some_and(|(first, _)| *first <= tag) {
@@ -105,6 +122,10 @@ impl RedeliveryFilter {
 
     /// The connection is lost; what was open may come again, and behind it what was to come again and has not.
     pub(crate) fn interrupted(&mut self) {
+        // What was never acknowledged surely comes again, and nothing that was not handed over comes before it.
+        let acknowledged = std::mem::take(&mut self.acknowledged);
+        let unacknowledged = self.open.iter().filter(|(tag, _)| *tag > acknowledged);
+        let sure = self.sure + unacknowledged.count();
         let rest = self.before.split_off(self.next.unwrap_or(0));
         let open = self.open.drain(..).map(|(_, mark)| mark);
         let before: Vec<_> = open.chain(rest).take(MOST).collect();
@@ -112,12 +133,14 @@ impl RedeliveryFilter {
         let named = before.iter().enumerate().filter(|(_, mark)| mark.named);
         self.named = named.map(|(place, mark)| (mark.hash, place)).collect();
         self.before = before;
+        self.sure = sure;
     }
 
     fn forget(&mut self) {
         self.before.clear();
         self.named.clear();
         self.next = None;
+        self.sure = 0;
     }
 }
 
@@ -165,6 +188,7 @@ mod tests {
         let mut filter = RedeliveryFilter::default();
         assert_eq!(passed(&mut filter, 1, "aBcDe", false), "aBcDe");
         filter.settled(1);
+        filter.acknowledging(5);
         filter.interrupted();
         assert_eq!(passed(&mut filter, 1, "cDefG", true), "fG");
         // Broken again, before anything was acknowledged.
@@ -189,6 +213,7 @@ mod tests {
         filter.interrupted();
         assert_eq!(passed(&mut filter, 1, "ABC", true), "");
         filter.settled(2);
+        filter.acknowledging(2);
         filter.interrupted();
         assert_eq!(passed(&mut filter, 1, "CDEFG", true), "G");
     }
@@ -197,14 +222,31 @@ mod tests {
     fn without_a_named_neighbour_equal_messages_may_be_two() {
         let mut filter = RedeliveryFilter::default();
         passed(&mut filter, 1, "xxx", false);
+        filter.acknowledging(3);
         filter.interrupted();
         assert_eq!(passed(&mut filter, 1, "xx", true), "xx");
+    }
+
+    #[test]
+    fn what_was_never_acknowledged_surely_comes_again() {
+        let mut filter = RedeliveryFilter::default();
+        passed(&mut filter, 1, "xxxx", false);
+        filter.acknowledging(2);
+        filter.interrupted();
+        assert_eq!(passed(&mut filter, 1, "x", true), "");
+        // Lost again, with one of the two still to come.
+        filter.interrupted();
+        assert_eq!(passed(&mut filter, 1, "xxx", true), "x");
+        filter.interrupted();
+        filter.unsure();
+        assert_eq!(passed(&mut filter, 1, "xxx", true), "xxx");
     }
 
     #[test]
     fn a_neighbour_with_other_content_is_new() {
         let mut filter = RedeliveryFilter::default();
         passed(&mut filter, 1, "aBc", false);
+        filter.acknowledging(3);
         filter.interrupted();
         assert_eq!(passed(&mut filter, 1, "yBz", true), "yz");
     }
