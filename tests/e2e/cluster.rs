@@ -141,7 +141,7 @@ fn by_console_producer(space: &str, messages: &[(String, String)]) {
     feed(command, &lines.collect::<String>());
 }
 
-fn feed(mut command: Command, input: &str) {
+pub(crate) fn feed(mut command: Command, input: &str) {
     let mut process = Running::new(
         command
             .stdin(Stdio::piped())

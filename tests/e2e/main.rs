@@ -12,6 +12,7 @@ mod conformance;
 mod demo;
 mod drain;
 mod hub;
+mod positions;
 mod presence;
 mod protocol;
 mod recommend;

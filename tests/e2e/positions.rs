@@ -1,0 +1,180 @@
+//! What a client's position is worth on a real broker's log that another program, or its operator, has treated badly.
+
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use crate::{
+    client::{Client, http, publish},
+    cluster::kafka_tool,
+    hub::{Hub, unique},
+};
+
+/// The streams of one test on the Redis of all tests.
+struct Streams {
+    broker: String,
+    prefix: String,
+}
+
+impl Streams {
+    fn new() -> Self {
+        let broker = std::env::var("HUBPLANE_TEST_REDIS").expect("HUBPLANE_TEST_REDIS is not set");
+        let prefix = format!("positions-{}:", unique());
+        Self { broker, prefix }
+    }
+
+    fn hub(&self) -> Hub {
+        let address = self.broker.replace("redis://", "redis+streams://");
+        let address = format!("{address}?prefix={}&streams=4", self.prefix);
+        Hub::start(&["--backplane", &address])
+    }
+
+    fn key(&self, lane: u32) -> String {
+        format!("{}stream:{{{lane}}}", self.prefix)
+    }
+
+    fn redis(&self, arguments: &[&str]) -> String {
+        let output = Command::new("redis-cli")
+            .args(["-u", &self.broker])
+            .args(arguments)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Another program writes a message of the channel into a stream of its choice.
+    fn write(&self, lane: u32, channel: &str, data: &str) {
+        let key = self.key(lane);
+        self.redis(&["XADD", &key, "*", "c", channel, "d", data]);
+    }
+}
+
+/// The lane that a position is in: its second part.
+fn lane(position: &str) -> u32 {
+    let part = position.split('-').nth(1).unwrap();
+    u32::from_str_radix(part, 16).unwrap()
+}
+
+async fn published(hub: &Hub, channel: &str, data: u64) -> String {
+    let body = json!({ "channel": channel, "data": data }).to_string();
+    let (status, answer) = publish(hub.address, "", &body).await;
+    assert_eq!(status, 200, "{answer}");
+    answer["position"].as_str().unwrap().to_owned()
+}
+
+/// A client that subscribes, from a position if one is given; and the reply.
+async fn subscribed(hub: &Hub, channel: &str, since: Option<&str>) -> (Client, Value) {
+    let mut client = Client::connect(hub.address, "", &[]).await;
+    let mut subscribe = json!({ "type": "subscribe", "channel": channel });
+    if let Some(since) = since {
+        subscribe["since"] = since.into();
+    }
+    client.send(&subscribe.to_string()).await;
+    let reply = client.json().await;
+    (client, reply)
+}
+
+#[tokio::test]
+async fn who_comes_back_to_a_log_that_was_rolled_back_while_no_hub_ran_is_told() {
+    let streams = Streams::new();
+    let before = streams.hub();
+    let kept = published(&before, "c", 1).await;
+    let key = streams.key(lane(&kept));
+    let copy = format!("{key}:copy");
+    streams.redis(&["COPY", &key, &copy]);
+    let mut last = String::new();
+    for n in 2..20 {
+        last = published(&before, "c", n).await;
+    }
+    drop(before);
+    streams.redis(&["COPY", &copy, &key, "REPLACE"]);
+    for n in 100..150 {
+        streams.write(lane(&kept), "c", &n.to_string());
+    }
+    let after = streams.hub();
+    let (_client, reply) = subscribed(&after, "c", Some(&last)).await;
+    assert_eq!(reply["recovered"], false, "18 messages are gone: {reply}");
+    let (mut client, reply) = subscribed(&after, "c", Some(&kept)).await;
+    assert_eq!(reply["recovered"], true, "{reply}");
+    for n in 100..150 {
+        assert_eq!(client.json().await["data"], n);
+    }
+}
+
+#[tokio::test]
+async fn a_channel_in_a_foreign_stream_is_recovered_from_there_and_else_told() {
+    let streams = Streams::new();
+    let hub = streams.hub();
+    let (mut client, reply) = subscribed(&hub, "jobs.1.0", None).await;
+    let start = reply["position"].as_str().unwrap().to_owned();
+    let foreign = (lane(&start) + 1) % 4;
+    for n in 0..5 {
+        streams.write(foreign, "jobs.1.0", &n.to_string());
+    }
+    let mut positions = Vec::new();
+    for n in 0..5 {
+        let message = client.json().await;
+        assert_eq!(message["data"], n, "it is delivered all the same");
+        positions.push(message["position"].as_str().unwrap().to_owned());
+    }
+    let (_client, reply) = subscribed(&hub, "jobs.1.0", Some(&start)).await;
+    assert_eq!(reply["recovered"], false, "{reply}");
+    let now = reply["position"].as_str().unwrap().to_owned();
+    let (mut client, reply) = subscribed(&hub, "jobs.1.0", Some(&positions[1])).await;
+    assert_eq!(reply["recovered"], true, "{reply}");
+    for n in 2..5 {
+        assert_eq!(client.json().await["data"], n);
+    }
+    let (_client, reply) = subscribed(&hub, "jobs.1.0", Some(&now)).await;
+    assert_eq!(reply["recovered"], true, "from where it was put: {reply}");
+    // Now a hub publishes to it, too.
+    let own = published(&hub, "jobs.1.0", 5).await;
+    assert_eq!(client.json().await["data"], 5);
+    for position in [&positions[4], &own] {
+        let (_client, reply) = subscribed(&hub, "jobs.1.0", Some(position)).await;
+        assert_eq!(reply["recovered"], false, "in two lanes: {reply}");
+    }
+    let metrics = http(hub.address, "GET /metrics", "").await.1;
+    let counted = "hubplane_foreign_lane_total 5\n";
+    assert!(metrics.contains(counted), "{metrics}");
+}
+
+/// Java's producer with another partitioner spreads one channel over all partitions.
+#[tokio::test]
+async fn another_partitioner_never_makes_a_client_miss_messages_in_silence() {
+    let broker = std::env::var("HUBPLANE_TEST_KAFKA").expect("HUBPLANE_TEST_KAFKA is not set");
+    let topic = format!("positions-{}", unique());
+    let address = format!("{broker}?topic={topic}&partitions=6");
+    let hub = Hub::start(&["--backplane", &address]);
+    let (client, reply) = subscribed(&hub, "jobs.1.0", None).await;
+    let start = reply["position"].as_str().unwrap().to_owned();
+    drop(client);
+    let (mut witness, _) = subscribed(&hub, "jobs.1.0", None).await;
+    let mut producer = kafka_tool("org.apache.kafka.tools.ConsoleProducer");
+    let partitioner = "partitioner.class=org.apache.kafka.clients.producer.RoundRobinPartitioner";
+    producer
+        .args(["--bootstrap-server", broker.trim_start_matches("kafka://")])
+        .args(["--topic", &topic, "--command-property", partitioner])
+        .args(["--reader-property", "parse.key=true"])
+        .args(["--reader-property", "key.separator=|"]);
+    let lines: String = (0..12).map(|n| format!("jobs.1.0|{n}\n")).collect();
+    crate::cluster::feed(producer, &lines);
+    let mut positions = vec![start];
+    for _ in 0..12 {
+        let message = witness.json().await;
+        assert_eq!(message["type"], "message", "{message}");
+        positions.push(message["position"].as_str().unwrap().to_owned());
+    }
+    let mut lanes: Vec<_> = positions.iter().map(|it| lane(it)).collect();
+    lanes.sort_unstable();
+    lanes.dedup();
+    assert!(
+        lanes.len() > 2,
+        "the channel is in several lanes: {lanes:?}"
+    );
+    for position in &positions {
+        let (_client, reply) = subscribed(&hub, "jobs.1.0", Some(position)).await;
+        assert_eq!(reply["recovered"], false, "{position}: {reply}");
+    }
+}
