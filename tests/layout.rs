@@ -17,7 +17,7 @@ use std::fs;
 use source::{files, has_word, read, root, sources, words};
 
 /// Crates under `backends/` that are no backend.
-const NO_BACKEND: [&str; 2] = ["backplane", "conformance"];
+const NO_BACKEND: [&str; 3] = ["backplane", "conformance", "kit"];
 /// The backend that is always compiled in and has no broker.
 const EMBEDDED: &str = "memory";
 /// Client libraries, and the backend that may name them.

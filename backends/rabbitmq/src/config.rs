@@ -1,9 +1,10 @@
 use std::{sync::Arc, time::Duration};
 
 use hubplane_backplane::{Address, Error, ErrorKind, Result, Secret, Settings};
+use hubplane_kit::tls::Files;
 use rustls::ClientConfig;
 
-use crate::{capabilities::NAME, tls};
+use crate::capabilities::NAME;
 
 /// The exchange of an address that names none.
 pub(crate) const EXCHANGE: &str = "hubplane";
@@ -71,12 +72,17 @@ impl Config {
             false => (None, settings.duration("expires")?, 64 << 20),
         };
         let max_bytes = settings.parsed("max-bytes")?.unwrap_or(most);
-        let (ca, cert, key) = (
-            settings.text("ca")?,
-            settings.text("cert")?,
-            settings.text("key")?,
-        );
+        let files = Files {
+            ca: settings.text("ca")?,
+            cert: settings.text("cert")?,
+            key: settings.text("key")?,
+        };
         let password = settings.password()?;
+        let encrypted = address.scheme().starts_with("amqps");
+        let tls = match encrypted {
+            true => Some(files.client_config(&settings)?),
+            false => None,
+        };
         settings.finish()?;
 
         if exchange.len() > LONGEST_EXCHANGE || exchange.starts_with("amq.") {
@@ -91,8 +97,7 @@ impl Config {
         if !(1..=i64::MAX as u64).contains(&max_bytes) {
             return wrong("max-bytes must be at least 1");
         }
-        let encrypted = address.scheme().starts_with("amqps");
-        if !encrypted && (ca.is_some() || cert.is_some() || key.is_some()) {
+        if !encrypted && files.are_given() {
             return wrong("ca, cert and key are for amqps:// addresses; amqp:// is not encrypted");
         }
         if address.hosts().is_empty() {
@@ -102,10 +107,7 @@ impl Config {
         let host = |host: &hubplane_backplane::Host| (host.name.clone(), host.port.unwrap_or(port));
         Ok(Self {
             hosts: address.hosts().iter().map(host).collect(),
-            tls: match encrypted {
-                true => Some(tls::config(ca, cert, key)?),
-                false => None,
-            },
+            tls,
             username: address.username().unwrap_or("guest").to_owned(),
             password: password.unwrap_or_else(|| Secret::new("guest")),
             vhost: match address.path() {

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use hubplane_backplane::{Event, EventSender, GapCause, Result, Scope};
+use hubplane_kit::Backoff;
 use tokio::{
     select,
     time::{Instant, sleep, timeout},
@@ -16,7 +17,7 @@ use crate::{
     reading::{End, Reading},
     receiver::Receiver,
     redelivery::RedeliveryFilter,
-    shared::{Backoff, Shared},
+    shared::Shared,
     witness::{Testimony, Witness, fence},
 };
 
@@ -105,7 +106,7 @@ impl Receiver {
         loop {
             select! {
                 () = shared.stopped() => return None,
-                () = sleep(backoff.next()) => {}
+                () = sleep(backoff.next_wait()) => {}
             }
             let attempt = select! {
                 () = shared.stopped() => return None,

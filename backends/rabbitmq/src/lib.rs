@@ -106,7 +106,6 @@ mod shared;
 mod spaces;
 pub mod streams;
 mod ticket;
-mod tls;
 mod witness;
 mod writer;
 

@@ -9,6 +9,7 @@ use std::{
 
 use futures_util::{StreamExt, stream::BoxStream};
 use hubplane_backplane::{Error, ErrorKind, Result};
+use hubplane_kit::race;
 use lapin::{
     Channel, Connection, ConnectionProperties, Event,
     tcp::{AsyncTcpStream, RustlsConnector},
@@ -21,7 +22,7 @@ use tokio::{net::lookup_host, time::timeout};
 use crate::{
     capabilities::NAME,
     config::Config,
-    nodes::{Node, Nodes, race},
+    nodes::{Node, Nodes},
 };
 
 /// Seconds; the probes see a dead broker sooner, this ends the broker's side of a dead connection.
@@ -49,6 +50,12 @@ impl Drop for Cut {
     }
 }
 
+/// The error that says most of why no node could be reached.
+fn telling(errors: Vec<Error>) -> Error {
+    let none = || Error::new(ErrorKind::Config, NAME, "no host is named");
+    race::most_telling(errors, none)
+}
+
 /// A connection. Dropping it cuts its socket.
 #[derive(Debug)]
 pub(crate) struct Link {
@@ -61,12 +68,10 @@ pub(crate) struct Link {
 impl Link {
     /// Connects to the node that answers first; `role` is shown in the broker's list of connections.
     pub(crate) async fn dial(config: &Config, nodes: &Nodes, role: &str) -> Result<Self> {
-        race(
-            nodes
-                .order()
-                .map(|node| Self::dial_node(config, node, role)),
-        )
-        .await
+        let attempts = nodes
+            .order()
+            .map(|node| Self::dial_node(config, node, role));
+        race::first(attempts).await.map_err(telling)
     }
 
     /// Connects to one node: to that of its IP addresses that answers first.
@@ -89,7 +94,7 @@ impl Link {
             let attempt = Self::dial_address(config, node, address, role);
             timeout(DIAL, attempt).await.map_err(silent)?
         });
-        race(attempts).await
+        race::first(attempts).await.map_err(telling)
     }
 
     async fn dial_address(

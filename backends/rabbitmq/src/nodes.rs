@@ -3,21 +3,9 @@
 //! The side that receives chooses; everything else of the instance goes to the same node, so that an instance in a
 //! cluster that is split never publishes on one side and reads on the other.
 
-use std::{
-    sync::atomic::{AtomicUsize, Ordering},
-    time::Duration,
-};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use futures_util::{StreamExt, stream::FuturesUnordered};
-use hubplane_backplane::{Error, ErrorKind, Result};
-use tokio::{
-    select,
-    sync::watch,
-    time::{Instant, sleep_until},
-};
-
-/// An attempt has so long before the next one begins beside it: a node that is well answers within, also from afar.
-const STAGGER: Duration = Duration::from_millis(250);
+use tokio::sync::watch;
 
 /// A node, by its place in the address.
 pub(crate) type Node = usize;
@@ -78,81 +66,9 @@ impl Nodes {
     }
 }
 
-/// Makes the attempts side by side, each 250 ms after the one before, or as soon as one fails. Returns the first success
-/// and drops the other attempts; where all fail, the error that says most: a configuration that is wrong, or the last.
-pub(crate) async fn race<T, F>(mut attempts: impl Iterator<Item = F>) -> Result<T>
-where
-    F: Future<Output = Result<T>>,
-{
-    let mut running: FuturesUnordered<F> = attempts.next().into_iter().collect();
-    let mut waiting = attempts.next();
-    let mut failed: Option<Error> = None;
-    let mut begin = Instant::now() + STAGGER;
-    loop {
-        let result = select! {
-            Some(result) = running.next() => Some(result),
-            () = sleep_until(begin), if waiting.is_some() => None,
-            else => return Err(failed.expect("invariant: there is an attempt")),
-        };
-        match result {
-            Some(Ok(success)) => return Ok(success),
-            Some(Err(error)) => match failed.as_ref().map(Error::kind) {
-                Some(ErrorKind::Config) => {}
-                _ => failed = Some(error),
-            },
-            None => {}
-        }
-        if let Some(next) = waiting.take() {
-            running.push(next);
-            waiting = attempts.next();
-            begin = Instant::now() + STAGGER;
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use tokio::time::sleep;
-
     use super::*;
-
-    async fn attempt(node: Node, after: u64, error: Option<ErrorKind>) -> Result<Node> {
-        sleep(Duration::from_millis(after)).await;
-        match error {
-            Some(kind) => Err(Error::new(kind, "x", node.to_string())),
-            None => Ok(node),
-        }
-    }
-
-    #[tokio::test]
-    async fn the_first_that_answers_wins() {
-        let start = Instant::now();
-        let silent = [(0, 60_000), (1, 60_000), (2, 0)];
-        let won = race(
-            silent
-                .map(|(node, after)| attempt(node, after, None))
-                .into_iter(),
-        )
-        .await;
-        assert_eq!(won.unwrap(), 2);
-        assert!(
-            start.elapsed() < Duration::from_secs(5),
-            "{:?}",
-            start.elapsed()
-        );
-    }
-
-    #[tokio::test]
-    async fn the_error_that_says_most_is_kept() {
-        let failing = [
-            ErrorKind::Unavailable,
-            ErrorKind::Config,
-            ErrorKind::Unavailable,
-        ];
-        let attempts = failing.into_iter().enumerate();
-        let lost = race(attempts.map(|(node, kind)| attempt(node, 0, Some(kind)))).await;
-        assert_eq!(lost.unwrap_err().message(), "1");
-    }
 
     #[test]
     fn a_node_that_failed_comes_last() {

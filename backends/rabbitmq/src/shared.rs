@@ -116,37 +116,3 @@ impl Shared {
         *self.stop.borrow() || self.stop.has_changed().is_err()
     }
 }
-
-/// Delays between attempts: from 25–50 ms to 0.5–1 s, so that many instances don't come back in one instant.
-#[derive(Debug)]
-pub(crate) struct Backoff(u64);
-
-impl Default for Backoff {
-    fn default() -> Self {
-        Self(50)
-    }
-}
-
-impl Backoff {
-    pub(crate) fn next(&mut self) -> Duration {
-        let longest = self.0;
-        self.0 = (self.0 * 2).min(1_000);
-        let random = getrandom::u64().unwrap_or_default();
-        Duration::from_millis(longest / 2 + random % (longest / 2 + 1))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_delay_grows_to_a_second_and_stays_random() {
-        let mut backoff = Backoff::default();
-        let first = backoff.next();
-        assert!((25..=50).contains(&first.as_millis()), "{first:?}");
-        let late: Vec<_> = (0..20).map(|_| backoff.next()).skip(6).collect();
-        assert!(late.iter().all(|d| (500..=1_000).contains(&d.as_millis())));
-        assert!(late.iter().any(|delay| *delay != late[0]));
-    }
-}

@@ -8,6 +8,7 @@ use futures_util::{
     stream::{BoxStream, FuturesUnordered},
 };
 use hubplane_backplane::{Error, ErrorKind, Receipt, Result};
+use hubplane_kit::Backoff;
 use lapin::{
     Channel, Confirmation, Event, ExchangeKind,
     options::{BasicPublishOptions, ConfirmSelectOptions, ExchangeDeclareOptions},
@@ -25,7 +26,7 @@ use crate::{
     link::{Link, NOT_FOUND, explain, reply_code},
     message::Prepared,
     publish::{Call, Publisher},
-    shared::{Backoff, SILENCE, Shared},
+    shared::{SILENCE, Shared},
     streams::log,
     ticket::{Sent, Ticket},
 };
@@ -161,7 +162,7 @@ impl Writer {
         let mut used = shared.nodes.watch();
         let (mut backoff, mut since) = (Backoff::default(), Instant::now());
         loop {
-            let pause = backoff.next();
+            let pause = backoff.next_wait();
             let mut attempt = std::pin::pin!(async {
                 let _ = timeout(pause, shared.reached.notified()).await;
                 timeout(ATTEMPT, Writing::start(&shared)).await

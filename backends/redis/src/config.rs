@@ -1,11 +1,11 @@
 //! Reads an address once, so that nothing can be wrong with it later.
 
-use std::{fs, sync::Arc};
+use std::sync::Arc;
 
 use hubplane_backplane::{Address, Host, Result, Secret, Settings};
+use hubplane_kit::tls::Files;
 use redis::{ProtocolVersion, RedisConnectionInfo};
-use rustls::{ClientConfig, RootCertStore, crypto::ring};
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+use rustls::ClientConfig;
 
 use crate::backend::NAME;
 
@@ -196,93 +196,18 @@ fn site(address: &Address, settings: &mut Settings<'_>, database: i64) -> Result
 }
 
 fn tls(address: &Address, settings: &mut Settings<'_>) -> Result<Option<Arc<ClientConfig>>> {
-    let (ca, cert, key) = (
-        settings.text("ca")?,
-        settings.text("cert")?,
-        settings.text("key")?,
-    );
+    let files = Files {
+        ca: settings.text("ca")?,
+        cert: settings.text("cert")?,
+        key: settings.text("key")?,
+    };
     if !address.scheme().starts_with("rediss") {
-        return match ca.or(cert).or(key) {
-            None => Ok(None),
-            Some(_) => {
-                Err(settings.wrong("\"ca\", \"cert\" and \"key\" need TLS: write rediss://"))
-            }
+        return match files.are_given() {
+            false => Ok(None),
+            true => Err(settings.wrong("\"ca\", \"cert\" and \"key\" need TLS: write rediss://")),
         };
     }
-    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(|error| settings.wrong("TLS can't be set up").with_source(error))?
-        .with_root_certificates(roots(settings, ca)?);
-    let config = match (cert, key) {
-        (None, None) => builder.with_no_client_auth(),
-        (Some(cert), Some(key)) => builder
-            .with_client_auth_cert(certificates(settings, cert)?, private_key(settings, key)?)
-            .map_err(|error| {
-                settings
-                    .wrong(format!("the key {key} does not fit the certificate {cert}"))
-                    .with_source(error)
-            })?,
-        _ => {
-            return Err(settings.wrong("a client certificate needs both \"cert\" and \"key\""));
-        }
-    };
-    Ok(Some(Arc::new(config)))
-}
-
-fn roots(settings: &Settings<'_>, ca: Option<&str>) -> Result<RootCertStore> {
-    let mut roots = RootCertStore::empty();
-    match ca {
-        Some(path) => {
-            for certificate in certificates(settings, path)? {
-                roots.add(certificate).map_err(|error| {
-                    settings
-                        .wrong(format!("{path} holds a certificate that can't be trusted"))
-                        .with_source(error)
-                })?;
-            }
-        }
-        None => {
-            // Single unreadable certificates of the system are none of our business; having none at all is.
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        }
-    }
-    match roots.is_empty() {
-        true => Err(settings.wrong(
-            "this system has no trusted certificates; give the broker's authority by ca=/path/to/ca.pem",
-        )),
-        false => Ok(roots),
-    }
-}
-
-fn certificates(settings: &Settings<'_>, path: &str) -> Result<Vec<CertificateDer<'static>>> {
-    let pem = read(settings, path)?;
-    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
-    match found {
-        Ok(found) if found.is_empty() => {
-            Err(settings.wrong(format!("{path} holds no certificate in PEM form")))
-        }
-        Ok(found) => Ok(found),
-        Err(error) => Err(settings
-            .wrong(format!("{path} can't be read as PEM certificates"))
-            .with_source(error)),
-    }
-}
-
-fn private_key(settings: &Settings<'_>, path: &str) -> Result<PrivateKeyDer<'static>> {
-    let pem = read(settings, path)?;
-    PrivateKeyDer::from_pem_slice(&pem).map_err(|error| {
-        settings
-            .wrong(format!("{path} holds no private key in PEM form"))
-            .with_source(error)
-    })
-}
-
-fn read(settings: &Settings<'_>, path: &str) -> Result<Vec<u8>> {
-    fs::read(path).map_err(|error| {
-        settings
-            .wrong(format!("the file {path} can't be read"))
-            .with_source(error)
-    })
+    files.client_config(settings).map(Some)
 }
 
 #[cfg(test)]

@@ -14,9 +14,11 @@ use tokio::{
 };
 
 use crate::{
-    backend::NAME, backoff::Backoff, config::Config, connection::Link, dial::Dialer, failure,
-    inbox::Inbox, interest::Interest, outlet::Outlet, troubles::Troubles,
+    backend::NAME, config::Config, connection::Link, dial::Dialer, failure, inbox::Inbox,
+    interest::Interest, outlet::Outlet,
 };
+use hubplane_kit::Backoff;
+use hubplane_kit::ReconnectLog;
 
 /// Channels in one SUBSCRIBE.
 const CHUNK: usize = 1_000;
@@ -47,7 +49,7 @@ pub(crate) struct Subscriber {
     pub(crate) changes: mpsc::Receiver<Change>,
     pub(crate) renew: Arc<Notify>,
     pub(crate) outlet: Outlet,
-    pub(crate) troubles: Troubles,
+    pub(crate) troubles: ReconnectLog,
 }
 
 /// Why a connection's time ended.

@@ -19,9 +19,9 @@ use crate::{
     connection::{ANSWER_LIMIT, Link, within_limit},
     failure, hello,
     inbox::Inbox,
-    race,
     sentinel::Sentinels,
 };
+use hubplane_kit::race;
 
 /// How often a Cluster node is asked whether it still sees the others.
 const CLUSTER_CHECK: Duration = Duration::from_secs(1);

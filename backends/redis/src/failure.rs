@@ -5,6 +5,8 @@ use std::io;
 use hubplane_backplane::{Error, ErrorKind};
 use redis::{RedisError, ServerErrorKind};
 
+use hubplane_kit::race;
+
 use crate::{
     backend::NAME,
     config::{Config, Node},
@@ -22,17 +24,9 @@ pub(crate) fn config(message: impl Into<String>) -> Error {
     Error::new(ErrorKind::Config, NAME, message)
 }
 
-/// The error that helps most: what is wrong stays wrong, what is away may come back.
-pub(crate) fn telling(mut errors: Vec<Error>) -> Error {
-    let config = errors
-        .iter()
-        .position(|error| error.kind() == ErrorKind::Config);
-    match config {
-        Some(index) => errors.swap_remove(index),
-        None => errors
-            .pop()
-            .unwrap_or_else(|| unavailable("no node is named")),
-    }
+/// The error that helps most.
+pub(crate) fn telling(errors: Vec<Error>) -> Error {
+    race::most_telling(errors, || unavailable("no node is named"))
 }
 
 /// The node follows another one. Sentinels may still name one that has just been demoted.

@@ -29,9 +29,9 @@ use crate::{
     outlet::Outlet,
     pipeline::Item,
     publish::{self, Writer},
-    seldom::Seldom,
-    troubles::Troubles,
 };
+use hubplane_kit::LogLimiter;
+use hubplane_kit::ReconnectLog;
 
 /// Changes of interest that wait for the subscriber.
 const CHANGES: usize = 16;
@@ -74,7 +74,7 @@ impl Instance {
             slot: None,
             jobs: job_queue,
             closed: closing.clone(),
-            refusals: Seldom::new(),
+            refusals: LogLimiter::new(),
         };
         let outlet = Outlet::new(Arc::clone(&pubsub), Arc::clone(&interest), events);
         let reader = Subscriber {
@@ -83,7 +83,7 @@ impl Instance {
             changes: change_queue,
             renew: Arc::clone(&renew),
             outlet,
-            troubles: Troubles::of(NAME, "subscriber"),
+            troubles: ReconnectLog::of(NAME, "subscriber"),
         };
         let mut closing = closing;
         let tasks = vec![

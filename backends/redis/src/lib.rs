@@ -79,7 +79,6 @@
 //! `{prefix}$hubplane/probe`, to see that it may be.
 
 mod backend;
-mod backoff;
 mod cluster;
 mod config;
 mod connection;
@@ -94,13 +93,10 @@ mod outbox;
 mod outlet;
 mod pipeline;
 mod publish;
-mod race;
-mod seldom;
 mod sentinel;
 mod socket;
 mod spaces;
 pub mod streams;
-mod troubles;
 
 use std::sync::Arc;
 

@@ -13,8 +13,8 @@ use crate::{
     config::PubSub,
     inbox::{Inbox, Raw},
     interest::{Interest, Wanted},
-    seldom::Seldom,
 };
+use hubplane_kit::LogLimiter;
 
 /// Messages, and about how many bytes of them, in one event.
 const BATCH: usize = 256;
@@ -27,7 +27,7 @@ pub(crate) struct Outlet {
     events: EventSender,
     /// Taken from the inbox, not yet in the queue.
     pending: VecDeque<Raw>,
-    undecodable: Seldom,
+    undecodable: LogLimiter,
 }
 
 impl Outlet {
@@ -41,7 +41,7 @@ impl Outlet {
             interest,
             events,
             pending: VecDeque::new(),
-            undecodable: Seldom::new(),
+            undecodable: LogLimiter::new(),
         }
     }
 

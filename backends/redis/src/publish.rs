@@ -24,15 +24,15 @@ use tokio::{
 
 use crate::{
     backend::NAME,
-    backoff::Backoff,
     config::Config,
     connection::Link,
     dial::Dialer,
     failure,
     pipeline::{Answered, Batch, Item, unknown},
-    seldom::Seldom,
     socket::Meter,
 };
+use hubplane_kit::Backoff;
+use hubplane_kit::LogLimiter;
 
 /// Publications, and about how many bytes of them, in one pipeline; also in one job.
 pub(crate) const PIPELINE: usize = 256;
@@ -84,7 +84,7 @@ pub(crate) struct Writer {
     pub(crate) slot: Option<u16>,
     pub(crate) jobs: mpsc::Receiver<Job>,
     pub(crate) closed: watch::Receiver<bool>,
-    pub(crate) refusals: Seldom,
+    pub(crate) refusals: LogLimiter,
 }
 
 /// Each ends with an error once the connection is of no more use.

@@ -13,12 +13,12 @@ use tokio::{
 };
 
 use crate::{
-    backoff::Backoff,
     config::{Config, Node},
     connection::{ANSWER_LIMIT, Link},
     failure, hello,
     inbox::Inbox,
 };
+use hubplane_kit::Backoff;
 
 /// How often each Sentinel is asked.
 const ASK: Duration = Duration::from_secs(1);

@@ -21,7 +21,8 @@ use tokio::{
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use crate::{config::Node, inbox::Inbox, race};
+use crate::{config::Node, inbox::Inbox};
+use hubplane_kit::race;
 
 /// How long sent bytes may stay unacknowledged before the kernel gives the connection up.
 #[cfg(any(target_os = "android", target_os = "fuchsia", target_os = "linux"))]

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use hubplane_backplane::{Error, ErrorKind, Result};
+use hubplane_kit::Backoff;
 use lapin::{
     BasicProperties, Channel, Confirmation,
     message::Delivery,
@@ -20,7 +21,6 @@ use crate::{
     config::{Config, Retention},
     declare::{declare_exchange, text},
     link::{Link, NOT_FOUND, PRECONDITION_FAILED, explain, reply_code},
-    shared::Backoff,
 };
 
 /// So begins what the broker says of a queue that it doesn't know.
@@ -128,7 +128,7 @@ async fn lock(link: &Link, config: &Config) -> Result<Channel> {
         match locked.await {
             Ok(_) => return Ok(channel),
             Err(error) if reply_code(&error) == Some(RESOURCE_LOCKED) => {
-                sleep(backoff.next()).await;
+                sleep(backoff.next_wait()).await;
             }
             Err(error) => return Err(failed(error)),
         }

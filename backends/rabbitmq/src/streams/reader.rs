@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use futures_util::FutureExt;
 use hubplane_backplane::{Event, EventSender, GapCause, Position, Publication, Result, Scope};
+use hubplane_kit::Backoff;
 use lapin::message::Delivery;
 use tokio::{
     select,
@@ -19,7 +20,7 @@ use super::{
 use crate::{
     link::{Link, explain},
     message::received,
-    shared::{Backoff, SILENCE, Shared},
+    shared::{SILENCE, Shared},
 };
 
 const ATTEMPT: Duration = Duration::from_secs(12);
@@ -180,7 +181,7 @@ impl Reader {
             }
             select! {
                 () = shared.stopped() => return None,
-                () = sleep(backoff.next()) => {}
+                () = sleep(backoff.next_wait()) => {}
             }
         }
     }

@@ -32,8 +32,8 @@ use crate::{
     failure, hello,
     outbox::{CALL_LIMIT, Outbox},
     publish::{self, Writer},
-    seldom::Seldom,
 };
+use hubplane_kit::LogLimiter;
 
 /// Connects the hub's calls with the tasks: two for each part.
 pub(crate) struct Instance {
@@ -143,7 +143,7 @@ impl Instance {
             slot: part.slot,
             jobs,
             closed: closing.clone(),
-            refusals: Seldom::new(),
+            refusals: LogLimiter::new(),
         };
         self.outboxes.push(outbox);
         self.renewals.push(reader.renew());

@@ -23,9 +23,9 @@ use super::{
     log::{Entry, Seen},
     promises::{EXAMINE, Promises},
 };
-use crate::{
-    backoff::Backoff, config::Node, connection::Link, dial::Dialer, failure, troubles::Troubles,
-};
+use crate::{config::Node, connection::Link, dial::Dialer, failure};
+use hubplane_kit::Backoff;
+use hubplane_kit::ReconnectLog;
 
 /// Entries of a stream in one answer.
 const FEWEST: usize = 16;
@@ -56,7 +56,7 @@ pub(crate) struct Reader {
     count: usize,
     /// Something was read since the last check.
     moved: bool,
-    troubles: Troubles,
+    troubles: ReconnectLog,
 }
 
 impl Reader {
@@ -79,7 +79,7 @@ impl Reader {
             lanes: part.lanes.clone().map(Lane::new).collect(),
             count: FEWEST,
             moved: false,
-            troubles: Troubles::of(STREAMS, "reader"),
+            troubles: ReconnectLog::of(STREAMS, "reader"),
         };
         let seen = this.look(&mut link.connection).await;
         let seen = seen.map_err(|error| failure::of_log(&link.node, &streams.server, error))?;

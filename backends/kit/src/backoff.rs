@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep};
 /// The waits between tries: at once, then doubling to a second, each cut at random so that instances that lost
 /// the same broker don't come back in the same millisecond.
 #[derive(Debug, Default)]
-pub(crate) struct Backoff {
+pub struct Backoff {
     tries: u32,
     since: Option<Instant>,
 }
@@ -18,23 +18,25 @@ impl Backoff {
     const STEADY: Duration = Duration::from_secs(5);
 
     /// After the loss of a connection that came up at `since`.
-    pub(crate) fn lost(&mut self, since: Instant) {
+    pub fn lost(&mut self, since: Instant) {
         if since.elapsed() >= Self::STEADY {
             self.tries = 0;
         }
         self.since = Some(Instant::now());
     }
 
-    pub(crate) async fn wait(&mut self) {
-        sleep(self.next()).await;
+    /// Waits.
+    pub async fn wait(&mut self) {
+        sleep(self.next_wait()).await;
     }
 
     /// For the log: how long it took.
-    pub(crate) fn elapsed(&self) -> Duration {
+    pub fn elapsed(&self) -> Duration {
         self.since.map(|since| since.elapsed()).unwrap_or_default()
     }
 
-    fn next(&mut self) -> Duration {
+    /// The next wait.
+    pub fn next_wait(&mut self) -> Duration {
         let ceiling = Duration::from_millis(20 << self.tries.min(6)).min(Self::LONGEST);
         self.tries += 1;
         // Without randomness the waits are merely not jittered.
@@ -51,7 +53,7 @@ mod tests {
     #[test]
     fn waits_grow_to_a_second_and_differ() {
         let mut backoff = Backoff::default();
-        let waits: Vec<_> = (0..40).map(|_| backoff.next()).collect();
+        let waits: Vec<_> = (0..40).map(|_| backoff.next_wait()).collect();
         assert!(waits[0] <= Duration::from_millis(20));
         assert!(waits.iter().all(|wait| *wait <= Backoff::LONGEST));
         assert!(waits[10..].iter().all(|wait| *wait >= Backoff::LONGEST / 2));

@@ -2,33 +2,33 @@
 
 use hubplane_backplane::{Error, ErrorKind};
 
-use crate::seldom::Seldom;
+use crate::log_limiter::LogLimiter;
 
 /// Of one task that reconnects.
 #[derive(Debug)]
-pub(crate) struct Troubles {
+pub struct ReconnectLog {
     /// `subscriber`, `reader`.
     who: &'static str,
     backend: &'static str,
-    lines: Seldom,
+    lines: LogLimiter,
     /// What the hub was told last.
     told: Option<String>,
 }
 
-impl Troubles {
+impl ReconnectLog {
     /// None so far.
-    pub(crate) const fn of(backend: &'static str, who: &'static str) -> Self {
+    pub const fn of(backend: &'static str, who: &'static str) -> Self {
         Self {
             who,
             backend,
-            lines: Seldom::new(),
+            lines: LogLimiter::new(),
             told: None,
         }
     }
 
     /// A try has failed: logs it now and then. Returns what the hub must be told as the reason from now on: what doesn't
     /// pass by itself, once.
-    pub(crate) fn note(&mut self, error: &Error) -> Option<String> {
+    pub fn note(&mut self, error: &Error) -> Option<String> {
         if let Some(count) = self.lines.due() {
             let (backend, who) = (self.backend, self.who);
             tracing::warn!(backend, count, "{who}: not back yet: {error}");
@@ -42,7 +42,7 @@ impl Troubles {
     }
 
     /// It is back.
-    pub(crate) fn end(&mut self) {
+    pub fn end(&mut self) {
         self.told = None;
     }
 }
@@ -53,14 +53,14 @@ mod tests {
 
     #[test]
     fn what_does_not_pass_by_itself_is_told_once() {
-        let mut troubles = Troubles::of("redis", "subscriber");
+        let mut log = ReconnectLog::of("redis", "subscriber");
         let error = |kind, text: &str| Error::new(kind, "redis", text);
         let away = error(ErrorKind::Unavailable, "away");
         let wrong = error(ErrorKind::Config, "wrong");
-        assert_eq!(troubles.note(&away), None);
-        assert_eq!(troubles.note(&wrong).as_deref(), Some("wrong"));
-        assert_eq!(troubles.note(&wrong), None);
-        troubles.end();
-        assert_eq!(troubles.note(&wrong).as_deref(), Some("wrong"));
+        assert_eq!(log.note(&away), None);
+        assert_eq!(log.note(&wrong).as_deref(), Some("wrong"));
+        assert_eq!(log.note(&wrong), None);
+        log.end();
+        assert_eq!(log.note(&wrong).as_deref(), Some("wrong"));
     }
 }

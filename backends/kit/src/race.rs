@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
+use hubplane_backplane::{Error, ErrorKind};
 use tokio::{select, time::sleep};
 
 /// How long a candidate is tried alone before the next one is tried beside it, as RFC 8305 recommends.
@@ -12,7 +13,7 @@ const STAGGER: Duration = Duration::from_millis(250);
 /// silent candidate costs a quarter of a second instead of its whole time limit.
 ///
 /// Returns all errors if none succeeds; none if there are no tries.
-pub(crate) async fn first<T, E>(
+pub async fn first<T, E>(
     tries: impl Iterator<Item = impl Future<Output = Result<T, E>>>,
 ) -> Result<T, Vec<E>> {
     let mut tries = tries.fuse();
@@ -27,6 +28,18 @@ pub(crate) async fn first<T, E>(
             },
             () = sleep(STAGGER), if begun => {}
         }
+    }
+}
+
+/// The error that says most of why none succeeded: a wrong configuration, or the last. `none` where nothing was tried.
+pub fn most_telling(errors: Vec<Error>, none: impl FnOnce() -> Error) -> Error {
+    let wrong = errors
+        .iter()
+        .position(|error| error.kind() == ErrorKind::Config);
+    let mut errors = errors;
+    match wrong {
+        Some(at) => errors.swap_remove(at),
+        None => errors.pop().unwrap_or_else(none),
     }
 }
 
@@ -50,5 +63,17 @@ mod tests {
         assert!(start.elapsed() >= STAGGER && start.elapsed() < 2 * STAGGER);
         let refused = (0..3).map(|n| async move { Err::<(), _>(n) });
         assert_eq!(first(refused).await, Err(vec![0, 1, 2]));
+    }
+
+    #[test]
+    fn a_wrong_configuration_says_most() {
+        let error = |kind, text: &str| Error::new(kind, "x", text);
+        let none = || error(ErrorKind::Config, "no host");
+        let away = || error(ErrorKind::Unavailable, "away");
+        let wrong = error(ErrorKind::Config, "wrong");
+        let said = most_telling(vec![away(), wrong, away()], none);
+        assert_eq!(said.message(), "wrong");
+        assert_eq!(most_telling(vec![away()], none).message(), "away");
+        assert_eq!(most_telling(Vec::new(), none).message(), "no host");
     }
 }
