@@ -87,10 +87,10 @@
 
 mod capabilities;
 mod config;
+mod connection;
 mod consume;
 mod declare;
 mod guard;
-mod instance;
 mod instance_queue;
 mod link;
 mod message;

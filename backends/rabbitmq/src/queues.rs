@@ -8,7 +8,7 @@ use hubplane_backplane::{Backplane, Channel, History, Opened, Outgoing, Receipt,
 
 use crate::{
     config::Config,
-    instance::{EVENTS, Instance},
+    connection::{EVENTS, Instance},
     receiver::Receiver,
 };
 

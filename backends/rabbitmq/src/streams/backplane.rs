@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     config::Config,
-    instance::{EVENTS, Instance},
+    connection::{EVENTS, Instance},
 };
 
 /// See the module.
