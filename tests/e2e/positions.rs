@@ -1,8 +1,12 @@
 //! What a client's position is worth on a real broker's log that another program, or its operator, has treated badly.
 
-use std::process::Command;
+use std::{
+    process::Command,
+    time::{Duration, Instant},
+};
 
 use serde_json::{Value, json};
+use tokio::time::sleep;
 
 use crate::{
     client::{Client, http, publish},
@@ -176,5 +180,59 @@ async fn another_partitioner_never_makes_a_client_miss_messages_in_silence() {
     for position in &positions {
         let (_client, reply) = subscribed(&hub, "jobs.1.0", Some(position)).await;
         assert_eq!(reply["recovered"], false, "{position}: {reply}");
+    }
+}
+
+/// Partitions are added to the topic while two hubs run.
+#[tokio::test]
+async fn partitions_that_are_added_while_hubs_run_are_told_once_and_lose_nothing() {
+    let broker = std::env::var("HUBPLANE_TEST_KAFKA").expect("HUBPLANE_TEST_KAFKA is not set");
+    let topic = format!("growing-{}", unique());
+    let address = format!("{broker}?topic={topic}&partitions=8");
+    let hubs = [(); 2].map(|()| Hub::start(&["--backplane", &address]));
+    let mut clients = Vec::new();
+    for hub in &hubs {
+        for n in 0..20 {
+            published(hub, &format!("c{n}"), 0).await;
+        }
+        let client = Client::connect(hub.address, "?channel=c", &[]).await;
+        clients.push(client);
+    }
+    for client in &mut clients {
+        assert_eq!(client.json().await["type"], "subscribed");
+    }
+    let mut alter = kafka_tool("org.apache.kafka.tools.TopicCommand");
+    alter
+        .args(["--bootstrap-server", broker.trim_start_matches("kafka://")])
+        .args(["--alter", "--topic", &topic, "--partitions", "12"]);
+    crate::cluster::feed(alter, "");
+    let altered = Instant::now();
+    for n in 0..24 {
+        // A new partition's leader may not be known for some seconds.
+        let body = json!({ "channel": "c", "data": n, "id": format!("n-{n}") }).to_string();
+        while publish(hubs[n % 2].address, "", &body).await.0 != 200 {
+            assert!(altered.elapsed() < Duration::from_secs(10), "{n}");
+        }
+        sleep(Duration::from_millis(500)).await;
+        let (status, answer) = http(hubs[1].address, "GET /ready", "").await;
+        let settled = altered.elapsed() < Duration::from_secs(10);
+        assert!(settled || status == 200, "{answer}");
+    }
+    for client in &mut clients {
+        let (mut gaps, mut missed, mut next) = (0, 0, 0);
+        while next < 24 {
+            let frame = client.json().await;
+            match frame["type"].as_str() {
+                Some("gap") => gaps += 1,
+                _ => {
+                    let n = frame["data"].as_u64().unwrap();
+                    assert!(n >= next, "{n} after {next}");
+                    assert!(n == next || gaps > 0, "{next} is missing in silence");
+                    missed += n - next;
+                    next = n + 1;
+                }
+            }
+        }
+        assert_eq!((gaps, missed), (1, 0));
     }
 }
