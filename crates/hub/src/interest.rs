@@ -1,12 +1,14 @@
-//! Which channels this instance needs from the broker: the sum over its shards.
+//! Which channels this instance needs from the broker: the sum over its shards. [`Wants`] decides; this tells the broker
+//! and the shards.
 //!
 //! A channel is given back some seconds after its last subscription, so that a page that is loaded again
 //! doesn't cost the broker two changes.
 
+mod wants;
+
 use std::{
-    collections::{HashMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use hubplane_backplane::{Backplane, Channel, Error, ErrorKind};
@@ -15,115 +17,59 @@ use tokio::{
     time::timeout,
 };
 
+use self::wants::{Settled, Wants};
 use super::{log::Log, sequencer::Sequence, shard::Mail};
-
-/// Channels of one call to the backplane.
-const BATCH: usize = 1_000;
 
 /// Everybody's interest. One lock, taken when a channel gets its first or loses its last session on a shard.
 #[derive(Debug)]
 pub(super) struct Interest {
     /// Whether the broker routes by interest; if not, everything arrives anyway.
     routed: bool,
-    linger: std::time::Duration,
-    state: Mutex<RecoveryRequest>,
+    wants: Mutex<Wants>,
     changed: Notify,
 }
 
-#[derive(Debug, Default)]
-struct RecoveryRequest {
-    channels: HashMap<Channel, Want>,
-    /// To be subscribed.
-    new: Vec<Channel>,
-    /// Since when nobody wants them; those that are wanted again are passed over.
-    idle: VecDeque<(Instant, Channel)>,
-}
-
-#[derive(Debug, Default)]
-struct Want {
-    /// Which shards, a bit each.
-    shards: u64,
-    /// The broker has confirmed it.
-    active: bool,
-    idle_since: Option<Instant>,
-    /// The hub's own: never given back.
-    kept: bool,
-}
-
 impl Interest {
-    pub(super) fn new(routed: bool, linger: std::time::Duration) -> Self {
+    pub(super) fn new(routed: bool, linger: Duration) -> Self {
         Self {
             routed,
-            linger,
-            state: Mutex::default(),
+            wants: Mutex::new(Wants::new(linger)),
             changed: Notify::new(),
         }
     }
 
-    /// A shard wants a channel. `true`: its messages arrive already; else [`Mail::Interest`] will tell.
+    /// A shard wants a channel. Returns true if its messages arrive already; else [`Mail::Interest`] will tell.
     pub(super) fn add(&self, shard: usize, channel: &Channel) -> bool {
-        if !self.routed {
-            return true;
+        let active = !self.routed || self.wants().add(shard, channel);
+        if !active {
+            self.changed.notify_one();
         }
-        let mut wanted = self.lock();
-        let want = wanted.channels.entry(Channel::clone(channel)).or_default();
-        want.idle_since = None;
-        want.shards |= 1 << shard;
-        if want.active {
-            return true;
-        }
-        wanted.new.push(Channel::clone(channel));
-        drop(wanted);
-        self.changed.notify_one();
-        false
+        active
     }
 
-    /// Whether a channel's messages arrive here.
+    /// Returns true if a channel's messages arrive here.
     pub(super) fn is_active(&self, channel: &Channel) -> bool {
-        let wanted = self.lock();
-        !self.routed || wanted.channels.get(channel).is_some_and(|want| want.active)
+        !self.routed || self.wants().is_active(channel)
     }
 
     /// The hub itself wants a channel, for ever.
     pub(super) fn keep(&self, channel: &Channel) {
         if self.routed {
-            let mut wanted = self.lock();
-            let want = wanted.channels.entry(Channel::clone(channel)).or_default();
-            want.kept = true;
-            wanted.new.push(Channel::clone(channel));
-            drop(wanted);
+            self.wants().keep(channel);
             self.changed.notify_one();
         }
     }
 
     /// A shard wants a channel no more.
     pub(super) fn remove(&self, shard: usize, channel: &Channel) {
-        if !self.routed {
-            return;
-        }
-        let mut wanted = self.lock();
-        let Some(want) = wanted.channels.get_mut(channel) else {
-            return;
-        };
-        want.shards &= !(1 << shard);
-        if want.shards == 0 && !want.kept {
-            let now = Instant::now();
-            want.idle_since = Some(now);
-            wanted.idle.push_back((now, Channel::clone(channel)));
-            drop(wanted);
+        if self.routed && self.wants().remove(shard, channel, Instant::now()) {
             self.changed.notify_one();
         }
     }
 
-    /// The broker refuses channels that it had confirmed: they are wanted no more. The hub's own stay noted, since the
-    /// backend is asked for them once only.
+    /// The broker refuses channels that it had confirmed.
     pub(super) fn drop_refused(&self, channels: &[Channel]) {
-        let mut wanted = self.lock();
-        for channel in channels {
-            if wanted.channels.get(channel).is_some_and(|want| !want.kept) {
-                wanted.channels.remove(channel);
-            }
-        }
+        self.wants().drop_refused(channels);
     }
 
     /// Tells the backplane of changes, a batch at a time, for as long as the hub lives.
@@ -135,7 +81,7 @@ impl Interest {
         beacon_now: &Notify,
     ) {
         loop {
-            let (new, more) = self.take_new();
+            let (new, more) = self.wants().take_new();
             if more {
                 self.changed.notify_one();
             }
@@ -148,7 +94,7 @@ impl Interest {
                 self.subscribe(backplane, shards, &new).await;
                 beacon_now.notify_one();
             }
-            let (idle, next) = self.take_idle();
+            let (idle, next) = self.wants().take_idle(Instant::now());
             if !idle.is_empty()
                 && let Err(error) = backplane.unsubscribe(&idle).await
             {
@@ -196,29 +142,7 @@ impl Interest {
         result: Result<(), Error>,
     ) {
         let result = result.map_err(Arc::new);
-        let mut tell: Vec<Vec<Channel>> = vec![Vec::new(); shards.len()];
-        let mut dropped = Vec::new();
-        {
-            let mut wanted = self.lock();
-            for channel in channels {
-                let Some(want) = wanted.channels.get_mut(channel) else {
-                    continue;
-                };
-                want.active = result.is_ok();
-                for (shard, tell) in tell.iter_mut().enumerate() {
-                    if want.shards & (1 << shard) != 0 {
-                        tell.push(Channel::clone(channel));
-                    }
-                }
-                if want.kept {
-                    // The backend subscribes to it on its return.
-                    want.active = true;
-                } else if result.is_err() {
-                    wanted.channels.remove(channel);
-                    dropped.push(Channel::clone(channel));
-                }
-            }
-        }
+        let Settled { tell, dropped } = self.wants().settle(channels, result.is_ok(), shards.len());
         if let Err(error) = &result
             && error.kind() != ErrorKind::Rejected
         {
@@ -233,48 +157,8 @@ impl Interest {
         }
     }
 
-    /// Channels to subscribe, and whether there are more.
-    fn take_new(&self) -> (Vec<Channel>, bool) {
-        let mut wanted = self.lock();
-        let count = wanted.new.len().min(BATCH);
-        let mut new: Vec<_> = wanted.new.drain(..count).collect();
-        new.retain(|channel| {
-            wanted
-                .channels
-                .get(channel)
-                .is_some_and(|want| !want.active)
-        });
-        new.sort_unstable();
-        new.dedup();
-        (new, !wanted.new.is_empty())
-    }
-
-    /// Channels that nobody has wanted for long enough, and when the next will be.
-    fn take_idle(&self) -> (Vec<Channel>, Option<Instant>) {
-        let mut wanted = self.lock();
-        let mut idle = Vec::new();
-        while let Some((since, _)) = wanted.idle.front() {
-            let due = *since + self.linger;
-            if due > Instant::now() || idle.len() == BATCH {
-                return (idle, Some(due));
-            }
-            let Some((since, channel)) = wanted.idle.pop_front() else {
-                break;
-            };
-            if wanted
-                .channels
-                .get(&channel)
-                .is_some_and(|want| want.idle_since == Some(since))
-            {
-                wanted.channels.remove(&channel);
-                idle.push(channel);
-            }
-        }
-        (idle, None)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, RecoveryRequest> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn wants(&self) -> MutexGuard<'_, Wants> {
+        self.wants.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,0 +1,214 @@
+//! What the shards want, and what is to be asked of the broker next. Pure; the time comes in.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    time::{Duration, Instant},
+};
+
+use hubplane_backplane::Channel;
+
+/// Channels of one call to the backplane.
+const BATCH: usize = 1_000;
+
+/// All channels that somebody here wants.
+#[derive(Debug)]
+pub(super) struct Wants {
+    linger: Duration,
+    channels: HashMap<Channel, Want>,
+    /// To be subscribed.
+    new: Vec<Channel>,
+    /// Since when nobody wants them; those that are wanted again are passed over.
+    idle: VecDeque<(Instant, Channel)>,
+}
+
+#[derive(Debug, Default)]
+struct Want {
+    /// Which shards, a bit each.
+    shards: u64,
+    /// The broker has confirmed it.
+    active: bool,
+    idle_since: Option<Instant>,
+    /// The hub's own: never given back.
+    kept: bool,
+}
+
+/// What follows from the broker's answer.
+#[derive(Debug)]
+pub(super) struct Settled {
+    /// The channels that each shard waits for.
+    pub(super) tell: Vec<Vec<Channel>>,
+    /// Wanted no more.
+    pub(super) dropped: Vec<Channel>,
+}
+
+impl Wants {
+    pub(super) fn new(linger: Duration) -> Self {
+        Self {
+            linger,
+            channels: HashMap::new(),
+            new: Vec::new(),
+            idle: VecDeque::new(),
+        }
+    }
+
+    /// A shard wants a channel. Returns true if the broker has confirmed it already.
+    pub(super) fn add(&mut self, shard: usize, channel: &Channel) -> bool {
+        let want = self.channels.entry(Channel::clone(channel)).or_default();
+        want.idle_since = None;
+        want.shards |= 1 << shard;
+        if !want.active {
+            self.new.push(Channel::clone(channel));
+        }
+        want.active
+    }
+
+    pub(super) fn is_active(&self, channel: &Channel) -> bool {
+        self.channels.get(channel).is_some_and(|want| want.active)
+    }
+
+    /// The hub itself wants a channel, for ever.
+    pub(super) fn keep(&mut self, channel: &Channel) {
+        let want = self.channels.entry(Channel::clone(channel)).or_default();
+        want.kept = true;
+        self.new.push(Channel::clone(channel));
+    }
+
+    /// A shard wants a channel no more. Returns true if nobody does.
+    pub(super) fn remove(&mut self, shard: usize, channel: &Channel, now: Instant) -> bool {
+        let Some(want) = self.channels.get_mut(channel) else {
+            return false;
+        };
+        want.shards &= !(1 << shard);
+        let unused = want.shards == 0 && !want.kept;
+        if unused {
+            want.idle_since = Some(now);
+            self.idle.push_back((now, Channel::clone(channel)));
+        }
+        unused
+    }
+
+    /// The broker refuses channels that it had confirmed: they are wanted no more. The hub's own stay noted, since the
+    /// backend is asked for them once only.
+    pub(super) fn drop_refused(&mut self, channels: &[Channel]) {
+        for channel in channels {
+            if self.channels.get(channel).is_some_and(|want| !want.kept) {
+                self.channels.remove(channel);
+            }
+        }
+    }
+
+    /// The broker has confirmed these channels, or not.
+    pub(super) fn settle(
+        &mut self,
+        channels: &[Channel],
+        confirmed: bool,
+        shards: usize,
+    ) -> Settled {
+        let mut tell: Vec<Vec<Channel>> = vec![Vec::new(); shards];
+        let mut dropped = Vec::new();
+        for channel in channels {
+            let Some(want) = self.channels.get_mut(channel) else {
+                continue;
+            };
+            want.active = confirmed;
+            for (shard, tell) in tell.iter_mut().enumerate() {
+                if want.shards & (1 << shard) != 0 {
+                    tell.push(Channel::clone(channel));
+                }
+            }
+            if want.kept {
+                // The backend subscribes to it on its return.
+                want.active = true;
+            } else if !confirmed {
+                self.channels.remove(channel);
+                dropped.push(Channel::clone(channel));
+            }
+        }
+        Settled { tell, dropped }
+    }
+
+    /// Channels to subscribe, and whether there are more.
+    pub(super) fn take_new(&mut self) -> (Vec<Channel>, bool) {
+        let count = self.new.len().min(BATCH);
+        let mut new: Vec<_> = self.new.drain(..count).collect();
+        new.retain(|channel| self.channels.get(channel).is_some_and(|want| !want.active));
+        new.sort_unstable();
+        new.dedup();
+        (new, !self.new.is_empty())
+    }
+
+    /// Channels that nobody has wanted for long enough, and when the next will be.
+    pub(super) fn take_idle(&mut self, now: Instant) -> (Vec<Channel>, Option<Instant>) {
+        let mut idle = Vec::new();
+        while let Some((since, _)) = self.idle.front() {
+            let due = *since + self.linger;
+            if due > now || idle.len() == BATCH {
+                return (idle, Some(due));
+            }
+            let Some((since, channel)) = self.idle.pop_front() else {
+                break;
+            };
+            let want = self.channels.get(&channel);
+            if want.is_some_and(|want| want.idle_since == Some(since)) {
+                self.channels.remove(&channel);
+                idle.push(channel);
+            }
+        }
+        (idle, None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn channels(names: &[&str]) -> Vec<Channel> {
+        names.iter().map(|name| Channel::from(*name)).collect()
+    }
+
+    #[test]
+    fn a_channel_is_asked_for_once_and_each_shard_is_told() {
+        let mut wants = Wants::new(Duration::ZERO);
+        assert!(!wants.add(0, &"a".into()) && !wants.add(1, &"a".into()));
+        wants.add(1, &"b".into());
+        let (new, more) = wants.take_new();
+        assert_eq!((&new, more), (&channels(&["a", "b"]), false));
+        let Settled { tell, dropped } = wants.settle(&new, true, 2);
+        assert_eq!(tell, [channels(&["a"]), channels(&["a", "b"])]);
+        assert!(
+            dropped.is_empty() && wants.add(0, &"b".into()),
+            "it arrives"
+        );
+        assert!(wants.take_new().0.is_empty());
+    }
+
+    #[test]
+    fn a_channel_is_given_back_only_if_nobody_wants_it_again() {
+        let linger = Duration::from_secs(2);
+        let (mut wants, now) = (Wants::new(linger), Instant::now());
+        for name in ["left", "again"] {
+            wants.add(0, &name.into());
+        }
+        wants.settle(&channels(&["left", "again"]), true, 1);
+        assert!(wants.remove(0, &"left".into(), now));
+        assert!(wants.remove(0, &"again".into(), now));
+        assert_eq!(wants.take_idle(now), (Vec::new(), Some(now + linger)));
+        assert!(wants.add(0, &"again".into()), "it still arrives");
+        let (idle, next) = wants.take_idle(now + linger);
+        assert_eq!((idle, next), (channels(&["left"]), None));
+        assert!(wants.is_active(&"again".into()) && !wants.is_active(&"left".into()));
+    }
+
+    #[test]
+    fn what_is_refused_is_dropped_except_for_the_hubs_own() {
+        let mut wants = Wants::new(Duration::ZERO);
+        wants.keep(&"$own".into());
+        wants.add(0, &"a".into());
+        let (new, _) = wants.take_new();
+        let settled = wants.settle(&new, false, 1);
+        assert_eq!(settled.dropped, channels(&["a"]));
+        wants.drop_refused(&channels(&["$own"]));
+        assert!(wants.is_active(&"$own".into()));
+        assert!(!wants.is_active(&"a".into()));
+    }
+}
