@@ -236,3 +236,51 @@ async fn partitions_that_are_added_while_hubs_run_are_told_once_and_lose_nothing
         assert_eq!((gaps, missed), (1, 0));
     }
 }
+
+/// What the window no longer has is read from the log, and the log shows that it is the client's.
+async fn is_recognised_by_the_log(address: &str) {
+    let hub = Hub::configured(&format!(
+        "backplane = \"{address}\"\n[limits]\nmessage_bytes = 1024\nwindow_bytes = 5120\n"
+    ));
+    let (mut client, _) = subscribed(&hub, "c", None).await;
+    let mut positions = Vec::new();
+    for n in 0..40 {
+        let body = json!({ "channel": "c", "data": n }).to_string();
+        assert_eq!(publish(hub.address, "", &body).await.0, 200);
+        let message = client.json().await;
+        positions.push(message["position"].as_str().unwrap().to_owned());
+    }
+    for first in [0, 9] {
+        let (mut client, reply) = subscribed(&hub, "c", Some(&positions[first])).await;
+        assert_eq!(reply["recovered"], true, "{reply}");
+        for n in first + 1..40 {
+            assert_eq!(client.json().await["data"], n);
+        }
+    }
+    // The same place, but another message's fingerprint.
+    let (place, _) = positions[9].rsplit_once('-').unwrap();
+    let (_, fingerprint) = positions[10].rsplit_once('-').unwrap();
+    let (_client, reply) = subscribed(&hub, "c", Some(&format!("{place}-{fingerprint}"))).await;
+    assert_eq!(reply["recovered"], false, "{reply}");
+}
+
+#[tokio::test]
+async fn a_position_is_recognised_by_the_log_of_kafka() {
+    let broker = std::env::var("HUBPLANE_TEST_KAFKA").expect("HUBPLANE_TEST_KAFKA is not set");
+    is_recognised_by_the_log(&format!("{broker}?topic=known-{}", unique())).await;
+}
+
+#[tokio::test]
+async fn a_position_is_recognised_by_the_log_of_redis() {
+    let streams = Streams::new();
+    let broker = streams.broker.replace("redis://", "redis+streams://");
+    is_recognised_by_the_log(&format!("{broker}?prefix={}", streams.prefix)).await;
+}
+
+#[tokio::test]
+async fn a_position_is_recognised_by_the_log_of_rabbitmq() {
+    let broker =
+        std::env::var("HUBPLANE_TEST_RABBITMQ").expect("HUBPLANE_TEST_RABBITMQ is not set");
+    let broker = broker.replace("amqp://", "amqp+streams://");
+    is_recognised_by_the_log(&format!("{broker}?exchange=known-{}", unique())).await;
+}
