@@ -85,6 +85,11 @@ pub(super) fn present_epoch(lane: u32, epoch: u64) -> Option<u64> {
     present.get(&lane).copied()
 }
 
+/// `reuse_epoch`: whatever message is at a client's place is taken for the one that it has seen.
+pub(super) fn trusts_positions() -> bool {
+    is("reuse_epoch")
+}
+
 /// `early_ack`: publishers are answered before the broker has.
 pub(super) fn acknowledges_early() -> bool {
     is("early_ack")

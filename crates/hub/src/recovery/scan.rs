@@ -134,7 +134,7 @@ impl<'a> Scan<'a> {
         let at = self.hub.log.to_backend(request.after);
         let there = page.publications.iter().find(|it| it.position == Some(at));
         match there.map(Fingerprint::of_publication) {
-            Some(there) => Ok(request.after.fingerprint == Some(there)),
+            Some(there) => Ok(request.after.is_of(there)),
             None => self.hub.recognises(history, request.after).await,
         }
     }
