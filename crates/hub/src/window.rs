@@ -317,11 +317,30 @@ impl Window {
     pub(super) fn recognises(&self, position: ClientPosition) -> Option<bool> {
         let lane = self.lanes.get(&position.lane)?;
         let there = lane.fingerprint(position.offset)?;
-        Some(lane.epoch == position.epoch && position.fingerprint == Some(there))
+        Some(lane.epoch == position.epoch && position.is_of(there))
     }
 
-    /// What a channel had after `after` and up to `upto`.
+    /// What a channel had after a client's position and up to `upto`.
     pub(super) fn read(
+        &self,
+        channel: &str,
+        after: ClientPosition,
+        upto: Option<ClientPosition>,
+        cap: ReadLimit,
+    ) -> WindowRead {
+        match (
+            self.read_on(channel, after, upto, cap),
+            self.recognises(after),
+        ) {
+            (found @ (WindowRead::Lost | WindowRead::Older), _) | (found, Some(true)) => found,
+            (_, Some(false)) => WindowRead::Lost,
+            // The log still knows the message.
+            (_, None) => WindowRead::Older,
+        }
+    }
+
+    /// What a channel had after a position up to which this hub itself has read the log, and up to `upto`.
+    pub(super) fn read_on(
         &self,
         channel: &str,
         after: ClientPosition,
@@ -337,12 +356,6 @@ impl Window {
         }
         if after.offset < lane.start {
             return WindowRead::Older;
-        }
-        match lane.fingerprint(after.offset) {
-            Some(there) if after.fingerprint == Some(there) => {}
-            Some(_) => return WindowRead::Lost,
-            // The log still knows the message.
-            None => return WindowRead::Older,
         }
         if !self.placements.is_alone(channel, after.lane) {
             return WindowRead::Lost;

@@ -188,8 +188,8 @@ impl ShardState {
         // What is after the head comes by mail.
         entries.retain(|entry| entry.position().offset <= head.offset);
         if upto.offset < head.offset {
-            let rest = hub.log.window().read(channel, upto, Some(head), cap(hub));
-            let WindowRead::All(rest) = rest else {
+            let window = hub.log.window();
+            let WindowRead::All(rest) = window.read_on(channel, upto, Some(head), cap(hub)) else {
                 return None;
             };
             entries.extend(rest);

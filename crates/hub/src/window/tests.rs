@@ -145,6 +145,13 @@ fn a_position_at_which_another_message_is_belongs_to_another_log() {
         assert_eq!(window.recognises(foreign), Some(false));
     }
     assert_eq!(offsets(read(position(15))), [16, 18, 20]);
+    // Where this hub itself has read up to, no client need be recognised.
+    let own = ClientPosition {
+        fingerprint: None,
+        ..position(15)
+    };
+    let rest = window.read_on("even", own, None, CAP);
+    assert_eq!(offsets(rest), [16, 18, 20]);
     // No message is known to be there: only the log can tell.
     assert_eq!(window.recognises(position(9)), None);
 }
