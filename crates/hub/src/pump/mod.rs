@@ -44,9 +44,9 @@ pub(super) struct Pump<'a> {
     /// How far each lane was read, as the backend counts.
     lanes: HashMap<u32, Read>,
     /// Looks whether a log is still the same; gives the places where it is not.
-    doubts: JoinSet<Vec<Position>>,
+    verifying: JoinSet<Vec<Position>>,
     /// The last messages that were read before the broker went away, until they were looked for.
-    suspects: Vec<TailFingerprint>,
+    tails: Vec<TailFingerprint>,
     /// What is to be posted next.
     fresh: Vec<Message>,
     /// Where the messages were that were looked at since the last post, also those that no client gets.
@@ -77,8 +77,8 @@ impl<'a> Pump<'a> {
         Self {
             hub,
             lanes: HashMap::new(),
-            doubts: JoinSet::new(),
-            suspects: Vec::new(),
+            verifying: JoinSet::new(),
+            tails: Vec::new(),
             fresh: Vec::new(),
             passed: Vec::new(),
             touched: Vec::new(),
@@ -98,10 +98,10 @@ impl<'a> Pump<'a> {
                     self.sweep(now).await;
                     continue;
                 }
-                Some(looked) = self.doubts.join_next() => {
+                Some(looked) = self.verifying.join_next() => {
                     // One that was given up for another is an error here.
                     if let Ok(places) = looked {
-                        self.unmask(places).await;
+                        self.on_verified(places).await;
                     }
                     continue;
                 }
@@ -120,13 +120,13 @@ impl<'a> Pump<'a> {
                 }
                 Some(Event::Down(reason)) => {
                     tracing::warn!(%reason, "the broker is away; reconnecting");
-                    self.suspect();
+                    self.remember_tails();
                     health_state.set(Health::Down(reason));
                 }
                 Some(Event::Up) => {
                     tracing::info!("the broker is back");
                     health_state.set(Health::Up);
-                    self.doubt();
+                    self.verify_tails();
                 }
             }
         }

@@ -59,26 +59,26 @@ impl TailFingerprint {
 impl Pump<'_> {
     /// The broker is away. Only what was read before can tell whether the log is the same; what comes now may be of
     /// another one.
-    pub(super) fn suspect(&mut self) {
-        if self.suspects.is_empty() {
-            let witnesses = self.lanes.values().filter_map(|it| it.tail.clone());
-            self.suspects.extend(witnesses);
+    pub(super) fn remember_tails(&mut self) {
+        if self.tails.is_empty() {
+            let tails = self.lanes.values().filter_map(|it| it.tail.clone());
+            self.tails.extend(tails);
         }
     }
 
-    /// The broker is back: looks for the witnesses, beside what goes on.
-    pub(super) fn doubt(&mut self) {
-        self.doubts.abort_all();
-        let witnesses = self.suspects.clone();
-        if witnesses.is_empty() || self.hub.backplane.history().is_none() {
+    /// The broker is back: looks whether the last messages that were read are still in their places, beside what goes on.
+    pub(super) fn verify_tails(&mut self) {
+        self.verifying.abort_all();
+        let tails = self.tails.clone();
+        if tails.is_empty() || self.hub.backplane.history().is_none() {
             return;
         }
         let reads = &self.hub.counts.history_reads;
-        reads.fetch_add(witnesses.len() as u64, Ordering::Relaxed);
+        reads.fetch_add(tails.len() as u64, Ordering::Relaxed);
         let backplane = Arc::clone(&self.hub.backplane);
-        self.doubts.spawn(async move {
+        self.verifying.spawn(async move {
             let mut gone = Vec::new();
-            for tail in witnesses {
+            for tail in tails {
                 if tail.is_there(&*backplane).await == Some(false) {
                     gone.push(tail.after);
                 }
@@ -87,9 +87,9 @@ impl Pump<'_> {
         });
     }
 
-    /// All were looked for; these places hold something else than what was read there.
-    pub(super) async fn unmask(&mut self, places: Vec<Position>) {
-        self.suspects.clear();
+    /// All places were looked at; these hold something else than what was read there.
+    pub(super) async fn on_verified(&mut self, places: Vec<Position>) {
+        self.tails.clear();
         for place in places {
             let read = self.lanes.get_mut(&place.lane);
             // Otherwise the backend has seen it, too.
