@@ -4,9 +4,11 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
+    sync::Semaphore,
     task::JoinHandle,
-    time::{Instant, sleep},
+    time::{Instant, sleep, timeout},
 };
 
 use super::threads::{Handoff, Shards};
@@ -19,6 +21,12 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const CLOSING: Duration = Duration::from_secs(5);
 /// From the last answer of the broker to the end.
 const LAST_WORDS: Duration = Duration::from_millis(100);
+/// Connections above the limit that are answered at once.
+const REFUSALS: usize = 64;
+/// For such an answer.
+const REFUSAL_TIME: Duration = Duration::from_secs(2);
+/// How much of a refused request is read before the answer.
+const REFUSED_HEAD: usize = 4 * 1024;
 /// How often it is looked whether they are over.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -89,8 +97,35 @@ fn watch_peer(stream: &TcpStream, limits: &Limits) {
     _ = socket.set_tcp_user_timeout(Some(limits.user_timeout));
 }
 
+/// Answers a connection above the limit, so that a load balancer tries another instance. Its request is read first: a
+/// socket that is closed with unread bytes is reset, and the answer with it.
+async fn refuse(mut stream: TcpStream) -> io::Result<()> {
+    let mut head = vec![0; REFUSED_HEAD];
+    let mut read = 0;
+    while read < head.len() && !head[..read].windows(4).any(|it| it == b"\r\n\r\n") {
+        match stream.read(&mut head[read..]).await? {
+            0 => return Ok(()),
+            count => read += count,
+        }
+    }
+    let detail = "this instance has as many connections as it takes; try another, or later";
+    let body = format!(
+        r#"{{"type":"about:blank","title":"Service Unavailable","status":503,"detail":"{detail}"}}"#
+    );
+    let answer = format!(
+        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\ncontent-length: {}\r\n\
+         retry-after: 1\r\nconnection: close\r\n\r\n{body}",
+        body.len()
+    );
+    stream.write_all(answer.as_bytes()).await?;
+    stream.shutdown().await?;
+    while stream.read(&mut head).await? > 0 {}
+    Ok(())
+}
+
 async fn accept(listener: TcpListener, shards: Shards) {
     let most = i64::try_from(shards.hub().limits().connections).unwrap_or(i64::MAX);
+    let refusals = Arc::new(Semaphore::new(REFUSALS));
     loop {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
@@ -101,8 +136,14 @@ async fn accept(listener: TcpListener, shards: Shards) {
             }
         };
         if shards.connections() >= most {
-            // Closed at once: the load balancer tries another instance.
             tracing::warn!(most, "the limit of connections is reached");
+            // Without a place it is closed at once.
+            if let Ok(place) = Arc::clone(&refusals).try_acquire_owned() {
+                tokio::spawn(async move {
+                    _ = timeout(REFUSAL_TIME, refuse(stream)).await;
+                    drop(place);
+                });
+            }
             continue;
         }
         watch_peer(&stream, shards.hub().limits());
