@@ -140,12 +140,27 @@ pub(crate) struct Raw(pub(crate) TcpStream);
 
 impl Raw {
     pub(crate) async fn connect(address: SocketAddr, query: &str) -> Self {
+        Self::connect_with(address, query, "").await
+    }
+
+    /// With more header lines, each with its end.
+    pub(crate) async fn connect_with(address: SocketAddr, query: &str, headers: &str) -> Self {
+        Self::upgrade(address, query, headers, &[]).await
+    }
+
+    /// With bytes that are sent in the same packet as the request.
+    pub(crate) async fn connect_with_early(address: SocketAddr, early: &[u8]) -> Self {
+        Self::upgrade(address, "", "", early).await
+    }
+
+    async fn upgrade(address: SocketAddr, query: &str, headers: &str, early: &[u8]) -> Self {
         let mut stream = TcpStream::connect(address).await.unwrap();
         let request = format!(
             "GET /ws{query} HTTP/1.1\r\nhost: {address}\r\nupgrade: websocket\r\nconnection: upgrade\r\n\
-             sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+             sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n{headers}\r\n"
         );
-        stream.write_all(request.as_bytes()).await.unwrap();
+        let all = [request.as_bytes(), early].concat();
+        stream.write_all(&all).await.unwrap();
         let mut got = Vec::new();
         while !got.ends_with(b"\r\n\r\n") {
             got.push(stream.read_u8().await.unwrap());

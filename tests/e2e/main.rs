@@ -11,6 +11,7 @@ mod command_line;
 mod conformance;
 mod demo;
 mod drain;
+mod held_back;
 mod hub;
 mod positions;
 mod presence;

@@ -18,10 +18,18 @@ pub struct Limits {
     pub message_bytes: usize,
     /// Fragments of one client message.
     pub fragments: usize,
-    /// Sustained inbound rate of one socket, a second; each frame counts 64 bytes more than it has.
+    /// Sustained inbound rate of one socket, a second; each frame counts 64 bytes more than it has. A socket that sends
+    /// faster is not read until it may send again.
     pub inbound_bytes_per_second: usize,
     /// What may come at once above that rate.
     pub inbound_burst: usize,
+    /// As [`Self::inbound_bytes_per_second`], for a session that showed the hub's key.
+    pub inbound_key_bytes_per_second: usize,
+    /// As [`Self::inbound_burst`], for a session that showed the hub's key.
+    pub inbound_key_burst: usize,
+    /// Pings, pongs and empty messages of one socket that may come at once, and again every 16 seconds; with more it is
+    /// closed (1008).
+    pub empty_frames: usize,
     /// Channels that one session may be subscribed to.
     pub subscriptions: usize,
     /// Publications of one session that wait for the broker; more are not read from the socket.
@@ -125,6 +133,9 @@ impl Default for Limits {
             fragments: 1_024,
             inbound_bytes_per_second: 256 * 1024,
             inbound_burst: 1024 * 1024,
+            inbound_key_bytes_per_second: 16 * 1024 * 1024,
+            inbound_key_burst: 16 * 1024 * 1024,
+            empty_frames: 1_024,
             subscriptions: 128,
             session_publishes: 64,
             outbox_bytes: 1024 * 1024,

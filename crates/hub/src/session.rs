@@ -53,6 +53,8 @@ pub(super) struct Session {
     pub(super) held: u32,
     /// In the shard's list of sessions to flush.
     pub(super) dirty: bool,
+    /// The socket is not read for now, so an answer to a ping may lie in it unread.
+    pub(super) unread: bool,
     /// Since when the socket has taken nothing.
     pub(super) blocked_since: Option<Instant>,
     pub(super) phase: Phase,
@@ -72,6 +74,7 @@ impl Session {
             unanswered: 0,
             held: 0,
             dirty: false,
+            unread: false,
             blocked_since: None,
             phase: Phase::Quiet,
             clock: first_ping,
@@ -126,6 +129,12 @@ impl Session {
             self.phase = Phase::Ending;
             self.clock = drop_at;
         }
+    }
+
+    /// Returns true if so much of the client's waits for an answer that no more of it is carried out for now. What an
+    /// ending session still sends is not carried out at all.
+    pub(super) fn is_paused(&self, limits: &Limits) -> bool {
+        self.unanswered as usize >= limits.session_publishes && !self.is_ending()
     }
 
     /// Whether the last frame is queued.

@@ -45,6 +45,13 @@ pub(super) fn check(
             "the WebSocket version is 13",
         ));
     }
+    let length = headers.get(header::CONTENT_LENGTH);
+    if length.is_some_and(|length| length != "0") || headers.contains_key(header::TRANSFER_ENCODING)
+    {
+        // What comes after the handshake is read as frames.
+        let detail = "the handshake of a WebSocket has no body";
+        return Err(Problem::new(StatusCode::BAD_REQUEST, detail));
+    }
     if !access.origin_is_allowed(headers) {
         let detail =
             "pages of this origin may not connect; the hub's operator can allow it with --origin";
@@ -71,6 +78,7 @@ pub(super) fn check(
     let negotiated = Negotiated {
         encoding,
         grant,
+        with_key: shown == KeyCheck::Valid && access.key.is_some(),
         channels,
     };
     Ok(Handshake {

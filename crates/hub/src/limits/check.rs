@@ -56,6 +56,13 @@ impl Limits {
                 ONE,
             ),
             ("inbound_burst", self.inbound_burst, ONE),
+            (
+                "inbound_key_bytes_per_second",
+                self.inbound_key_bytes_per_second,
+                ONE,
+            ),
+            ("inbound_key_burst", self.inbound_key_burst, ONE),
+            ("empty_frames", self.empty_frames, u16::MAX as usize),
             ("outbox_bytes", self.outbox_bytes, ONE),
             ("body_bytes", self.body_bytes, ONE),
             ("recovery_bytes", self.recovery_bytes, ONE),

@@ -112,6 +112,8 @@ impl ShardState {
                 }
                 _ if now < session.clock => {}
                 Phase::Ending => gone.push(index),
+                // The hub itself keeps the answer from being read.
+                Phase::AwaitingPong if session.unread => session.clock = now + limits.pong_timeout,
                 Phase::AwaitingPong => ending.push((index, Ending::NoPong)),
                 Phase::Quiet => {
                     session.phase = Phase::AwaitingPong;

@@ -89,6 +89,26 @@ impl Shard {
         }
     }
 
+    /// Returns true if no further command of the session is to be carried out before an answer has come.
+    pub fn is_paused(&self, key: Key) -> bool {
+        let mut state = self.state.borrow_mut();
+        let session = state.session(key);
+        session.is_some_and(|session| session.is_paused(self.hub.limits()))
+    }
+
+    /// Notes that the session's socket is not read for now, or is read again. A pong that lies in it unread counts as
+    /// missing only some time after the socket is read again.
+    pub fn set_unread(&self, key: Key, unread: bool) {
+        let timeout = self.hub.limits().pong_timeout;
+        if let Some(session) = self.state.borrow_mut().session(key)
+            && std::mem::replace(&mut session.unread, unread)
+            && !unread
+            && session.phase == Phase::AwaitingPong
+        {
+            session.clock = Instant::now() + timeout;
+        }
+    }
+
     /// Queues a frame that only the socket loop can make: a pong.
     pub fn send(&self, key: Key, frame: Bytes) {
         self.state.borrow_mut().queue(&self.hub, key, |_| frame);

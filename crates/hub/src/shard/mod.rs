@@ -246,7 +246,7 @@ impl Shard {
         }
         Some(SessionStatus {
             blocked: session.blocked_since.is_some(),
-            paused: session.unanswered as usize >= self.hub.limits().session_publishes,
+            paused: session.is_paused(self.hub.limits()),
             ending: session.is_ending(),
         })
     }

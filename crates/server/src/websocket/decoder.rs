@@ -60,28 +60,53 @@ struct Fragments {
     message: Vec<u8>,
 }
 
+/// What a call of [`Decoder::feed`] has used up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Used {
+    pub(super) bytes: usize,
+    pub(super) frames: usize,
+}
+
 impl Decoder {
-    /// Takes bytes as they came, hands over what is complete, and tells how many frames there were. `on` says
-    /// whether to go on.
+    /// Begins with bytes that came together with the handshake.
+    pub(super) fn starting_with(early: &[u8]) -> Self {
+        Self {
+            rest: early.to_vec(),
+            fragmented: None,
+        }
+    }
+
+    /// Takes bytes as they came, and hands over what is complete. Where `on` returns false it stops, and keeps the rest
+    /// for the next call.
     pub(super) fn feed(
         &mut self,
         input: &mut [u8],
         limits: &Limits,
         on: &mut dyn FnMut(Received<'_>) -> bool,
-    ) -> Result<usize, Violation> {
+    ) -> Result<Used, Violation> {
         if self.rest.is_empty() {
-            let (used, frames) = self.frames(input, limits, on)?;
-            self.rest.extend_from_slice(&input[used..]);
-            return Ok(frames);
+            let used = self.frames(input, limits, on)?;
+            self.rest.extend_from_slice(&input[used.bytes..]);
+            return Ok(used);
         }
         let mut all = std::mem::take(&mut self.rest);
         all.extend_from_slice(input);
-        let (used, frames) = self.frames(&mut all, limits, on)?;
-        if used < all.len() {
-            all.drain(..used);
+        let used = self.frames(&mut all, limits, on)?;
+        if used.bytes < all.len() {
+            all.drain(..used.bytes);
             self.rest = all;
         }
-        Ok(frames)
+        Ok(used)
+    }
+
+    /// Returns true if what was kept holds a whole frame, or one that is a violation: [`Decoder::feed`] goes on without
+    /// more bytes.
+    pub(super) fn has_frame(&self) -> bool {
+        match Header::parse(&self.rest) {
+            Ok(None) => false,
+            Ok(Some(header)) => (self.rest.len() - header.bytes) as u64 >= header.length,
+            Err(_) => true,
+        }
     }
 
     fn frames(
@@ -89,25 +114,25 @@ impl Decoder {
         input: &mut [u8],
         limits: &Limits,
         on: &mut dyn FnMut(Received<'_>) -> bool,
-    ) -> Result<(usize, usize), Violation> {
-        let (mut used, mut frames) = (0, 0);
+    ) -> Result<Used, Violation> {
+        let mut used = Used::default();
         loop {
-            let parsed = Header::parse(&input[used..]).or(Err(protocol("unknown opcode")))?;
+            let parsed = Header::parse(&input[used.bytes..]).or(Err(protocol("unknown opcode")))?;
             let Some(header) = parsed else {
-                return Ok((used, frames));
+                return Ok(used);
             };
-            let start = used + header.bytes;
+            let start = used.bytes + header.bytes;
             self.check(&header, limits)?;
             let length = usize::try_from(header.length).or(Err(TOO_LARGE))?;
             if input.len() - start < length {
-                return Ok((used, frames));
+                return Ok(used);
             }
             let payload = &mut input[start..start + length];
             unmask(payload, header.mask.unwrap_or_default());
-            used = start + length;
-            frames += 1;
+            used.bytes = start + length;
+            used.frames += 1;
             if !self.frame(&header, payload, on)? {
-                return Ok((used, frames));
+                return Ok(used);
             }
         }
     }

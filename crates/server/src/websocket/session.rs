@@ -7,11 +7,13 @@ use std::{
     future::poll_fn,
     io,
     rc::Rc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
+    time::Duration,
 };
 
 use bytes::Bytes;
 use hubplane_backplane::Channel;
+use tokio::{task, time::sleep};
 
 use crate::stream::Stream;
 
@@ -29,12 +31,18 @@ use hubplane_protocol::{Close, Decoder, Incoming, Input};
 
 /// How often a task reads before it lets the others of its thread run.
 const READS_AT_ONCE: usize = 8;
+const FLOOD: Violation = Violation {
+    code: 1008,
+    reason: "too many pings, pongs or empty messages",
+};
 
 /// What the handshake has settled.
 #[derive(Debug)]
 pub(crate) struct Negotiated {
     pub(crate) encoding: &'static Encoding,
     pub(crate) grant: Grant,
+    /// The client showed the hub's key.
+    pub(crate) with_key: bool,
     /// To subscribe at once.
     pub(crate) channels: Vec<String>,
 }
@@ -63,6 +71,10 @@ struct Reading<S> {
     /// Reads the messages.
     decoder: Box<dyn Decoder>,
     budget: Budget,
+    /// Neither read nor carried out for now, as the shard knows.
+    waits: bool,
+    /// A timer runs that ends that.
+    timed: bool,
 }
 
 /// However the task ends, also by a panic: the session ends with it.
@@ -101,14 +113,16 @@ pub(crate) fn serve<S: Stream + 'static>(
         encoding: negotiated.encoding,
         grant: negotiated.grant.shared(),
     });
-    let budget = Budget::new(shard.hub().limits());
+    let budget = Budget::new(negotiated.with_key, shard.hub().limits());
     let mut reading = Reading {
         shard,
         key,
         stream,
-        frames: FrameDecoder::default(),
+        frames: FrameDecoder::starting_with(&early),
         decoder: negotiated.encoding.format.decoder(),
         budget,
+        waits: false,
+        timed: false,
     };
     for channel in negotiated.channels {
         let channel = Channel::from(channel);
@@ -122,9 +136,6 @@ pub(crate) fn serve<S: Stream + 'static>(
                 presence: None,
             },
         );
-    }
-    if !early.is_empty() {
-        reading.take(&mut early.to_vec());
     }
     // Even an empty one holds the whole buffer that HTTP was read into.
     drop(early);
@@ -144,38 +155,69 @@ impl<S: Stream> Reading<S> {
                 self.shard.flush(self.key);
                 continue;
             }
-            if status.paused && !status.ending {
+            if self.must_wait(status.paused, cx) {
                 return Poll::Pending;
             }
-            if ready!(self.stream.poll_read_ready(cx)).is_err() {
+            // What was kept comes before what is read.
+            let goes_on = if self.frames.has_frame() {
+                self.take(&mut [])
+            } else {
+                ready!(self.poll_read(cx, buffer))
+            };
+            self.shard.flush_dirty();
+            if !goes_on {
                 return Poll::Ready(());
-            }
-            let mut buffer = buffer.borrow_mut();
-            match self.stream.read(&mut buffer) {
-                Ok(0) => return Poll::Ready(()),
-                Ok(n) => {
-                    if !self.take(&mut buffer[..n]) {
-                        self.shard.flush_dirty();
-                        return Poll::Ready(());
-                    }
-                    self.shard.flush_dirty();
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(_) => return Poll::Ready(()),
             }
         }
         cx.waker().wake_by_ref();
         Poll::Pending
     }
 
+    /// Reads once. Returns false if the session is over.
+    fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &RefCell<Vec<u8>>) -> Poll<bool> {
+        if ready!(self.stream.poll_read_ready(cx)).is_err() {
+            return Poll::Ready(false);
+        }
+        let mut buffer = buffer.borrow_mut();
+        Poll::Ready(match self.stream.read(&mut buffer) {
+            Ok(0) => false,
+            Ok(count) => self.take(&mut buffer[..count]),
+            Err(error) => error.kind() == io::ErrorKind::WouldBlock,
+        })
+    }
+
+    /// Returns true if nothing of the client's is to be read or carried out now. Its task is woken when that changes.
+    fn must_wait(&mut self, paused: bool, cx: &Context<'_>) -> bool {
+        let hold = self.budget.hold(self.shard.hub().limits());
+        let waits = paused || hold.is_some();
+        if std::mem::replace(&mut self.waits, waits) != waits {
+            self.shard.set_unread(self.key, waits);
+        }
+        let timed = std::mem::replace(&mut self.timed, hold.is_some());
+        if let Some(hold) = hold
+            && !timed
+        {
+            wake_after(hold, cx.waker().clone());
+        }
+        waits
+    }
+
     /// Carries out what the bytes ask. Returns false if the session is over.
     fn take(&mut self, bytes: &mut [u8]) -> bool {
         let shard = Rc::clone(&self.shard);
         let limits = shard.hub().limits();
-        let (key, count) = (self.key, bytes.len());
+        let (key, budget) = (self.key, &mut self.budget);
         let decoder = &mut *self.decoder;
-        let mut over = false;
+        let (mut over, mut flood) = (false, false);
         let mut on = |received: Received<'_>| {
+            let is_empty = matches!(
+                received,
+                Received::Ping(_) | Received::Pong | Received::Text("") | Received::Binary(b"")
+            );
+            if is_empty && !budget.take_empty_frame(limits) {
+                flood = true;
+                return false;
+            }
             match received {
                 Received::Text(text) => decode(&shard, key, decoder, Incoming::Text(text)),
                 Received::Binary(bytes) => decode(&shard, key, decoder, Incoming::Binary(bytes)),
@@ -188,31 +230,35 @@ impl<S: Stream> Reading<S> {
                     over = true;
                 }
             }
-            !over
+            !over && !shard.is_paused(key)
         };
-        let frames = match self.frames.feed(bytes, limits, &mut on) {
-            Ok(frames) => frames,
+        match self.frames.feed(bytes, limits, &mut on) {
+            Ok(used) => self.budget.take(used.bytes, used.frames),
             Err(violation) => {
+                self.budget.take(bytes.len(), 0);
                 self.violated(violation);
-                // What follows can't be read any more; the closing handshake is what is waited for.
-                self.frames = FrameDecoder::default();
-                return self.budget.take(count, 0, limits);
             }
-        };
-        if !self.budget.take(count, frames, limits) {
-            self.violated(Violation {
-                code: 1008,
-                reason: "more is sent than this server takes",
-            });
-            return false;
+        }
+        if flood {
+            self.violated(FLOOD);
         }
         !over
     }
 
-    fn violated(&self, violation: Violation) {
+    /// Ends the session. What follows can't be read any more; the closing handshake is what is waited for.
+    fn violated(&mut self, violation: Violation) {
+        self.frames = FrameDecoder::default();
         self.shard
             .end_with(self.key, encode::close(violation.code, violation.reason));
     }
+}
+
+/// Wakes a task after a time. Only a session that is held back has such a timer; it may outlive the session.
+fn wake_after(time: Duration, waker: Waker) {
+    task::spawn_local(async move {
+        sleep(time).await;
+        waker.wake();
+    });
 }
 
 /// Carries out what a message asks.

@@ -125,3 +125,26 @@ fn close_codes_that_may_be_sent_are_taken() {
     }
     assert_eq!(fed(&frame(0x88, b""), 1).unwrap(), ["Close(None)"]);
 }
+
+#[test]
+fn a_decoder_that_is_told_to_stop_keeps_the_rest() {
+    let bytes = frame(0x81, b"a").repeat(5);
+    let (mut decoder, mut got) = (Decoder::default(), 0);
+    let mut stop = |_: Received<'_>| {
+        got += 1;
+        false
+    };
+    let used = decoder.feed(&mut bytes.clone(), &limits(), &mut stop);
+    let one = Used {
+        bytes: bytes.len() / 5,
+        frames: 1,
+    };
+    assert_eq!(used, Ok(one));
+    while decoder.has_frame() {
+        assert_eq!(decoder.feed(&mut [], &limits(), &mut stop), Ok(one));
+    }
+    assert_eq!(got, 5);
+    let mut decoder = Decoder::starting_with(&[0x83]);
+    assert!(!decoder.has_frame(), "the header is not whole");
+    assert!(decoder.feed(&mut [0], &limits(), &mut |_| true).is_err());
+}

@@ -64,6 +64,7 @@ impl Client {
         let address = listener.local_addr().unwrap();
         let (client, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
         let negotiated = Negotiated {
+            with_key: false,
             encoding: &TOY,
             grant: Grant::anonymous(),
             channels: Vec::new(),
