@@ -1,5 +1,6 @@
 //! Who may do what: the hub's key, and which pages' scripts may connect.
 
+mod host;
 mod origin;
 
 use std::{fmt, fs, path::Path};
@@ -9,7 +10,10 @@ use hubplane_hub::{Authority, Grant};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-pub use self::origin::{ANY, parse_origin};
+pub use self::{
+    host::{Hosts, parse_host},
+    origin::{ANY, parse_origin},
+};
 
 /// Shortest key in bytes.
 pub const MIN_KEY: usize = 32;
@@ -71,6 +75,8 @@ pub struct Access {
     /// Origins of pages that may connect, each as [`parse_origin`] returns it; [`ANY`] allows all, none means pages of
     /// this server's own host.
     pub origins: Vec<String>,
+    /// The names that this server answers to.
+    pub hosts: Hosts,
 }
 
 /// What a request showed of the key.
@@ -101,6 +107,11 @@ impl Access {
             Some(given) if key.matches(given) => KeyCheck::Valid,
             _ => KeyCheck::Invalid,
         }
+    }
+
+    /// Returns true if the server answers to this `Host`.
+    pub fn host_is_allowed(&self, host: &str) -> bool {
+        self.hosts.allow(host)
     }
 
     /// Returns true if a browser's page may talk to this server (RFC 6454). Programs send no `Origin` and are let in:

@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 pub use self::presence::members;
-use super::{Close, Decoder, Format, Incoming, Input};
+use super::{Close, Decoder, Format, Incoming, Input, Object};
 use hubplane_hub::{
     ClientPosition, MAX_ID, Message,
     command::{Command, Ending, Push, Ref, Reply, Which},
@@ -18,9 +18,9 @@ use hubplane_hub::{
     presence::Roster,
 };
 
-/// Deepest nesting of what a client may send.
+/// Deepest nesting of the data of a message.
 pub const MAX_DEPTH: usize = 128;
-/// Longest `ref`, in bytes of JSON.
+/// Longest `ref`, in bytes of JSON; the quotes around a text do not count.
 pub const MAX_REF: usize = 64;
 /// The close code for what is no message of this protocol.
 const NOT_OF_THIS_PROTOCOL: u16 = 3501;
@@ -47,7 +47,7 @@ struct Incomplete<'a> {
     #[serde(borrow, default)]
     id: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
-    presence: Option<presence::Presence<'a>>,
+    presence: Option<Object<presence::Presence<'a>>>,
 }
 
 /// For a field that may be `null`: that is data too; only what is not there is absent.
@@ -100,13 +100,20 @@ impl Json {
     /// # Errors
     /// It can't be carried out.
     pub fn decode(text: &str) -> Result<Command, Refused> {
-        if depth(text.as_bytes()) > MAX_DEPTH {
-            return Err(fatal(format!("the message nests deeper than {MAX_DEPTH}")));
+        if text.is_empty() {
+            return Err(refused(None, "the message is empty".to_owned()));
         }
-        let incoming: Incomplete<'_> = serde_json::from_str(text)
+        // What is published nests this deep inside of the message.
+        if depth(text.as_bytes()) > MAX_DEPTH + 1 {
+            return Err(fatal(format!("data nests deeper than {MAX_DEPTH}")));
+        }
+        let Object(incoming): Object<Incomplete<'_>> = serde_json::from_str(text)
             .map_err(|error| fatal(format!("not a message of this protocol: {error}")))?;
         let reference: Option<Ref> = match incoming.reference.map(RawValue::get) {
-            Some(text) if text.len() > MAX_REF || text.starts_with(['{', '[']) => {
+            Some(text)
+                if text.len() > MAX_REF + 2 * usize::from(text.starts_with('"'))
+                    || text.starts_with(['{', '[']) =>
+            {
                 return Err(refused(
                     None,
                     format!("ref is a number or a text of at most {MAX_REF} bytes"),
@@ -226,8 +233,9 @@ fn command(incoming: Incomplete<'_>, reference: Option<Ref>) -> Result<Command, 
                 .transpose();
             let since =
                 since.map_err(|error| refused(reference.clone(), format!("since: {error}")))?;
-            let read =
-                |it: presence::Presence<'_>| it.read().ok_or_else(|| missing("presence.client"));
+            let read = |Object(it): Object<presence::Presence<'_>>| {
+                it.read().ok_or_else(|| missing("presence.client"))
+            };
             let presence = incoming.presence.map(read).transpose()?;
             Ok(Command::Subscribe {
                 channel: channel()?,

@@ -33,7 +33,9 @@
 //! A format never looks at a broker, a socket or a clock, and never asks who else is there: what it needs is handed in.
 
 pub mod json;
+mod object;
 
+pub use self::object::Object;
 pub use hubplane_hub::format::{
     Close, Decoder, Features, Format, Incoming, Input, NoSessionName, SessionName,
 };

@@ -1,7 +1,9 @@
 //! The HTTP interface: publishing, and what an operator or a load balancer asks.
 
+use std::time::Duration;
+
 use bytes::{Buf, BytesMut};
-use futures_util::{Stream, StreamExt, pin_mut};
+use futures_util::{Stream, StreamExt};
 use http::{HeaderMap, StatusCode, header};
 use hubplane_backplane::{Error, ErrorKind, Outgoing};
 use serde::Deserialize;
@@ -12,9 +14,14 @@ use warp::{Reply, reply::Response};
 use super::{problem::Problem, routes::Context};
 use crate::metrics;
 use hubplane_hub::Limits;
-use hubplane_hub::{ClientPosition, Health, Hub, MAX_ID, channel, is_id};
+use hubplane_hub::{ClientPosition, Health, MAX_ID, channel, is_id};
 use hubplane_identity::KeyCheck;
-use hubplane_protocol::json as native;
+use hubplane_protocol::{Object, json as native};
+
+/// How long a refused body is read on.
+const READ_ON: Duration = Duration::from_secs(2);
+/// How much of it.
+const READ_ON_BYTES: usize = 16 * 1024 * 1024;
 
 /// `POST /v1/publish`: one message, or many.
 #[derive(Deserialize)]
@@ -27,7 +34,7 @@ struct Request<'a> {
     #[serde(borrow, default)]
     id: Option<std::borrow::Cow<'a, str>>,
     #[serde(borrow, default)]
-    messages: Option<Vec<Message<'a>>>,
+    messages: Option<Vec<Object<Message<'a>>>>,
 }
 
 #[derive(Deserialize)]
@@ -42,16 +49,17 @@ struct Message<'a> {
 }
 
 /// Answers once the broker has.
-pub(super) async fn publish<B: Buf>(
+pub(super) async fn publish<B: Buf + Send + 'static>(
     context: &Context,
     headers: &HeaderMap,
-    body: impl Stream<Item = Result<B, warp::Error>>,
+    body: impl Stream<Item = Result<B, warp::Error>> + Send + 'static,
 ) -> Response {
+    let mut body = Box::pin(body);
     let done = async {
         admitted(context, headers)?;
-        let body = read(body, context.hub.limits()).await?;
+        let body = read(&mut body, context.hub.limits()).await?;
         let (mut messages, single) = requested(&body, context.hub.limits())?;
-        name(&mut messages, headers)?;
+        name(&mut messages, single, headers)?;
         let results = context
             .hub
             .publish(messages)
@@ -59,7 +67,28 @@ pub(super) async fn publish<B: Buf>(
             .map_err(|_overloaded| overloaded())?;
         answered(results, single)
     };
-    done.await.unwrap_or_else(Problem::into_response)
+    match done.await {
+        Ok(response) => response,
+        Err(problem) => {
+            tokio::spawn(read_on(body));
+            problem.into_response()
+        }
+    }
+}
+
+/// Reads what a client still sends of a refused body, for a bounded time: one that sends all before it reads would find
+/// its connection reset instead of the answer.
+async fn read_on<B: Buf>(mut body: impl Stream<Item = Result<B, warp::Error>> + Unpin) {
+    let all = async {
+        let mut bytes = 0;
+        while let Some(Ok(part)) = body.next().await
+            && bytes < READ_ON_BYTES
+        {
+            bytes += part.remaining();
+        }
+    };
+    // One that takes longer has its connection reset.
+    _ = timeout(READ_ON, all).await;
 }
 
 /// The key, where one is needed. The same words for none and a wrong one: nothing is learnt by trying.
@@ -95,7 +124,8 @@ fn admitted(context: &Context, headers: &HeaderMap) -> Result<(), Problem> {
             "Content-Type is application/json",
         ));
     }
-    if headers.contains_key(header::CONTENT_ENCODING) {
+    let coding = headers.get(header::CONTENT_ENCODING);
+    if coding.is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity")) {
         return Err(Problem::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             "bodies are taken uncompressed",
@@ -106,7 +136,7 @@ fn admitted(context: &Context, headers: &HeaderMap) -> Result<(), Problem> {
 
 /// Names the messages that have no id of their own after the request: a request that is tried again, here or at another
 /// instance, then reaches each client once (draft-ietf-httpapi-idempotency-key-header).
-fn name(messages: &mut [Outgoing], headers: &HeaderMap) -> Result<(), Problem> {
+fn name(messages: &mut [Outgoing], single: bool, headers: &HeaderMap) -> Result<(), Problem> {
     let Some(key) = headers.get("idempotency-key") else {
         return Ok(());
     };
@@ -118,7 +148,6 @@ fn name(messages: &mut [Outgoing], headers: &HeaderMap) -> Result<(), Problem> {
             "Idempotency-Key is 1 to {longest} bytes of printable ASCII without spaces"
         )));
     }
-    let single = messages.len() == 1;
     for (index, message) in messages.iter_mut().enumerate() {
         message.id.get_or_insert_with(|| match single {
             true => key.into(),
@@ -129,11 +158,10 @@ fn name(messages: &mut [Outgoing], headers: &HeaderMap) -> Result<(), Problem> {
 }
 
 async fn read<B: Buf>(
-    body: impl Stream<Item = Result<B, warp::Error>>,
+    body: &mut (impl Stream<Item = Result<B, warp::Error>> + Unpin),
     limits: &Limits,
 ) -> Result<BytesMut, Problem> {
     let all = async {
-        pin_mut!(body);
         let mut all = BytesMut::new();
         while let Some(part) = body.next().await {
             let mut part = part.map_err(|_broken| malformed("the body ended early"))?;
@@ -167,13 +195,7 @@ fn overloaded() -> Problem {
 
 /// What a body asks to publish, and whether it is one message alone.
 fn requested(body: &[u8], limits: &Limits) -> Result<(Vec<Outgoing>, bool), Problem> {
-    if native::depth(body) > native::MAX_DEPTH {
-        return Err(malformed(format!(
-            "the body nests deeper than {}",
-            native::MAX_DEPTH
-        )));
-    }
-    let request: Request<'_> = serde_json::from_slice(body).map_err(|error| {
+    let Object(request): Object<Request<'_>> = serde_json::from_slice(body).map_err(|error| {
         malformed(format!(
             "give {{\"channel\",\"data\"}} or {{\"messages\":[…]}}: {error}"
         ))
@@ -198,7 +220,7 @@ fn requested(body: &[u8], limits: &Limits) -> Result<(Vec<Outgoing>, bool), Prob
                 let detail = format!("a batch has at most {} messages", limits.batch_messages);
                 return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail));
             }
-            let all = messages.iter().enumerate().map(|(index, message)| {
+            let all = messages.iter().enumerate().map(|(index, Object(message))| {
                 outgoing(message, limits).map_err(|problem| problem.with("index", index))
             });
             Ok((all.collect::<Result<_, _>>()?, false))
@@ -212,6 +234,10 @@ fn requested(body: &[u8], limits: &Limits) -> Result<(Vec<Outgoing>, bool), Prob
 fn outgoing(message: &Message<'_>, limits: &Limits) -> Result<Outgoing, Problem> {
     channel::check(&message.channel).map_err(|bad| malformed(bad.to_string()))?;
     let data = message.data.get();
+    if native::depth(data.as_bytes()) > native::MAX_DEPTH {
+        let detail = format!("data nests deeper than {}", native::MAX_DEPTH);
+        return Err(malformed(detail));
+    }
     if data.len() > limits.message_bytes {
         let detail = format!(
             "a message's data has at most {} bytes",
@@ -287,10 +313,11 @@ fn unavailable(maybe_delivered: bool) -> Problem {
 }
 
 /// `GET /v1/backplane`.
-pub(super) fn backplane(hub: &Hub) -> Response {
+pub(super) fn backplane(context: &Context, headers: &HeaderMap) -> Response {
+    let hub = &context.hub;
     let (state, reason) = match hub.health() {
         Health::Up => ("up", None),
-        Health::Down(reason) => ("down", Some(reason)),
+        Health::Down(reason) => ("down", Some(told(context, headers, reason))),
     };
     let body = json!({
         "node": hub.node(), "driver": hub.driver(), "state": state, "reason": reason,
@@ -299,17 +326,28 @@ pub(super) fn backplane(hub: &Hub) -> Response {
     warp::reply::json(&body).into_response()
 }
 
+/// A reason may name the broker's address: that is for those alone who may publish.
+fn told(context: &Context, headers: &HeaderMap, reason: String) -> String {
+    match context.access.check_key(headers) {
+        KeyCheck::Valid => reason,
+        KeyCheck::Missing | KeyCheck::Invalid => {
+            "not ready; ask with the hub's key, or look at its log, for the reason".to_owned()
+        }
+    }
+}
+
 /// `GET /live`: the process answers.
 pub(super) fn live() -> Response {
     warp::reply::json(&json!({ "status": "live" })).into_response()
 }
 
 /// `GET /ready`: whether a load balancer should send clients here.
-pub(super) fn ready(hub: &Hub) -> Response {
-    match hub.health() {
+pub(super) fn ready(context: &Context, headers: &HeaderMap) -> Response {
+    match context.hub.health() {
         Health::Up => warp::reply::json(&json!({ "status": "ready" })).into_response(),
         Health::Down(reason) => {
-            Problem::new(StatusCode::SERVICE_UNAVAILABLE, reason).into_response()
+            let detail = told(context, headers, reason);
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).into_response()
         }
     }
 }

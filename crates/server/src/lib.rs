@@ -1,6 +1,7 @@
 //! HTTP and WebSockets in front of a hub.
 
 mod api;
+mod guard;
 mod history;
 mod listener;
 mod metrics;

@@ -1,6 +1,6 @@
 //! Errors of the HTTP side: problem documents (RFC 9457).
 
-use http::{HeaderValue, Response, StatusCode, header};
+use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use serde_json::{Map, Value};
 
 /// One problem, ready to be answered.
@@ -9,6 +9,7 @@ pub struct Problem {
     status: StatusCode,
     detail: String,
     more: Map<String, Value>,
+    header: Option<(HeaderName, &'static str)>,
 }
 
 impl Problem {
@@ -18,6 +19,7 @@ impl Problem {
             status,
             detail: detail.into(),
             more: Map::new(),
+            header: None,
         }
     }
 
@@ -25,6 +27,12 @@ impl Problem {
     #[must_use]
     pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.more.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// A header of its own.
+    pub(super) fn with_header(mut self, name: HeaderName, value: &'static str) -> Self {
+        self.header = Some((name, value));
         self
     }
 }
@@ -47,13 +55,17 @@ impl warp::Reply for Problem {
             header::CONTENT_TYPE,
             HeaderValue::from_static("application/problem+json"),
         );
-        let extra = match self.status {
-            StatusCode::SERVICE_UNAVAILABLE => Some((header::RETRY_AFTER, "1")),
-            StatusCode::UNAUTHORIZED => Some((header::WWW_AUTHENTICATE, "Bearer")),
-            StatusCode::UPGRADE_REQUIRED => Some((header::SEC_WEBSOCKET_VERSION, "13")),
-            _ => None,
+        let required: &[_] = match self.status {
+            StatusCode::SERVICE_UNAVAILABLE => &[(header::RETRY_AFTER, "1")],
+            StatusCode::UNAUTHORIZED => &[(header::WWW_AUTHENTICATE, "Bearer")],
+            StatusCode::UPGRADE_REQUIRED => &[
+                (header::UPGRADE, "websocket"),
+                (header::CONNECTION, "Upgrade"),
+                (header::SEC_WEBSOCKET_VERSION, "13"),
+            ],
+            _ => &[],
         };
-        if let Some((name, value)) = extra {
+        for (name, value) in required.iter().cloned().chain(self.header) {
             headers.insert(name, HeaderValue::from_static(value));
         }
         response

@@ -92,7 +92,8 @@ fn paths(context: Context) -> BoxedFilter<(Response,)> {
     let backplane = warp::path!("v1" / "backplane")
         .and(warp::get())
         .and(with.clone())
-        .map(|context: Context| api::backplane(&context.hub));
+        .and(warp::header::headers_cloned())
+        .map(|context: Context, headers| api::backplane(&context, &headers));
     let channels = channels(with.clone());
     let live = warp::path!("live").and(warp::get()).map(api::live);
     let metrics = warp::path!("metrics")
@@ -103,7 +104,8 @@ fn paths(context: Context) -> BoxedFilter<(Response,)> {
     let ready = warp::path!("ready")
         .and(warp::get())
         .and(with)
-        .map(|context: Context| api::ready(&context.hub));
+        .and(warp::header::headers_cloned())
+        .map(|context: Context, headers| api::ready(&context, &headers));
     websocket
         .or(publish)
         .unify()
@@ -184,12 +186,7 @@ fn websocket(
 
 /// What no route has taken.
 async fn refusal(rejection: Rejection) -> Result<Response, Infallible> {
-    let problem = if rejection.find::<warp::reject::MethodNotAllowed>().is_some() {
-        Problem::new(
-            StatusCode::METHOD_NOT_ALLOWED,
-            "use POST for /v1/publish, and GET for every other address",
-        )
-    } else if rejection.find::<warp::reject::InvalidQuery>().is_some() {
+    let problem = if rejection.find::<warp::reject::InvalidQuery>().is_some() {
         Problem::new(StatusCode::BAD_REQUEST, "the query can't be read")
     } else {
         let detail = "there is /ws, /v1/publish, /v1/channels/{channel}/history and …/presence, /v1/backplane, /live, /ready and /metrics";

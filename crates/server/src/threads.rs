@@ -13,7 +13,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use hyper::{server::conn::http1, upgrade::Upgraded};
+use hyper::{server::conn::http1, service::service_fn, upgrade::Upgraded};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
@@ -26,6 +26,7 @@ use tokio::{
 };
 
 use super::{
+    guard,
     routes::{Context, routes},
     stream::Foreign,
     websocket::{self, Negotiated},
@@ -200,7 +201,8 @@ impl Serving {
         let shard = Shard::with_authority(Arc::clone(&hub), &self.mailbox, authority);
         let buffer = Rc::new(RefCell::new(vec![0; READ_BYTES]));
         let header_timeout = hub.limits().header_timeout;
-        let service = warp::service(routes(self.context));
+        let access = Arc::clone(&self.context.access);
+        let service = TowerToHyperService::new(warp::service(routes(self.context)));
         let mut mail = task::spawn_local(Rc::clone(&shard).run(self.mailbox));
         loop {
             let handoff = tokio::select! {
@@ -210,10 +212,11 @@ impl Serving {
             match handoff {
                 None => return,
                 Some(Handoff::Connection(stream, counted)) => {
-                    let service = TowerToHyperService::new(service.clone());
-                    let serving = http(stream, service, header_timeout);
+                    let (access, service) = (Arc::clone(&access), service.clone());
                     task::spawn_local(async move {
-                        serving.await;
+                        let guarded =
+                            service_fn(|request| guard::answer(&access, &service, request));
+                        http(stream, guarded, header_timeout).await;
                         drop(counted);
                     });
                 }

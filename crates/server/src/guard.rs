@@ -1,0 +1,196 @@
+//! What every request to the hub's own server must be, and what every answer carries.
+
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Version, header};
+use hyper::{body::Incoming, service::Service};
+use percent_encoding::percent_decode_str;
+use warp::{Reply, reply::Response};
+
+use super::problem::Problem;
+use hubplane_identity::Access;
+
+/// How long a browser may remember that pages of an origin may send a request, in seconds.
+const PREFLIGHT_AGE: &str = "600";
+
+/// Answers a request, or says what is wrong with it.
+pub(super) async fn answer<S>(
+    access: &Access,
+    service: &S,
+    mut request: Request<Incoming>,
+) -> Result<Response, S::Error>
+where
+    S: Service<Request<Incoming>, Response = Response>,
+{
+    let path = request.uri().path();
+    let page = page(access, path, request.headers());
+    let mut response = match check(access, &request) {
+        Err(problem) => problem.into_response(),
+        Ok(()) if request.method() == Method::OPTIONS => preflight(path, page.is_some()),
+        Ok(()) => {
+            if request.method() == Method::HEAD {
+                // hyper sends the head alone.
+                *request.method_mut() = Method::GET;
+            }
+            service.call(request).await?
+        }
+    };
+    let headers = response.headers_mut();
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if let Some(origin) = page {
+        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+        headers.insert(header::VARY, HeaderValue::from_static("Origin"));
+    }
+    Ok(response)
+}
+
+/// The methods of a path; `None` where there is nothing.
+fn methods(path: &str) -> Option<&'static str> {
+    match path {
+        "/ws" => Some("GET"),
+        "/v1/publish" => Some("POST, OPTIONS"),
+        "/live" | "/ready" | "/metrics" | "/v1/backplane" => Some("GET, HEAD"),
+        _ if is_of_a_channel(path) => Some("GET, HEAD, OPTIONS"),
+        _ => None,
+    }
+}
+
+fn is_of_a_channel(path: &str) -> bool {
+    let Some(rest) = path.strip_prefix("/v1/channels/") else {
+        return false;
+    };
+    matches!(rest.split_once('/'), Some((_, "history" | "presence")))
+}
+
+/// The origin of the page that asks, where it is another one than the hub's own and its scripts may read the answer.
+fn page(access: &Access, path: &str, headers: &HeaderMap) -> Option<HeaderValue> {
+    let is_for_pages = methods(path)?.ends_with("OPTIONS");
+    let origin = headers.get(header::ORIGIN)?;
+    let allowed = is_for_pages && !access.origins.is_empty() && access.origin_is_allowed(headers);
+    allowed.then(|| origin.clone())
+}
+
+/// Answers a browser that asks whether a page may send a request (the Fetch standard, 3.3).
+fn preflight(path: &str, allowed: bool) -> Response {
+    if !allowed {
+        let detail =
+            "pages of this origin may not read here; the hub's operator can allow it with --origin";
+        return Problem::new(StatusCode::FORBIDDEN, detail).into_response();
+    }
+    let mut response = StatusCode::NO_CONTENT.into_response();
+    let headers = response.headers_mut();
+    for (name, value) in [
+        (
+            header::ACCESS_CONTROL_ALLOW_METHODS,
+            methods(path).unwrap_or_default(),
+        ),
+        (
+            header::ACCESS_CONTROL_ALLOW_HEADERS,
+            "authorization, content-type, idempotency-key",
+        ),
+        (header::ACCESS_CONTROL_MAX_AGE, PREFLIGHT_AGE),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+fn check(access: &Access, request: &Request<Incoming>) -> Result<(), Problem> {
+    let headers = request.headers();
+    check_host(access, request.version(), headers)?;
+    check_transfer(headers)?;
+    let query = request.uri().query().unwrap_or_default();
+    if percent_decode_str(query).decode_utf8().is_err() {
+        let detail = "the query is not UTF-8";
+        return Err(Problem::new(StatusCode::BAD_REQUEST, detail));
+    }
+    let (path, method) = (request.uri().path(), request.method());
+    match methods(path) {
+        Some(known) if !known.split(", ").any(|it| it == method.as_str()) => {
+            let detail = format!("{path} takes {known}");
+            Err(Problem::new(StatusCode::METHOD_NOT_ALLOWED, detail)
+                .with_header(header::ALLOW, known))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// One `Host` (RFC 9112, 3.2), and a name that this hub answers to: a page of a foreign name that resolves to this
+/// machine is not of this hub's origin.
+fn check_host(access: &Access, version: Version, headers: &HeaderMap) -> Result<(), Problem> {
+    let mut all = headers.get_all(header::HOST).iter();
+    match (all.next(), all.next()) {
+        (None, None) if version < Version::HTTP_11 => Ok(()),
+        (Some(host), None) if access.host_is_allowed(host.to_str().unwrap_or_default()) => Ok(()),
+        (Some(_), None) => Err(Problem::new(
+            StatusCode::MISDIRECTED_REQUEST,
+            "this hub does not answer to this Host; its operator can name the host with --host",
+        )),
+        _ => Err(Problem::new(
+            StatusCode::BAD_REQUEST,
+            "a request has one Host header",
+        )),
+    }
+}
+
+/// What a proxy in front might take for another length of the body than the hub does is refused (RFC 9112, 6.1).
+fn check_transfer(headers: &HeaderMap) -> Result<(), Problem> {
+    let mut all = headers.get_all(header::TRANSFER_ENCODING).iter();
+    match (all.next(), all.next()) {
+        (None, _) => Ok(()),
+        (Some(_), None) if headers.contains_key(header::CONTENT_LENGTH) => Err(Problem::new(
+            StatusCode::BAD_REQUEST,
+            "a body has Content-Length or Transfer-Encoding, not both",
+        )),
+        (Some(coding), None) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(()),
+        _ => Err(Problem::new(
+            StatusCode::NOT_IMPLEMENTED,
+            "Transfer-Encoding is chunked, and nothing else",
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_have_their_methods() {
+        for (path, known) in [
+            ("/ws", Some("GET")),
+            ("/v1/publish", Some("POST, OPTIONS")),
+            ("/ready", Some("GET, HEAD")),
+            ("/v1/channels/a.b/history", Some("GET, HEAD, OPTIONS")),
+            ("/v1/channels/a%2Fb/presence", Some("GET, HEAD, OPTIONS")),
+            ("/v1/channels/a/b/history", None),
+            ("/v1/channels/a", None),
+            ("/", None),
+        ] {
+            assert_eq!(methods(path), known, "{path}");
+        }
+    }
+
+    #[test]
+    fn bodies_have_one_length() {
+        let with = |lines: &[(header::HeaderName, &'static str)]| {
+            let mut headers = HeaderMap::new();
+            for (name, value) in lines {
+                headers.append(name, HeaderValue::from_static(value));
+            }
+            check_transfer(&headers).is_ok()
+        };
+        let (coding, length) = (header::TRANSFER_ENCODING, header::CONTENT_LENGTH);
+        assert!(with(&[]));
+        assert!(with(&[(length.clone(), "3")]));
+        assert!(with(&[(coding.clone(), "Chunked")]));
+        assert!(!with(&[(coding.clone(), "gzip, chunked")]));
+        assert!(!with(&[(coding.clone(), "identity")]));
+        assert!(!with(&[
+            (coding.clone(), "chunked"),
+            (coding.clone(), "chunked")
+        ]));
+        assert!(!with(&[(coding, "chunked"), (length, "3")]));
+    }
+}
