@@ -25,11 +25,16 @@ pub(super) struct File {
     pub(super) insecure: Option<bool>,
     /// As `--origin`.
     pub(super) origins: Option<Vec<String>>,
+    /// As `--host`.
+    pub(super) hosts: Option<Vec<String>>,
     /// As `--shards`.
     pub(super) shards: Option<usize>,
     /// As `--drain`.
     #[serde(deserialize_with = "some_duration")]
     pub(super) drain: Option<Duration>,
+    /// As `--drain-delay`.
+    #[serde(deserialize_with = "some_duration")]
+    pub(super) drain_delay: Option<Duration>,
     /// The limits.
     pub(super) limits: Limits,
 }

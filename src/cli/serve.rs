@@ -13,7 +13,7 @@ use std::{
 use clap::builder::BoolishValueParser;
 use hubplane_backplane::{Driver, ErrorKind, Opened, parse_duration};
 use tokio::{
-    net::TcpListener,
+    net::{TcpListener, TcpSocket, lookup_host},
     runtime,
     signal::unix::{Signal, SignalKind, signal},
     task::LocalSet,
@@ -25,13 +25,16 @@ use super::config::{DRAIN, File};
 use super::{Failure, environment::shown, print};
 use crate::backends;
 use hubplane_hub::{Hub, MOST_SHARDS, Setup};
-use hubplane_identity::{ANY, Access, Key, parse_origin};
+use hubplane_identity::{ANY, Access, Hosts, Key, parse_host, parse_origin};
 use hubplane_server::{Server, Shards};
 
 /// Between two tries to reach the broker at the start.
 const RETRY: Duration = Duration::from_millis(500);
 /// How long the start waits for this instance to hear itself through the broker.
 const FIRST_BEACON: Duration = Duration::from_secs(15);
+
+/// Connections that may wait to be accepted: after a network's failure all clients come at once.
+const BACKLOG: u32 = 4_096;
 
 /// Run one instance of the hub.
 #[derive(Debug, clap::Args)]
@@ -46,6 +49,10 @@ pub(super) struct Serve {
     /// Time over which a stopping hub (SIGTERM) spreads the ends of its clients' connections [default: 25s]
     #[arg(long, env = "HUBPLANE_DRAIN", value_name = "DURATION", value_parser = parse_duration)]
     drain: Option<Duration>,
+    /// On SIGTERM, how long `/ready` says no and connections are still taken before the clients' connections end; for
+    /// balancers that take notice late [default: 0s]
+    #[arg(long, env = "HUBPLANE_DRAIN_DELAY", value_name = "DURATION", value_parser = parse_duration)]
+    drain_delay: Option<Duration>,
     /// How long to wait at startup for a broker that can't be reached, such as 30s; by default, exit at once
     #[arg(long, env = "HUBPLANE_WAIT", value_name = "DURATION", value_parser = parse_duration)]
     wait: Option<Duration>,
@@ -70,6 +77,15 @@ pub(super) struct Serve {
         value_delimiter = ','
     )]
     origins: Vec<String>,
+    /// Name that the hub answers to, such as hub.example; give it several times. Addresses and localhost always count
+    /// [default: any, or none for a hub on loopback without a key]
+    #[arg(
+        long = "host",
+        env = "HUBPLANE_HOST",
+        value_name = "NAME",
+        value_delimiter = ','
+    )]
+    hosts: Vec<String>,
     /// Number of threads that serve sockets, from 1 to 64; a single one does the broker's work as well
     /// [default: one for each core]
     #[arg(long, env = "HUBPLANE_SHARDS", value_name = "N")]
@@ -95,10 +111,43 @@ impl Serve {
             .enable_all()
             .build()
             .map_err(Failure::failed)?;
-        LocalSet::new().block_on(&runtime, self.serve(file))
+        let ended = LocalSet::new().block_on(&runtime, self.until_signalled(file));
+        // A name that is being looked up, or a client library's thread, must not keep a stopped process.
+        runtime.shutdown_background();
+        ended
     }
 
-    async fn serve(self, file: File) -> Result<(), Failure> {
+    /// Starts the hub, and stops it when a signal comes, at whatever time.
+    async fn until_signalled(self, file: File) -> Result<(), Failure> {
+        let mut signals = Signals::catch()?;
+        ignore_hangup()?;
+        let delay = self.drain_delay.or(file.drain_delay).unwrap_or_default();
+        let drain = self.drain.or(file.drain).unwrap_or(DRAIN);
+        let server = tokio::select! {
+            biased;
+            () = signals.next() => {
+                tracing::info!("stopped before it was ready");
+                return Ok(());
+            }
+            server = self.start(file) => server?,
+        };
+        signals.next().await;
+        tracing::info!(?delay, ?drain, "stopping; a second signal ends at once");
+        let stopped = async {
+            server.hub().set_stopping();
+            sleep(delay).await;
+            server.stop(drain).await;
+        };
+        tokio::select! {
+            () = stopped => Ok(()),
+            () = signals.next() => {
+                Err(Failure::failed("ended by a second signal, before all clients were told"))
+            }
+        }
+    }
+
+    /// Starts the hub, and says where it listens once it hears itself through the broker.
+    async fn start(self, file: File) -> Result<Server, Failure> {
         let listen = given(self.listen, file.listen).unwrap_or_else(|| "127.0.0.1:8080".to_owned());
         let backplane =
             given(self.backplane, file.backplane).unwrap_or_else(|| "memory:".to_owned());
@@ -112,7 +161,8 @@ impl Serve {
         let address = listener.local_addr().map_err(Failure::failed)?;
         let insecure = self.insecure || file.insecure.unwrap_or_default();
         refuse_open_door(address, key.is_some() || insecure)?;
-        let drain = self.drain.or(file.drain).unwrap_or(DRAIN);
+        let only_local = key.is_none() && address.ip().is_loopback();
+        let hosts = answered_hosts(self.hosts, file.hosts, only_local)?;
         let wait = self.wait.unwrap_or_default();
         let (driver, opened) = reached(&backplane, wait).await?;
         let node = given(self.node, file.node).unwrap_or_else(|| default_node(address));
@@ -123,7 +173,11 @@ impl Serve {
             shards,
         };
         let (hub, mailboxes) = Hub::start(opened, setup)?;
-        let access = Arc::new(Access { key, origins });
+        let access = Arc::new(Access {
+            key,
+            origins,
+            hosts,
+        });
         // Before anything is waited for: mail that nobody takes would hold up all that the broker sends.
         let started = match shards {
             1 => Ok(Shards::start_here(&hub, mailboxes, &access)),
@@ -137,17 +191,8 @@ impl Serve {
         let server = started
             .and_then(|shards| Server::start(shards, listener))
             .map_err(Failure::failed)?;
-        // Before anybody is told that there is something to end.
-        let mut signals = Signals::catch()?;
         print(format_args!("listening on http://{address}"))?;
-        signals.next().await;
-        tracing::info!(?drain, "stopping; a second signal ends at once");
-        tokio::select! {
-            () = server.stop(drain) => Ok(()),
-            () = signals.next() => {
-                Err(Failure::failed("ended by a second signal, before all clients were told"))
-            }
-        }
+        Ok(server)
     }
 }
 
@@ -175,14 +220,7 @@ fn allowed_origins(
     options: Vec<String>,
     file: Option<Vec<String>>,
 ) -> Result<Vec<String>, Failure> {
-    let written = |all: Vec<String>| -> Vec<_> {
-        all.into_iter().filter(|it| !it.trim().is_empty()).collect()
-    };
-    let mut texts = written(options);
-    if texts.is_empty() {
-        texts = written(file.unwrap_or_default());
-    }
-    let origins: Vec<_> = texts
+    let origins: Vec<_> = given_list(options, file)
         .iter()
         .map(|text| parse_origin(text))
         .collect::<Result<_, _>>()
@@ -191,6 +229,36 @@ fn allowed_origins(
         tracing::warn!("pages of every origin may connect (--origin '*')");
     }
     Ok(origins)
+}
+
+/// Returns the options if there are some, or else the file's. Empty texts do not count.
+fn given_list(options: Vec<String>, file: Option<Vec<String>>) -> Vec<String> {
+    let written = |all: Vec<String>| -> Vec<_> {
+        all.into_iter().filter(|it| !it.trim().is_empty()).collect()
+    };
+    let texts = written(options);
+    match texts.is_empty() {
+        true => written(file.unwrap_or_default()),
+        false => texts,
+    }
+}
+
+/// Which hosts the hub answers to. One that anybody on this machine may use must not be open to the pages that its user
+/// visits.
+fn answered_hosts(
+    options: Vec<String>,
+    file: Option<Vec<String>>,
+    only_local: bool,
+) -> Result<Hosts, Failure> {
+    let names: Vec<_> = given_list(options, file)
+        .iter()
+        .map(|text| parse_host(text))
+        .collect::<Result<_, _>>()
+        .map_err(Failure::wrong)?;
+    Ok(match names.is_empty() && !only_local {
+        true => Hosts::Any,
+        false => Hosts::Named(names),
+    })
 }
 
 fn shards(given: Option<usize>) -> Result<usize, Failure> {
@@ -205,7 +273,7 @@ fn shards(given: Option<usize>) -> Result<usize, Failure> {
 
 /// Binds the port of a command, or says what to do.
 pub(super) async fn listen_on(address: &str) -> Result<TcpListener, Failure> {
-    TcpListener::bind(address).await.map_err(|error| {
+    bind(address).await.map_err(|error| {
         let hint = match error.kind() {
             io::ErrorKind::AddrInUse => {
                 "; another program listens there: end it, or choose another port, such as --listen 127.0.0.1:8090"
@@ -216,6 +284,22 @@ pub(super) async fn listen_on(address: &str) -> Result<TcpListener, Failure> {
         };
         Failure::wrong(format!("can't listen on {}: {error}{hint}", shown(address)))
     })
+}
+
+async fn bind(address: &str) -> io::Result<TcpListener> {
+    let mut last = io::ErrorKind::AddrNotAvailable.into();
+    for address in lookup_host(address).await? {
+        let socket = match address {
+            SocketAddr::V4(_) => TcpSocket::new_v4(),
+            SocketAddr::V6(_) => TcpSocket::new_v6(),
+        }?;
+        socket.set_reuseaddr(true)?;
+        match socket.bind(address).and_then(|()| socket.listen(BACKLOG)) {
+            Ok(listener) => return Ok(listener),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
 }
 
 /// Without authentication nobody but this machine is let in by accident.
@@ -281,6 +365,14 @@ impl Signals {
             _ = self.1.recv() => {}
         }
     }
+}
+
+/// A terminal that is closed must not end a hub without telling its clients.
+fn ignore_hangup() -> Result<(), Failure> {
+    // The handler stays for as long as the process lives.
+    signal(SignalKind::hangup())
+        .map(drop)
+        .map_err(Failure::failed)
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! An instance that is told to stop lets its clients go one after another.
 
 use std::{
-    process::Command,
+    process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
@@ -9,15 +9,21 @@ use futures_util::future::join_all;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::{
-    client::{Client, Raw},
-    hub::Hub,
+    client::{Client, Raw, http},
+    hub::{Hub, Running, hubplane},
 };
 
 const CLIENTS: usize = 300;
 const DRAIN: Duration = Duration::from_secs(5);
 
 fn terminate(hub: &Hub) {
-    let status = Command::new("kill").arg(hub.pid().to_string()).status();
+    send(hub.pid(), "-TERM");
+}
+
+fn send(pid: u32, signal: &str) {
+    let status = Command::new("kill")
+        .args([signal, &pid.to_string()])
+        .status();
     assert!(status.unwrap().success());
 }
 
@@ -41,7 +47,7 @@ async fn clients_are_let_go_evenly_and_requests_are_answered() {
         clients.push(Raw::connect(hub.address, "?channel=c").await);
     }
     let mut kept = tokio::net::TcpStream::connect(hub.address).await.unwrap();
-    let ready = "GET /ready HTTP/1.1\r\nhost: x\r\n\r\n";
+    let ready = "GET /ready HTTP/1.1\r\nhost: localhost\r\n\r\n";
     assert!(ask(&mut kept, ready).await.starts_with("HTTP/1.1 200"));
     let start = Instant::now();
     terminate(&hub);
@@ -53,7 +59,7 @@ async fn clients_are_let_go_evenly_and_requests_are_answered() {
     assert!(ask(&mut kept, ready).await.starts_with("HTTP/1.1 503"));
     let body = r#"{"channel":"c","data":1}"#;
     let publish = format!(
-        "POST /v1/publish HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        "POST /v1/publish HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()
     );
     assert!(ask(&mut kept, &publish).await.starts_with("HTTP/1.1 200"));
@@ -103,4 +109,50 @@ async fn without_clients_nothing_is_waited_for() {
     terminate(&hub);
     assert_eq!(hub.ended(), Some(0));
     assert!(start.elapsed() < DRAIN / 2);
+}
+
+#[tokio::test]
+async fn a_balancer_that_takes_notice_late_finds_an_open_door() {
+    let mut hub = Hub::start(&["--backplane", "memory:", "--drain-delay", "2s"]);
+    let mut client = Client::connect(hub.address, "?channel=c", &[]).await;
+    assert_eq!(client.json().await["type"], "subscribed");
+    let start = Instant::now();
+    terminate(&hub);
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(http(hub.address, "GET /ready", "").await.0, 503);
+    let mut late = Client::connect(hub.address, "?channel=c", &[]).await;
+    assert_eq!(late.json().await["type"], "subscribed");
+    assert_eq!(client.close_code().await, 1012);
+    assert!(start.elapsed() >= Duration::from_secs(2));
+    assert_eq!(late.close_code().await, 1012);
+    assert_eq!(hub.ended(), Some(0));
+}
+
+#[tokio::test]
+async fn a_hangup_ends_nothing() {
+    let hub = draining();
+    let mut client = Client::connect(hub.address, "", &[]).await;
+    send(hub.pid(), "-HUP");
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(client.ask(r#"{"type":"ping"}"#).await["type"], "pong");
+}
+
+#[tokio::test]
+async fn a_hub_that_waits_for_its_broker_hears_the_signal() {
+    // Nothing listens there.
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("redis://{}", free.local_addr().unwrap());
+    drop(free);
+    let mut command = hubplane();
+    command.args(["serve", "--listen", "127.0.0.1:0", "--wait", "60s"]);
+    command.args(["--backplane", &address]);
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    let mut waiting = Running::new(&mut command);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(waiting.child().try_wait().unwrap().is_none(), "it waits");
+    let start = Instant::now();
+    send(waiting.child().id(), "-TERM");
+    let status = waiting.child().wait().unwrap();
+    assert!(status.success(), "{status}");
+    assert!(start.elapsed() < Duration::from_secs(2));
 }

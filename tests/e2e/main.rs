@@ -12,6 +12,7 @@ mod conformance;
 mod demo;
 mod drain;
 mod held_back;
+mod http;
 mod hub;
 mod positions;
 mod presence;

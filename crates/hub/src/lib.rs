@@ -289,10 +289,15 @@ impl Hub {
         self.publisher.waiting()
     }
 
+    /// From now on `/ready` says no; all else goes on.
+    pub fn set_stopping(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+
     /// Tells every session to end, so that its client goes to another instance; spread evenly over `over`, so that the
     /// others are not asked for all of them at once. Returns at once; `/ready` says no from now on.
     pub async fn end_sessions(&self, over: Duration) {
-        self.stopping.store(true, Ordering::Relaxed);
+        self.set_stopping();
         self.post(|| Mail::Drain(over)).await;
     }
 
