@@ -7,6 +7,7 @@ mod config;
 mod conformance;
 mod demo;
 mod environment;
+mod files;
 mod recommend;
 mod serve;
 

@@ -22,7 +22,7 @@ use tokio::{
 use tracing_subscriber::EnvFilter;
 
 use super::config::{DRAIN, File};
-use super::{Failure, environment::shown, print};
+use super::{Failure, environment::shown, files::connections_that_fit, print};
 use crate::backends;
 use hubplane_hub::{Hub, MOST_SHARDS, Setup};
 use hubplane_identity::{ANY, Access, Hosts, Key, parse_host, parse_origin};
@@ -166,10 +166,12 @@ impl Serve {
         let wait = self.wait.unwrap_or_default();
         let (driver, opened) = reached(&backplane, wait).await?;
         let node = given(self.node, file.node).unwrap_or_else(|| default_node(address));
+        let mut limits = file.limits;
+        limits.connections = connections_that_fit(limits.connections);
         let setup = Setup {
             node,
             driver,
-            limits: file.limits,
+            limits,
             shards,
         };
         let (hub, mailboxes) = Hub::start(opened, setup)?;

@@ -1,6 +1,6 @@
 //! What a hostile or broken client can do, and that the others don't notice.
 
-use std::time::Duration;
+use std::{process::Command, time::Duration};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -11,6 +11,7 @@ use tokio::{
 use crate::{
     client::{Client, Raw, answer, frame, http, publish},
     hub::Hub,
+    redis::Redis,
 };
 
 /// A new client is served, and quickly.
@@ -344,4 +345,41 @@ async fn http_bodies_and_heads_are_bounded() {
         String::from_utf8_lossy(&got)
     );
     serves(&hub).await;
+}
+
+#[tokio::test]
+async fn connections_leave_files_for_the_broker() {
+    let redis = Redis::new();
+    let mut command = Command::new("sh");
+    command.args([
+        "-c",
+        "ulimit -Sn 64; ulimit -Hn 400; exec \"$@\"",
+        "sh",
+        env!("CARGO_BIN_EXE_hubplane"),
+    ]);
+    command.args(["serve", "--listen", "127.0.0.1:0", "--shards", "1"]);
+    command.args(["--backplane", &redis.address()]);
+    let hub = Hub::spawn(command, "listening on http://");
+    let mut all = Vec::new();
+    for _ in 0..500 {
+        all.push(TcpStream::connect(hub.address).await.unwrap());
+    }
+    sleep(Duration::from_millis(500)).await;
+    assert!(hub.log().contains("fitting=200"), "{}", hub.log());
+    let port = redis.port;
+    drop(redis);
+    let _redis = Redis::start(port);
+    let start = Instant::now();
+    let mut ready = false;
+    while !ready {
+        assert!(
+            start.elapsed() < Duration::from_secs(15),
+            "it reaches its broker again: {}",
+            hub.log()
+        );
+        // Above the limit, a connection says 503 whatever the hub's health.
+        all.truncate(100);
+        sleep(Duration::from_millis(200)).await;
+        ready = http(hub.address, "GET /ready", "").await.0 == 200;
+    }
 }

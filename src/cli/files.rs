@@ -1,0 +1,51 @@
+//! How many files this process may open: each connection is one.
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// Files that connections leave alone: for the broker, also when it has to be reached anew, for logs, and for answers to
+/// connections above the limit.
+const RESERVED: u64 = 256;
+
+/// Raises the limit of open files as far as the system lets it, and returns how many connections fit: `wanted`, or less.
+pub(super) fn connections_that_fit(wanted: usize) -> usize {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current != maximum {
+        let raised = Rlimit {
+            current: maximum,
+            maximum,
+        };
+        if let Err(error) = setrlimit(Resource::Nofile, raised) {
+            tracing::warn!(%error, "the limit of open files stays as it is");
+        }
+    }
+    let files = getrlimit(Resource::Nofile).current;
+    let fitting = files.map_or(wanted, |files| fitting(wanted, files));
+    if fitting < wanted {
+        tracing::warn!(
+            files,
+            wanted,
+            fitting,
+            "the system's limit of open files (ulimit -n, LimitNOFILE) leaves room for fewer connections"
+        );
+    }
+    fitting
+}
+
+fn fitting(wanted: usize, files: u64) -> usize {
+    // A very small limit is halved.
+    let left = files.saturating_sub(RESERVED).max(files / 2);
+    wanted.min(usize::try_from(left).unwrap_or(usize::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn some_files_are_left_for_the_broker() {
+        assert_eq!(fitting(100_000, 1_048_576), 100_000);
+        assert_eq!(fitting(100_000, 4_096), 3_840);
+        assert_eq!(fitting(10, 4_096), 10);
+        assert_eq!(fitting(100_000, 100), 50);
+    }
+}
