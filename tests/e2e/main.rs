@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test ends where something is wrong")]
 
 mod abuse;
+mod away;
 mod bench;
 mod client;
 mod cluster;

@@ -130,6 +130,7 @@ impl ShardState {
             self.remove_index(hub, index);
         }
         self.drain_some(hub);
+        self.ask_again(hub);
     }
 }
 

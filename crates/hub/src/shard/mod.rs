@@ -23,6 +23,7 @@ use std::{
     rc::Rc,
     sync::{Arc, atomic::Ordering},
     task::Waker,
+    time::Instant,
 };
 
 use hubplane_backplane::Channel;
@@ -71,6 +72,9 @@ struct ShardState {
     ahead: Ahead,
     /// Sessions with subscriptions that wait for the outbox to empty.
     recovering: HashSet<u32>,
+    /// Channels that the broker could not be asked for, and when it was last asked again.
+    unconfirmed: Vec<Channel>,
+    asked_at: Instant,
     attending: HashMap<Channel, presence::Attending>,
     /// How many channels each session is a member of; those of none are not here.
     memberships: HashMap<u32, usize>,
@@ -153,6 +157,8 @@ impl Shard {
             heads: HashMap::new(),
             ahead: Ahead::default(),
             recovering: HashSet::new(),
+            unconfirmed: Vec::new(),
+            asked_at: Instant::now(),
             attending: HashMap::new(),
             memberships: HashMap::new(),
             presence_mail: VecDeque::new(),

@@ -1,8 +1,11 @@
 //! How subscriptions come and go.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use hubplane_backplane::{Channel, Error};
+use hubplane_backplane::{Channel, Error, ErrorKind};
 
 use super::{
     ShardState,
@@ -16,6 +19,9 @@ use crate::{
     publisher,
     session::Key,
 };
+
+/// Between two times that the broker is asked for a channel.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
 
 impl ShardState {
     pub(super) fn subscribe(
@@ -219,7 +225,8 @@ impl ShardState {
         self.wake(key.session);
     }
 
-    /// The broker has answered for a channel: those who wait for it are subscribed, or told why not.
+    /// The broker has answered for a channel: those who wait for it are subscribed, or told why not. While the broker is
+    /// away they go on waiting: a client that subscribed when it connected would never ask again.
     pub(super) fn confirm(
         &mut self,
         hub: &Hub,
@@ -231,6 +238,11 @@ impl ShardState {
         };
         let topic = &mut self.topics[number];
         topic.ready = result.is_ok();
+        if let Err(error) = result
+            && matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Unknown)
+        {
+            return self.unconfirmed.push(Channel::clone(channel));
+        }
         let waiting: Vec<_> = topic.waiting().to_vec();
         let keys: Vec<_> = waiting
             .into_iter()
@@ -269,6 +281,23 @@ impl ShardState {
                 tag: subscription.tag.as_deref(),
             };
             self.reply(hub, key, &reply);
+        }
+    }
+
+    /// Asks the broker again for the channels that it could not answer for.
+    pub(super) fn ask_again(&mut self, hub: &Hub) {
+        if self.unconfirmed.is_empty() || self.asked_at.elapsed() < ASK_AGAIN {
+            return;
+        }
+        self.asked_at = Instant::now();
+        let mut channels = std::mem::take(&mut self.unconfirmed);
+        channels.sort_unstable();
+        channels.dedup();
+        for channel in channels {
+            let still_waits = self.topics.find(&channel).is_some();
+            if still_waits && hub.interest().add(self.index, &channel) {
+                self.confirm(hub, &channel, &Ok(()));
+            }
         }
     }
 
