@@ -270,3 +270,32 @@ async fn strangers_do_not_learn_where_the_broker_is() {
         assert!(ask(&hub, path, &shown).await.contains("stopping"));
     }
 }
+
+#[tokio::test]
+async fn a_page_of_history_ends_early_when_it_is_large() {
+    let hub = Hub::memory();
+    let large = "x".repeat(60_000);
+    for number in 0..60 {
+        let body = format!(r#"{{"channel":"c","data":[{number},"{large}"]}}"#);
+        assert_eq!(publish(hub.address, "", &body).await.0, 200);
+    }
+    let (mut after, mut next, mut pages) = (String::new(), 0, 0);
+    loop {
+        let target = format!("GET /v1/channels/c/history?limit=1000{after}");
+        let (status, body) = crate::client::http(hub.address, &target, "").await;
+        assert_eq!(status, 200, "{body}");
+        assert!(body.len() < 3_000_000, "{}", body.len());
+        let page: serde_json::Value = serde_json::from_str(&body).unwrap();
+        for message in page["messages"].as_array().unwrap() {
+            assert_eq!(message["data"][0], next);
+            next += 1;
+        }
+        pages += 1;
+        if page["more"] == false {
+            break;
+        }
+        after = format!("&after={}", page["position"].as_str().unwrap());
+    }
+    assert_eq!(next, 60, "every message once, over all pages");
+    assert!(pages > 1);
+}

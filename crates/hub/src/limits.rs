@@ -30,6 +30,9 @@ pub struct Limits {
     /// Pings, pongs and empty messages of one socket that may come at once, and again every 16 seconds; with more it is
     /// closed (1008).
     pub empty_frames: usize,
+    /// Bytes of unfinished messages and request bodies of all clients together; more are refused. By default never more
+    /// than a quarter of the memory that this process may use.
+    pub unfinished_bytes: usize,
     /// Channels that one session may be subscribed to.
     pub subscriptions: usize,
     /// Publications of one session that wait for the broker; more are not read from the socket.
@@ -92,6 +95,10 @@ pub struct Limits {
     pub recovery_messages: usize,
     /// Bytes of their data; by default never more than a sixteenth of the memory that this process may use.
     pub recovery_bytes: usize,
+    /// Bytes of data after which a page of history ends, with more to follow.
+    pub history_bytes: usize,
+    /// Pages of history that are read at once for HTTP; further requests are refused.
+    pub history_requests: usize,
     /// How long a message id is remembered at least, unless half of [`Self::id_entries`] others come within that time.
     #[serde(deserialize_with = "duration")]
     pub id_memory: Duration,
@@ -136,6 +143,7 @@ impl Default for Limits {
             inbound_key_bytes_per_second: 16 * 1024 * 1024,
             inbound_key_burst: 16 * 1024 * 1024,
             empty_frames: 1_024,
+            unfinished_bytes: (256 * 1024 * 1024).min(*QUARTER),
             subscriptions: 128,
             session_publishes: 64,
             outbox_bytes: 1024 * 1024,
@@ -160,6 +168,8 @@ impl Default for Limits {
             window_channels: 100_000,
             recovery_messages: 1_000,
             recovery_bytes: (16 * 1024 * 1024).min(*QUARTER / 4),
+            history_bytes: 1024 * 1024,
+            history_requests: 16,
             id_memory: Duration::from_secs(300),
             id_entries: 1_000_000,
             presence_members: 100_000,

@@ -25,6 +25,8 @@ use super::{
 const AT_ONCE: usize = 8;
 /// Messages of one read.
 const PAGE: usize = 1_000;
+/// Messages of the first read for a page of history: how large they are is not known yet.
+const FIRST_READ: usize = 32;
 /// Longer than any log is kept: ten years.
 const AGES: Duration = Duration::from_secs(10 * 365 * 24 * 3_600);
 /// How long a history may take to be read.
@@ -72,7 +74,7 @@ impl Hub {
         if let Some(after) = after {
             let cap = ReadLimit {
                 messages: limit,
-                bytes: usize::MAX,
+                bytes: self.limits.history_bytes,
             };
             let in_lane = self.lane(channel) == Some(after.lane);
             let window = self.log.window();
@@ -132,9 +134,11 @@ impl Hub {
             more: true,
         };
         let mut at = after.map(|after| self.log.to_backend(after));
-        while page.more && page.messages.len() < limit {
+        let (mut bytes, most_bytes) = (0, self.limits.history_bytes);
+        let mut step = FIRST_READ;
+        while page.more && page.messages.len() < limit && bytes < most_bytes {
             self.counts.history_reads.fetch_add(1, Ordering::Relaxed);
-            let most = (limit - page.messages.len()).min(PAGE);
+            let most = (limit - page.messages.len()).min(PAGE).min(step);
             let read = self.read_page(history, (channel, lane), at, most).await?;
             at = read.upto.or(at);
             page.more = read.more;
@@ -142,9 +146,19 @@ impl Hub {
                 let of = Fingerprint::of_publication(last);
                 page.upto = last.position.map(|at| self.log.place(at, of));
             }
+            bytes += read
+                .publications
+                .iter()
+                .map(|it| it.data.len())
+                .sum::<usize>();
             let publications = read.publications.into_iter();
             let messages = publications.filter_map(|it| self.log.read_back(it));
             page.messages.extend(messages);
+            // As many as fit if they are as large as those before, so that the page grows little beyond its bytes.
+            step = match bytes.checked_div(page.messages.len()) {
+                None => step * 2,
+                Some(size) => (most_bytes.saturating_sub(bytes) / size.max(1)).max(1),
+            };
         }
         if let Some(at) = at {
             page.upto = self.last_place(at, page.upto);

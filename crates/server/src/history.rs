@@ -1,9 +1,12 @@
 //! `GET /v1/channels/{channel}/history`: a channel's past, a page at a time.
 
+use std::sync::Arc;
+
 use http::{HeaderMap, StatusCode};
 use hubplane_backplane::{Channel, ErrorKind};
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use tokio::task;
 use warp::{Reply, reply::Response};
 
 use super::{problem::Problem, routes::Context};
@@ -39,10 +42,19 @@ pub(super) async fn read(
         if limit == 0 || limit > most {
             return Err(bad(format!("limit is 1 to {most}")));
         }
-        let stretch = context.hub.past(&channel, after, limit).await;
-        stretch
-            .map(|stretch| page(&channel, &stretch))
-            .map_err(|error| problem(error.kind(), error.message()))
+        let Ok(place) = Arc::clone(&context.history).try_acquire_owned() else {
+            let detail = "too many pages of history are being read; try again";
+            return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail));
+        };
+        let read = context.hub.past(&channel, after, limit).await;
+        let read = read.map_err(|error| problem(error.kind(), error.message()))?;
+        // Writing a page takes milliseconds, which the shard's other clients would wait for.
+        let written = task::spawn_blocking(move || page(&channel, &read)).await;
+        drop(place);
+        written.map_err(|_panicked| {
+            let detail = "the page can't be written";
+            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, detail)
+        })
     };
     done.await.unwrap_or_else(Problem::into_response)
 }

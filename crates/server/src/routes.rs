@@ -4,7 +4,7 @@ use std::{convert::Infallible, sync::Arc};
 
 use http::{HeaderMap, StatusCode};
 use hyper::upgrade::OnUpgrade;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use warp::{Filter, Rejection, Reply, filters::BoxedFilter, reply::Response};
 
 use super::{
@@ -21,6 +21,8 @@ use hubplane_identity::Access;
 pub(super) struct Context {
     pub(super) hub: Arc<Hub>,
     pub(super) access: Arc<Access>,
+    /// A place for each page of history that is read at once.
+    pub(super) history: Arc<Semaphore>,
     target: Target,
 }
 
@@ -38,11 +40,13 @@ impl Context {
     pub(super) const fn pinned(
         hub: Arc<Hub>,
         access: Arc<Access>,
+        history: Arc<Semaphore>,
         shard: mpsc::Sender<Handoff>,
     ) -> Self {
         Self {
             hub,
             access,
+            history,
             target: Target::Here(shard),
         }
     }
@@ -52,6 +56,7 @@ impl Context {
         Self {
             hub: Arc::clone(shards.hub()),
             access,
+            history: Arc::clone(shards.history()),
             target: Target::Any(shards),
         }
     }

@@ -21,7 +21,7 @@ use hyper_util::{
 use tokio::{
     net::TcpStream,
     runtime,
-    sync::mpsc,
+    sync::{Semaphore, mpsc},
     task::{self, LocalSet},
 };
 
@@ -82,6 +82,8 @@ pub struct Shards {
     handoffs: Arc<[mpsc::Sender<Handoff>]>,
     /// Connections that speak HTTP.
     http: Arc<AtomicI64>,
+    /// A place for each page of history that is read at once.
+    history: Arc<Semaphore>,
 }
 
 impl Shards {
@@ -122,10 +124,16 @@ impl Shards {
         mailboxes: Vec<Mailbox>,
         access: &Arc<Access>,
     ) -> (Self, Vec<Serving>) {
+        let history = Arc::new(Semaphore::new(hub.limits().history_requests));
         let add = |mailbox| {
             let (sender, handoffs) = mpsc::channel(CAPACITY);
             let serving = Serving {
-                context: Context::pinned(Arc::clone(hub), Arc::clone(access), sender.clone()),
+                context: Context::pinned(
+                    Arc::clone(hub),
+                    Arc::clone(access),
+                    Arc::clone(&history),
+                    sender.clone(),
+                ),
                 mailbox,
                 handoffs,
             };
@@ -136,6 +144,7 @@ impl Shards {
             hub: Arc::clone(hub),
             handoffs: senders.into(),
             http: Arc::default(),
+            history,
         };
         (shards, all)
     }
@@ -143,6 +152,10 @@ impl Shards {
     /// The hub that they are part of.
     pub const fn hub(&self) -> &Arc<Hub> {
         &self.hub
+    }
+
+    pub(super) const fn history(&self) -> &Arc<Semaphore> {
+        &self.history
     }
 
     /// How many connections there are: WebSockets, and those that speak HTTP.
