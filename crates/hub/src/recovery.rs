@@ -51,11 +51,10 @@ pub(super) async fn run(hub: Arc<Hub>) {
             under_way.join_next().await;
         }
         let request = hub.reads.next().await;
-        let session = request.session();
         let hub = Arc::clone(&hub);
         under_way.spawn(async move {
+            let _turn = hub.reads.turn_of(&request);
             Scan::new(&hub, request).run().await;
-            hub.reads.served(session);
         });
     }
 }

@@ -165,3 +165,15 @@ impl Session {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The allocator's next size is 224 bytes, and an instance has a hundred thousand sessions.
+    #[test]
+    fn a_session_stays_small() {
+        assert!(size_of::<Session>() <= 192, "{}", size_of::<Session>());
+        assert!(size_of::<Subscription>() <= 32);
+    }
+}

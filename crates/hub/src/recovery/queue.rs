@@ -98,7 +98,8 @@ impl RecoveryQueue {
         true
     }
 
-    /// Waits for the next request whose session has its turn. [`RecoveryQueue::served`] ends the turn.
+    /// Waits for the next request whose session has its turn. The turn lasts until a
+    /// [`Turn`] ends it.
     pub(super) async fn next(&self) -> RecoveryRequest {
         loop {
             if let Some(request) = self.lock().take() {
@@ -108,8 +109,17 @@ impl RecoveryQueue {
         }
     }
 
+    /// The turn of a request's session. It ends when the value is dropped.
+    pub(super) const fn turn_of(&self, request: &RecoveryRequest) -> Turn<'_> {
+        let session = request.session();
+        Turn {
+            queue: self,
+            session,
+        }
+    }
+
     /// A session's reading is over: it may have another turn, after the others'.
-    pub(super) fn served(&self, session: SessionId) {
+    fn served(&self, session: SessionId) {
         let mut state = self.lock();
         state.served.remove(&session);
         if state.sessions.contains_key(&session) {
@@ -135,6 +145,19 @@ impl RecoveryQueue {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A session's turn; however it ends, the session may have another.
+#[derive(Debug)]
+pub(super) struct Turn<'a> {
+    queue: &'a RecoveryQueue,
+    session: SessionId,
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.queue.served(self.session);
     }
 }
 

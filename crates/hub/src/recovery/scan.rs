@@ -46,6 +46,10 @@ pub(super) struct Scan<'a> {
     /// Read up to here.
     at: ClientPosition,
     waiting: HashMap<Channel, Vec<Gathered>>,
+    /// Taken along, and not yet looked at: another message may be where the client's was.
+    unchecked: Vec<RecoveryRequest>,
+    /// Can't be given what they missed.
+    refused: Vec<RecoveryRequest>,
 }
 
 impl<'a> Scan<'a> {
@@ -54,12 +58,17 @@ impl<'a> Scan<'a> {
             hub,
             at: request.after,
             waiting: HashMap::new(),
+            unchecked: Vec::new(),
+            refused: Vec::new(),
         };
         scan.add(request);
         scan
     }
 
     /// Reads until the window has the rest, or to the log's end, and answers everybody.
+    ///
+    /// A page may be cut off in the middle by the time limit. So whoever is to be answered is a field of this value, and
+    /// answers are sent between pages only.
     pub(super) async fn run(mut self) {
         let Some(history) = self.hub.backplane().history() else {
             return self.answer_all(None).await;
@@ -91,6 +100,9 @@ impl<'a> Scan<'a> {
                 }
                 Err(_late) => return self.answer_all(None).await,
             }
+            for request in std::mem::take(&mut self.refused) {
+                self.answer(request, None).await;
+            }
             self.drop_unwanted();
             if self.waiting.is_empty() {
                 return;
@@ -108,18 +120,22 @@ impl<'a> Scan<'a> {
             .fetch_add(1, Ordering::Relaxed);
         let page = history.scan(from.lane, Start::After(from), PAGE).await?;
         let upto = page.upto.map_or(self.at, |upto| log.to_client(upto));
-        for request in self.hub.reads.take_between(self.at, upto) {
-            if self.stands_in(&request, history, &page).await? {
-                self.add(request);
-            } else {
-                self.answer(Gathered::new(request), None).await;
+        self.unchecked
+            .extend(self.hub.reads.take_between(self.at, upto));
+        while let Some(request) = self.unchecked.last() {
+            let stands_in = self.stands_in(request, history, &page).await?;
+            if let Some(request) = self.unchecked.pop() {
+                match stands_in {
+                    true => self.add(request),
+                    false => self.refused.push(request),
+                }
             }
         }
         let wanted = page.publications.into_iter();
         let wanted = wanted.filter(|it| self.waiting.contains_key(&it.channel));
         let messages = wanted.filter_map(|it| log.read_back(it));
         let batch: Vec<_> = messages.map(Encoded::new).collect();
-        self.gather(&Arc::new(batch)).await;
+        self.gather(&Arc::new(batch));
         self.at = upto;
         Ok(page.more && !log.window().reaches_back_to(upto))
     }
@@ -146,7 +162,7 @@ impl<'a> Scan<'a> {
     }
 
     /// Gives each subscription its messages of a batch. One that missed more than a client may be given gets none.
-    async fn gather(&mut self, batch: &Arc<Vec<Encoded>>) {
+    fn gather(&mut self, batch: &Arc<Vec<Encoded>>) {
         let limits = self.hub.limits();
         let mut too_much = Vec::new();
         for (index, encoded) in (0..).zip(batch.iter()) {
@@ -167,9 +183,8 @@ impl<'a> Scan<'a> {
             too_much.extend(waiting.extract_if(.., over));
         }
         too_much.extend(self.relieve());
-        for gathered in too_much {
-            self.answer(gathered, None).await;
-        }
+        let too_much = too_much.into_iter().map(|it| it.request);
+        self.refused.extend(too_much);
     }
 
     /// Takes out the channels that most is held for, until the rest is no more than one client may be given.
@@ -196,19 +211,27 @@ impl<'a> Scan<'a> {
     }
 
     async fn answer_all(&mut self, upto: Option<ClientPosition>) {
-        for gathered in std::mem::take(&mut self.waiting).into_values().flatten() {
-            self.answer(gathered, upto).await;
+        for Gathered {
+            request, entries, ..
+        } in std::mem::take(&mut self.waiting).into_values().flatten()
+        {
+            self.answer(request, upto.map(|upto| (entries, upto))).await;
+        }
+        let unchecked = std::mem::take(&mut self.unchecked).into_iter();
+        for request in unchecked.chain(std::mem::take(&mut self.refused)) {
+            self.answer(request, None).await;
         }
     }
 
-    async fn answer(&self, gathered: Gathered, upto: Option<ClientPosition>) {
-        let Gathered {
-            request, entries, ..
-        } = gathered;
+    async fn answer(
+        &self,
+        request: RecoveryRequest,
+        found: Option<(Vec<WindowEntry>, ClientPosition)>,
+    ) {
         let answer = RecoveryAnswer {
             subscription: request.subscription,
             channel: request.channel,
-            found: upto.map(|upto| (entries, upto)),
+            found,
         };
         // A shard that is gone has no sessions.
         let mail = Mail::RecoveryAnswer(answer);

@@ -1,3 +1,4 @@
+mod faulty_log;
 mod presence;
 mod recovery;
 mod subscriptions;
@@ -10,7 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use hubplane_backplane::{Driver, Outgoing};
+use hubplane_backplane::{Driver, Opened, Outgoing};
 use tokio::{task::LocalSet, time::sleep};
 
 use super::*;
@@ -151,11 +152,16 @@ impl Format for Plain {
     }
 }
 
+async fn memory() -> Opened {
+    let address = "memory:".parse().unwrap();
+    hubplane_memory::DRIVER.open(&address).await.unwrap()
+}
+
 async fn shard(limits: Limits) -> (Arc<Hub>, Rc<Shard>) {
-    let opened = hubplane_memory::DRIVER
-        .open(&"memory:".parse().unwrap())
-        .await
-        .unwrap();
+    shard_on(memory().await, limits)
+}
+
+fn shard_on(opened: Opened, limits: Limits) -> (Arc<Hub>, Rc<Shard>) {
     let setup = Setup {
         node: "test".to_owned(),
         driver: &hubplane_memory::DRIVER,

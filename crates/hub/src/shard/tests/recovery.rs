@@ -2,7 +2,7 @@
 
 use hubplane_backplane::Origin;
 
-use super::*;
+use super::{faulty_log::FaultyLog, *};
 use crate::{
     position::{ClientPosition, Fingerprint},
     pump::Health,
@@ -11,16 +11,24 @@ use crate::{
 /// A hub whose window holds nothing, so that every past is read from the log, and this many messages in it. Returns the
 /// messages' positions, too.
 async fn with_past(limits: Limits, count: usize) -> (Arc<Hub>, Rc<Shard>, Vec<ClientPosition>) {
-    let limits = Limits {
-        window_bytes: 1,
-        ..limits
-    };
-    let (hub, shard) = shard(limits).await;
+    let (hub, shard) = shard(short(limits)).await;
+    let positions = past(&hub, count).await;
+    (hub, shard, positions)
+}
+
+/// The window holds nothing.
+fn short(mut limits: Limits) -> Limits {
+    limits.window_bytes = 1;
+    limits
+}
+
+/// Publishes so many messages. Returns their positions.
+async fn past(hub: &Hub, count: usize) -> Vec<ClientPosition> {
     let texts = (1..=count).map(|n| Outgoing::new("c", format!("{n}")));
     let answers = hub.publish(texts.collect()).await.unwrap();
     let positions = answers.into_iter().map(|it| it.unwrap().unwrap());
     a_moment().await;
-    (hub, shard, positions.collect())
+    positions.collect()
 }
 
 async fn a_moment() {
@@ -180,6 +188,38 @@ async fn one_reading_serves_all_who_wait_for_a_lane() {
         // Eight at once, and each looks up first whether the client's message is still at its place.
         let count = reads() - before;
         assert!(count <= 16, "{count} readings");
+    };
+    LocalSet::new().run_until(test).await;
+}
+
+/// Whichever of its reads fails, nobody is left without an answer.
+#[tokio::test]
+async fn a_reading_that_fails_answers_all_whom_it_took_along() {
+    let test = async {
+        for fails_at in [1, 8, 9, 16, 17, 18, 20, 24, 28] {
+            let (opened, log) = FaultyLog::around(memory().await);
+            let (hub, shard) = shard_on(opened, short(Limits::default()));
+            let positions = past(&hub, 10).await;
+            log.fail_at(fails_at);
+            // Those who stand where the first does are looked up in the log each.
+            let mut places = vec![1; 20];
+            places.push(7);
+            let subscribe = |at: usize| {
+                let (key, wire) = open(&shard, &SOUND);
+                since(&shard, key, positions[at - 1]);
+                (at, wire)
+            };
+            let wires: Vec<_> = places.into_iter().map(subscribe).collect();
+            a_moment().await;
+            for (at, wire) in wires {
+                let recovered = format!("recovered.{}", messages(at + 1, 10));
+                let told = wire.text();
+                assert!(
+                    ["ok.", &recovered].contains(&&*told),
+                    "read {fails_at} fails, from {at}: {told:?}"
+                );
+            }
+        }
     };
     LocalSet::new().run_until(test).await;
 }
