@@ -28,7 +28,7 @@ pub enum Which {
 /// What a client asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
-    /// To receive a channel's messages, from after a position where one is given.
+    /// Receive a channel's messages, beginning after a position if one is given.
     Subscribe {
         /// Echoed in the reply.
         reference: Option<Ref>,
@@ -38,17 +38,17 @@ pub enum Command {
         tag: Option<Tag>,
         /// The last position that the client has seen.
         since: Option<ClientPosition>,
-        /// What it wants of the channel's presence; `None` leaves that as it is.
+        /// Its part in the channel's presence; `None` leaves that as it is.
         presence: Option<Box<PresenceOptions>>,
     },
-    /// To receive a channel's messages no more.
+    /// Stop receiving a channel's messages.
     Unsubscribe {
         /// Echoed in the reply.
         reference: Option<Ref>,
         /// Not yet checked.
         which: Which,
     },
-    /// To publish.
+    /// Publish a message.
     Publish {
         /// Echoed in the reply.
         reference: Option<Ref>,
@@ -58,24 +58,24 @@ pub enum Command {
         data: Bytes,
         /// The publisher's own id, for retries.
         id: Option<MessageId>,
-        /// Not to be given to this session itself.
+        /// This session itself is not to receive it.
         not_to_me: bool,
     },
-    /// To know who is on a channel.
+    /// Ask who is on a channel.
     Members {
         /// Echoed in the reply.
         reference: Option<Ref>,
         /// Not yet checked.
         channel: Channel,
     },
-    /// To show who it is, at any time; what it may do is then what that allows.
+    /// Show who the client is, at any time after it has connected. What it may do depends on that from then on.
     Authenticate {
         /// Echoed in the reply.
         reference: Option<Ref>,
         /// A key, a token, or what else proves it.
         proof: Secret,
     },
-    /// To know that the hub is there.
+    /// Ask whether the hub is there.
     Ping,
 }
 
@@ -106,7 +106,7 @@ pub enum Reply<'a> {
         tag: Option<&'a str>,
         /// Everything after this position will be delivered; `None` on brokers without positions.
         position: Option<ClientPosition>,
-        /// Whether everything since the position that the client gave is delivered or follows.
+        /// True if everything since the position that the client gave is delivered or follows.
         recovered: bool,
         /// What the client missed, oldest first, in formats whose answer carries it; in all others it follows.
         missed: &'a [&'a Message],
@@ -186,11 +186,11 @@ pub enum ErrorCode {
     LimitReached,
     /// This session may not do that.
     Forbidden,
-    /// The broker will never take it.
+    /// The broker will never accept it.
     Rejected,
-    /// The broker is away; surely not stored.
+    /// The broker is away; the message is not stored.
     Unavailable,
-    /// The broker gave no answer; may be stored.
+    /// The broker gave no answer; the message may be stored.
     Unknown,
     /// Not subscribed to that channel.
     NotSubscribed,

@@ -148,8 +148,8 @@ impl SessionName {
         name.parse().ok()
     }
 
-    /// The name as a message carries it.
-    pub(crate) fn tag(&self) -> (std::sync::Arc<str>, std::sync::Arc<str>) {
+    /// The header, name and value, that keeps a message from this session.
+    pub fn tag(&self) -> (std::sync::Arc<str>, std::sync::Arc<str>) {
         (Self::HEADER.into(), self.to_string().into())
     }
 }

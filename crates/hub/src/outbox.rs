@@ -1,4 +1,4 @@
-//! What waits to be written to one client: bounded in frames and bytes.
+//! What waits to be written to one client. It is bounded in frames and bytes.
 
 use std::{
     collections::VecDeque,
@@ -35,7 +35,8 @@ pub(super) struct Outbox {
     written: usize,
     /// Bytes that wait.
     bytes: usize,
-    /// Frames and bytes beyond the limits, for what a client that came back is given; gone once all is written.
+    /// Frames and bytes by which the limits are raised for what a client that came back is given; zero again once all is
+    /// written.
     extra: (u32, u32),
 }
 
@@ -80,7 +81,7 @@ impl Outbox {
         self.extra.1 = self.extra.1.saturating_add(bytes);
     }
 
-    /// Whether everything is written.
+    /// Returns true if everything is written.
     pub(super) fn is_empty(&self) -> bool {
         self.pieces.is_empty()
     }
@@ -101,7 +102,7 @@ impl Outbox {
         self.bytes
     }
 
-    /// Whether a limit is reached.
+    /// Returns true if a limit is reached.
     pub(super) fn is_full(&self, limits: &Limits) -> bool {
         let (frames, bytes) = self.extra;
         self.frames as usize >= limits.outbox_frames + frames as usize

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::limits::Limits;
 
-/// Names a session of a shard; never used again for another one.
+/// Names a session of a shard. No other session ever has the same key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Key {
     pub(super) index: u32,

@@ -12,20 +12,20 @@ pub const MAX_INFO: usize = 1_024;
 /// One client on one channel, however many sessions it has there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member {
-    /// What the client calls itself.
+    /// The name that the client chose for itself.
     pub client: Arc<str>,
-    /// Who it says that it is for; nobody has checked that.
+    /// The user that it claims to act for; nobody has checked that.
     pub user: Option<Arc<str>>,
-    /// Anything that it tells of itself, as JSON.
+    /// Anything else about itself, as JSON.
     pub info: Option<Arc<str>>,
 }
 
 /// What a subscription wants of its channel's presence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PresenceOptions {
-    /// To be there as this member.
+    /// Become this member.
     pub member: Option<Member>,
-    /// To be told who comes and goes.
+    /// Be told who comes and goes.
     pub watch: bool,
 }
 
@@ -60,7 +60,7 @@ impl fmt::Display for Refusal {
 }
 
 impl Member {
-    /// Whether it keeps the limits.
+    /// Checks it against the limits.
     ///
     /// # Errors
     /// The limit that it breaks.

@@ -1,8 +1,9 @@
 //! Who is on a channel, the same on every instance: a state machine without input, output or clock of its own.
 //!
-//! Each instance tells the others its own members on [`CHANNEL`]: what changed, numbered; a heartbeat with the last
-//! number while it has members; the whole when asked. Each holds what all have told. An instance that is silent is
-//! dead after a while, and its members leave; a lost message shows in the numbers and is made good by a snapshot.
+//! Each instance tells the others its own members on [`CHANNEL`]: each change, with a number; a heartbeat with the last
+//! number, while it has members; its whole table when another instance asks. Each instance keeps what all have told. An
+//! instance that is silent for too long counts as dead, and its members leave. A lost message leaves a hole in the
+//! numbers; the instance that sees it asks for a snapshot.
 
 mod member;
 mod peer;
@@ -37,23 +38,23 @@ use crate::limits::Limits;
 pub const CHANNEL: &str = "$hubplane/presence";
 /// Between two questions to one instance, and between two snapshots.
 const PAUSE: Duration = Duration::from_secs(1);
-/// How long what comes late from an instance that said goodbye is passed over.
+/// How long messages that come late from an instance that said goodbye are ignored.
 const GONE: Duration = Duration::from_secs(60);
-/// Other instances that are known at once.
+/// Most other instances that are known at once.
 const MOST_PEERS: usize = 1_024;
 
 /// Somebody has come to a channel, or left it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// Where.
+    /// The channel.
     pub channel: Channel,
-    /// Who.
+    /// The member.
     pub member: Member,
-    /// Come, not left.
+    /// True if the member came, false if it left.
     pub joined: bool,
 }
 
-/// What is to be published, written out one by one: that takes its time, and needs no lock.
+/// What is to be published. Each message is encoded when it is taken, without the lock, because a long table takes time.
 #[derive(Debug)]
 pub struct Words {
     id: u128,
@@ -80,16 +81,16 @@ struct Own {
 #[derive(Debug)]
 pub struct Presence {
     id: u128,
-    /// Members that are held in all.
+    /// Most members that are held, of all instances.
     most: usize,
     /// Between two heartbeats.
     beat: Duration,
-    /// After so long without a word an instance is dead.
+    /// An instance that says nothing for so long is dead.
     dead: Duration,
     own: HashMap<Place, Own>,
-    /// Own members that the others don't know as they are now.
+    /// Own members that have changed since the others were told.
     dirty: HashSet<Place>,
-    /// What the others have been told of.
+    /// Own members that the others know.
     told: HashSet<Place>,
     /// Changes told so far.
     number: u64,
@@ -98,7 +99,7 @@ pub struct Presence {
     table: Table,
     greeted: bool,
     last_beat: Option<Instant>,
-    /// Somebody has asked for the whole.
+    /// Another instance has asked for the whole table.
     asked: bool,
     last_snapshot: Option<Instant>,
     bad: u64,
@@ -106,7 +107,7 @@ pub struct Presence {
 }
 
 impl Presence {
-    /// Nobody is there. `id` names this process among all.
+    /// An empty table. `id` names this process among all.
     pub fn new(id: u128, limits: &Limits) -> Self {
         Self {
             id,
@@ -129,7 +130,7 @@ impl Presence {
         }
     }
 
-    /// A session here has become a member. Each success needs one [`Presence::leave`].
+    /// A session of this instance becomes a member. Each success needs one [`Presence::leave`].
     ///
     /// # Errors
     /// A limit is broken; nothing has changed.
@@ -162,7 +163,7 @@ impl Presence {
         Ok(())
     }
 
-    /// A session here is a member no more.
+    /// A session of this instance is no longer a member.
     pub fn leave(&mut self, channel: &Channel, client: &str, now: Instant) {
         let place = (Channel::clone(channel), Arc::from(client));
         let Some(own) = self.own.get_mut(&place) else {
@@ -172,7 +173,7 @@ impl Presence {
         if own.sessions == 0 {
             self.own.remove(&place);
             self.table.release(&place, now);
-            // Who came and went before anybody was told was never there for the others.
+            // A member that came and left before the others were told was never there for them.
             match self.told.contains(&place) {
                 true => self.dirty.insert(place),
                 false => self.dirty.remove(&place),
@@ -180,7 +181,7 @@ impl Presence {
         }
     }
 
-    /// A message on [`CHANNEL`], from whomever.
+    /// Takes a message that came on [`CHANNEL`]; nobody has checked who sent it.
     pub fn receive(&mut self, data: &[u8], now: Instant) {
         let Some((from, what)) = wire::decode(data) else {
             self.bad += 1;
@@ -215,8 +216,8 @@ impl Presence {
         self.dropped += dropped;
     }
 
-    /// What time brings; to be called some times a second. While this instance does not hear the broker
-    /// (`hears`), others are not silent. What is to be told to the channels' subscribers here.
+    /// Does what is due by now; called several times a second. Returns the changes to tell this instance's
+    /// subscribers. While this instance doesn't hear its broker (`hears` is false), no other instance counts as silent.
     pub fn tick(&mut self, now: Instant, hears: bool) -> Vec<Change> {
         let mut dead = Vec::new();
         for (&id, peer) in &mut self.peers {
@@ -234,8 +235,8 @@ impl Presence {
         std::mem::take(&mut self.table.changes)
     }
 
-    /// What is to be published on [`CHANNEL`], in this order; to be called again once that is done. What is lost of
-    /// it the others ask for.
+    /// Returns what is to be published on [`CHANNEL`], in this order; called again once that is published. If some of it
+    /// is lost, the others ask for it.
     pub fn speak(&mut self, now: Instant) -> Words {
         let mut words = Vec::new();
         if !std::mem::replace(&mut self.greeted, true) {
@@ -280,7 +281,7 @@ impl Presence {
         }
     }
 
-    /// Only who has members must live for others; who never had any costs nothing.
+    /// Sends a heartbeat if one is due. An instance that never had members sends none.
     fn beat(&mut self, now: Instant, words: &mut Vec<What>) {
         let due = self.last_beat.is_none_or(|last| now >= last + self.beat);
         if !self.told.is_empty() && due {
@@ -290,7 +291,7 @@ impl Presence {
         }
     }
 
-    /// Tells the whole to those who asked.
+    /// Sends the whole table if another instance has asked for it.
     fn answer(&mut self, now: Instant, words: &mut Vec<What>) {
         let rested = self.last_snapshot.is_none_or(|last| now >= last + PAUSE);
         if !self.asked || !rested {
@@ -299,7 +300,7 @@ impl Presence {
         self.asked = false;
         let n = self.number;
         if self.own.is_empty() {
-            // Who never told anything has nothing to take back.
+            // An instance that never told anything has nothing to take back.
             if n > 0 {
                 words.push(What::Beat { n, members: 0 });
             }
@@ -314,7 +315,7 @@ impl Presence {
         }
     }
 
-    /// This instance ends in good order: the last word to the others, where there is anything to take back.
+    /// Returns the goodbye to the others; `None` if they know no member of this instance.
     pub fn bye(&self) -> Option<Bytes> {
         (self.number > 0).then(|| wire::encode(self.id, What::Bye))
     }
@@ -334,7 +335,7 @@ impl Presence {
         self.table.size()
     }
 
-    /// Messages that could not be understood, and members that were passed over because of a limit.
+    /// Counts messages that could not be understood, and members that were ignored because of a limit.
     pub const fn skipped(&self) -> (u64, u64) {
         (self.bad, self.dropped)
     }
@@ -344,7 +345,7 @@ impl Presence {
         self.own.len() + others + self.table.leaving()
     }
 
-    /// An instance is no more; `heard`: since when.
+    /// Removes an instance and its members; `heard` is when it was last heard.
     fn bury(&mut self, id: u128, heard: Instant) {
         if let Some(peer) = self.peers.remove(&id) {
             for place in peer.places() {

@@ -1,4 +1,4 @@
-//! Another instance, by what it has told.
+//! Another instance, as its messages describe it.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -16,9 +16,9 @@ use super::{
 #[derive(Debug)]
 pub(super) struct Peer {
     pub(super) heard: Instant,
-    /// The last change that is in the table here.
+    /// The number of its last change that this instance's table has.
     number: u64,
-    /// Nothing is missing up to there.
+    /// True if no change up to that number is missing.
     whole: bool,
     asked: Option<Instant>,
     members: HashMap<Place, Member>,
@@ -75,7 +75,7 @@ impl Peer {
         asks
     }
 
-    /// A message of this instance's.
+    /// Takes a message that this instance sent.
     pub(super) fn take(
         &mut self,
         what: What,
@@ -179,7 +179,7 @@ impl Peer {
                 continue;
             };
             let place = (channel, Arc::clone(&member.client));
-            // Who is known already needs no more room once the snapshot stands.
+            // A member that is known already takes no more room when the snapshot replaces the table.
             let known = self.members.contains_key(&place) || coming.members.contains_key(&place);
             if !known {
                 if room == 0 {
@@ -193,7 +193,7 @@ impl Peer {
         }
     }
 
-    /// All parts are there: they are the table.
+    /// All parts have come: they replace the table.
     fn finish(&mut self, now: Instant, table: &mut Table) {
         let done = |it: &mut Coming| it.parts.len() == it.of as usize;
         if let Some(coming) = self.coming.take_if(done) {

@@ -1,5 +1,5 @@
-//! Presence as the hub's tasks and shards use it: one lock, taken where somebody comes, goes or asks, and some times a
-//! second for all that has gathered meanwhile; never for a delivery.
+//! Presence as the hub's tasks and shards use it. One lock is taken when somebody comes, goes or asks, and several times a
+//! second for all that has gathered meanwhile; a delivery never takes it.
 
 use std::{
     collections::HashMap,
@@ -16,9 +16,9 @@ use crate::{Health, Hub, command::Ref, frame::Frames, limits::Limits, session::K
 
 /// How often what has gathered is passed on, to the subscribers here and to the other instances.
 const TICK: Duration = Duration::from_millis(100);
-/// Bytes that are published at once, so that a long table leaves room for the clients' messages.
+/// Bytes that are published at once, so that clients' messages get in between while a long table is sent.
 const SPEECH: usize = 256 * 1024;
-/// For the last word to the others.
+/// How long the goodbye to the others may take.
 const LEAVE: Duration = Duration::from_secs(1);
 
 /// Who is on a channel.
@@ -26,7 +26,7 @@ const LEAVE: Duration = Duration::from_secs(1);
 pub struct Roster {
     /// All of them.
     pub count: usize,
-    /// As many as were asked for, in no order.
+    /// Up to as many as were asked for, in no order.
     pub members: Vec<Member>,
 }
 
@@ -46,7 +46,7 @@ pub(crate) struct Question {
     pub(crate) channel: Channel,
 }
 
-/// Who is on it. It takes the changes' way to the shard, so it has its place among them.
+/// The answer to a question. It reaches the shard in the same mails as changes, so it has its place among them.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) question: Question,
@@ -58,7 +58,7 @@ pub(crate) struct Answer {
 pub(crate) struct SharedPresence {
     state: Mutex<State>,
     most_questions: usize,
-    /// Members of one answer.
+    /// Most members that one answer names.
     page: usize,
 }
 
@@ -81,17 +81,17 @@ impl SharedPresence {
         }
     }
 
-    /// A session has become a member; each success needs one [`SharedPresence::leave`].
+    /// A session becomes a member; each success needs one [`SharedPresence::leave`].
     pub(crate) fn join(&self, channel: &Channel, member: Member) -> Result<(), Refusal> {
         self.lock().presence.join(channel, member)
     }
 
-    /// A session is a member no more.
+    /// A session is no longer a member.
     pub(crate) fn leave(&self, channel: &Channel, client: &str) {
         self.lock().presence.leave(channel, client, Instant::now());
     }
 
-    /// Another instance's word, or this one's own come back.
+    /// Takes a message of another instance, or one of this instance's own that has come back.
     pub(crate) fn receive(&self, data: &[u8]) {
         self.lock().presence.receive(data, Instant::now());
     }
@@ -110,7 +110,7 @@ impl SharedPresence {
         self.lock().roster(channel, limit)
     }
 
-    /// What is to be told here: changes, and answers as of after them.
+    /// Returns what is to be told to this instance's clients: changes, and answers as of after them.
     fn turn(&self, hears: bool) -> (Vec<Change>, Vec<Answer>) {
         let mut state = self.lock();
         let changes = state.presence.tick(Instant::now(), hears);
@@ -170,8 +170,8 @@ pub(crate) async fn attend(hub: Arc<Hub>) {
     }
 }
 
-/// Tells the other instances, for as long as the hub lives. What changes while the broker is away, or slow, is told as
-/// one once it is not.
+/// Tells the other instances, for as long as the hub lives. Changes that gather while the broker is away or slow are told
+/// together afterwards.
 pub(crate) async fn speak(hub: Arc<Hub>) {
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -190,7 +190,7 @@ pub(crate) async fn speak(hub: Arc<Hub>) {
     }
 }
 
-/// The next of them.
+/// Takes messages of about [`SPEECH`] bytes.
 fn portion(words: &mut impl Iterator<Item = Bytes>) -> Vec<Bytes> {
     let (mut portion, mut bytes) = (Vec::new(), 0);
     while bytes < SPEECH
@@ -203,33 +203,34 @@ fn portion(words: &mut impl Iterator<Item = Bytes>) -> Vec<Bytes> {
 }
 
 impl Hub {
-    /// Who is on a channel, at most `limit` of them by name.
+    /// Returns who is on a channel, with at most `limit` of them by name.
     pub fn members(&self, channel: &str, limit: usize) -> Roster {
         self.presence.roster(channel, limit)
     }
 
-    /// Members of all channels; messages that could not be understood; and members passed over because of a limit.
+    /// Counts the members of all channels, messages that could not be understood, and members ignored because of a limit.
     pub fn presence_counts(&self) -> (usize, u64, u64) {
         let state = self.presence.lock();
         let (bad, dropped) = state.presence.skipped();
         (state.presence.size(), bad, dropped)
     }
 
-    /// Takes leave of the other instances.
+    /// Says goodbye to the other instances.
     pub(crate) async fn take_leave(&self) {
         let word = self.presence.lock().presence.bye();
         if let Some(word) = word.filter(|_| self.hears()) {
-            // Without it they find out by themselves.
+            // If it is lost, they notice the silence.
             _ = timeout(LEAVE, self.say(vec![word])).await;
         }
     }
 
-    /// Whether this instance hears its broker; also while it stops.
+    /// Returns true if this instance hears its broker, also while it stops.
     pub(crate) fn hears(&self) -> bool {
         self.health_state.health() == Health::Up
     }
 
-    /// `false`: not all of it is published. The rest would be of no use then; the others will ask.
+    /// Publishes messages. Returns false if one of them was not; what follows it would be of no use then, and the others
+    /// will ask.
     async fn say(&self, words: Vec<Bytes>) -> bool {
         let words = words.into_iter().map(|word| Outgoing::new(CHANNEL, word));
         let answers = self.publish(words.collect()).await;

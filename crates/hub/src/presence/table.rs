@@ -1,4 +1,4 @@
-//! Everybody's members put together: who is there as clients see it.
+//! The members of all instances together: who is on a channel, as clients see it.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -13,7 +13,7 @@ use super::{Change, member::Member};
 /// One member of one channel.
 pub(super) type Place = (Channel, Arc<str>);
 
-/// A member, and how many instances have it. Who is on none stays for the grace time.
+/// A member, and how many instances have it. A member that no instance has stays for the grace time.
 #[derive(Debug)]
 struct Entry {
     member: Member,
@@ -25,7 +25,7 @@ struct Entry {
 pub(super) struct Table {
     grace: Duration,
     channels: HashMap<Channel, HashMap<Arc<str>, Entry>>,
-    /// When whom's grace ends; stale where the entry says otherwise.
+    /// Whose grace time ends when, the first to end first.
     leaving: BTreeSet<(Instant, Place)>,
     pub(super) changes: Vec<Change>,
 }
@@ -65,7 +65,7 @@ impl Table {
         });
     }
 
-    /// An instance that has this member tells something else of it.
+    /// An instance that has this member describes it in another way.
     pub(super) fn renew(&mut self, channel: &Channel, member: &Member) {
         let members = self.channels.get_mut(channel);
         if let Some(entry) = members.and_then(|members| members.get_mut(&member.client)) {
@@ -73,7 +73,7 @@ impl Table {
         }
     }
 
-    /// One instance less has this member, since `now`. With none it leaves after the grace time.
+    /// One instance less has this member, since `now`. When no instance has it, it leaves after the grace time.
     pub(super) fn release(&mut self, place: &Place, now: Instant) {
         let members = self.channels.get_mut(&place.0);
         let Some(entry) = members.and_then(|members| members.get_mut(&place.1)) else {
@@ -87,7 +87,7 @@ impl Table {
         }
     }
 
-    /// Those whose grace is over leave.
+    /// Removes the members whose grace time is over.
     pub(super) fn tick(&mut self, now: Instant) {
         while self.leaving.first().is_some_and(|(at, _)| *at <= now) {
             if let Some((_, place)) = self.leaving.pop_first() {
@@ -125,7 +125,7 @@ impl Table {
         self.channels.values().map(HashMap::len).sum()
     }
 
-    /// Whether a member is in its grace time: it has its room already.
+    /// Returns true if a member is in its grace time; it counts as held already.
     pub(super) fn is_leaving(&self, place: &Place) -> bool {
         let members = self.channels.get(&place.0);
         let entry = members.and_then(|members| members.get(&place.1));

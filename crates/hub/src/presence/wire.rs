@@ -11,7 +11,7 @@ use super::member::Member;
 
 /// Most bytes of one message.
 pub(super) const MOST_BYTES: usize = 32 * 1024;
-/// What is left of them for the parts around the changes.
+/// Bytes of them that are kept for what is around the changes.
 const ROOM: usize = MOST_BYTES - 512;
 /// Names, quotes and commas of one change.
 const FIELDS: usize = 64;
@@ -19,7 +19,7 @@ const FIELDS: usize = 64;
 const MOST_PARTS: u32 = 65_536;
 const VERSION: u32 = 1;
 
-/// The message as it travels. Flat: raw JSON inside a tagged enum can't be read.
+/// The message as it travels. It is flat, because serde can't read raw JSON inside a tagged enum.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Message {
     v: u32,
@@ -46,11 +46,11 @@ struct Message {
 /// What a message says.
 #[derive(Debug)]
 pub(super) enum What {
-    /// The sender's table has changed, for the `n`th time; `whole`: it was empty before.
+    /// The sender's table has changed, for the `n`th time. `whole` is set if it was empty before.
     Diff { n: u64, whole: bool, ops: Vec<Op> },
     /// The sender lives; its table has changed `n` times and has so many members.
     Beat { n: u64, members: usize },
-    /// The instance named, or every one, is to send its table.
+    /// Asks the named instance, or all of them, to send its table.
     Ask { to: Option<String> },
     /// A part of the sender's table as it was after change `n`.
     Snapshot {
@@ -59,7 +59,7 @@ pub(super) enum What {
         of: u32,
         ops: Vec<Op>,
     },
-    /// The sender ends in good order.
+    /// The sender says goodbye: it stops.
     Bye,
 }
 
@@ -130,7 +130,7 @@ pub(super) struct Op {
     user: Option<Arc<str>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     info: Option<Box<RawValue>>,
-    /// It is there no more.
+    /// The member has left.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     gone: bool,
 }
@@ -158,7 +158,7 @@ impl Op {
         }
     }
 
-    /// As JSON, at most; without writing it, since others wait meanwhile.
+    /// An upper bound of its bytes as JSON, found without writing it: this runs under the lock.
     fn most_bytes(&self) -> usize {
         let texts = [Some(&*self.c), Some(&*self.id), self.user.as_deref()];
         let texts: usize = texts.into_iter().flatten().map(escaped).sum();
@@ -166,7 +166,7 @@ impl Op {
         FIELDS + texts + info
     }
 
-    /// Channel, member, and whether it is there; `None` where a limit is broken.
+    /// Returns the channel, the member, and whether it is there; `None` if a limit is broken.
     pub(super) fn read(self) -> Option<(Channel, Member, bool)> {
         let member = Member {
             client: self.id,
@@ -188,7 +188,7 @@ fn escaped(text: &str) -> usize {
     text.bytes().map(size).sum()
 }
 
-/// Messages of at most [`MOST_BYTES`] with all of these; none for none.
+/// Packs all of these into messages of at most [`MOST_BYTES`]. Returns no message if there are none.
 pub(super) fn packed(ops: impl Iterator<Item = Op>) -> Vec<Vec<Op>> {
     let (mut all, mut now, mut bytes) = (Vec::new(), Vec::new(), 0);
     for op in ops {
@@ -217,7 +217,7 @@ pub(super) fn encode(from: u128, what: What) -> Bytes {
         .into()
 }
 
-/// Sender and message; `None` where the bytes are no such message.
+/// Returns the sender and the message; `None` if the bytes are no such message.
 pub(super) fn decode(data: &[u8]) -> Option<(u128, What)> {
     if data.len() > MOST_BYTES {
         return None;

@@ -17,7 +17,7 @@ use crate::{
     window::WindowEntry,
 };
 
-/// Mails that may wait for a shard; who has more waits.
+/// Mails that may wait for a shard; a sender that finds it full waits.
 const CAPACITY: usize = 1_024;
 
 /// One thing for a shard.
@@ -50,7 +50,7 @@ pub(crate) enum Mail {
 pub(crate) struct RecoveryAnswer {
     pub(crate) subscription: SubscriptionKey,
     pub(crate) channel: Channel,
-    /// The messages, and up to where; `None` where that is not possible.
+    /// The messages, and up to where they were read; `None` if they can't be had.
     pub(crate) found: Option<(Vec<WindowEntry>, ClientPosition)>,
 }
 
@@ -79,7 +79,7 @@ impl Mailbox {
         self.index
     }
 
-    /// What is there already; whether there was any.
+    /// Takes the mails that are there already. Returns true if there were any.
     pub(super) fn take(&mut self, mails: &mut Vec<Mail>, most: usize) -> bool {
         let there = std::iter::from_fn(|| self.receiver.try_recv().ok());
         mails.extend(there.take(most));

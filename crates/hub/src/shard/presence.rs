@@ -15,7 +15,7 @@ use crate::{
     session::Key,
 };
 
-/// Those of one channel. A channel without presence has none of this.
+/// Who takes part in one channel's presence. A channel without presence has no such value.
 #[derive(Default)]
 pub(super) struct Attending {
     /// Sessions that are members, and as which client.
@@ -27,7 +27,7 @@ pub(super) struct Attending {
 /// Bytes of answers that are queued before others have their turn.
 const SLICE: usize = 256 * 1024;
 
-/// What is to be told of presence, in its order.
+/// One thing to tell clients of presence.
 pub(super) enum PresenceMail {
     Changes(Arc<Vec<Change>>),
     Answer(Answer),
@@ -47,7 +47,7 @@ impl ShardState {
         if client.is_some() {
             self.check_share(hub, channel, index)?;
         }
-        // In this order one that only tells something else of itself stays.
+        // Joining before leaving: a member that only describes itself in another way is never gone in between.
         member.map_or(Ok(()), |member| hub.presence.join(channel, member))?;
         self.absent(hub, channel, index);
         if let Some(client) = client {
@@ -60,7 +60,7 @@ impl ShardState {
         Ok(())
     }
 
-    /// Whether a session may be a member of one more channel.
+    /// Checks whether a session may be a member of one more channel.
     fn check_share(&self, hub: &Hub, channel: &Channel, index: u32) -> Result<(), Refusal> {
         let most = hub.limits().presence_session_members;
         let attending = self.attending.get(channel);
@@ -76,7 +76,7 @@ impl ShardState {
         self.attending.entry(Channel::clone(channel)).or_default()
     }
 
-    /// A session takes part no more, if it did.
+    /// Ends a session's part in a channel's presence, if it has one.
     pub(super) fn absent(&mut self, hub: &Hub, channel: &Channel, index: u32) {
         let Some(attending) = self.attending.get_mut(channel) else {
             return;
@@ -119,7 +119,7 @@ impl ShardState {
         }
     }
 
-    /// Tells what has come, for so long as others may wait. Returns whether there is more.
+    /// Tells what has come, up to about [`SLICE`] bytes. Returns true if more is left.
     pub(super) fn tell_presence(&mut self, hub: &Hub) -> bool {
         let mut told = 0;
         while told < SLICE
@@ -190,7 +190,7 @@ impl ShardState {
     }
 }
 
-/// A refusal as a client is told it.
+/// The error code for a refusal.
 pub(super) const fn code(refusal: Refusal) -> ErrorCode {
     match refusal {
         Refusal::Client | Refusal::User | Refusal::Info => ErrorCode::BadPresence,

@@ -5,7 +5,7 @@ use super::ShardState;
 use crate::{Hub, command::Ending};
 
 impl ShardState {
-    /// Notes how much waits for a session's socket. Costs one comparison where nothing does.
+    /// Notes how much waits for a session's socket. Costs one comparison if nothing waits.
     pub(super) fn weigh(&mut self, index: u32) {
         let session = &mut self.sessions[index as usize];
         let waits = u32::try_from(session.outbox.bytes()).unwrap_or(u32::MAX);
@@ -15,7 +15,7 @@ impl ShardState {
         }
     }
 
-    /// Cuts off those for whom most waits, until the rest is within this shard's share of the limit.
+    /// Ends the sessions for which most waits, until the rest is within this shard's share of the limit.
     pub(super) fn relieve(&mut self, hub: &Hub) {
         let share = hub.limits().outboxes_bytes / hub.shards.len().max(1);
         while self.held > share {
