@@ -34,7 +34,7 @@ pub(super) struct Beacon {
     /// The lane's generation, once there was more than one.
     #[serde(default, skip_serializing_if = "Generation::is_first")]
     pub(super) generation: Generation,
-    /// Its sender, or a hub that it has heard of, has seen a message outside its channel's own lane.
+    /// Its sender has seen a message outside its channel's own lane.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) foreign: bool,
     /// The last numbers of channels that count for themselves.

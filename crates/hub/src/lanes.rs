@@ -27,6 +27,10 @@ impl Hub {
             return;
         };
         let lane = position.lane;
+        if lane != own && publication.origin.is_some() {
+            // A hub published it before lanes were added. All that came before that is void anyway.
+            return;
+        }
         if lane != own && self.counts.foreign_lane.fetch_add(1, Ordering::Relaxed) == 0 {
             tracing::warn!(
                 %channel, lane, own,

@@ -207,7 +207,7 @@ impl Lanes {
         let now = std::time::Instant::now();
         books.sequencer.sweep(now);
         let connected = hub.health_state.connected_for();
-        let foreign = hub.log.window().placements().has_foreign();
+        let foreign = hub.log.window().placements().has_seen_foreign();
         let mut sequences = hub.beacon_monitor().sequences();
         sequences.retain(|sequence| self::key(sequence) == key);
         for sequence in sequences {

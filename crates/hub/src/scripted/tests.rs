@@ -252,3 +252,21 @@ async fn a_message_that_strays_while_lanes_are_added_is_told() {
         assert_eq!(gaps, 2, "one by the backend, one for the stray");
     }
 }
+
+/// What hubs published before is where the channel was then; no other program has done that.
+#[tokio::test]
+async fn a_hub_that_starts_after_lanes_were_added_finds_no_foreign_messages() {
+    let broker = Broker::new(2);
+    let (before, _mailboxes) = broker.hub(quiet()).await;
+    for channel in ["a", "b", "c", "d"] {
+        publish(&before, channel, "before").await;
+    }
+    broker.grow(5).await;
+    before.close().await;
+    let (after, _mailboxes) = broker.hub(quiet()).await;
+    assert!(!after.log.window().placements().has_foreign());
+    let first = publish(&after, "a", "1").await;
+    let last = publish(&after, "a", "2").await;
+    shown(&after, last.lane, last.offset).await;
+    assert_eq!(past(&after, "a", first).await.unwrap(), ["2"]);
+}

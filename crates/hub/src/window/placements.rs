@@ -15,8 +15,10 @@ pub(crate) struct Placements {
     channels: HashMap<Channel, Vec<Seen>>,
     /// There were more channels than are remembered.
     full: bool,
-    /// There was a message in a foreign lane, here or at another hub, since this one started.
-    foreign: bool,
+    /// There was a message in a foreign lane since this hub started.
+    seen: bool,
+    /// Another hub says so.
+    heard: bool,
 }
 
 #[derive(Debug)]
@@ -32,7 +34,8 @@ impl Placements {
             most,
             channels: HashMap::new(),
             full: false,
-            foreign: false,
+            seen: false,
+            heard: false,
         }
     }
 
@@ -59,7 +62,7 @@ impl Placements {
         if lane == own {
             return;
         }
-        self.foreign = true;
+        self.seen = true;
         if self.channels.len() >= self.most {
             self.full = true;
             return;
@@ -96,12 +99,17 @@ impl Placements {
 
     /// Returns true if a message was in a foreign lane, whatever its channel.
     pub(crate) const fn has_foreign(&self) -> bool {
-        self.foreign
+        self.seen || self.heard
+    }
+
+    /// Returns true if this hub itself has seen one: what it only heard of it doesn't tell others, or it would never end.
+    pub(crate) const fn has_seen_foreign(&self) -> bool {
+        self.seen
     }
 
     /// Another hub has seen a message in a foreign lane.
     pub(crate) const fn hear_of_foreign(&mut self) {
-        self.foreign = true;
+        self.heard = true;
     }
 
     /// Forgets lanes in which a channel had nothing for so long.
