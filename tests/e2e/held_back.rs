@@ -8,7 +8,7 @@ use tokio::{
 };
 
 use crate::{
-    client::{Client, Raw, frame},
+    client::{Client, Raw, frame, publish},
     hub::{Hub, directory},
 };
 
@@ -127,4 +127,36 @@ async fn what_comes_with_the_handshake_is_carried_out_at_once() {
     assert_eq!(raw.close_code().await, 1000);
     assert!(raw.frame().await.is_none(), "the connection ends");
     assert!(start.elapsed() < Duration::from_secs(2));
+}
+
+#[tokio::test]
+async fn unfinished_messages_and_bodies_have_a_total() {
+    let hub = Hub::configured("[limits]\nunfinished_bytes = 200000\n");
+    let mut begun = Vec::new();
+    for _ in 0..3 {
+        let mut raw = Raw::connect(hub.address, "").await;
+        // A message of 60,000 bytes of which the last one is missing.
+        let mut whole = frame(0x81, &[b'x'; 60_000]);
+        whole.pop();
+        raw.0.write_all(&whole).await.unwrap();
+        begun.push(raw);
+    }
+    sleep(Duration::from_millis(500)).await;
+    let large = "x".repeat(60_000);
+    let body = format!(r#"{{"channel":"a","data":"{large}"}}"#);
+    let (status, answer) = publish(hub.address, "", &body).await;
+    assert_eq!(status, 503, "{answer}");
+    let mut late = Raw::connect(hub.address, "").await;
+    late.0
+        .write_all(&frame(0x01, &[b'x'; 30_000]))
+        .await
+        .unwrap();
+    assert_eq!(late.close_code().await, 1013);
+    drop(begun);
+    sleep(Duration::from_millis(500)).await;
+    assert_eq!(
+        publish(hub.address, "", &body).await.0,
+        200,
+        "room is given back"
+    );
 }

@@ -14,6 +14,7 @@ pub mod frame;
 mod gap_detector;
 mod generations;
 mod grant;
+mod inbound;
 #[doc(hidden)]
 pub mod inside;
 mod interest;
@@ -70,6 +71,7 @@ use self::{
 pub use self::{
     counts::{Counts, Histogram, LOOP_BUCKETS},
     grant::{Authority, Grant, Who},
+    inbound::InboundBytes,
     limits::Limits,
     message::{MAX_ID, Message, is_id},
     position::ClientPosition,
@@ -94,6 +96,7 @@ pub struct Hub {
     origin: u128,
     started: Instant,
     limits: Limits,
+    inbound: InboundBytes,
     capabilities: Capabilities,
     backplane: Arc<dyn Backplane>,
     interest: Interest,
@@ -153,6 +156,7 @@ impl Hub {
             log: Log::new(&limits),
             presence: SharedPresence::new(origin, &limits),
             reads: RecoveryQueue::new(limits.subscriptions),
+            inbound: InboundBytes::new(limits.unfinished_bytes),
             limits,
             capabilities,
             backplane: opened.backplane,
@@ -223,6 +227,11 @@ impl Hub {
     /// What it allows.
     pub const fn limits(&self) -> &Limits {
         &self.limits
+    }
+
+    /// What clients have begun to send, but not finished.
+    pub const fn inbound(&self) -> &InboundBytes {
+        &self.inbound
     }
 
     /// What its backend promises.

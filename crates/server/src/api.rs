@@ -13,8 +13,8 @@ use warp::{Reply, reply::Response};
 
 use super::{problem::Problem, routes::Context};
 use crate::metrics;
-use hubplane_hub::Limits;
 use hubplane_hub::{ClientPosition, Health, MAX_ID, channel, is_id};
+use hubplane_hub::{InboundBytes, Limits};
 use hubplane_identity::KeyCheck;
 use hubplane_protocol::{Object, json as native};
 
@@ -55,9 +55,13 @@ pub(super) async fn publish<B: Buf + Send + 'static>(
     body: impl Stream<Item = Result<B, warp::Error>> + Send + 'static,
 ) -> Response {
     let mut body = Box::pin(body);
+    let mut room = Room {
+        inbound: context.hub.inbound(),
+        bytes: 0,
+    };
     let done = async {
         admitted(context, headers)?;
-        let body = read(&mut body, context.hub.limits()).await?;
+        let body = read(&mut body, &mut room, context.hub.limits()).await?;
         let (mut messages, single) = requested(&body, context.hub.limits())?;
         name(&mut messages, single, headers)?;
         let results = context
@@ -73,6 +77,32 @@ pub(super) async fn publish<B: Buf + Send + 'static>(
             tokio::spawn(read_on(body));
             problem.into_response()
         }
+    }
+}
+
+/// A body's share of what all clients have begun to send.
+struct Room<'a> {
+    inbound: &'a InboundBytes,
+    bytes: usize,
+}
+
+impl Room<'_> {
+    fn take(&mut self, bytes: usize) -> Result<(), Problem> {
+        if !self.inbound.take(bytes) {
+            let detail =
+                "too many unfinished bodies and messages; nothing of this was published, try again";
+            return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail)
+                .with("retryable", true)
+                .with("maybe_delivered", false));
+        }
+        self.bytes += bytes;
+        Ok(())
+    }
+}
+
+impl Drop for Room<'_> {
+    fn drop(&mut self) {
+        self.inbound.give_back(self.bytes);
     }
 }
 
@@ -159,6 +189,7 @@ fn name(messages: &mut [Outgoing], single: bool, headers: &HeaderMap) -> Result<
 
 async fn read<B: Buf>(
     body: &mut (impl Stream<Item = Result<B, warp::Error>> + Unpin),
+    room: &mut Room<'_>,
     limits: &Limits,
 ) -> Result<BytesMut, Problem> {
     let all = async {
@@ -169,6 +200,7 @@ async fn read<B: Buf>(
                 let detail = format!("a body has at most {} bytes", limits.body_bytes);
                 return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail));
             }
+            room.take(part.remaining())?;
             while part.has_remaining() {
                 let chunk = part.chunk();
                 all.extend_from_slice(chunk);

@@ -99,6 +99,12 @@ impl Decoder {
         Ok(used)
     }
 
+    /// Bytes that are kept for what is not finished.
+    pub(super) fn kept(&self) -> usize {
+        let begun = self.fragmented.as_ref();
+        self.rest.len() + begun.map_or(0, |it| it.message.len())
+    }
+
     /// Returns true if what was kept holds a whole frame, or one that is a violation: [`Decoder::feed`] goes on without
     /// more bytes.
     pub(super) fn has_frame(&self) -> bool {

@@ -36,6 +36,11 @@ const FLOOD: Violation = Violation {
     reason: "too many pings, pongs or empty messages",
 };
 
+const NO_ROOM: Violation = Violation {
+    code: 1013,
+    reason: "this instance has too many unfinished messages; try again",
+};
+
 /// What the handshake has settled.
 #[derive(Debug)]
 pub(crate) struct Negotiated {
@@ -83,6 +88,7 @@ impl<S> Drop for Reading<S> {
         if std::thread::panicking() {
             self.shard.hub().count_panic();
         }
+        self.shard.hub().inbound().give_back(self.frames.kept());
         self.shard.remove(self.key);
     }
 }
@@ -124,6 +130,7 @@ pub(crate) fn serve<S: Stream + 'static>(
         waits: false,
         timed: false,
     };
+    reading.account(0);
     for channel in negotiated.channels {
         let channel = Channel::from(channel);
         reading.shard.command(
@@ -208,6 +215,7 @@ impl<S: Stream> Reading<S> {
         let limits = shard.hub().limits();
         let (key, budget) = (self.key, &mut self.budget);
         let decoder = &mut *self.decoder;
+        let before = self.frames.kept();
         let (mut over, mut flood) = (false, false);
         let mut on = |received: Received<'_>| {
             let is_empty = matches!(
@@ -242,7 +250,23 @@ impl<S: Stream> Reading<S> {
         if flood {
             self.violated(FLOOD);
         }
+        self.account(before);
         !over
+    }
+
+    /// Counts what is kept among that of all clients. Where it doesn't fit any more, the session ends.
+    fn account(&mut self, before: usize) {
+        let shard = Rc::clone(&self.shard);
+        let inbound = shard.hub().inbound();
+        match self.frames.kept().checked_sub(before) {
+            Some(0) => {}
+            Some(more) if inbound.take(more) => {}
+            Some(_) => {
+                self.violated(NO_ROOM);
+                inbound.give_back(before);
+            }
+            None => inbound.give_back(before - self.frames.kept()),
+        }
     }
 
     /// Ends the session. What follows can't be read any more; the closing handshake is what is waited for.
