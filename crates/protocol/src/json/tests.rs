@@ -93,9 +93,11 @@ fn what_is_no_message_ends_the_session() {
         "]".repeat(10_000)
     );
     let twice = r#"{"type":"ping","type":"ping"}"#;
-    for text in ["", "1", "[]", "{", "{}", "\"type\"", twice, &deep] {
+    let array = r#"["ping"]"#;
+    for text in ["1", "[]", array, "{", "{}", "\"type\"", twice, &deep] {
         assert!(Json::decode(text).unwrap_err().fatal, "{text:.40}");
     }
+    assert!(!Json::decode("").unwrap_err().fatal, "it is only empty");
 }
 
 #[test]
