@@ -4,10 +4,11 @@ use std::io;
 
 use super::{
     load::Load,
+    plan::Lengths,
     results::{Figures, Round, Step},
-    run::{Runner, ms},
     scenario::Scenario,
     site::Site,
+    summary::{Unit, rate as per_second},
 };
 
 /// From one step to the next, until one fails.
@@ -15,15 +16,16 @@ const FACTOR: f64 = 4.0;
 /// How often the stretch between the last step that held and the first that did not is halved; what is left is 9 %.
 const HALVINGS: usize = 4;
 
-/// Quadruples the rate until a step fails, then halves the last stretch; what it says of it.
+/// Quadruples the rate until a step fails, then halves the last stretch. Returns the result in words. `run` is the run's
+/// own name: it keeps this run's channels apart from those of earlier runs.
 pub(super) fn climb(
-    runner: &Runner<'_>,
     site: &mut Site,
     scenario: &Scenario,
+    (run, lengths): (&str, Lengths),
     figures: &mut Figures,
 ) -> io::Result<String> {
-    let mut load = Load::connect(scenario, &site.target, &format!("{}.l", runner.id))?;
-    let lengths = (runner.lengths.step_warm_up, runner.lengths.step);
+    let mut load = Load::connect(scenario, &site.target, &format!("{run}.l"))?;
+    let lengths = (lengths.step_warm_up, lengths.step);
     let (mut rate, mut held, mut failed) = (scenario.ladder.from, None, None);
     let mut halvings = 0;
     loop {
@@ -51,12 +53,15 @@ pub(super) fn climb(
     let top = figures.ladder.iter().rfind(|step| step.held);
     Ok(match top {
         Some(step) => format!(
-            "{:.0} messages a second ({:.0} deliveries) with p99 {}",
-            step.rate,
-            step.deliveries,
-            ms(step.p99)
+            "{} messages a second ({} deliveries) with p99 {}",
+            per_second(step.rate),
+            per_second(step.deliveries),
+            Unit::Time.show(step.p99 as f64)
         ),
-        None => format!("not even {:.0} messages a second", scenario.ladder.from),
+        None => format!(
+            "not even {} messages a second",
+            per_second(scenario.ladder.from)
+        ),
     })
 }
 

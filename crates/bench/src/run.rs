@@ -17,6 +17,7 @@ use super::{
     results::{Figures, Latency, Measured, Round, Run, VERSION},
     scenario::Scenario,
     site::Site,
+    summary::Unit,
     system,
     target::{HubAddress, Hubs, Target, broker_ports},
 };
@@ -78,10 +79,10 @@ fn reach(plan: &Plan) -> io::Result<()> {
 }
 
 /// A run on its way.
-pub(super) struct Runner<'a> {
-    pub(super) plan: &'a Plan,
-    pub(super) lengths: Lengths,
-    pub(super) id: String,
+struct Runner<'a> {
+    plan: &'a Plan,
+    lengths: Lengths,
+    id: String,
     done: usize,
     say: &'a mut dyn FnMut(Progress),
 }
@@ -212,7 +213,7 @@ impl Runner<'_> {
                     // Behind each round and not once: what the machine does meanwhile meets both.
                     let alone = runner.alone(backend, scenario)?;
                     if let Some(it) = &alone {
-                        said += &format!("  alone p50 {}  p99 {}", ms(it.p50), ms(it.p99));
+                        said += &format!("  alone p50 {}  p99 {}", time(it.p50), time(it.p99));
                     }
                     if let Some(round) = figures.rounds.last_mut() {
                         round.alone = alone;
@@ -229,7 +230,7 @@ impl Runner<'_> {
             if plan.ladder {
                 self.part(scenario, into, "ladder", |runner, figures| {
                     let mut site = runner.site(backend)?;
-                    climb(runner, &mut site, scenario, figures)
+                    climb(&mut site, scenario, (&runner.id, runner.lengths), figures)
                 });
             }
         }
@@ -295,7 +296,7 @@ impl Runner<'_> {
     }
 
     /// Starts hubs, or takes those that run.
-    pub(super) fn site(&self, backend: &Backend) -> io::Result<Site> {
+    fn site(&self, backend: &Backend) -> io::Result<Site> {
         let Some(text) = &backend.address else {
             let key = backend.key.as_deref();
             let hubs = backend.hubs.iter().map(|url| HubAddress::parse(url, key));
@@ -373,19 +374,13 @@ fn line(round: &Round) -> String {
     };
     format!(
         "p50 {}  p99 {}{}{}{bad}",
-        ms(round.delivery.p50),
-        ms(round.delivery.p99),
+        time(round.delivery.p50),
+        time(round.delivery.p99),
         cost("hubs", round.cost.hub_cpu),
         cost("broker", round.cost.broker_cpu),
     )
 }
 
-/// Microseconds as people read them.
-pub(super) fn ms(micros: u64) -> String {
-    let ms = micros as f64 / 1e3;
-    match micros {
-        0..10_000 => format!("{ms:.2} ms"),
-        10_000..100_000 => format!("{ms:.1} ms"),
-        _ => format!("{ms:.0} ms"),
-    }
+fn time(micros: u64) -> String {
+    Unit::Time.show(micros as f64)
 }

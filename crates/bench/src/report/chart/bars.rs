@@ -6,8 +6,9 @@ use plotters::{
 };
 
 use super::{
-    canvas::{Area, FINE, Failed, draw, failed, line, wide, word},
+    canvas::{Area, Failed, draw, failed, line, word},
     ink::Ink,
+    pixel::{FINE, wide},
 };
 use crate::summary::Spread;
 

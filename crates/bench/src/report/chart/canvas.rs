@@ -12,16 +12,10 @@ use plotters::{
     },
 };
 
-use super::ink::{Ink, dye};
-
-/// Parts of a pixel: plotters places by whole numbers.
-pub(super) const FINE: i32 = 4;
-/// Of words, in pixels.
-pub(super) const FONT: i32 = 13;
-/// plotters takes the height of a font for its size.
-const HEIGHT: f64 = 1.24;
-/// What a letter takes, on average, of the size.
-const LETTER: f64 = 0.62;
+use super::{
+    ink::{Ink, dye},
+    pixel::{FINE, FONT, HEIGHT},
+};
 
 /// What plotters draws on.
 pub(super) type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
@@ -70,11 +64,6 @@ pub(super) fn draw(
         "<svg class=\"{class}\" role=\"img\" aria-label=\"{label}\" viewBox=\"0 0 {wide} {high}\" width=\"{width}\" \
          height=\"{height}\">{body}"
     ))
-}
-
-/// How wide words are, about.
-pub(super) fn wide(text: &str) -> i32 {
-    (text.chars().count() as f64 * f64::from(FONT) * LETTER) as i32
 }
 
 /// Words, at the place's right (`Left`), left (`Right`) or around it.

@@ -2,7 +2,7 @@
 
 use plotters::style::RGBColor;
 
-use super::canvas::FINE;
+use super::pixel::FINE;
 
 /// What something is drawn with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,6 +5,7 @@ mod canvas;
 mod ink;
 mod knee;
 mod latency;
+mod pixel;
 mod plot;
 
 pub(super) use bars::{Bar, Group, bars};

@@ -6,8 +6,9 @@ use plotters::{
 };
 
 use super::{
-    canvas::{Area, At, FINE, FONT, Failed, cross, draw, failed, line, mark, wide, word},
+    canvas::{Area, At, Failed, cross, draw, failed, line, mark, word},
     ink::Ink,
+    pixel::{FINE, FONT, wide},
 };
 
 /// A piece of a line beside its name, and from one row of names to the next; pixels.
