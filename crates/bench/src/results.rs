@@ -116,6 +116,20 @@ pub struct Round {
     pub alone: Option<Latency>,
 }
 
+impl Measured {
+    /// What the backend declares in this column of the capability table; absent where it is not known.
+    pub fn promise(&self, column: &str) -> Option<&str> {
+        let mut promises = self.promises.iter();
+        let found = promises.find(|(name, _)| name == column);
+        found.map(|(_, says)| &**says)
+    }
+
+    /// Whether its messages stay inside one hub process, so that its figures are for less work than those of a broker.
+    pub fn is_one_process(&self) -> bool {
+        self.promise("on restart") == Some("no broker")
+    }
+}
+
 impl Figures {
     /// Gives what an old file measured once for all rounds to the first.
     pub(super) fn place_alone(&mut self) {

@@ -1,4 +1,4 @@
-//! HTML as text: what is opened is closed, and all text is escaped.
+//! Writes HTML as text: closes every element that it opens, and escapes all text.
 
 use std::fmt::Write;
 
@@ -25,8 +25,18 @@ impl Html {
     ) {
         self.open(tag, attributes);
         fill(self);
-        // Nobody but `write!` to a string, which does not fail.
+        // Writing to a string can't fail.
         _ = writeln!(self.text, "</{tag}>");
+    }
+
+    /// A part of the page, with its heading.
+    pub(super) fn section(&mut self, id: &str, title: &str, fill: impl FnOnce(&mut Self)) {
+        let heading = format!("{id}-title");
+        let attributes = [("id", id), ("aria-labelledby", &*heading)];
+        self.inside("section", &attributes, |html| {
+            html.element("h2", &[("id", &heading)], title);
+            fill(html);
+        });
     }
 
     /// An element with text.

@@ -1,9 +1,11 @@
 //! The report: one HTML file that holds all it shows. No script, no request, light and dark.
 
 mod chart;
+mod figure;
 mod html;
 mod page;
 mod scenario;
+mod scorecard;
 mod source;
 
 pub use chart::Failed;

@@ -4,12 +4,13 @@ use super::{
     chart::{Failed, patterns},
     html::Html,
     scenario,
+    scorecard::scorecard,
     source::{self, day},
 };
 use crate::{
     merge::Merged,
     summary::{findings, list, soundness},
-    table::faults,
+    table::{faults, work},
 };
 
 const STYLE: &str = include_str!("report.css");
@@ -57,10 +58,15 @@ pub(super) fn page(merged: &Merged) -> Result<String, Failed> {
     let names = scenarios.iter().map(|it| &*it.name).collect::<Vec<_>>();
     contents(&mut html, &names, broken.len() > 1);
     let mut body = Html::new();
-    for scenario in &scenarios {
-        scenario::section(&mut body, merged, scenario)?;
+    if let Some(first) = scenarios.first() {
+        let card = scorecard(merged, first)?;
+        body.section("scorecard", "Scorecard", |html| {
+            let says = format!("{}: {}.", first.name, work(first));
+            html.element("p", &[("class", "lead")], &says);
+            html.raw(&card);
+        });
     }
-    section(&mut body, "findings", "What the figures say", |html| {
+    body.section("findings", "What the figures say", |html| {
         for scenario in &scenarios {
             html.element("h3", &[], &format!("{}: {}", scenario.name, scenario.what));
             html.list(&findings(merged, scenario));
@@ -68,18 +74,19 @@ pub(super) fn page(merged: &Merged) -> Result<String, Failed> {
         html.element("h3", &[], "Whether the figures are sound");
         html.list(&[soundness(merged), merged.warnings()].concat());
     });
-    if broken.len() > 1 {
-        section(&mut body, "faults", "After a fault", |html| {
-            recovery(html, &broken)
-        });
+    for (number, scenario) in scenarios.iter().enumerate() {
+        scenario::section(&mut body, merged, scenario, number == 0)?;
     }
-    section(&mut body, "promises", "What each broker promises", |html| {
+    if broken.len() > 1 {
+        body.section("faults", "After a fault", |html| recovery(html, &broken));
+    }
+    body.section("promises", "What each broker promises", |html| {
         promises(html, merged)
     });
-    section(&mut body, "source", "Machines and commands", |html| {
+    body.section("source", "Machines and commands", |html| {
         source::machines(html, merged)
     });
-    section(&mut body, "reading", "How to read this", source::reading);
+    body.section("reading", "How to read this", source::reading);
     html.inside("main", &[], |html| html.raw(&body.done()));
     html.inside("footer", &[], |html| {
         html.text(
@@ -88,19 +95,6 @@ pub(super) fn page(merged: &Merged) -> Result<String, Failed> {
     });
     html.raw("</body>\n</html>\n");
     Ok(html.done())
-}
-
-/// A part of the page, with its heading.
-pub(super) fn section(html: &mut Html, id: &str, title: &str, fill: impl FnOnce(&mut Html)) {
-    let heading = format!("{id}-title");
-    html.inside(
-        "section",
-        &[("id", id), ("aria-labelledby", &heading)],
-        |html| {
-            html.element("h2", &[("id", &heading)], title);
-            fill(html);
-        },
-    );
 }
 
 fn title(merged: &Merged) -> String {
@@ -145,10 +139,13 @@ fn contents(html: &mut Html, scenarios: &[&str], faults: bool) {
                     html.element("a", &[("href", &format!("#{to}"))], says);
                 });
             };
+            if !scenarios.is_empty() {
+                link("scorecard", "Scorecard");
+            }
+            link("findings", "Findings");
             for name in scenarios {
                 link(&format!("s-{name}"), name);
             }
-            link("findings", "Findings");
             if faults {
                 link("faults", "After a fault");
             }

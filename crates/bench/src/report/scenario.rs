@@ -2,7 +2,9 @@
 
 use super::{
     chart::{Bar, Failed, Format, Group, bars, knees, parts, together},
+    figure::{figure, panel},
     html::Html,
+    scorecard::scorecard,
 };
 use crate::{
     merge::Merged,
@@ -15,21 +17,32 @@ use crate::{
 /// Number, name and figures of each backend that was measured.
 type Backends<'a> = Vec<(usize, &'a str, &'a Figures)>;
 
-pub(super) fn section(html: &mut Html, merged: &Merged, scenario: &Scenario) -> Result<(), Failed> {
+/// `first` is the scenario whose scorecard begins the page; it is not shown again here.
+pub(super) fn section(
+    html: &mut Html,
+    merged: &Merged,
+    scenario: &Scenario,
+    first: bool,
+) -> Result<(), Failed> {
     let name = &*scenario.name;
     let numbered = merged.backends.iter().enumerate();
     let backends: Backends<'_> = numbered
         .filter_map(|(number, it)| Some((number, &*it.name, it.scenarios.get(name)?)))
         .collect();
+    let card = match first {
+        true => String::new(),
+        false => scorecard(merged, scenario)?,
+    };
     let latency = latency(name, &backends)?;
     let knee = knee(scenario, &backends)?;
     let cost = cost(name, &backends)?;
-    super::page::section(html, &format!("s-{name}"), name, |html| {
+    html.section(&format!("s-{name}"), name, |html| {
         html.element(
             "p",
             &[("class", "lead")],
             &format!("{}.", capital(&work(scenario))),
         );
+        html.raw(&card);
         html.raw(&latency);
         html.raw(&knee);
         html.raw(&cost);
@@ -55,44 +68,6 @@ fn capital(text: &str) -> String {
     let mut signs = text.chars();
     let first = signs.next().map(|it| it.to_uppercase().to_string());
     first.unwrap_or_default() + signs.as_str()
-}
-
-/// A chart in its forms, what it shows, and the same as a table.
-fn figure(html: &mut Html, charts: &[String], caption: &str, table: &str, rows: &[Vec<String>]) {
-    html.inside("figure", &[], |html| {
-        charts.iter().for_each(|chart| html.raw(chart));
-        html.element("figcaption", &[], caption);
-        if rows.len() > 1 {
-            as_table(html, table, rows);
-        }
-    });
-}
-
-/// One of several charts beside each other: its title stands above it.
-fn panel(
-    html: &mut Html,
-    chart: &str,
-    (title, says): (&str, &str),
-    table: &str,
-    rows: &[Vec<String>],
-) {
-    html.inside("figure", &[], |html| {
-        html.inside("figcaption", &[], |html| {
-            html.element("strong", &[], title);
-            html.text(says);
-        });
-        html.raw(chart);
-        if rows.len() > 1 {
-            as_table(html, table, rows);
-        }
-    });
-}
-
-fn as_table(html: &mut Html, title: &str, rows: &[Vec<String>]) {
-    html.inside("details", &[], |html| {
-        html.element("summary", &[], &format!("As a table: {title}"));
-        html.table(title, rows);
-    });
 }
 
 fn latency(scenario: &str, backends: &Backends<'_>) -> Result<String, Failed> {

@@ -20,13 +20,13 @@ fn a_report_has_all_its_parts() {
     ] {
         assert!(text.contains(part), "{part}");
     }
-    // Two forms of two charts, one of each panel and bar chart; all with a name.
+    // In each of two scenarios: two forms of three charts, one of each panel and bar chart; all with a name.
     let charts = text.matches("role=\"img\"").count();
-    assert_eq!(charts, 2 * (4 + 3 + 3));
+    assert_eq!(charts, 2 * (6 + 3 + 3));
     assert_eq!(
         text.matches("<svg class=\"wide\" role=\"img\" aria-label=\"")
             .count(),
-        4
+        6
     );
 }
 
@@ -98,4 +98,51 @@ fn a_title_names_no_more_than_fit() {
     let text = html(&run.into()).unwrap();
     assert!(text.contains("<h1>4 backends through the hub</h1>"));
     assert!(text.contains("memory, redis, kafka and amqp. One run"));
+}
+
+#[test]
+fn the_page_begins_with_the_scorecard() {
+    let text = html(&run().into()).unwrap();
+    let at = |part: &str| text.find(part).unwrap_or_else(|| panic!("{part}"));
+    let card = at("id=\"scorecard\"");
+    assert!(card < at("id=\"findings\"") && at("id=\"findings\"") < at("id=\"s-progress\""));
+    // What a screen reader says has the figures of each row.
+    for part in [
+        "progress, the scorecard. memory p50 ",
+        "; kafka p50 ",
+        "when the broker restarts: may lose, says so; ",
+        "when the broker restarts: delivers all.",
+    ] {
+        assert!(card < at(part), "{part}");
+    }
+    // It is shown once in each form for each scenario, and not again in the first one's own section.
+    let section = &text[at("id=\"s-progress\"")..at("id=\"s-fanout\"")];
+    assert!(!section.contains("the scorecard"));
+    assert!(text[at("id=\"s-fanout\"")..].contains("fanout, the scorecard"));
+}
+
+#[test]
+fn the_scorecard_sets_apart_what_can_not_span_processes() {
+    let apart = "One process only";
+    let text = html(&run().into()).unwrap();
+    // Both forms, in both scenarios.
+    assert_eq!(text.matches(apart).count(), 4);
+    let mut run = run();
+    run.backends.remove(0);
+    assert!(!html(&run.into()).unwrap().contains(apart));
+}
+
+#[test]
+fn the_scorecard_says_where_a_figure_is_a_lower_bound() {
+    let mut run = run();
+    let figures = run.backends[1].scenarios.get_mut("progress").unwrap();
+    figures.ladder.retain(|step| step.held);
+    for round in &mut figures.rounds {
+        round.cost.broker_cpu = None;
+    }
+    let text = html(&run.into()).unwrap();
+    let redis = text.split("; redis p50 ").nth(1).unwrap();
+    let redis = redis.split(';').next().unwrap();
+    assert!(redis.contains("most deliveries ≥ "), "{redis}");
+    assert!(redis.contains("CPU a delivery ≥ "), "{redis}");
 }

@@ -48,6 +48,17 @@ pub fn knee(figures: &Figures) -> Option<String> {
     Some(texts.into_iter().collect::<Vec<_>>().join("; "))
 }
 
+/// Deliveries a second at the highest step that held; of several runs the least, because that held in all of them. Zero
+/// if no step of a run held; absent if there was no ladder.
+pub fn most_deliveries(figures: &Figures) -> Option<f64> {
+    let at = |knee: &Knee| {
+        let mut steps = figures.ladder.iter();
+        let step = steps.find(|step| step.run == knee.run && Some(step.rate) == knee.held);
+        step.map_or(0.0, |step| step.deliveries)
+    };
+    knees(figures).iter().map(at).min_by(f64::total_cmp)
+}
+
 impl Knee {
     /// In words: `16,000/s (failed at 18,000)`.
     pub fn text(&self) -> String {
@@ -112,5 +123,16 @@ mod tests {
             ..Figures::default()
         };
         assert_eq!(knee(&alone).as_deref(), Some("70/s"));
+    }
+
+    #[test]
+    fn the_most_deliveries_are_those_that_held_in_every_run() {
+        let mut figures = ladder(&[(0, 500.0, true), (0, 1_000.0, false), (1, 800.0, true)]);
+        for step in &mut figures.ladder {
+            step.deliveries = 2.0 * step.rate;
+        }
+        assert_eq!(most_deliveries(&figures), Some(1_000.0));
+        assert_eq!(most_deliveries(&ladder(&[(0, 500.0, false)])), Some(0.0));
+        assert_eq!(most_deliveries(&Figures::default()), None);
     }
 }

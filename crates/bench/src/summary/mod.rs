@@ -14,5 +14,5 @@ pub(crate) use figure::rate;
 pub use figure::{Figure, Spread, Unit};
 pub(crate) use finding::list;
 pub use finding::{Matter, findings, pairs};
-pub use knee::{Knee, knee, knees};
+pub use knee::{Knee, knee, knees, most_deliveries};
 pub use soundness::soundness;

@@ -7,6 +7,7 @@ mod knee;
 mod latency;
 mod pixel;
 mod plot;
+mod scorecard;
 
 pub(super) use bars::{Bar, Group, bars};
 pub use canvas::Failed;
@@ -14,3 +15,4 @@ pub(super) use ink::patterns;
 pub(super) use knee::knees;
 pub(super) use latency::{parts, together};
 pub(super) use plot::Format;
+pub(super) use scorecard::{Row, Scorecard};

@@ -1,0 +1,181 @@
+//! The scorecard: a row for each backend, a column for each figure, and a bar under each value.
+
+use plotters::{
+    prelude::Rectangle,
+    style::{Color, text_anchor::HPos},
+};
+
+use super::{
+    canvas::{Area, Failed, draw, failed, line, mark, word},
+    ink::Ink,
+    pixel::FINE,
+    plot::Format,
+};
+
+/// How many figures a row has.
+pub(crate) const FIGURES: usize = 4;
+
+/// What the scorecard shows.
+pub(crate) struct Scorecard {
+    /// Above each figure: its name, a short form of it for a small screen, and which direction is better.
+    pub(crate) heads: [(&'static str, &'static str, &'static str); FIGURES],
+    /// Above the last column, in the same order.
+    pub(crate) promise: (&'static str, &'static str),
+    pub(crate) rows: Vec<Row>,
+    /// What stands above the rows that are set apart.
+    pub(crate) apart: &'static str,
+}
+
+/// One backend.
+pub(crate) struct Row {
+    /// Its place among all backends: it decides mark and colour, which are the same in all charts.
+    pub(crate) number: usize,
+    pub(crate) name: String,
+    /// Its figures in words, each with the length of its bar; absent where it was not measured.
+    pub(crate) figures: [Option<(f64, String)>; FIGURES],
+    /// What happens when the broker restarts.
+    pub(crate) restart: String,
+    /// Whether it stands below the others: it does not do the same work.
+    pub(crate) apart: bool,
+}
+
+/// Where things stand, in pixels.
+struct Layout {
+    width: i32,
+    class: &'static str,
+    /// Where the first figure begins, and how far it is to the next.
+    first: i32,
+    step: i32,
+    /// From the top of a row to its values: 0 where they stand beside the name.
+    values: i32,
+    row: i32,
+    head: i32,
+}
+
+const WIDE: Layout = Layout {
+    width: 880,
+    class: "wide",
+    first: 150,
+    step: 145,
+    values: 0,
+    row: 42,
+    head: 48,
+};
+const NARROW: Layout = Layout {
+    width: 340,
+    class: "narrow",
+    first: 0,
+    step: 86,
+    values: 21,
+    row: 66,
+    head: 30,
+};
+/// The space between a bar and the next column.
+const GUTTER: i32 = 14;
+const BAR: i32 = 7;
+
+impl Scorecard {
+    /// As SVG; `name` is what a screen reader says.
+    pub(crate) fn svg(&self, format: Format, name: &str) -> Result<String, Failed> {
+        let layout = match format {
+            Format::Wide => WIDE,
+            Format::Narrow | Format::Small => NARROW,
+        };
+        let (apart, together): (Vec<&Row>, Vec<&Row>) = self.rows.iter().partition(|it| it.apart);
+        let divider = if apart.is_empty() { 0 } else { 34 };
+        let height = layout.head + layout.row * self.rows.len() as i32 + divider;
+        draw((layout.width, height), layout.class, name, |area| {
+            self.heads(area, &layout)?;
+            let mut y = layout.head;
+            for row in together {
+                self.row(area, row, y, &layout)?;
+                y += layout.row;
+            }
+            if !apart.is_empty() {
+                let title = (0, (y + 20) * FINE);
+                rule(area, y + 2, &layout)?;
+                word(area, title, self.apart, Ink::Quiet, HPos::Left)?;
+                y += divider;
+            }
+            for row in apart {
+                self.row(area, row, y, &layout)?;
+                y += layout.row;
+            }
+            Ok(())
+        })
+    }
+
+    fn heads(&self, area: &Area<'_>, layout: &Layout) -> Result<(), Failed> {
+        let narrow = layout.values > 0;
+        for (column, (long, short, better)) in self.heads.iter().enumerate() {
+            let x = layout.column(column) * FINE;
+            let title = if narrow { short } else { long };
+            word(area, (x, 10 * FINE), title, Ink::Text, HPos::Left)?;
+            if !narrow {
+                word(area, (x, 28 * FINE), better, Ink::Quiet, HPos::Left)?;
+            }
+        }
+        // A small screen has each promise beside the backend's name, which needs no head.
+        if !narrow {
+            let x = layout.column(FIGURES) * FINE;
+            let (title, says) = self.promise;
+            word(area, (x, 10 * FINE), title, Ink::Text, HPos::Left)?;
+            word(area, (x, 28 * FINE), says, Ink::Quiet, HPos::Left)?;
+        }
+        rule(area, layout.head - 8, layout)
+    }
+
+    fn row(&self, area: &Area<'_>, row: &Row, y: i32, layout: &Layout) -> Result<(), Failed> {
+        let middle = (y + 10) * FINE;
+        mark(area, (6 * FINE, middle), row.number)?;
+        word(area, (16 * FINE, middle), &row.name, Ink::Text, HPos::Left)?;
+        let (x, side, ink) = match layout.values {
+            0 => (layout.column(FIGURES), HPos::Left, Ink::Text),
+            _ => (layout.width - 2, HPos::Right, Ink::Quiet),
+        };
+        word(area, (x * FINE, middle), &row.restart, ink, side)?;
+        let top = y + layout.values;
+        for (column, figure) in row.figures.iter().enumerate() {
+            let x = layout.column(column);
+            let at = (x * FINE, (top + 10) * FINE);
+            let Some((length, says)) = figure else {
+                word(area, at, "–", Ink::Quiet, HPos::Left)?;
+                continue;
+            };
+            word(area, at, says, Ink::Text, HPos::Left)?;
+            let room = f64::from((layout.step - GUTTER) * FINE);
+            let full = self.longest(column);
+            let share = if full > 0.0 { length / full } else { 0.0 };
+            let corner = (x * FINE, (top + 20) * FINE);
+            bar(area, corner, ((room * share) as i32).max(FINE))?;
+        }
+        Ok(())
+    }
+
+    /// The value whose bar has the column's whole width.
+    fn longest(&self, column: usize) -> f64 {
+        let figures = self
+            .rows
+            .iter()
+            .filter_map(|row| row.figures[column].as_ref());
+        figures.map(|(length, _)| *length).fold(0.0, f64::max)
+    }
+}
+
+impl Layout {
+    fn column(&self, number: usize) -> i32 {
+        self.first + self.step * number as i32
+    }
+}
+
+fn bar(area: &Area<'_>, (x, y): (i32, i32), length: i32) -> Result<(), Failed> {
+    let style = Ink::Bar(0).color().filled();
+    let bar = Rectangle::new([(x, y), (x + length, y + BAR * FINE)], style);
+    area.draw(&bar).map_err(failed)
+}
+
+/// A line from side to side.
+fn rule(area: &Area<'_>, y: i32, layout: &Layout) -> Result<(), Failed> {
+    let (from, to) = ((0, y * FINE), (layout.width * FINE, y * FINE));
+    line(area, from, to, Ink::Grid)
+}

@@ -1,0 +1,142 @@
+//! The scorecard's figures: what a reader wants to know first of each backend, in one scenario.
+
+use super::{
+    chart::{Failed, Format, Row, Scorecard},
+    figure::figure,
+    html::Html,
+};
+use crate::{
+    merge::Merged,
+    results::{Figures, Measured},
+    scenario::Scenario,
+    summary::{Figure, Spread, Unit, knees, most_deliveries, rate},
+};
+
+const APART: &str = "One process only, never several hubs";
+
+/// As HTML: the picture, how to read it, and the same figures as a table. Empty if nothing was measured.
+pub(super) fn scorecard(merged: &Merged, scenario: &Scenario) -> Result<String, Failed> {
+    let numbered = merged.backends.iter().enumerate();
+    let rows = numbered.filter_map(|(number, it)| {
+        let figures = it.scenarios.get(&scenario.name)?;
+        Some(row(number, it, figures))
+    });
+    let card = Scorecard {
+        heads: [
+            ("p50 latency", "p50", "less is better"),
+            ("p99 latency", "p99", "less is better"),
+            ("Most deliveries", "most", "more is better"),
+            ("CPU a delivery", "CPU", "less is better"),
+        ],
+        promise: ("Broker restarts", "its promise"),
+        rows: rows.collect(),
+        apart: APART,
+    };
+    if card.rows.is_empty() {
+        return Ok(String::new());
+    }
+    let table = table(&card);
+    let name = read_out(&scenario.name, &card.rows);
+    let charts = [
+        card.svg(Format::Wide, &name)?,
+        card.svg(Format::Narrow, &name)?,
+    ];
+    let mut html = Html::new();
+    let title = format!("{}: the scorecard", scenario.name);
+    figure(&mut html, &charts, &caption(scenario), &title, &table);
+    Ok(html.done())
+}
+
+fn caption(scenario: &Scenario) -> String {
+    format!(
+        "Latency at {} messages a second: half of the deliveries (p50), or 99 of 100 (p99), took at most this long. Most \
+         deliveries: how many a second with nothing lost and p99 at most {} ms. CPU: of hubs and broker together, for \
+         each delivery. “≥” means that the true figure may be higher.",
+        rate(scenario.rate),
+        scenario.ladder.p99_ms
+    )
+}
+
+fn row(number: usize, backend: &Measured, figures: &Figures) -> Row {
+    let median = |figure: Figure| {
+        let value = figure.spread(figures)?.median;
+        Some((value, figure.unit().show(value)))
+    };
+    let one_process = backend.is_one_process();
+    Row {
+        number,
+        name: backend.name.clone(),
+        figures: [
+            median(Figure::DeliveryP50),
+            median(Figure::DeliveryP99),
+            most(figures),
+            cpu(figures, one_process),
+        ],
+        restart: match backend.promise("on restart") {
+            Some("delivered") => "delivers all".to_owned(),
+            Some("announced") => "may lose, says so".to_owned(),
+            Some(other) => other.to_owned(),
+            None => "not known".to_owned(),
+        },
+        apart: one_process,
+    }
+}
+
+/// Deliveries a second at the highest rate that held; a lower bound if no higher rate failed.
+fn most(figures: &Figures) -> Option<(f64, String)> {
+    let value = most_deliveries(figures)?;
+    let ended = knees(figures).iter().all(|knee| knee.failed.is_some());
+    Some((value, at_least(ended, Unit::Rate.show(value))))
+}
+
+/// CPU time of hubs and broker; a lower bound if there is a broker whose CPU time was not seen.
+fn cpu(figures: &Figures, one_process: bool) -> Option<(f64, String)> {
+    let costs = || figures.rounds.iter().map(|round| &round.cost);
+    let both = costs().filter_map(|it| Some(it.hub_cpu? + it.broker_cpu.unwrap_or(0.0)));
+    let value = Spread::of(both)?.median;
+    let whole = one_process || costs().all(|it| it.broker_cpu.is_some());
+    Some((value, at_least(whole, Unit::Time.show(value))))
+}
+
+fn at_least(exact: bool, value: String) -> String {
+    match exact {
+        true => value,
+        false => format!("≥ {value}"),
+    }
+}
+
+fn cells(row: &Row) -> impl Iterator<Item = String> {
+    let says = |it: &Option<(f64, String)>| it.as_ref().map_or("–", |(_, says)| says).to_owned();
+    let figures = row.figures.iter().map(says);
+    figures
+        .chain([row.restart.clone()])
+        .collect::<Vec<_>>()
+        .into_iter()
+}
+
+fn table(card: &Scorecard) -> Vec<Vec<String>> {
+    let titles = card.heads.iter().map(|(title, ..)| *title);
+    let head = ["backend"]
+        .into_iter()
+        .chain(titles)
+        .chain([card.promise.0]);
+    let mut rows = vec![head.map(str::to_owned).collect::<Vec<_>>()];
+    let filled = |row: &Row| [row.name.clone()].into_iter().chain(cells(row)).collect();
+    rows.extend(card.rows.iter().map(filled));
+    rows
+}
+
+/// What a screen reader says for the picture.
+fn read_out(scenario: &str, rows: &[Row]) -> String {
+    let each = rows.iter().map(|row| {
+        let cells: Vec<_> = cells(row).collect();
+        format!(
+            "{} p50 {}, p99 {}, most deliveries {}, CPU a delivery {}, when the broker restarts: {}",
+            row.name, cells[0], cells[1], cells[2], cells[3], cells[4]
+        )
+    });
+    format!(
+        "{scenario}, the scorecard. {}.",
+        each.collect::<Vec<_>>().join("; ")
+    )
+}
