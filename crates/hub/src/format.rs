@@ -6,8 +6,8 @@ use hubplane_backplane::Tags;
 
 use super::{
     command::{Command, Ending, Push, Ref, Reply},
+    key::Key,
     presence::Roster,
-    session::Key,
 };
 
 /// One client format: how a client's messages become commands, and how the hub's words become messages. One static value

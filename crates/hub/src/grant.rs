@@ -6,8 +6,6 @@ use std::{
     time::Instant,
 };
 
-use super::command::{Command, ErrorCode};
-
 /// Whom a session speaks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -31,13 +29,6 @@ pub struct Grant {
     pub may_publish: bool,
     /// When it is over; `None` if it never is.
     pub until: Option<Instant>,
-}
-
-/// Why a command is not carried out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Denied {
-    pub(super) code: ErrorCode,
-    pub(super) message: &'static str,
 }
 
 impl Grant {
@@ -78,17 +69,6 @@ impl Grant {
     /// Whether the grant is over.
     pub fn is_over(&self, now: Instant) -> bool {
         self.until.is_some_and(|until| until <= now)
-    }
-
-    /// Whether a command may be carried out.
-    pub(super) const fn check(&self, command: &Command) -> Result<(), Denied> {
-        match command {
-            Command::Publish { .. } if !self.may_publish => Err(Denied {
-                code: ErrorCode::Forbidden,
-                message: "publishing needs the hub's key, sent as Authorization: Bearer … when connecting",
-            }),
-            _ => Ok(()),
-        }
     }
 }
 

@@ -4,6 +4,7 @@
 //! `publisher` to the backplane, from where it comes back like everybody else's. Nothing here knows a client
 //! format, an HTTP library or a broker.
 
+mod announce;
 mod beacon;
 pub mod channel;
 pub mod command;
@@ -18,6 +19,7 @@ mod inbound;
 #[doc(hidden)]
 pub mod inside;
 mod interest;
+mod key;
 mod lanes;
 pub mod limits;
 mod log;
@@ -26,6 +28,7 @@ mod message;
 mod model;
 mod origin;
 mod outbox;
+mod permission;
 mod position;
 pub mod presence;
 mod publisher;
@@ -48,8 +51,7 @@ use std::{
 };
 
 use hubplane_backplane::{
-    Backplane, Capabilities, Channel, Driver, Error, ErrorKind, Events, GapCause, Listed, Opened,
-    Outgoing, Publication, Result, Scope,
+    Backplane, Capabilities, Driver, Error, ErrorKind, Events, Opened, Outgoing, Result,
 };
 use tokio::{
     sync::{Notify, mpsc, oneshot},
@@ -72,13 +74,14 @@ pub use self::{
     counts::{Counts, Histogram, LOOP_BUCKETS},
     grant::{Authority, Grant, Who},
     inbound::InboundBytes,
+    key::Key,
     limits::Limits,
     message::{MAX_ID, Message, is_id},
     position::ClientPosition,
     publisher::Overloaded,
     pump::Health,
     recovery::HistoryPage,
-    session::{Key, SessionSetup},
+    session::SessionSetup,
     shard::{Mailbox, SessionStatus, Shard},
 };
 
@@ -338,45 +341,6 @@ impl Hub {
         self.beacon_monitor
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// A message on a channel of the hub's own.
-    fn reserved(&self, publication: &Publication) {
-        match &*publication.channel {
-            presence::CHANNEL => self.presence.receive(&publication.data),
-            channel => tracing::debug!(
-                channel,
-                "a message on a reserved channel that nobody here reads"
-            ),
-        }
-    }
-
-    /// Tells the subscriptions concerned that they may have missed something.
-    async fn announce(&self, scope: Scope, cause: GapCause) {
-        tracing::warn!(%cause, %scope, "messages may have been missed; telling the subscriptions concerned");
-        self.counts.count_gap(cause);
-        if sabotage::swallows_gaps() {
-            return;
-        }
-        let scope = Arc::new(scope);
-        self.post(|| Mail::Gap(Arc::clone(&scope), cause)).await;
-    }
-
-    /// Ends the subscriptions of channels that the broker refuses from now on.
-    async fn refuse(&self, channels: Vec<Channel>, reason: String) {
-        tracing::warn!(channels = %Listed(&channels), %reason, "the broker refuses channels; ending their subscriptions");
-        self.interest.drop_refused(&channels);
-        let error = Arc::new(Error::new(ErrorKind::Rejected, self.driver, reason));
-        self.post(|| Mail::Interest(channels.clone(), Err(Arc::clone(&error))))
-            .await;
-    }
-
-    /// One mail for every shard.
-    async fn post(&self, mail: impl Fn() -> Mail) {
-        for shard in &self.shards {
-            // A shard that is gone has no sessions.
-            _ = shard.send(mail()).await;
-        }
     }
 
     fn count_session(&self, shard: usize, change: i64) {

@@ -1,6 +1,8 @@
 //! Faults on purpose, to prove that the drills' checker sees them: only with the cargo feature `sabotage`, and then the
 //! one that the environment names: `HUBPLANE_SABOTAGE=drop`. Without the feature all of this is compiled away.
 
+mod spoil;
+
 use std::{
     collections::BTreeMap,
     env,
@@ -10,7 +12,7 @@ use std::{
     },
 };
 
-use super::message::Message;
+pub(super) use self::spoil::spoil;
 
 /// One message in so many is spoilt. A prime number: every thousandth could always be the same publisher's.
 const ONE_IN: u64 = 997;
@@ -22,8 +24,6 @@ const ONE: u64 = 1;
 /// The backend's epoch of each lane.
 static PRESENT: Mutex<BTreeMap<u32, u64>> = Mutex::new(BTreeMap::new());
 static COUNT: AtomicU64 = AtomicU64::new(0);
-/// The message that its successor in the channel is to overtake.
-static HELD: Mutex<Option<Message>> = Mutex::new(None);
 
 fn is(fault: &str) -> bool {
     cfg!(feature = "sabotage") && *NAMED == fault
@@ -31,34 +31,6 @@ fn is(fault: &str) -> bool {
 
 fn due() -> bool {
     COUNT.fetch_add(1, Ordering::Relaxed) % ONE_IN == ONE_IN - 1
-}
-
-/// `drop`, `repeat`, `swap`: on what is about to reach the sessions.
-pub(super) fn spoil(fresh: Vec<Message>) -> Vec<Message> {
-    if !cfg!(feature = "sabotage") || !matches!(&**NAMED, "drop" | "repeat" | "swap") {
-        return fresh;
-    }
-    let mut spoilt = Vec::with_capacity(fresh.len());
-    for message in fresh {
-        let mut held = HELD.lock().unwrap_or_else(PoisonError::into_inner);
-        let overtaken = held.take_if(|held| held.channel == message.channel);
-        match &**NAMED {
-            _ if overtaken.is_some() => {
-                spoilt.push(message);
-                spoilt.extend(overtaken);
-            }
-            "swap" if held.is_none() && due() => *held = Some(message),
-            "drop" if due() => {}
-            "repeat" if due() => {
-                // With an id of its own, or a client would know it.
-                let mut again = message.clone();
-                again.id = Some("again".into());
-                spoilt.extend([message, again]);
-            }
-            _ => spoilt.push(message),
-        }
-    }
-    spoilt
 }
 
 /// `swallow_gap`: gaps are told to nobody.

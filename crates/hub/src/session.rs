@@ -7,16 +7,9 @@ use super::{
     frame::{Encoding, Frame, Socket},
     grant::Grant,
     outbox::{Flushed, Outbox, Scratch},
-    shard::Subscription,
+    shard::subscription::Subscription,
 };
 use crate::limits::Limits;
-
-/// Names a session of a shard. No other session ever has the same key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Key {
-    pub(super) index: u32,
-    pub(super) serial: u32,
-}
 
 /// What a new session is allowed, and how to speak to it.
 #[derive(Debug)]

@@ -12,7 +12,7 @@ use hubplane_backplane::{Channel, Outgoing};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::{CHANNEL, Change, Member, Presence, Refusal};
-use crate::{Health, Hub, command::Ref, frame::Frames, limits::Limits, session::Key, shard::Mail};
+use crate::{Health, Hub, command::Ref, frame::Frames, key::Key, limits::Limits, shard::Mail};
 
 /// How often what has gathered is passed on, to the subscribers here and to the other instances.
 const TICK: Duration = Duration::from_millis(100);

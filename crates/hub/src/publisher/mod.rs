@@ -27,7 +27,7 @@ use tokio::{
 pub(super) use self::publish_loop::PublishLoop;
 use super::{
     command::{ErrorCode, Ref},
-    session::Key,
+    key::Key,
 };
 use crate::{limits::Limits, position::ClientPosition, sequencer::Sequencer};
 

@@ -9,7 +9,7 @@ use std::{
 use hubplane_backplane::Channel;
 use tokio::sync::Notify;
 
-use crate::{position::ClientPosition, session::Key, shard::SubscriptionKey};
+use crate::{key::Key, key::SubscriptionKey, position::ClientPosition};
 
 /// Requests that may wait, of all sessions.
 const MOST: usize = 16 * 1_024;

@@ -6,7 +6,7 @@ use std::{
     time::Instant,
 };
 
-use super::subscription::SubscriptionKey;
+use crate::key::SubscriptionKey;
 use crate::position::ClientPosition;
 
 /// Names one that waits here; later ones have larger numbers.
@@ -110,7 +110,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::session::Key;
+    use crate::key::Key;
 
     fn key(serial: u64) -> SubscriptionKey {
         let session = Key {

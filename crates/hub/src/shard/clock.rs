@@ -7,8 +7,9 @@ use crate::{
     Hub,
     command::Ending,
     format::SessionName,
+    key::Key,
     limits::Limits,
-    session::{Key, Phase, Session, SessionSetup},
+    session::{Phase, Session, SessionSetup},
 };
 
 /// How often the sessions are looked over: how late a time limit may be noticed.

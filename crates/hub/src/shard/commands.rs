@@ -10,9 +10,11 @@ use crate::{
     Hub, channel,
     command::{Command, Ending, ErrorCode, Ref, Reply},
     frame::{Encoding, Frame},
-    grant::{Denied, Grant},
+    grant::Grant,
+    key::Key,
+    permission::Denied,
     publisher::ReplyTo,
-    session::{Key, Phase},
+    session::Phase,
 };
 
 impl Shard {

@@ -9,8 +9,9 @@ use crate::{
     command::Push,
     format::SessionName,
     frame::{Encoded, Frames},
+    key::Key,
     message::Message,
-    session::{Key, Session},
+    session::Session,
 };
 
 impl ShardState {

@@ -5,15 +5,16 @@ use std::{fmt, sync::Arc, time::Duration};
 use hubplane_backplane::{Channel, Error, GapCause, Result, Scope};
 use tokio::sync::mpsc;
 
-use super::{ShardState, clock::Drain, presence::PresenceMail, subscription::SubscriptionKey};
+use super::{ShardState, clock::Drain, presence::PresenceMail};
+use crate::key::SubscriptionKey;
 use crate::{
     Hub,
     command::{Ref, Reply},
     frame::Encoded,
+    key::Key,
     position::ClientPosition,
     presence::{Answer, Change},
     publisher,
-    session::Key,
     window::WindowEntry,
 };
 

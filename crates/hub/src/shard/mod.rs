@@ -12,7 +12,7 @@ mod presence;
 mod pressure;
 mod recover;
 mod subscribe;
-mod subscription;
+pub(crate) mod subscription;
 mod topic;
 
 use std::{
@@ -34,18 +34,16 @@ use tokio::{
 };
 
 pub use self::mail::Mailbox;
+pub(super) use self::mail::{Mail, PublishedMail, RecoveryAnswer};
 use self::{ahead::Ahead, topic::Topics};
-pub(super) use self::{
-    mail::{Mail, PublishedMail, RecoveryAnswer},
-    subscription::{Subscription, SubscriptionKey},
-};
 use super::{
     Hub,
     frame::Frame,
     grant::{Authority, Nobody},
+    key::Key,
     outbox::Scratch,
     position::ClientPosition,
-    session::{Key, Session, SessionSetup},
+    session::{Session, SessionSetup},
 };
 
 /// How many mails are handled before the sessions they touched are flushed.

@@ -11,8 +11,8 @@ use super::{ShardState, found, topic::Subscriber};
 use crate::{
     Hub,
     command::{ErrorCode, Push, Ref, Reply},
+    key::Key,
     presence::{Answer, Change, PresenceOptions, Question, Refusal},
-    session::Key,
 };
 
 /// Who takes part in one channel's presence. A channel without presence has no such value.

@@ -17,14 +17,15 @@ use super::{
     found,
     mail::RecoveryAnswer,
     presence::code,
-    subscription::{Missed, Stage, SubscriptionKey, Waiting, WaitsFor, until},
+    subscription::{Missed, Stage, Waiting, WaitsFor, until},
 };
 use crate::{
     Hub,
     command::Reply,
+    key::Key,
+    key::SubscriptionKey,
     position::ClientPosition,
     recovery::RecoveryRequest,
-    session::Key,
     window::{ReadLimit, WindowEntry, WindowRead},
 };
 

@@ -10,14 +10,15 @@ use hubplane_backplane::{Channel, Error, ErrorKind};
 use super::{
     ShardState,
     presence::code,
-    subscription::{Request, Stage, Subscription, SubscriptionKey, Waiting, WaitsFor},
+    subscription::{Request, Stage, Subscription, Waiting, WaitsFor},
     topic::Subscriber,
 };
 use crate::{
     Hub,
     command::{ErrorCode, Reply, Tag, Which},
+    key::Key,
+    key::SubscriptionKey,
     publisher,
-    session::Key,
 };
 
 /// Between two times that the broker is asked for a channel.

@@ -7,7 +7,6 @@ use crate::{
     command::{Ref, Tag},
     position::ClientPosition,
     presence::PresenceOptions,
-    session::Key,
     window::WindowEntry,
 };
 
@@ -62,13 +61,6 @@ pub(super) enum WaitsFor {
     Outbox,
     /// The broker's log is read. The reading stops when `_wanted` is dropped.
     Log { _wanted: Arc<()> },
-}
-
-/// Names a subscription that waits, for as long as it does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct SubscriptionKey {
-    pub(crate) session: Key,
-    pub(crate) serial: u64,
 }
 
 /// What a client is given of the messages that it missed.
