@@ -52,7 +52,8 @@ pub fn text(merged: &Merged) -> String {
     lines.extend(soundness(merged));
     lines.extend(merged.warnings());
     lines.push(
-        "In brackets: the smallest and the largest of all rounds, beside their median.".to_owned(),
+        "Each figure is the median of the rounds; in brackets the smallest and the largest."
+            .to_owned(),
     );
     lines.join("\n")
 }
@@ -60,7 +61,7 @@ pub fn text(merged: &Merged) -> String {
 /// What a scenario does, in a line.
 pub fn work(scenario: &Scenario) -> String {
     format!(
-        "{}; {} messages a second of {} bytes, {} deliveries each",
+        "{}; {} messages a second of {} bytes, each to {} subscribers",
         scenario.what,
         super::summary::rate(scenario.rate),
         scenario.payload,
@@ -156,7 +157,7 @@ mod tests {
             "delivery p50",
             "highest rate",
             "lost",
-            "- Delivery, the median: memory is",
+            "- Median latency (p50): kafka takes ",
             "messages again after",
             "Nothing was lost",
         ] {

@@ -110,8 +110,8 @@ fn the_page_begins_with_the_scorecard() {
     for part in [
         "progress, the scorecard. memory p50 ",
         "; kafka p50 ",
-        "when the broker restarts: may lose, says so; ",
-        "when the broker restarts: delivers all.",
+        "when the broker restarts: losses announced; ",
+        "when the broker restarts: all delivered.",
     ] {
         assert!(card < at(part), "{part}");
     }

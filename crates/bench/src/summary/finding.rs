@@ -33,10 +33,10 @@ impl Matter {
 
     const fn label(self) -> &'static str {
         match self {
-            Self::Median => "Delivery, the median",
-            Self::Tail => "Delivery, 99 % (p99)",
+            Self::Median => "Median latency (p50)",
+            Self::Tail => "Tail latency (p99)",
             Self::Cpu => "CPU of the hubs",
-            Self::Knee => "Highest rate, climbed to once a run",
+            Self::Knee => "Highest rate",
         }
     }
 
@@ -66,7 +66,7 @@ impl Matter {
         })
     }
 
-    /// All that were measured, the best first.
+    /// All backends of which this figure was measured, the best first.
     fn parts<'a>(self, merged: &'a Merged, scenario: &str) -> Vec<Part<'a>> {
         let named = merged.backends.iter();
         let found = named.filter_map(|it| self.part(&it.name, it.scenarios.get(scenario)?));
@@ -78,19 +78,16 @@ impl Matter {
         parts
     }
 
-    /// What the better one is to the other; `again` where it follows a sentence of the same one.
+    /// How the worse one compares with the better; `again` if the sentence has named the better one already.
     fn better(self, better: &str, worse: &str, times: &str, again: bool) -> String {
-        let subject = match (self, again) {
-            (_, true) => String::new(),
-            (Self::Median | Self::Tail, false) => format!("{better} is "),
-            (Self::Cpu, false) => "a delivery costs the hubs ".to_owned(),
-            (Self::Knee, false) => format!("{better} holds "),
-        };
-        match self {
-            Self::Median | Self::Tail => format!("{subject}{times} as fast as {worse}"),
-            Self::Cpu if again => format!("{times} as much on {worse}"),
-            Self::Cpu => format!("{subject}{times} as much CPU on {worse} as on {better}"),
-            Self::Knee => format!("{subject}{times} the rate of {worse}"),
+        match (self, again) {
+            (Self::Median | Self::Tail, false) => {
+                format!("{worse} takes {times} as long as {better}")
+            }
+            (Self::Cpu, false) => format!("{worse} costs {times} as much as {better}"),
+            (Self::Median | Self::Tail | Self::Cpu, true) => format!("{worse} {times}"),
+            (Self::Knee, false) => format!("{better} holds {times} the rate of {worse}"),
+            (Self::Knee, true) => format!("{times} that of {worse}"),
         }
     }
 
@@ -180,13 +177,22 @@ impl Matter {
     }
 }
 
-/// What a scenario's figures say: for each figure that matters, the best backend beside the others; then the hub beside
-/// the brokers alone.
+/// What a scenario's figures say. For each figure that matters, compares the best backend with the others; then compares
+/// the hub with the brokers alone. A backend of one process does less work than a broker, and is left out where there is a
+/// broker to speak of.
 pub fn findings(merged: &Merged, scenario: &Scenario) -> Vec<String> {
-    let matters = Matter::ALL.iter();
-    let mut sentences: Vec<_> = matters
-        .filter_map(|matter| matter.finding(&matter.parts(merged, &scenario.name)))
-        .collect();
+    let one_process = |name: &str| {
+        let mut backends = merged.backends.iter();
+        backends.any(|it| it.name == name && it.is_one_process())
+    };
+    let finding = |matter: &Matter| {
+        let mut parts = matter.parts(merged, &scenario.name);
+        if parts.iter().any(|it| !one_process(it.name)) {
+            parts.retain(|it| !one_process(it.name));
+        }
+        matter.finding(&parts)
+    };
+    let mut sentences: Vec<_> = Matter::ALL.iter().filter_map(finding).collect();
     sentences.extend(beside_the_broker(merged, scenario));
     sentences
 }
@@ -208,18 +214,12 @@ fn beside_the_broker(merged: &Merged, scenario: &Scenario) -> Option<String> {
         let figures = backend.scenarios.get(&scenario.name)?;
         let hub = Figure::DeliveryP50.spread(figures)?;
         let alone = Figure::AloneP50.spread(figures)?.median;
-        Some(format!(
-            "{:.1} times {}'s ({} against {})",
-            hub.median / alone,
-            backend.name,
-            Unit::Time.show(hub.median),
-            Unit::Time.show(alone)
-        ))
+        Some(format!("{} {:.1} times", backend.name, hub.median / alone))
     });
     let each: Vec<_> = each.collect();
     let all = list(&each);
     (!each.is_empty())
-        .then(|| format!("Beside the broker alone: the median through the hub is {all}."))
+        .then(|| format!("Median latency through the hub, against the broker alone: {all}."))
 }
 
 /// `a`, `a and b`, `a, b and c`.

@@ -10,27 +10,36 @@ fn the_best_stands_beside_the_others() {
     let merged = Merged::from(run());
     let all = progress(&merged);
     assert!(
-        all[0].starts_with("Delivery, the median: memory is ")
-            && all[0].contains("as fast as redis and "),
+        all[0].starts_with("Median latency (p50): kafka takes ")
+            && all[0].ends_with("times as long as redis."),
         "{all:?}"
     );
-    assert!(all[2].contains("a delivery costs the hubs"), "{all:?}");
-    assert!(all[3].contains("memory holds "), "{all:?}");
-    assert!(all[4].contains("times redis's"), "{all:?}");
+    assert!(all[2].contains("kafka costs "), "{all:?}");
+    assert!(
+        all[3].starts_with("Highest rate: redis and kafka can't be told apart"),
+        "{all:?}"
+    );
+    assert!(all[4].contains("broker alone: redis "), "{all:?}");
+    // It does not do a broker's work.
+    assert!(!all.concat().contains("memory"), "{all:?}");
     // Three pairs of three backends.
-    assert_eq!(pairs(&merged, &merged.scenarios[0]).len(), 12);
+    let pairs = pairs(&merged, &merged.scenarios[0]);
+    assert_eq!(pairs.len(), 12);
+    let holds = |it: &String| it.contains("memory holds ") && it.contains(" the rate of kafka");
+    assert!(pairs.iter().any(holds), "{pairs:?}");
 }
 
 #[test]
 fn what_overlaps_is_said_in_plain_words() {
     let mut run = run();
-    run.backends[1].scenarios = run.backends[0].scenarios.clone();
+    run.backends[0] = run.backends[1].clone();
+    run.backends[0].name = "amqp".to_owned();
     let all = progress(&run.into());
     assert!(
-        all[0].ends_with("memory and redis can't be told apart by these runs."),
+        all[0].ends_with("amqp and redis can't be told apart by these runs."),
         "{all:?}"
     );
-    assert!(all[0].contains("memory is "), "{all:?}");
+    assert!(all[0].contains("kafka takes "), "{all:?}");
 }
 
 #[test]
@@ -47,7 +56,10 @@ fn one_round_says_nothing_of_noise() {
     let all = progress(&run.into());
     assert!(all[0].contains("one round only"), "{all:?}");
     // The ladder brackets the highest rate by itself.
-    assert!(all[3].contains("memory holds "), "{all:?}");
+    assert!(
+        all[3].starts_with("Highest rate: redis and kafka can't be told apart"),
+        "{all:?}"
+    );
 }
 
 #[test]
@@ -56,10 +68,23 @@ fn runs_of_two_machines_are_compared_each_for_itself() {
     slow.backends.truncate(2);
     fast.started += 1;
     fast.machine.cores = 64;
-    fast.backends.remove(0);
+    fast.backends.remove(1);
     let all = progress(&Merged::from(slow).with(fast.into()).unwrap());
     assert!(
-        all[0].contains("memory (73.0 µs) and kafka (880 µs) were never measured in one run"),
+        all[0].contains("redis (150 µs) and kafka (880 µs) were never measured in one run"),
+        "{all:?}"
+    );
+}
+
+#[test]
+fn a_backend_of_one_process_is_compared_with_its_like() {
+    let mut run = run();
+    run.backends.truncate(1);
+    run.backends.push(run.backends[0].clone());
+    run.backends[1].name = "memory slowed".to_owned();
+    let all = progress(&run.into());
+    assert!(
+        all[0].ends_with("memory and memory slowed can't be told apart by these runs."),
         "{all:?}"
     );
 }
