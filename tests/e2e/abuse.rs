@@ -358,7 +358,7 @@ async fn connections_leave_files_for_the_broker() {
         env!("CARGO_BIN_EXE_hubplane"),
     ]);
     command.args(["serve", "--listen", "127.0.0.1:0", "--shards", "1"]);
-    command.args(["--backplane", &redis.address()]);
+    command.args(["--backplane", &redis.address(), "--wait", "20s"]);
     let hub = Hub::spawn(command, "listening on http://");
     let mut all = Vec::new();
     for _ in 0..500 {

@@ -11,7 +11,7 @@ use crate::{
 #[tokio::test]
 async fn who_subscribes_while_the_broker_is_away_is_subscribed_when_it_is_back() {
     let redis = Redis::new();
-    let hub = Hub::start(&["--backplane", &redis.address()]);
+    let hub = Hub::start(&["--backplane", &redis.address(), "--wait", "20s"]);
     let port = redis.port;
     drop(redis);
     let start = Instant::now();
