@@ -19,6 +19,9 @@ pub enum Event {
         /// Why.
         cause: GapCause,
     },
+    /// The broker holds back what these lanes have got, such as behind an open transaction; it arrives later, and nothing
+    /// is lost. Says all lanes that wait now, none included, and replaces what was said before. The connection is well.
+    Waiting(Vec<u32>),
     /// The broker refuses these channels of interest, which it had confirmed before: a right was taken away. They are not
     /// part of the interest any more, nothing of them arrives, and all other channels are unaffected.
     Refused {

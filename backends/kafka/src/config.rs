@@ -27,6 +27,7 @@ const OURS: &[&str] = &[
     "enable.idempotence",
     "enable.partition.eof",
     "group.id",
+    "isolation.level",
     "linger.ms",
     "log.queue",
     "log_level",
@@ -177,7 +178,9 @@ impl Config {
             ("enable.partition.eof", "true"),
             // A batch that is not what the broker was given is told, not delivered.
             ("check.crcs", "true"),
-            ("isolation.level", "read_uncommitted"),
+            // What a transaction took back, or may still take back, was never published. It is also how the questions for
+            // the log's end are asked, which must agree with what is read.
+            ("isolation.level", "read_committed"),
             ("fetch.min.bytes", "1"),
             ("fetch.wait.max.ms", "500"),
             ("fetch.queue.backoff.ms", "20"),
@@ -302,6 +305,8 @@ mod tests {
     #[test]
     fn what_would_break_a_promise_is_refused() {
         assert!(error("kafka://h?kafka.acks=1").contains("kafka.acks can't be set"));
+        let uncommitted = "kafka://h?kafka.isolation.level=read_uncommitted";
+        assert!(error(uncommitted).contains("isolation.level can't be set"));
         assert!(error("kafka://h?linger=5ms").contains("at most 1ms"));
         assert!(error("kafka://h?retention=0s").contains("1s or more"));
         assert!(error("kafka://u:p@h").contains("need sasl"));

@@ -140,6 +140,7 @@ impl Reader<'_> {
                 places.next.clear();
                 places.empty.clear();
                 drop(places);
+                self.shared.acknowledged().clear();
                 // The old one's knowledge of the topic is worth nothing.
                 self.recreate();
                 self.replace(count);
@@ -281,6 +282,8 @@ impl Reader<'_> {
         self.shared.places().next = places;
         self.shared.epoch.store(epoch, Ordering::Relaxed);
         if epoch != before {
+            // What was acknowledged may be gone.
+            self.shared.acknowledged().clear();
             // The epoch is that of all lanes.
             self.gap(Scope::All, GapCause::LogReplaced);
         }

@@ -15,13 +15,17 @@
 //! | `password` | – | instead of the one behind the user: `env:NAME` or `file:PATH` |
 //! | `tls` | `false` | encrypt, and check the broker's certificate and name |
 //! | `ca`, `cert`, `key` | the system's roots, – | PEM files: what to trust, and a client certificate |
-//! | `kafka.*` | – | any other librdkafka setting, passed through and above the defaults here, such as `kafka.isolation.level=read_committed`; those that would break a promise below are refused |
+//! | `kafka.*` | – | any other librdkafka setting, passed through and above the defaults here, such as `kafka.client.rack=r1`; those that would break a promise below are refused |
 //!
 //! # Delivery
 //! At least once, in order, also across restarts of the broker; repetitions by offset are dropped here. A publish is
 //! acknowledged when all in-sync replicas have it (`acks=all`, idempotent); whether they have synced it to disk is
 //! the broker's setting. A record without a key, or with one that is not UTF-8, belongs to no channel and is passed
 //! over; a record without a value is an empty message.
+//!
+//! Of transactions only committed records are shown. An open one holds up its partition, as the broker has it: what comes
+//! behind it in that partition, from anybody, is acknowledged and arrives once the transaction has ended
+//! (`Event::Waiting`; `transaction.max.timeout.ms` on the broker bounds it). The other partitions go on.
 //!
 //! # Order
 //! One order per channel, the same for all: a channel lives in one partition, chosen as Java's default partitioner

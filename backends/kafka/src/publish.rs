@@ -11,6 +11,7 @@ use futures_util::future::join_all;
 use hubplane_backplane::{Error, ErrorKind, Outgoing, Receipt, Result};
 use rdkafka::{
     error::RDKafkaErrorCode,
+    producer::future_producer::Delivery,
     producer::{DeliveryFuture, FutureRecord, Producer as _, PurgeConfig},
 };
 use tokio::time::timeout;
@@ -59,7 +60,7 @@ impl Publisher {
         let sent = self.hand_over(shared, batch);
         join_all(
             sent.into_iter()
-                .map(|sent| async move { answered(sent?, epoch).await }),
+                .map(|sent| async move { answered(shared, sent?, epoch).await }),
         )
         .await
     }
@@ -176,14 +177,18 @@ fn send(
         })
 }
 
-async fn answered(sent: DeliveryFuture, epoch: u64) -> Result<Receipt> {
+async fn answered(shared: &Shared, sent: DeliveryFuture, epoch: u64) -> Result<Receipt> {
     let unknown = |message: &str| Error::new(ErrorKind::Unknown, NAME, message);
     match timeout(MESSAGE_TIMEOUT + GRACE, sent).await {
-        Ok(Ok(Ok(delivery))) => Ok(Receipt::Stored(record::position(
-            epoch,
-            delivery.partition,
-            delivery.offset + 1,
-        ))),
+        Ok(Ok(Ok(Delivery {
+            partition, offset, ..
+        }))) => {
+            let mut acknowledged = shared.acknowledged();
+            let upto = acknowledged.entry(partition).or_default();
+            *upto = (*upto).max(offset + 1);
+            let stored = record::position(epoch, partition, offset + 1);
+            Ok(Receipt::Stored(stored))
+        }
         Ok(Ok(Err((error, _)))) => Err(match error.rdkafka_error_code() {
             Some(
                 RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::MessageBatchTooLarge,

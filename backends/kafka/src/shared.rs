@@ -54,6 +54,8 @@ pub(crate) struct Shared {
     pub(crate) partitions: AtomicU32,
     pub(crate) epoch: AtomicU64,
     places: Mutex<Places>,
+    /// Behind the last record of each partition that the broker has acknowledged to this instance.
+    acknowledged: Mutex<Offsets>,
     pub(crate) down: AtomicBool,
     /// An offset was outside its partition's log: the reading thread waits for the ends.
     pub(crate) lost: AtomicBool,
@@ -74,6 +76,7 @@ impl Shared {
             partitions: AtomicU32::new(0),
             epoch: AtomicU64::new(0),
             places: Mutex::default(),
+            acknowledged: Mutex::default(),
             down: AtomicBool::new(false),
             lost: AtomicBool::new(false),
             closed: AtomicBool::new(false),
@@ -85,6 +88,11 @@ impl Shared {
 
     pub(crate) fn places(&self) -> MutexGuard<'_, Places> {
         self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn acknowledged(&self) -> MutexGuard<'_, Offsets> {
+        let acknowledged = self.acknowledged.lock();
+        acknowledged.unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn is_closed(&self) -> bool {

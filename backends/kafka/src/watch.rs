@@ -45,6 +45,8 @@ struct Watcher<'a> {
     stuck: BTreeMap<i32, Instant>,
     /// How often that was tried to be mended, in a row.
     tries: u32,
+    /// Partitions that open transactions hold up.
+    waiting: Vec<u32>,
     /// The broker is back, and the reading has still to show that it is too.
     returning: bool,
 }
@@ -65,6 +67,7 @@ pub(crate) fn run(
         last: shared.places().next.clone(),
         stuck: BTreeMap::new(),
         tries: 0,
+        waiting: Vec::new(),
         returning: false,
     };
     while !shared.is_closed() {
@@ -114,9 +117,14 @@ impl Watcher<'_> {
             return;
         }
         let left = ANSWER.saturating_sub(start.elapsed()).max(STEP);
+        // What is acknowledged after this may lie behind the ends that are asked for now.
+        let acknowledged = self.shared.acknowledged().clone();
         match self.offsets(&found, Offset::End, left) {
             Some(ends) if self.shared.lost.load(Ordering::Relaxed) => self.find(&found, &ends),
-            Some(ends) => self.compare(&ends),
+            Some(ends) => {
+                self.transactions(&acknowledged, &ends);
+                self.compare(&ends);
+            }
             None => self.down(away),
         }
     }
@@ -188,6 +196,28 @@ impl Watcher<'_> {
         if !self.shared.down.swap(true, Ordering::Relaxed) {
             self.shared.send(self.events, Event::Down(reason));
         }
+    }
+
+    /// Tells which partitions are held up by open transactions. The end of a log, as it is asked for, is where the first
+    /// of them begins: so what the broker has acknowledged lies behind it.
+    fn transactions(&mut self, acknowledged: &Offsets, ends: &Offsets) {
+        let places = self.shared.places();
+        let waits = |(partition, end): (&i32, &i64)| {
+            let read = places.next.get(partition).max(places.empty.get(partition));
+            let behind = acknowledged.get(partition).is_some_and(|upto| upto > end);
+            (behind && read.is_some_and(|read| read <= end)).then(|| partition.unsigned_abs())
+        };
+        let waiting: Vec<_> = ends.iter().filter_map(waits).collect();
+        drop(places);
+        if waiting == self.waiting {
+            return;
+        }
+        match waiting.is_empty() {
+            true => tracing::info!("no open transaction holds a partition up any more"),
+            false => tracing::warn!(?waiting, "open transactions hold these partitions up"),
+        }
+        self.waiting.clone_from(&waiting);
+        self.shared.send(self.events, Event::Waiting(waiting));
     }
 
     /// Holds what was read against what is there.

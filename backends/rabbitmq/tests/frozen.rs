@@ -49,7 +49,11 @@ async fn instance(address: &str) {
                 }
             }
             Event::Gap { cause, .. } => println!("gap {cause}"),
-            Event::Refused { .. } | Event::Down(_) | Event::Up | Event::Progress(_) => {}
+            Event::Waiting(_)
+            | Event::Refused { .. }
+            | Event::Down(_)
+            | Event::Up
+            | Event::Progress(_) => {}
         }
     }
 }

@@ -51,7 +51,7 @@ impl Heard {
                 Event::Progress(position) => self.at(position),
                 Event::Up => self.ups += 1,
                 Event::Down(_) => {}
-                refused @ Event::Refused { .. } => panic!("{refused:?}"),
+                other @ (Event::Waiting(_) | Event::Refused { .. }) => panic!("{other:?}"),
             }
         }
     }

@@ -108,6 +108,8 @@ pub(super) struct BeaconMonitor {
     sequences: HashMap<Sequence, Out>,
     /// What arrives is not looked at just now.
     paused: bool,
+    /// Lanes that the broker holds back: their beacons return later.
+    waiting: Vec<u32>,
 }
 
 #[derive(Debug)]
@@ -231,6 +233,17 @@ impl BeaconMonitor {
         }
     }
 
+    /// The broker holds these lanes back, and no others. What was due of one that goes on is due from now on.
+    pub(super) fn wait(&mut self, lanes: Vec<u32>, now: Instant) {
+        for lane in &self.waiting {
+            if let Some(out) = self.sequences.get_mut(&Sequence::Lane(*lane)) {
+                out.last = now;
+                out.arrived = now;
+            }
+        }
+        self.waiting = lanes;
+    }
+
     /// Looks whether every sequence's beacons return. One of which none has for `most` is in trouble, and for `deaf` it is
     /// deaf, so that its subscriptions are to be told.
     pub(super) fn look(&mut self, now: Instant, most: Duration, deaf: Duration) -> Findings {
@@ -243,7 +256,10 @@ impl BeaconMonitor {
                 Some("what the log has of the last minutes is being read".to_owned());
             return findings;
         }
-        for (sequence, out) in &mut self.sequences {
+        let waiting = &self.waiting;
+        let waits = |sequence: &Sequence| matches!(sequence, Sequence::Lane(lane) if waiting.contains(lane));
+        let looked_at = self.sequences.iter_mut();
+        for (sequence, out) in looked_at.filter(|(sequence, _)| !waits(sequence)) {
             let place = match sequence {
                 Sequence::Lane(lane) => format!("lane {lane}"),
                 Sequence::Channel(_) => "the broker".to_owned(),
@@ -328,6 +344,20 @@ mod tests {
             None
         );
         assert!(beacon_monitor.look(late + MOST, MOST, MOST).renew);
+    }
+
+    #[test]
+    fn a_lane_that_the_broker_holds_back_is_not_deaf() {
+        let (mut beacon_monitor, sequence, now) = waiting();
+        beacon_monitor.acknowledged(&sequence, 2);
+        beacon_monitor.wait(vec![0], now);
+        let late = now + 30 * MOST;
+        let findings = beacon_monitor.look(late, MOST, MOST);
+        assert!(findings.trouble.is_none() && !findings.renew && findings.deaf.is_empty());
+        beacon_monitor.wait(Vec::new(), late);
+        assert_eq!(beacon_monitor.look(late, MOST, MOST).trouble, None);
+        let findings = beacon_monitor.look(late + MOST, MOST, MOST);
+        assert_eq!((findings.renew, findings.deaf), (true, vec![sequence]));
     }
 
     #[test]

@@ -81,7 +81,11 @@ impl Reading {
                 return;
             }
             Event::Published(publications) => publications,
-            Event::Progress(_) | Event::Refused { .. } | Event::Down(_) | Event::Up => return,
+            Event::Progress(_)
+            | Event::Waiting(_)
+            | Event::Refused { .. }
+            | Event::Down(_)
+            | Event::Up => return,
         };
         for publication in publications.iter().filter(|p| &*p.channel == "c") {
             let text = String::from_utf8_lossy(&publication.data);

@@ -62,7 +62,9 @@ impl Told {
             }
             Event::Down(_) => self.downs += 1,
             Event::Up => self.ups += 1,
-            Event::Progress(_) | Event::Refused { .. } => panic!("no positions and no interest"),
+            Event::Progress(_) | Event::Waiting(_) | Event::Refused { .. } => {
+                panic!("no positions and no interest")
+            }
         }
     }
 }

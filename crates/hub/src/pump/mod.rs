@@ -115,6 +115,9 @@ impl<'a> Pump<'a> {
                     self.on_gap(&scope);
                     self.hub.announce(scope, cause).await;
                 }
+                Some(Event::Waiting(lanes)) => {
+                    self.hub.beacon_monitor().wait(lanes, Instant::now());
+                }
                 Some(Event::Refused { channels, reason }) => {
                     self.hub.refuse(channels, reason).await;
                 }
