@@ -19,12 +19,14 @@ use tokio::{task::spawn_blocking, time::timeout};
 
 use crate::{
     NAME,
+    client::{Consumer, Offsets},
     config::Config,
-    consume::{self, Order},
+    consume::{self, ReaderCommand},
+    failure,
     instance::Instance,
     publish::Publisher,
     record,
-    shared::{Consumer, Offsets, Shared},
+    shared::Shared,
     topic, watch,
 };
 
@@ -81,7 +83,7 @@ fn threads(
     probe: Consumer,
     events: &EventSender,
 ) -> Result<Vec<JoinHandle<()>>> {
-    let (orders, inbox): (_, Receiver<Order>) = sync_channel(ORDERS);
+    let (orders, inbox): (_, Receiver<ReaderCommand>) = sync_channel(ORDERS);
     let unavailable = |error| {
         Error::new(ErrorKind::Unavailable, NAME, "no thread is to be had").with_source(error)
     };
@@ -110,7 +112,7 @@ fn ends(shared: &Shared, probe: &Consumer, partitions: u32) -> Result<Offsets> {
             };
         if left.is_zero() {
             let message = format!("the end of {:?} can't be read", shared.config.topic);
-            return Err(topic::failed(ErrorKind::Unavailable, message, error));
+            return Err(failure::failed(ErrorKind::Unavailable, message, error));
         }
         thread::sleep(Duration::from_millis(50));
     }
@@ -124,6 +126,6 @@ fn refused(error: KafkaError) -> Error {
             NAME,
             format!("librdkafka refuses the setting kafka.{key}: {reason}"),
         ),
-        error => topic::failed(ErrorKind::Config, "librdkafka refuses the settings", error),
+        error => failure::failed(ErrorKind::Config, "librdkafka refuses the settings", error),
     }
 }

@@ -20,9 +20,9 @@ use rdkafka::{
 };
 
 use crate::{
-    identity, record,
-    shared::{Consumer, Offsets, Shared},
-    topic,
+    client::{Consumer, Offsets},
+    failure, identity, record,
+    shared::Shared,
 };
 
 /// Records of one event, and their bytes: what waits for the hub is bounded by both.
@@ -33,7 +33,7 @@ const PROGRESS: Duration = Duration::from_secs(1);
 
 /// What the watching thread has found out.
 #[derive(Debug)]
-pub(crate) enum Order {
+pub(crate) enum ReaderCommand {
     /// Read on, after the broker was away, or since a partition is behind and does not move; the log's ends.
     Assign(Offsets),
     /// It still does not move.
@@ -69,7 +69,12 @@ struct Turn {
     undecodable: bool,
 }
 
-pub(crate) fn run(shared: &Shared, live: Consumer, orders: &Receiver<Order>, events: &EventSender) {
+pub(crate) fn run(
+    shared: &Shared,
+    live: Consumer,
+    orders: &Receiver<ReaderCommand>,
+    events: &EventSender,
+) {
     let mut reader = Reader {
         shared,
         live,
@@ -115,26 +120,27 @@ impl Reader<'_> {
         }
     }
 
-    fn obey(&mut self, order: Order) {
-        match order {
-            Order::Assign(ends) => {
+    fn obey(&mut self, command: ReaderCommand) {
+        match command {
+            ReaderCommand::Assign(ends) => {
                 tracing::debug!("assigning the partitions anew");
                 self.assign(ends);
             }
-            Order::Recreate(ends) => {
+            ReaderCommand::Recreate(ends) => {
                 tracing::warn!("the consumer stays behind; making a new one");
                 self.recreate();
                 self.assign(ends);
             }
-            Order::Grow(count) if count <= self.shared.partitions.load(Ordering::Relaxed) => {}
-            Order::Grow(count) => {
+            ReaderCommand::Grow(count)
+                if count <= self.shared.partitions.load(Ordering::Relaxed) => {}
+            ReaderCommand::Grow(count) => {
                 tracing::warn!(
                     partitions = count,
                     "the topic has more partitions; channels move to other ones"
                 );
                 self.replace(count);
             }
-            Order::Replaced(count) => {
+            ReaderCommand::Replaced(count) => {
                 tracing::warn!(partitions = count, "the topic was created anew");
                 let mut places = self.shared.places();
                 places.next.clear();
@@ -145,7 +151,7 @@ impl Reader<'_> {
                 self.recreate();
                 self.replace(count);
             }
-            Order::Found(ranges) => self.find_again(&ranges),
+            ReaderCommand::Found(ranges) => self.find_again(&ranges),
         }
     }
 
@@ -241,7 +247,7 @@ impl Reader<'_> {
         if code == Some(RDKafkaErrorCode::AutoOffsetReset) {
             self.shared.lost.store(true, Ordering::Relaxed);
         }
-        let unreadable = topic::is_unreadable(code);
+        let unreadable = failure::is_unreadable(code);
         match unreadable {
             true => tracing::warn!(%error, "records can't be read"),
             false => tracing::debug!(%error, "reading"),

@@ -10,7 +10,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use hubplane_backplane::{Channel, Error, ErrorKind, History, Page, Position, Result, Start};
+use hubplane_backplane::{Channel, History, Page, Position, Result, Start};
 use tokio::{
     sync::Semaphore,
     task::spawn_blocking,
@@ -18,8 +18,7 @@ use tokio::{
 };
 
 use crate::{
-    NAME,
-    instance::closed,
+    failure::{closed, lost, unavailable},
     partition,
     replay::{self, From, Wanted},
     shared::Shared,
@@ -47,14 +46,6 @@ impl Drop for Caller {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
     }
-}
-
-pub(crate) fn lost(message: &str) -> Error {
-    Error::new(ErrorKind::PositionLost, NAME, message)
-}
-
-pub(crate) fn unavailable(message: &str) -> Error {
-    Error::new(ErrorKind::Unavailable, NAME, message)
 }
 
 #[async_trait]

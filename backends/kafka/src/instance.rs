@@ -7,12 +7,13 @@ use std::{
 };
 
 use async_trait::async_trait;
-use hubplane_backplane::{
-    Backplane, Channel, Error, ErrorKind, History, Outgoing, Receipt, Result,
-};
+use hubplane_backplane::{Backplane, Channel, History, Outgoing, Receipt, Result};
 use tokio::{task::spawn_blocking, time::timeout};
 
-use crate::{CAPABILITIES, NAME, history::Past, partition, publish::Publisher, shared::Shared};
+use crate::{
+    CAPABILITIES, NAME, failure::closed, history::Past, partition, publish::Publisher,
+    shared::Shared,
+};
 
 /// How long the threads' end is waited for.
 const CLOSE: Duration = Duration::from_secs(4);
@@ -110,9 +111,4 @@ impl Backplane for Instance {
             tracing::warn!("the kafka threads have not ended in time; they end by themselves");
         }
     }
-}
-
-/// The answer to calls after `close`.
-pub(crate) fn closed() -> Error {
-    Error::new(ErrorKind::Closed, NAME, "this instance was closed")
 }

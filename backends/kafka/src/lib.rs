@@ -68,10 +68,12 @@
 //! The topic, if it is missing and `create` allows it, with the broker's time for its records
 //! (`message.timestamp.type=LogAppendTime`); it stays. No consumer group and no committed offsets.
 
+mod client;
 mod config;
 mod connection;
 mod consume;
 mod context;
+mod failure;
 mod history;
 mod identity;
 mod instance;
@@ -80,6 +82,7 @@ mod publish;
 mod record;
 mod replay;
 mod shared;
+mod slot;
 mod spaces;
 mod topic;
 mod watch;

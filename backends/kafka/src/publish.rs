@@ -17,11 +17,8 @@ use rdkafka::{
 use tokio::time::timeout;
 
 use crate::{
-    CAPABILITIES, NAME,
-    config::MESSAGE_TIMEOUT,
-    instance::closed,
-    partition, record,
-    shared::{Producer, Shared},
+    CAPABILITIES, NAME, client::Producer, config::MESSAGE_TIMEOUT, failure::closed, partition,
+    record, shared::Shared,
 };
 
 /// librdkafka answers for a record at its timeout, not exactly then.

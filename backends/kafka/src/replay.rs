@@ -2,11 +2,7 @@
 //! another log, or when it was not asked for a while.
 
 use std::{
-    fmt,
-    sync::{
-        Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::atomic::{AtomicBool, Ordering},
     thread,
     time::{Duration, Instant, SystemTime},
 };
@@ -20,11 +16,13 @@ use rdkafka::{
 };
 
 use crate::{
-    history::{lost, unavailable},
-    instance::closed,
+    client::Consumer,
+    failure,
+    failure::closed,
+    failure::{lost, unavailable},
     record,
-    shared::{Consumer, Shared},
-    topic,
+    shared::Shared,
+    slot::Warm,
 };
 
 /// What one call looks at, at the most; then the page ends early.
@@ -36,12 +34,8 @@ const PATIENCE: Duration = Duration::from_millis(1_200);
 const TRIES: u32 = 3;
 /// How often it is looked whether anybody still waits for the page.
 const STEP: Duration = Duration::from_millis(50);
-/// An unused consumer is given up after this.
-const IDLE: Duration = Duration::from_secs(60);
 /// By so much an age reaches back further: the clocks of publishers differ.
 const CLOCKS: Duration = Duration::from_secs(1);
-/// What librdkafka has to say to an unused consumer is listened to in steps of so many.
-const SAYINGS: usize = 100;
 
 /// What is to be read.
 #[derive(Debug)]
@@ -62,50 +56,6 @@ pub(crate) enum From {
     After(i64),
     /// So young, and of them the last so many.
     Recent(Duration, usize),
-}
-
-struct Warm {
-    consumer: Consumer,
-    /// Of the log that it knows.
-    epoch: u64,
-    used: Instant,
-}
-
-/// The place where the consumer waits.
-#[derive(Default)]
-pub(crate) struct Slot(Mutex<Option<Warm>>);
-
-impl fmt::Debug for Slot {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Slot")
-    }
-}
-
-impl Slot {
-    fn locked(&self) -> MutexGuard<'_, Option<Warm>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Called each second, since what librdkafka has to say is queued until it is listened to.
-    pub(crate) fn tend(&self) {
-        let Ok(mut slot) = self.0.try_lock() else {
-            return;
-        };
-        match &*slot {
-            Some(warm) if warm.used.elapsed() < IDLE => {
-                let mut sayings = 0;
-                while sayings < SAYINGS && warm.consumer.poll(Duration::ZERO).is_some() {
-                    sayings += 1;
-                }
-            }
-            _ => drop(slot.take()),
-        }
-    }
-
-    /// Ends the consumer, once the read that is under way has seen that the instance is closed. Blocks.
-    pub(crate) fn close(&self) {
-        drop(self.locked().take());
-    }
 }
 
 /// Reads a page. Blocks, until `until` at the latest.
@@ -302,7 +252,7 @@ impl Reading<'_> {
     fn may_go_on(&self, error: &KafkaError, stretch: &Stretch) -> Result<bool> {
         let code = error.rdkafka_error_code();
         let trimmed = code == Some(RDKafkaErrorCode::AutoOffsetReset);
-        if !trimmed && !topic::is_unreadable(code) {
+        if !trimmed && !failure::is_unreadable(code) {
             tracing::debug!(%error, "reading back");
             return Ok(true);
         }
@@ -358,7 +308,7 @@ impl Stretch {
 }
 
 fn failed(error: KafkaError) -> hubplane_backplane::Error {
-    topic::failed(
+    failure::failed(
         ErrorKind::Unavailable,
         "the log can't be read back now",
         error,

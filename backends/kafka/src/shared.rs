@@ -1,7 +1,7 @@
 //! What the parts of an instance share: where it reads, and how it is doing.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
@@ -11,27 +11,18 @@ use std::{
 };
 
 use hubplane_backplane::{Event, EventSender};
-use rdkafka::{
-    config::FromClientConfigAndContext, consumer::BaseConsumer, error::KafkaError,
-    producer::FutureProducer,
-};
+use rdkafka::{config::FromClientConfigAndContext, error::KafkaError};
 
 use crate::{
+    client::{Consumer, Offsets, Producer},
     config::Config,
     context::{Context, Trouble},
     identity::Identity,
-    replay::Slot,
+    slot::Slot,
 };
 
 /// Whether a thread that waits for room may go on is looked at this often.
 const PAUSE: Duration = Duration::from_millis(2);
-
-/// A client that reads.
-pub(crate) type Consumer = BaseConsumer<Context>;
-/// The client that publishes.
-pub(crate) type Producer = FutureProducer<Context>;
-/// An offset of each partition.
-pub(crate) type Offsets = BTreeMap<i32, i64>;
 
 /// How far the reading has come.
 #[derive(Debug, Default)]

@@ -16,7 +16,7 @@ use rdkafka::{
 use crate::{
     KafkaDriver, NAME,
     config::{Config, TOPIC},
-    topic::failed,
+    failure::failed,
 };
 
 /// For one question to the broker.

@@ -12,10 +12,12 @@ use rdkafka::{
 
 use crate::{
     CAPABILITIES, NAME,
+    client::{Consumer, Offsets},
     config::Config,
     context::Trouble,
+    failure::failed,
     identity,
-    shared::{Consumer, Offsets, Shared},
+    shared::Shared,
 };
 
 /// How long the broker may take to be found and to answer at `open`.
@@ -26,11 +28,6 @@ const ASK: Duration = Duration::from_secs(1);
 const STEP: Duration = Duration::from_millis(50);
 /// What a record may need besides its payload.
 const HEADROOM: usize = 16 * 1024;
-
-/// An error with librdkafka's words.
-pub(crate) fn failed(kind: ErrorKind, message: impl Into<String>, source: KafkaError) -> Error {
-    Error::new(kind, NAME, message).with_source(source)
-}
 
 /// The partitions of a topic, as its metadata has them.
 #[derive(Debug, Default)]
@@ -87,18 +84,6 @@ pub(crate) fn offsets(
         .collect())
 }
 
-/// Whether an error of a consumer says that there are records which it can't read, and passes over.
-pub(crate) const fn is_unreadable(code: Option<RDKafkaErrorCode>) -> bool {
-    matches!(
-        code,
-        Some(
-            RDKafkaErrorCode::BadMessage
-                | RDKafkaErrorCode::BadCompression
-                | RDKafkaErrorCode::InvalidMessage
-        )
-    )
-}
-
 /// Waits for the broker, creates the topic where that is wanted, and tells its number of partitions.
 pub(crate) fn ready(config: &Config, probe: &Consumer, trouble: &Trouble) -> Result<u32> {
     let start = Instant::now();
@@ -116,7 +101,7 @@ pub(crate) fn ready(config: &Config, probe: &Consumer, trouble: &Trouble) -> Res
         match find(probe, &config.topic, ASK) {
             Ok(found) if found.count > 0 => return Ok(found.count),
             Ok(_) if !created => {
-                create(config)?;
+                create(config, probe)?;
                 created = true;
             }
             Ok(_) => {}
@@ -150,7 +135,7 @@ pub(crate) fn ready(config: &Config, probe: &Consumer, trouble: &Trouble) -> Res
     }
 }
 
-fn create(config: &Config) -> Result<()> {
+fn create(config: &Config, probe: &Consumer) -> Result<()> {
     if !config.create {
         let message = format!(
             "there is no topic {:?}; create it, or leave create=false away",
@@ -158,13 +143,7 @@ fn create(config: &Config) -> Result<()> {
         );
         return Err(Error::new(ErrorKind::Config, NAME, message));
     }
-    let wrong = |error| {
-        failed(
-            ErrorKind::Config,
-            format!("the topic {:?} can't be created", config.topic),
-            error,
-        )
-    };
+    let wrong = |error| not_created(config, probe, error);
     let admin: AdminClient<_> = config.client().create().map_err(wrong)?;
     let partitions = i32::try_from(config.partitions).unwrap_or(i32::MAX);
     let replication = TopicReplication::Fixed(config.replication.unwrap_or(-1));
@@ -190,6 +169,51 @@ fn create(config: &Config) -> Result<()> {
             Ok(())
         }
     }
+}
+
+/// Why a topic was not created. A refusal stays one; a broker that does not answer may do so later.
+fn not_created(config: &Config, probe: &Consumer, error: KafkaError) -> Error {
+    let topic = &config.topic;
+    let code = match &error {
+        KafkaError::AdminOp(code) => Some(*code),
+        other => other.rdkafka_error_code(),
+    };
+    if !code.is_some_and(may_answer_later) {
+        let message = format!("the topic {topic:?} can't be created: {error}");
+        return failed(ErrorKind::Config, message, error);
+    }
+    let message = format!(
+        "the topic {topic:?} can't be created now: the broker does not answer at {}, the address that it advertises \
+         (advertised.listeners); can this machine resolve and reach it?",
+        advertised(probe)
+    );
+    failed(ErrorKind::Unavailable, message, error)
+}
+
+/// Returns true if the question did not reach a broker that could decide it.
+const fn may_answer_later(code: RDKafkaErrorCode) -> bool {
+    matches!(
+        code,
+        RDKafkaErrorCode::OperationTimedOut
+            | RDKafkaErrorCode::RequestTimedOut
+            | RDKafkaErrorCode::BrokerTransportFailure
+            | RDKafkaErrorCode::AllBrokersDown
+            | RDKafkaErrorCode::Resolve
+            | RDKafkaErrorCode::NotController
+            | RDKafkaErrorCode::BrokerNotAvailable
+    )
+}
+
+/// The addresses under which the brokers say that they are reached.
+fn advertised(probe: &Consumer) -> String {
+    let Ok(metadata) = probe.fetch_metadata(None, ASK) else {
+        return "an unknown address".to_owned();
+    };
+    let brokers = metadata.brokers().iter();
+    let all: Vec<_> = brokers
+        .map(|it| format!("{}:{}", it.host(), it.port()))
+        .collect();
+    all.join(", ")
 }
 
 /// Refuses a topic whose settings can't keep this backend's promises.
@@ -263,4 +287,21 @@ pub(crate) fn epoch(shared: &Shared, probe: &Consumer, partitions: u32) -> u64 {
 /// Runs librdkafka's admin calls, whose own threads make the progress.
 fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Handle::current().block_on(future)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_decision_of_the_broker_is_a_wrong_configuration() {
+        let address = "kafka://127.0.0.1:1".parse().unwrap();
+        let shared = Shared::new(Config::read(&address).unwrap());
+        let probe = shared.probe().unwrap();
+        let kind = |code| not_created(&shared.config, &probe, KafkaError::AdminOp(code)).kind();
+        let away = RDKafkaErrorCode::OperationTimedOut;
+        assert_eq!(kind(away), ErrorKind::Unavailable);
+        let refused = RDKafkaErrorCode::TopicAuthorizationFailed;
+        assert_eq!(kind(refused), ErrorKind::Config);
+    }
 }

@@ -11,8 +11,9 @@ use hubplane_backplane::{Event, EventSender};
 use rdkafka::Offset;
 
 use crate::{
-    consume::Order,
-    shared::{Consumer, Offsets, Shared},
+    client::{Consumer, Offsets},
+    consume::ReaderCommand,
+    shared::Shared,
     topic::{self, Found},
 };
 
@@ -34,7 +35,7 @@ const MOST_PATIENCE: Duration = Duration::from_secs(30);
 struct Watcher<'a> {
     shared: &'a Shared,
     probe: &'a Consumer,
-    orders: &'a SyncSender<Order>,
+    orders: &'a SyncSender<ReaderCommand>,
     events: &'a EventSender,
     /// The topic's id, where the broker has such.
     id: Option<String>,
@@ -54,7 +55,7 @@ struct Watcher<'a> {
 pub(crate) fn run(
     shared: &Shared,
     probe: &Consumer,
-    orders: &SyncSender<Order>,
+    orders: &SyncSender<ReaderCommand>,
     events: &EventSender,
 ) {
     let mut watcher = Watcher {
@@ -138,15 +139,15 @@ impl Watcher<'_> {
         };
         self.vanished = false;
         let order = if replaced {
-            Order::Replaced(found.count)
+            ReaderCommand::Replaced(found.count)
         } else if found.count > self.shared.partitions.load(Ordering::Relaxed) {
-            Order::Grow(found.count)
+            ReaderCommand::Grow(found.count)
         } else {
             self.id = id;
             return false;
         };
         // A reading thread that is held by the hub may have no room for it: then the next look finds the same.
-        match self.order(order) {
+        match self.send_command(order) {
             true => self.id = id,
             false => self.vanished = replaced,
         }
@@ -179,15 +180,15 @@ impl Watcher<'_> {
             .filter_map(|(part, start)| Some((*part, (*start, *ends.get(part)?))))
             .collect();
         self.shared.lost.store(false, Ordering::Relaxed);
-        if !self.order(Order::Found(ranges)) {
+        if !self.send_command(ReaderCommand::Found(ranges)) {
             self.shared.lost.store(true, Ordering::Relaxed);
         }
     }
 
-    fn order(&mut self, order: Order) -> bool {
+    fn send_command(&mut self, command: ReaderCommand) -> bool {
         self.stuck.clear();
         self.shared.places().heard.clear();
-        self.orders.try_send(order).is_ok()
+        self.orders.try_send(command).is_ok()
     }
 
     fn down(&mut self, reason: String) {
@@ -225,7 +226,7 @@ impl Watcher<'_> {
         let down = self.shared.down.load(Ordering::Relaxed);
         if down && !self.returning {
             // Whatever has become of its connections: from here on a sign of life counts.
-            self.returning = self.order(Order::Assign(ends.clone()));
+            self.returning = self.send_command(ReaderCommand::Assign(ends.clone()));
             return;
         }
         if self.shared.held.load(Ordering::Relaxed) {
@@ -270,11 +271,11 @@ impl Watcher<'_> {
         tracing::warn!(?partitions, tries = self.tries, "reading stands still");
         let ends = ends.clone();
         let order = match self.tries {
-            0 => Order::Assign(ends),
-            _ => Order::Recreate(ends),
+            0 => ReaderCommand::Assign(ends),
+            _ => ReaderCommand::Recreate(ends),
         };
         self.tries = self.tries.saturating_add(1);
-        if !self.order(order) {
+        if !self.send_command(order) {
             self.tries -= 1;
         }
     }
