@@ -1,7 +1,7 @@
 //! What waits for each lane. A lane has one round at the broker at a time, so its order is kept; a lane whose broker does
 //! not answer holds up its own channels and no others.
 //!
-//! Decides what the next round of a lane is; [`Desk`](super::desk::Desk) carries it out.
+//! Decides what the next round of a lane is; [`Carrier`](super::carrier::Carrier) carries it out.
 
 use std::collections::{HashMap, VecDeque};
 

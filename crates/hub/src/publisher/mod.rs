@@ -3,7 +3,7 @@
 //!
 //! What waits is bounded in messages and bytes; who finds it full is told at once.
 
-mod desk;
+mod carrier;
 mod in_flight_batch;
 mod jobs;
 mod lanes;

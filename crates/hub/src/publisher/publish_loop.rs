@@ -10,7 +10,7 @@ use tokio::{
 
 use super::{
     Job, ReplyTo, Waiting,
-    desk::Desk,
+    carrier::Carrier,
     jobs::Books,
     lanes::{BATCH, Lanes},
 };
@@ -19,7 +19,7 @@ use crate::{Hub, sabotage, sequencer::Sequencer};
 /// The task's end: the line of jobs.
 pub(crate) struct PublishLoop {
     queue: mpsc::Receiver<Job>,
-    desk: Desk,
+    carrier: Carrier,
     lanes: Lanes,
 }
 
@@ -31,7 +31,7 @@ impl PublishLoop {
     ) -> Self {
         Self {
             queue,
-            desk: Desk::new(Books::new(sequencer), waiting),
+            carrier: Carrier::new(Books::new(sequencer), waiting),
             lanes: Lanes::default(),
         }
     }
@@ -40,7 +40,7 @@ impl PublishLoop {
     pub(crate) async fn run(self, hub: &Hub) {
         let Self {
             mut queue,
-            desk,
+            carrier,
             mut lanes,
         } = self;
         let mut tick = interval(hub.limits.beacon_interval);
@@ -69,7 +69,7 @@ impl PublishLoop {
             let mut done = Vec::new();
             let mut rounds = Vec::new();
             {
-                let mut books = desk.books();
+                let mut books = carrier.books();
                 lanes.follow(hub, &mut books);
                 for job in jobs.drain(..) {
                     done.extend(lanes.take(hub, &mut books, early(job)));
@@ -80,11 +80,11 @@ impl PublishLoop {
                     rounds.push((key, round));
                 }
             }
-            desk.reply(hub, done).await;
+            carrier.reply(hub, done).await;
             for (key, round) in rounds {
-                let desk = &desk;
+                let carrier = &carrier;
                 under_way.push(async move {
-                    desk.carry(hub, round).await;
+                    carrier.carry(hub, round).await;
                     key
                 });
             }

@@ -5,6 +5,7 @@ use std::{
     time::Duration,
 };
 
+use hubplane_backplane::Error;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::{
@@ -22,19 +23,33 @@ const GRACE: Duration = Duration::from_millis(250);
 /// Before the second try; each later one waits twice as long, up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+/// Between two lines in the log about what the broker does not take.
+const BETWEEN_LINES: Duration = Duration::from_secs(10);
 
 /// What the rounds that are under way share.
 #[derive(Debug)]
-pub(super) struct Desk {
+pub(super) struct Carrier {
     books: Mutex<Books>,
     waiting: Arc<Waiting>,
+    refusals: Mutex<Refusals>,
 }
 
-impl Desk {
+/// What the broker did not take, for the log.
+#[derive(Debug, Default)]
+struct Refusals {
+    count: u64,
+    logged: Option<Instant>,
+}
+
+impl Carrier {
     pub(super) const fn new(books: Books, waiting: Arc<Waiting>) -> Self {
         Self {
             books: Mutex::new(books),
             waiting,
+            refusals: Mutex::new(Refusals {
+                count: 0,
+                logged: None,
+            }),
         }
     }
 
@@ -50,6 +65,8 @@ impl Desk {
             let publishing = hub.backplane.publish(round.batch());
             // An answer that never comes is an answer: unknown.
             let answers = timeout_at(deadline + GRACE, publishing).await;
+            let refused = answers.iter().flatten().filter_map(|it| it.as_ref().err());
+            self.log(refused);
             let done = {
                 let mut books = self.books();
                 let mut done = round.answers(
@@ -75,6 +92,27 @@ impl Desk {
         hub.counts
             .retries
             .fetch_add(round.retried, Ordering::Relaxed);
+    }
+
+    /// Says now and then in the log why the broker does not take messages, in its own words. Clients are told less, since
+    /// these may name hosts.
+    fn log<'a>(&self, refused: impl Iterator<Item = &'a Error>) {
+        let mut refused = refused.peekable();
+        let Some(&first) = refused.peek() else {
+            return;
+        };
+        let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
+        refusals.count += refused.count() as u64;
+        let now = Instant::now();
+        if refusals
+            .logged
+            .is_none_or(|last| now - last >= BETWEEN_LINES)
+        {
+            refusals.logged = Some(now);
+            let source = std::error::Error::source(first).map(ToString::to_string);
+            let (count, source) = (refusals.count, source.unwrap_or_default());
+            tracing::warn!(count, source, "the broker has not taken messages: {first}");
+        }
     }
 
     /// Hands answers to those who wait for them.
