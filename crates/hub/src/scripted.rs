@@ -23,6 +23,9 @@ pub(crate) struct Broker {
     hung: watch::Sender<Option<u32>>,
 }
 
+/// The channel of a place whose message is gone.
+const REMOVED: &str = "$removed";
+
 #[derive(Debug)]
 struct State {
     epoch: u64,
@@ -121,6 +124,18 @@ impl Broker {
         let mut state = self.state();
         state.readers.clear();
         state.lanes[lane as usize].truncate(to as usize);
+    }
+
+    /// Of this channel only the last message is left, as in a topic that is compacted.
+    pub(crate) fn compact(&self, lane: u32, channel: &str) {
+        let mut state = self.state();
+        let of = &mut state.lanes[lane as usize];
+        let last = of.iter().rposition(|it| &*it.channel == channel);
+        for (at, publication) in of.iter_mut().enumerate() {
+            if &*publication.channel == channel && Some(at) != last {
+                publication.channel = REMOVED.into();
+            }
+        }
     }
 
     /// The log has more lanes from here on, and its epoch says so.
@@ -239,7 +254,8 @@ impl Connection {
         if foreign || from > of.len() {
             return Err(Error::new(ErrorKind::PositionLost, "test", "no such place"));
         }
-        let publications: Vec<_> = of[from..].iter().filter(|it| wanted(it)).cloned().collect();
+        let is_there = |it: &&Publication| &*it.channel != REMOVED && wanted(it);
+        let publications: Vec<_> = of[from..].iter().filter(is_there).cloned().collect();
         let more = publications.len() > limit;
         let publications: Vec<_> = publications.into_iter().take(limit).collect();
         let last = publications.last().and_then(|last| last.position);

@@ -10,8 +10,8 @@ use tokio::time::timeout;
 
 use super::{Missing, Pump};
 use crate::{
-    RESERVED, beacon::Beacon, frame::Encoded, message::Message, position::Fingerprint,
-    sequencer::Sequence,
+    RESERVED, beacon::Beacon, frame::Encoded, gap_detector::Verdict, message::Message,
+    position::Fingerprint, sequencer::Sequence,
 };
 
 /// Messages of one read.
@@ -69,9 +69,9 @@ impl Pump<'_> {
                     let offset = at.offset.saturating_sub(1);
                     hub.begin(Position { offset, ..at });
                 }
-                if let Some(adopted) = self.remember(&publication) {
+                if let Some(void) = self.remember(&publication) {
                     past.keep(self);
-                    hub.begin(adopted);
+                    hub.begin(void);
                 }
                 let fingerprint = Fingerprint::of_publication(&publication);
                 past.passed.push((at, fingerprint));
@@ -89,17 +89,26 @@ impl Pump<'_> {
         Ok(())
     }
 
-    /// Takes note of a past message's number, and of a beacon's generation: where that is new, all before it is void.
+    /// Takes note of a past message's number, and of a beacon's generation. Returns up to where the window can't be trusted
+    /// because of it: up to a beacon with a new generation, or to a hole in the numbers. What was there has been removed,
+    /// such as by a topic that was compacted for a while.
     fn remember(&self, publication: &Publication) -> Option<Position> {
         let position = publication.position?;
         let beacon = Beacon::of(publication);
+        let mut hole = None;
         if let Some(origin) = publication.origin {
             let word = beacon.as_ref().map(|(beacon, _)| beacon.word());
             let sequence = Sequence::Lane(position.lane);
             let mut gap_detector = self.hub.log.gap_detector();
-            gap_detector.check(&sequence, origin, word, Instant::now());
+            let verdict = gap_detector.check(&sequence, origin, word, Instant::now());
+            hole = matches!(verdict, Verdict::Missing { .. }).then(|| Position {
+                offset: position.offset.saturating_sub(1),
+                ..position
+            });
         }
-        let (beacon, _) = beacon?;
+        let Some((beacon, _)) = beacon else {
+            return hole;
+        };
         if beacon.foreign {
             self.hub.log.window().hear_of_foreign();
         }
@@ -107,6 +116,7 @@ impl Pump<'_> {
         generations
             .adopt(position.lane, beacon.generation)
             .then_some(position)
+            .or(hole)
     }
 
     /// A past message as clients know it; `None` for the hub's own and for repetitions.

@@ -12,8 +12,11 @@ use tokio::time::{Instant, timeout_at};
 use super::queue::RecoveryRequest;
 use crate::{
     Hub,
+    beacon::Beacon,
     frame::Encoded,
+    gap_detector::{GapDetector, Verdict},
     position::{ClientPosition, Fingerprint},
+    sequencer::Sequence,
     shard::{Mail, RecoveryAnswer},
     window::WindowEntry,
 };
@@ -45,6 +48,10 @@ pub(super) struct Scan<'a> {
     hub: &'a Hub,
     /// Read up to here.
     at: ClientPosition,
+    /// The first page begins with the message that the first client has seen last.
+    begun: bool,
+    /// Sees where numbers are missing, in what is read.
+    numbers: GapDetector,
     waiting: HashMap<Channel, Vec<Gathered>>,
     /// Taken along, and not yet looked at: another message may be where the client's was.
     unchecked: Vec<RecoveryRequest>,
@@ -57,6 +64,8 @@ impl<'a> Scan<'a> {
         let mut scan = Self {
             hub,
             at: request.after,
+            begun: false,
+            numbers: GapDetector::default(),
             waiting: HashMap::new(),
             unchecked: Vec::new(),
             refused: Vec::new(),
@@ -113,7 +122,10 @@ impl<'a> Scan<'a> {
     /// Reads a page. Returns whether there is more to be read.
     async fn page(&mut self, history: &dyn History) -> Result<bool> {
         let log = &self.hub.log;
-        let from = log.to_backend(self.at);
+        let mut from = log.to_backend(self.at);
+        if !std::mem::replace(&mut self.begun, true) {
+            from.offset = from.offset.saturating_sub(1);
+        }
         self.hub
             .counts
             .history_reads
@@ -131,6 +143,9 @@ impl<'a> Scan<'a> {
                 }
             }
         }
+        if let Some(hole) = self.last_hole(&page) {
+            self.refuse_before(hole);
+        }
         let wanted = page.publications.into_iter();
         let wanted = wanted.filter(|it| self.waiting.contains_key(&it.channel));
         let messages = wanted.filter_map(|it| log.read_back(it));
@@ -138,6 +153,33 @@ impl<'a> Scan<'a> {
         self.gather(&Arc::new(batch));
         self.at = upto;
         Ok(page.more && !log.window().reaches_back_to(upto))
+    }
+
+    /// The offset behind the last place in a page where numbers are missing: what was there has been removed from the log,
+    /// such as by a topic that was compacted for a while.
+    fn last_hole(&mut self, page: &Page) -> Option<u128> {
+        let now = std::time::Instant::now();
+        let mut hole = None;
+        for publication in &page.publications {
+            let (Some(origin), Some(position)) = (publication.origin, publication.position) else {
+                continue;
+            };
+            let word = Beacon::of(publication).map(|(beacon, _)| beacon.word());
+            let sequence = Sequence::Lane(position.lane);
+            let verdict = self.numbers.check(&sequence, origin, word, now);
+            if matches!(verdict, Verdict::Missing { .. }) {
+                hole = Some(position.offset);
+            }
+        }
+        hole
+    }
+
+    /// Those who stand before this offset can't be given all that they missed.
+    fn refuse_before(&mut self, offset: u128) {
+        for waiting in self.waiting.values_mut() {
+            let before = waiting.extract_if(.., |it| it.request.after.offset < offset);
+            self.refused.extend(before.map(|it| it.request));
+        }
     }
 
     /// Returns true if the message that a client means is at its position, which is in this page or right before it.

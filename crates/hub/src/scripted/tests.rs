@@ -1,12 +1,22 @@
 //! What a client that comes back is told, on a log that was treated badly.
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use hubplane_backplane::{Channel, ErrorKind, Outgoing, Result};
 use tokio::time::{Instant, sleep};
 
 use super::{Broker, shown};
-use crate::{ClientPosition, Health, Hub, limits::Limits};
+use crate::{
+    ClientPosition, Health, Hub, Mailbox,
+    key::{Key, SubscriptionKey},
+    limits::Limits,
+    recovery::RecoveryRequest,
+    shard::Mail,
+    window::{ReadLimit, WindowRead},
+};
 
 /// Beacons come so seldom that none is among the messages of a test.
 fn quiet() -> Limits {
@@ -269,4 +279,63 @@ async fn a_hub_that_starts_after_lanes_were_added_finds_no_foreign_messages() {
     let last = publish(&after, "a", "2").await;
     shown(&after, last.lane, last.offset).await;
     assert_eq!(past(&after, "a", first).await.unwrap(), ["2"]);
+}
+
+/// A topic was compacted while no hub ran: the last message of the channel is there, and the log is as long as before.
+#[tokio::test]
+async fn who_comes_back_to_a_log_with_holes_is_told() {
+    let broker = Broker::new(1);
+    let (before, _mailboxes) = broker.hub(quiet()).await;
+    let seen = publish(&before, "c", "seen").await;
+    let other = publish(&before, "other", "x").await;
+    for _ in 0..5 {
+        publish(&before, "c", "removed").await;
+    }
+    let last = publish(&before, "c", "last").await;
+    before.close().await;
+    broker.compact(0, "c");
+    // One hub has the log in its window, another one reads it.
+    for window_bytes in [1 << 20, 0] {
+        let limits = Limits {
+            window_bytes,
+            ..quiet()
+        };
+        let (after, mut mailboxes) = broker.hub(limits).await;
+        for since in [seen, other, last] {
+            let whole = recovers(&after, &mut mailboxes[0], since).await;
+            assert_eq!(whole, since == last, "{since}, {window_bytes}");
+        }
+        after.close().await;
+    }
+}
+
+/// Whether a client of the channel `c` is given all that came after a position: by the window, else by the log.
+async fn recovers(hub: &Hub, mailbox: &mut Mailbox, since: ClientPosition) -> bool {
+    let all = ReadLimit {
+        messages: 100,
+        bytes: usize::MAX,
+    };
+    let read = hub.log.window().read("c", since, None, all);
+    if matches!(read, WindowRead::All(_)) {
+        return true;
+    }
+    let wanted = Arc::new(());
+    let session = Key {
+        index: 0,
+        serial: 0,
+    };
+    assert!(hub.reads.offer(RecoveryRequest {
+        shard: 0,
+        subscription: SubscriptionKey { session, serial: 0 },
+        channel: "c".into(),
+        after: since,
+        wanted: Arc::downgrade(&wanted),
+    }));
+    let mut mails = Vec::new();
+    loop {
+        mailbox.receive(&mut mails, 1).await;
+        if let Some(Mail::RecoveryAnswer(answer)) = mails.pop() {
+            return answer.found.is_some();
+        }
+    }
 }

@@ -87,7 +87,7 @@ impl Mailbox {
         !mails.is_empty()
     }
 
-    pub(super) async fn receive(&mut self, mails: &mut Vec<Mail>, most: usize) -> usize {
+    pub(crate) async fn receive(&mut self, mails: &mut Vec<Mail>, most: usize) -> usize {
         self.receiver.recv_many(mails, most).await
     }
 }
