@@ -324,11 +324,11 @@ fn read_config(path: &PathBuf) -> Result<File, Failure> {
 }
 
 fn default_node(address: SocketAddr) -> String {
-    let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let host = host.trim();
+    let host = gethostname::gethostname();
+    let host = host.to_string_lossy();
     format!(
         "{}:{}",
-        if host.is_empty() { "hub" } else { host },
+        if host.is_empty() { "hub" } else { &*host },
         address.port()
     )
 }

@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use httparse::{EMPTY_HEADER, Request, Status};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional},
     net::{TcpListener, TcpStream},
@@ -21,13 +22,15 @@ use tokio::{
 
 use super::instance::Instance;
 
-/// A request's head.
+/// The most bytes that a request's head may have.
 const HEAD_BYTES: usize = 16 * 1024;
-/// To send it.
+/// The most header lines that it may have.
+const HEADERS: usize = 100;
+/// How long a client may take to send it.
 const HEAD_TIME: Duration = Duration::from_secs(5);
-/// Connections at once; more are closed.
+/// Connections at once; the front closes more than these.
 const CONNECTIONS: usize = 1_024;
-/// Clients whose instance is remembered.
+/// For how many clients the front remembers the instance.
 const CLIENTS: usize = 1_024;
 /// Longest name of a client.
 const CLIENT_BYTES: usize = 64;
@@ -146,10 +149,14 @@ async fn refuse(client: &mut TcpStream, answer: &str) -> io::Result<()> {
     client.write_all(answer.as_bytes()).await
 }
 
-/// A request's head, and what came behind it.
+/// A request's head, and the bytes that came after it.
 #[derive(Debug)]
 pub(super) struct Head {
-    text: String,
+    method: String,
+    target: String,
+    /// 1 for HTTP/1.1.
+    version: u8,
+    headers: Vec<(String, Vec<u8>)>,
     rest: Vec<u8>,
 }
 
@@ -166,43 +173,40 @@ impl Head {
         }
     }
 
-    /// `None` where its end has not come yet.
+    /// Returns `None` if a part of the head is still to come.
     pub(super) fn parse(bytes: &[u8]) -> io::Result<Option<Self>> {
-        let end = bytes.windows(4).position(|four| four == b"\r\n\r\n");
-        let Some(end) = end.map(|at| at + 4) else {
-            return match bytes.len() < HEAD_BYTES {
-                true => Ok(None),
-                false => Err(io::ErrorKind::InvalidData.into()),
-            };
+        let mut headers = [EMPTY_HEADER; HEADERS];
+        let mut request = Request::new(&mut headers);
+        let end = match request.parse(bytes) {
+            Ok(Status::Complete(end)) => end,
+            Ok(Status::Partial) if bytes.len() < HEAD_BYTES => return Ok(None),
+            Ok(Status::Partial) | Err(_) => return Err(io::ErrorKind::InvalidData.into()),
         };
-        match String::from_utf8(bytes[..end].to_vec()) {
-            Ok(text) => Ok(Some(Self {
-                text,
-                rest: bytes[end..].to_vec(),
-            })),
-            Err(_) => Err(io::ErrorKind::InvalidData.into()),
-        }
+        let headers = request.headers.iter();
+        Ok(Some(Self {
+            method: request.method.unwrap_or_default().to_owned(),
+            target: request.path.unwrap_or_default().to_owned(),
+            version: request.version.unwrap_or(1),
+            headers: headers
+                .map(|it| (it.name.to_owned(), it.value.to_vec()))
+                .collect(),
+            rest: bytes[end..].to_vec(),
+        }))
     }
 
-    fn request(&self) -> (&str, &str, &str) {
-        let mut words = self.text.split([' ', '\r']);
-        let (method, target) = (
-            words.next().unwrap_or_default(),
-            words.next().unwrap_or_default(),
-        );
-        let (path, query) = target.split_once('?').unwrap_or((target, ""));
-        (method, path, query)
+    fn path_and_query(&self) -> (&str, &str) {
+        self.target.split_once('?').unwrap_or((&self.target, ""))
     }
 
     /// Sockets, jobs and the hub's own interface; the page and what it asks of the demo itself are not.
     pub(super) fn is_for_the_hub(&self) -> bool {
-        let (method, path, _) = self.request();
-        path == "/ws" || path.starts_with("/v1/") || (method, path) == ("POST", "/jobs")
+        let (path, _) = self.path_and_query();
+        path == "/ws" || path.starts_with("/v1/") || (&*self.method, path) == ("POST", "/jobs")
     }
 
     /// What the page calls itself.
     pub(super) fn client(&self) -> Option<&str> {
-        let (_, _, query) = self.request();
+        let (_, query) = self.path_and_query();
         let client = query
             .split('&')
             .find_map(|pair| pair.strip_prefix("client="))?;
@@ -213,21 +217,24 @@ impl Head {
     /// What the server gets. Unless the connection becomes a WebSocket it ends with the answer, so that the next
     /// request is balanced anew.
     pub(super) fn forwarded(&self) -> Vec<u8> {
-        let is = |line: &str, name: &str| {
-            line.split_once(':')
-                .is_some_and(|(found, _)| found.eq_ignore_ascii_case(name))
-        };
-        let mut bytes = Vec::with_capacity(self.text.len() + self.rest.len() + 32);
-        if self.text.lines().any(|line| is(line, "upgrade")) {
-            bytes.extend_from_slice(self.text.as_bytes());
-        } else {
-            let kept = self.text.trim_end().split("\r\n");
-            for line in kept.filter(|line| !is(line, "connection")) {
-                bytes.extend_from_slice(line.as_bytes());
-                bytes.extend_from_slice(b"\r\n");
-            }
-            bytes.extend_from_slice(b"Connection: close\r\n\r\n");
+        let is = |(name, _): &(String, Vec<u8>), wanted: &str| name.eq_ignore_ascii_case(wanted);
+        let upgrade = self.headers.iter().any(|it| is(it, "upgrade"));
+        let first = format!(
+            "{} {} HTTP/1.{}\r\n",
+            self.method, self.target, self.version
+        );
+        let mut bytes = first.into_bytes();
+        let kept = self.headers.iter();
+        for (name, value) in kept.filter(|it| upgrade || !is(it, "connection")) {
+            bytes.extend_from_slice(name.as_bytes());
+            bytes.extend_from_slice(b": ");
+            bytes.extend_from_slice(value);
+            bytes.extend_from_slice(b"\r\n");
         }
+        if !upgrade {
+            bytes.extend_from_slice(b"Connection: close\r\n");
+        }
+        bytes.extend_from_slice(b"\r\n");
         bytes.extend_from_slice(&self.rest);
         bytes
     }

@@ -131,6 +131,11 @@ fn the_front_reads_a_request() {
     );
     assert!(Head::parse(b"GET / HTTP/1.1\r\n").unwrap().is_none());
     assert!(Head::parse(&[b'x'; 16 * 1024]).is_err());
+    // A server could take this for two headers, or for another body.
+    for malformed in ["Host : a", "Host: a\r\n folded", "Host\u{e9}: a"] {
+        let text = format!("GET / HTTP/1.1\r\n{malformed}\r\n\r\n");
+        assert!(Head::parse(text.as_bytes()).is_err(), "{malformed}");
+    }
 }
 
 #[test]

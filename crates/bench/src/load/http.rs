@@ -1,6 +1,42 @@
-//! Just enough HTTP/1.1 to publish over a connection that stays open.
+//! Answers of HTTP/1.1 over a connection that stays open.
 
 use std::io;
+
+use httparse::{EMPTY_HEADER, Response, Status};
+
+/// The most header lines that an answer may have.
+const HEADERS: usize = 64;
+/// The most bytes that an answer's head may have.
+const HEAD_BYTES: usize = 16 * 1024;
+
+/// The head of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Head {
+    pub(super) status: u16,
+    /// Of the body; absent if the answer does not say it.
+    pub(super) length: Option<usize>,
+    /// Where the body begins.
+    pub(super) end: usize,
+}
+
+/// The head of the first answer; none if a part of it is still to come.
+pub(super) fn head(bytes: &[u8]) -> io::Result<Option<Head>> {
+    let mut headers = [EMPTY_HEADER; HEADERS];
+    let mut answer = Response::new(&mut headers);
+    let end = match answer.parse(bytes).map_err(io::Error::other)? {
+        Status::Complete(end) => end,
+        Status::Partial if bytes.len() < HEAD_BYTES => return Ok(None),
+        Status::Partial => return Err(io::Error::other("the head of an answer is too long")),
+    };
+    let mut headers = answer.headers.iter();
+    let length = headers.find(|it| it.name.eq_ignore_ascii_case("content-length"));
+    let number = |value| str::from_utf8(value).ok()?.trim().parse().ok();
+    Ok(answer.code.map(|status| Head {
+        status,
+        length: length.and_then(|it| number(it.value)),
+        end,
+    }))
+}
 
 /// An answer: its status, and where its body is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,24 +48,16 @@ pub(super) struct Answer {
 
 /// The first answer, if all of it is there.
 pub(super) fn answer(bytes: &[u8]) -> io::Result<Option<Answer>> {
-    let Some(at) = memchr::memmem::find(bytes, b"\r\n\r\n") else {
+    let Some(Head {
+        status,
+        length,
+        end: begin,
+    }) = head(bytes)?
+    else {
         return Ok(None);
     };
-    let head = str::from_utf8(&bytes[..at]).map_err(io::Error::other)?;
-    let mut lines = head.lines();
-    let status = lines
-        .next()
-        .and_then(|line| line.split(' ').nth(1)?.parse().ok());
-    let length = lines.find_map(|line| {
-        let (name, value) = line.split_once(':')?;
-        let wanted = name.eq_ignore_ascii_case("content-length");
-        wanted.then(|| value.trim().parse::<usize>().ok()).flatten()
-    });
-    let (Some(status), Some(length)) = (status, length) else {
-        return Err(io::Error::other("an answer without a status or a length"));
-    };
-    let begin = at + 4;
-    let end = begin + length;
+    let end = length.and_then(|length| begin.checked_add(length));
+    let end = end.ok_or_else(|| io::Error::other("an answer without a length"))?;
     Ok((bytes.len() >= end).then_some(Answer { status, begin, end }))
 }
 
@@ -49,5 +77,14 @@ mod tests {
         assert_eq!(answer(&text[..39]).unwrap(), None);
         assert_eq!(answer(&text[..20]).unwrap(), None);
         assert!(answer(b"HTTP/1.1 200 OK\r\n\r\n").is_err());
+    }
+
+    #[test]
+    fn what_is_no_answer_is_an_error() {
+        let endless = [&b"HTTP/1.1 200 OK\r\na: "[..], &[b'x'; HEAD_BYTES]].concat();
+        assert!(answer(&endless).is_err());
+        assert!(answer(b"SSH-2.0-OpenSSH_9.2\r\n\r\n").is_err());
+        let huge = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", usize::MAX);
+        assert!(answer(huge.as_bytes()).is_err());
     }
 }

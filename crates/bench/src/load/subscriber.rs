@@ -15,14 +15,13 @@ use tokio::{
 
 use super::{
     frame::{self, Head},
+    http,
     layout::{Layout, Mark},
     lock,
     tally::{Stage, Tally},
 };
 use crate::target::HubAddress;
 
-/// Of an answer to the handshake.
-const MOST_HEAD: usize = 16 * 1024;
 /// Read at once.
 const READ: usize = 64 * 1024;
 
@@ -339,21 +338,20 @@ pub(super) async fn subscribe(
     );
     stream.write_all(request.as_bytes()).await?;
     let mut got = Vec::new();
-    let end = loop {
-        if let Some(at) = memchr::memmem::find(&got, b"\r\n\r\n") {
-            break at + 4;
+    let head = loop {
+        if let Some(head) = http::head(&got)? {
+            break head;
         }
         more(&mut stream, &mut got).await?;
-        if got.len() > MOST_HEAD {
-            return Err(io::Error::other("no answer to the WebSocket handshake"));
-        }
     };
-    let status = String::from_utf8_lossy(&got[..end]).into_owned();
-    let status = status.lines().next().unwrap_or_default();
-    if !status.starts_with("HTTP/1.1 101") {
-        return Err(io::Error::other(format!("{}: {status}", hub.authority)));
+    if head.status != 101 {
+        let why = format!(
+            "{}: answers a WebSocket handshake with status {}",
+            hub.authority, head.status
+        );
+        return Err(io::Error::other(why));
     }
-    got.drain(..end);
+    got.drain(..head.end);
     let mut missing = channels.len();
     while missing > 0 {
         let Some(Head { begin, end, .. }) = frame::head(&got) else {
