@@ -236,7 +236,7 @@ impl Merged {
             let values: BTreeSet<_> = self.sources.iter().map(of).collect();
             if values.len() > 1 {
                 warnings.push(format!(
-                    "The runs were made {what} ({}). Figures can be compared within one run only, and only so are they compared here.",
+                    "The runs were made {what} ({}). Only figures of the same run can be compared, and this compares no others.",
                     values.into_iter().collect::<Vec<_>>().join("; ")
                 ));
             }

@@ -1,4 +1,4 @@
-//! The page as a whole: head, contents, findings, and what stands behind the scenarios.
+//! The page as a whole: its head, the contents, the scorecard, the findings, the scenarios, and what follows them.
 
 use super::{
     chart::{Failed, patterns},
@@ -9,52 +9,26 @@ use super::{
 };
 use crate::{
     merge::Merged,
+    scenario::Scenario,
     summary::{findings, list, soundness},
     table::{faults, work},
 };
 
 const STYLE: &str = include_str!("report.css");
-/// Nothing may be fetched, also if somebody put a link in.
+/// Lets the browser load nothing, even if a name in the figures has a link in it.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:";
 
 pub(super) fn page(merged: &Merged) -> Result<String, Failed> {
+    let scenarios = measured(merged);
+    let broken = faults(merged);
     let mut html = Html::new();
     let title = title(merged);
-    html.raw("<!doctype html>\n<html lang=\"en\">\n<head>\n");
-    html.void("meta", &[("charset", "utf-8")]);
-    let viewport = "width=device-width, initial-scale=1";
-    html.void("meta", &[("name", "viewport"), ("content", viewport)]);
-    html.void(
-        "meta",
-        &[
-            ("http-equiv", "Content-Security-Policy"),
-            ("content", POLICY),
-        ],
-    );
-    html.void(
-        "meta",
-        &[("name", "color-scheme"), ("content", "light dark")],
-    );
-    html.void("link", &[("rel", "icon"), ("href", "data:,")]);
-    html.element("title", &[], &title);
-    html.raw(&format!("<style>\n{STYLE}</style>\n</head>\n<body>\n"));
-    html.raw(&patterns());
-    let scenarios: Vec<_> = merged
-        .scenarios
-        .iter()
-        .filter(|it| {
-            merged
-                .backends
-                .iter()
-                .any(|b| b.scenarios.contains_key(&it.name))
-        })
-        .collect();
+    head(&mut html, &title);
     html.inside("header", &[], |html| {
         html.element("p", &[("class", "kind")], "hubplane bench");
         html.element("h1", &[], &title);
         html.element("p", &[("class", "lead")], &lead(merged));
     });
-    let broken = faults(merged);
     let names = scenarios.iter().map(|it| &*it.name).collect::<Vec<_>>();
     contents(&mut html, &names, broken.len() > 1);
     let mut body = Html::new();
@@ -67,12 +41,7 @@ pub(super) fn page(merged: &Merged) -> Result<String, Failed> {
         });
     }
     body.section("findings", "What the figures say", |html| {
-        for scenario in &scenarios {
-            html.element("h3", &[], &format!("{}: {}", scenario.name, scenario.what));
-            html.list(&findings(merged, scenario));
-        }
-        html.element("h3", &[], "Whether the figures are sound");
-        html.list(&[soundness(merged), merged.warnings()].concat());
+        what_they_say(html, merged, &scenarios);
     });
     for (number, scenario) in scenarios.iter().enumerate() {
         scenario::section(&mut body, merged, scenario, number == 0)?;
@@ -89,19 +58,54 @@ pub(super) fn page(merged: &Merged) -> Result<String, Failed> {
     body.section("reading", "How to read this", source::reading);
     html.inside("main", &[], |html| html.raw(&body.done()));
     html.inside("footer", &[], |html| {
-        html.text(
-            "Made by hubplane bench. This file holds all that it shows, and asks for nothing.",
-        );
+        html.text("Made by hubplane bench. This file holds all that it shows and loads nothing.");
     });
     html.raw("</body>\n</html>\n");
     Ok(html.done())
+}
+
+/// The scenarios in which a backend was measured.
+fn measured(merged: &Merged) -> Vec<&Scenario> {
+    let backends = || merged.backends.iter();
+    let scenarios = merged.scenarios.iter();
+    scenarios
+        .filter(|it| backends().any(|backend| backend.scenarios.contains_key(&it.name)))
+        .collect()
+}
+
+/// All that stands before the page's own text.
+fn head(html: &mut Html, title: &str) {
+    html.raw("<!doctype html>\n<html lang=\"en\">\n<head>\n");
+    html.void("meta", &[("charset", "utf-8")]);
+    let viewport = "width=device-width, initial-scale=1";
+    html.void("meta", &[("name", "viewport"), ("content", viewport)]);
+    let policy = [
+        ("http-equiv", "Content-Security-Policy"),
+        ("content", POLICY),
+    ];
+    html.void("meta", &policy);
+    let scheme = [("name", "color-scheme"), ("content", "light dark")];
+    html.void("meta", &scheme);
+    html.void("link", &[("rel", "icon"), ("href", "data:,")]);
+    html.element("title", &[], title);
+    html.raw(&format!("<style>\n{STYLE}</style>\n</head>\n<body>\n"));
+    html.raw(&patterns());
+}
+
+fn what_they_say(html: &mut Html, merged: &Merged, scenarios: &[&Scenario]) {
+    for scenario in scenarios {
+        html.element("h3", &[], &format!("{}: {}", scenario.name, scenario.what));
+        html.list(&findings(merged, scenario));
+    }
+    html.element("h3", &[], "Whether the figures are sound");
+    html.list(&[soundness(merged), merged.warnings()].concat());
 }
 
 fn title(merged: &Merged) -> String {
     let names: Vec<_> = merged.backends.iter().map(|it| &*it.name).collect();
     match names.len() {
         0 => "No backend was measured".to_owned(),
-        // More would be no title; who they are follows below it.
+        // More names would be too long for a title; the line below it has them.
         number @ 4.. => format!("{number} backends through the hub"),
         _ => format!("{} through the hub", list(&names)),
     }
@@ -126,7 +130,7 @@ fn lead(merged: &Merged) -> String {
     };
     format!(
         "{measured}{runs}, {}, {hubs} for each backend, with real WebSocket clients. Latency counts from when a message was due \
-         until a client had it.",
+         until a client received it.",
         list(&days)
     )
 }
@@ -160,18 +164,19 @@ fn recovery(html: &mut Html, rows: &[Vec<String>]) {
     html.element(
         "p",
         &[],
-        "A hub or the broker was killed by SIGKILL while messages went on. The time counts from the kill until every \
-         subscriber had a message again that was due after it. Lost is what was acknowledged and never came, although \
-         subscribers asked for what they had missed; announced is what of it the hub told them about.",
+        "A hub or the broker was killed by SIGKILL while messages were being published. The time counts from the kill until \
+         every subscriber had received a message that was due after it. “Lost” counts messages that were acknowledged and \
+         never arrived, although the subscribers asked for what they had missed. “Announced” counts those of them that the \
+         hub told the subscribers about.",
     );
-    html.table("Each fault and what came of it", rows);
+    html.table("Each fault and its effect", rows);
 }
 
 fn promises(html: &mut Html, merged: &Merged) {
     html.element(
         "p",
         &[],
-        "What each backend declares, and the conformance suite holds it to; no measurement of this run.",
+        "What each backend declares. The conformance suite tests it; this run did not.",
     );
     let promised = merged.backends.iter().filter(|it| !it.promises.is_empty());
     let mut columns: Vec<&str> = Vec::new();
@@ -201,7 +206,7 @@ fn promises(html: &mut Html, merged: &Merged) {
         html.element(
             "p",
             &[],
-            &format!("Not known to this run: {}.", list(&unknown)),
+            &format!("This run does not know the promises of {}.", list(&unknown)),
         );
     }
 }

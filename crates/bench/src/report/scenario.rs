@@ -81,8 +81,8 @@ fn latency(scenario: &str, backends: &Backends<'_>) -> Result<String, Failed> {
         return Ok(String::new());
     }
     html.element("h3", &[], "Latency");
-    let caption = "Delivery, all rounds together: how late the fastest half, nine tenths and so on are at most. Lower is \
-                   better; a steep right end is a long tail.";
+    let caption = "Delivery, all rounds together: the longest time that the fastest 50 %, 90 % and so on took. Lower is \
+                   better. A line that rises steeply at its right end means that a few deliveries took far longer.";
     figure(&mut html, &charts, caption, &title, &percentiles(backends));
     let mut panels = Vec::new();
     for (_, backend, figures) in backends {
@@ -96,8 +96,8 @@ fn latency(scenario: &str, backends: &Backends<'_>) -> Result<String, Failed> {
     html.element(
         "p",
         &[],
-        "Each backend by itself, all on one logarithmic scale: the delivery, the acknowledgement to the publisher (ack), and the broker's own \
-         client without a hub, by the same clock and at the same rate.",
+        "Each backend on its own, all on the same logarithmic scale: the delivery, the acknowledgement to the publisher (ack), \
+         and the broker alone (its own client without a hub, at the same rate and by the same clock).",
     );
     html.inside("div", &[("class", "panels")], |html| {
         for (backend, figures, chart) in panels {
@@ -194,8 +194,8 @@ fn knee(scenario: &Scenario, backends: &Backends<'_>) -> Result<String, Failed> 
     }
     html.element("h3", &[], "Highest rate");
     let caption = format!(
-        "The rate is quadrupled until a step fails, then the last stretch is halved four times. A cross is a step that did not hold: p99 \
-         above {limit} ms, or something lost or refused. Further right is better."
+        "The rate grows fourfold until a step fails; four more steps then narrow down where the limit lies. A cross marks a \
+         step that failed: p99 above {limit} ms, or a message lost or refused. Further right is better."
     );
     let time = Figure::DeliveryP99.unit();
     let head = [
@@ -235,17 +235,17 @@ type Cost = (
 const COSTS: [Cost; 3] = [
     (
         "CPU a delivery",
-        "CPU time of all hubs and of the broker, divided by the messages that clients got.",
+        "CPU time of all hubs and of the broker, divided by the number of messages that clients received.",
         &[("hub", Figure::HubCpu), ("broker", Figure::BrokerCpu)],
     ),
     (
         "Memory",
-        "Of all hubs and of the broker at the end of a round, shared pages in proportion (PSS).",
+        "All hubs, and the broker, at the end of a round. A page that processes share counts in part for each (PSS).",
         &[("hub", Figure::HubMemory), ("broker", Figure::BrokerMemory)],
     ),
     (
         "Bytes on the wire",
-        "Between hubs and broker, both ways, a message published.",
+        "Between hubs and broker, both ways, for each published message.",
         &[("", Figure::Wire)],
     ),
 ];
@@ -296,8 +296,8 @@ fn cost(scenario: &str, backends: &Backends<'_>) -> Result<String, Failed> {
     html.element(
         "p",
         &[("class", "note")],
-        "Bars show the median of the rounds, the line on them the smallest and the largest. The values are in the table of \
-         all figures.",
+        "A bar shows the median of the rounds; the thin line on it goes from the smallest to the largest. The values are in \
+         the table of all figures.",
     );
     Ok(html.done())
 }

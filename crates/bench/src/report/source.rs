@@ -15,7 +15,7 @@ pub(super) fn machines(html: &mut Html, merged: &Merged) {
                     html.element("dd", &[], says);
                 });
             };
-            pair("Begun", &time(source.started));
+            pair("Started", &time(source.started));
             pair("Machine", &describe(&source.machine));
             pair("hubplane", &source.hubplane);
             pair("Hub processes for each backend", &source.hubs.to_string());
@@ -49,45 +49,45 @@ const TERMS: [(&str, &str); 9] = [
     ),
     (
         "p50, p90, p99, p99.9",
-        "So many of a hundred messages were at most so late. With 1,000 subscribers nearly every message has one delivery \
-         beyond p99.9.",
+        "50, 90, 99 or 99.9 of 100 deliveries took at most this long. With 1,000 subscribers, nearly every message has one \
+         delivery that took longer than p99.9.",
     ),
     (
         "Rounds",
-        "Each backend is measured several times, in turn with the others (A B C A B C), so that what the machine does \
-         meanwhile meets all of them.",
+        "Each backend is measured several times, in turn with the others (A B C A B C), so that other work on the machine \
+         slows all of them alike.",
     ),
     (
         "Median and range",
-        "The round in the middle, with the smallest and the largest of all rounds behind it. Where the ranges of two \
-         backends overlap, this report does not tell them apart. A range of times is from the nearest ends to the furthest.",
+        "The middle one of all rounds, followed by the smallest and the largest. If the ranges of two backends overlap, this \
+         report says that they can't be told apart. “1.4–1.8 times” compares the nearest ends of two ranges, then the \
+         furthest.",
     ),
     (
         "Highest rate",
-        "The highest step at which nothing was lost or refused and p99 stayed within the scenario's limit. The true one lies \
-         between it and the step that failed. Each run climbs once: \
-         how far another climb would end elsewhere is not known, so that little more or less says nothing.",
+        "The highest step at which nothing was lost or refused and p99 stayed within the scenario's limit. The true limit lies \
+         between this step and the one that failed. Each run looks for it only once, and another search may end elsewhere, so \
+         a small difference between two backends means nothing.",
     ),
     (
         "CPU a delivery",
-        "By the operating system's accounting of the hubs' and the broker's processes. A broker on another machine is not \
-         seen, and neither is the load's own part.",
+        "The CPU time of the hubs' and the broker's processes, as the operating system counts it. It leaves out a broker on \
+         another machine, and the load's own process.",
     ),
     (
         "Broker alone",
-        "The same client library at the same rate, without a hub between: what the broker itself takes to \
-         one receiver. Where a message has many subscribers, its delivery through the hub is also the time that the last of \
-         them waits for the others.",
+        "The same client library at the same rate without a hub: how long the broker itself takes to deliver to one \
+         receiver. If a message has many subscribers, the delivery through the hub includes the time that the last of them \
+         waits for the others.",
     ),
     (
         "Lost, repeated, out of order",
-        "Acknowledged and due at a subscriber and not there; delivered again; delivered behind a later one of the same \
-         publisher and channel.",
+        "Lost: acknowledged, and not delivered to a subscriber. Repeated: delivered twice. Out of order: delivered after a \
+         later message of the same publisher and channel.",
     ),
     (
         "Other machines",
-        "Figures of one run can be compared with each other. Those of another machine, another day or another version \
-         can't, unless both were in both runs.",
+        "Compare only figures of the same run. Figures from another machine, day or version differ for other reasons, too.",
     ),
 ];
 

@@ -67,14 +67,16 @@ fn load(figures: &Figures) -> Option<String> {
     if busy > BUSY {
         let share = Unit::Share.show(busy);
         return Some(format!(
-            "the load itself took {share} of a core; its figures may be the load's"
+            "the load itself took {share} of a core, so it may have been the limit and not the backend"
         ));
     }
     let late = Figure::Late.spread(figures)?.median;
     let tail = Figure::DeliveryP99.spread(figures)?.median;
     (late > tail / 2.0).then(|| {
         let late = Unit::Time.show(late);
-        format!("the load was {late} late itself (p99), so that p99 and above say little")
+        format!(
+            "the load itself was {late} late (p99), so p99 and above say little about the backend"
+        )
     })
 }
 
@@ -86,7 +88,7 @@ fn uneven(figures: &Figures) -> Option<String> {
         .filter(|it| it.least > 0.0 && it.most >= UNEVEN * it.least);
     far.next().map(|range| {
         format!(
-            "the medians of its rounds are from {} to {}; something else was going on, measure again",
+            "the medians of its rounds range from {} to {}: something disturbed the measurement, so measure again",
             Unit::Time.show(range.least),
             Unit::Time.show(range.most)
         )
@@ -109,8 +111,8 @@ fn chance(merged: &Merged) -> Option<String> {
         _ => return None,
     };
     Some(format!(
-        "With {rounds} rounds each, the ranges of two backends that are equal lie apart in one comparison of {of} by chance \
-         alone: trust what is far apart, or measure with more --rounds."
+        "With {rounds} rounds each, chance alone sets the ranges of two equal backends apart in one comparison of {of}: trust \
+         only large differences, or measure with more --rounds."
     ))
 }
 
@@ -158,7 +160,7 @@ mod tests {
             "{said}"
         );
         assert!(
-            said.contains("redis in progress: the load was 900 ms late"),
+            said.contains("redis in progress: the load itself was 900 ms late"),
             "{said}"
         );
     }
@@ -169,17 +171,17 @@ mod tests {
         rounds(&mut run, 2)[0].delivery.p50 = 116_000;
         let said = said(run);
         assert!(
-            said.contains("kafka in progress: the medians of its rounds are from "),
+            said.contains("kafka in progress: the medians of its rounds range from "),
             "{said}"
         );
     }
 
     #[test]
     fn what_few_rounds_can_show_is_said() {
-        assert!(said(run()).contains("one comparison of ten by chance"));
+        assert!(said(run()).contains("one comparison of ten:"));
         let mut two = run();
         rounds(&mut two, 0).pop();
-        assert!(said(two).contains("one comparison of three by chance"));
+        assert!(said(two).contains("one comparison of three:"));
         let mut four = run();
         for figures in four
             .backends
@@ -188,6 +190,6 @@ mod tests {
         {
             figures.rounds.push(figures.rounds[0].clone());
         }
-        assert!(!said(four).contains("by chance"));
+        assert!(!said(four).contains("chance alone"));
     }
 }

@@ -117,7 +117,7 @@ fn plot(
         low: 1.25,
         high: high.max(2.5),
         ticks: ticks.map(|(x, label)| (*x, (*label).to_owned())).collect(),
-        title: "of all are at most so late".to_owned(),
+        title: "share of the deliveries".to_owned(),
     };
     let y = Axis::around(low_and_high.iter().copied(), "latency, logarithmic", time);
     let plot = Plot {
