@@ -48,6 +48,14 @@ async function look(browser, width, colorScheme) {
     }).map((text) => `${svg.getAttribute('aria-label').slice(0, 40)}: ${text.textContent.trim()}`);
   }));
   assert.deepEqual(cut, [], `${name}: words that are cut off`);
+  // No two words of a scorecard touch.
+  const touching = await page.locator('svg[aria-label*="the scorecard"]:visible').evaluateAll((all) => all.flatMap((svg) => {
+    const words = [...svg.querySelectorAll('text')].map((text) => [text.textContent.trim(), text.getBoundingClientRect()]);
+    return words.flatMap(([one, a], at) => words.slice(at + 1)
+      .filter(([, b]) => a.left < b.right && b.left < a.right && a.top + 2 < b.bottom - 2 && b.top + 2 < a.bottom - 2)
+      .map(([other]) => `${one} | ${other}`));
+  }));
+  assert.deepEqual(touching, [], `${name}: words that touch`);
 
   await page.evaluate(() => document.querySelectorAll('details').forEach((details) => { details.open = true; }));
   const { wide, view } = await page.evaluate(() => ({

@@ -50,8 +50,9 @@ pub(super) fn scorecard(merged: &Merged, scenario: &Scenario) -> Result<String, 
 fn caption(scenario: &Scenario) -> String {
     format!(
         "Latency at {} messages a second: half of the deliveries (p50), or 99 of 100 (p99), took at most this long. Most \
-         deliveries: how many a second with nothing lost and p99 at most {} ms. CPU: of hubs and broker together, for \
-         each delivery. “≥” means that the true figure may be higher.",
+         deliveries: how many a second with nothing lost and p99 at most {} ms; here alone more is better. CPU: of hubs and \
+         broker together, for each delivery. “≥” means that the true figure may be higher. When its broker restarts, a \
+         backend delivers all messages that the broker had accepted, or tells the clients of losses.",
         rate(scenario.rate),
         scenario.ladder.p99_ms
     )

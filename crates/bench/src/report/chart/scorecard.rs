@@ -43,9 +43,8 @@ pub(crate) struct Row {
 struct Layout {
     width: i32,
     class: &'static str,
-    /// Where the first figure begins, and how far it is to the next.
-    first: i32,
-    step: i32,
+    /// Where each figure begins, and then where the last of them ends.
+    columns: [i32; FIGURES + 1],
     /// From the top of a row to its values: 0 where they stand beside the name.
     values: i32,
     row: i32,
@@ -55,8 +54,7 @@ struct Layout {
 const WIDE: Layout = Layout {
     width: 880,
     class: "wide",
-    first: 150,
-    step: 145,
+    columns: [150, 295, 440, 585, 730],
     values: 0,
     row: 42,
     head: 48,
@@ -64,8 +62,7 @@ const WIDE: Layout = Layout {
 const NARROW: Layout = Layout {
     width: 340,
     class: "narrow",
-    first: 0,
-    step: 86,
+    columns: [0, 78, 156, 258, 352],
     values: 21,
     row: 66,
     head: 30,
@@ -108,7 +105,7 @@ impl Scorecard {
     fn heads(&self, area: &Area<'_>, layout: &Layout) -> Result<(), Failed> {
         let narrow = layout.values > 0;
         for (column, (long, short, better)) in self.heads.iter().enumerate() {
-            let x = layout.column(column) * FINE;
+            let x = layout.columns[column] * FINE;
             let title = if narrow { short } else { long };
             word(area, (x, 10 * FINE), title, Ink::Text, HPos::Left)?;
             if !narrow {
@@ -117,7 +114,7 @@ impl Scorecard {
         }
         // A small screen has each promise beside the backend's name, which needs no head.
         if !narrow {
-            let x = layout.column(FIGURES) * FINE;
+            let x = layout.columns[FIGURES] * FINE;
             let (title, says) = self.promise;
             word(area, (x, 10 * FINE), title, Ink::Text, HPos::Left)?;
             word(area, (x, 28 * FINE), says, Ink::Quiet, HPos::Left)?;
@@ -130,20 +127,20 @@ impl Scorecard {
         mark(area, (6 * FINE, middle), row.number)?;
         word(area, (16 * FINE, middle), &row.name, Ink::Text, HPos::Left)?;
         let (x, side, ink) = match layout.values {
-            0 => (layout.column(FIGURES), HPos::Left, Ink::Text),
+            0 => (layout.columns[FIGURES], HPos::Left, Ink::Text),
             _ => (layout.width - 2, HPos::Right, Ink::Quiet),
         };
         word(area, (x * FINE, middle), &row.restart, ink, side)?;
         let top = y + layout.values;
         for (column, figure) in row.figures.iter().enumerate() {
-            let x = layout.column(column);
+            let x = layout.columns[column];
             let at = (x * FINE, (top + 10) * FINE);
             let Some((length, says)) = figure else {
                 word(area, at, "–", Ink::Quiet, HPos::Left)?;
                 continue;
             };
             word(area, at, says, Ink::Text, HPos::Left)?;
-            let room = f64::from((layout.step - GUTTER) * FINE);
+            let room = f64::from((layout.columns[column + 1] - x - GUTTER) * FINE);
             let full = self.longest(column);
             let share = if full > 0.0 { length / full } else { 0.0 };
             let corner = (x * FINE, (top + 20) * FINE);
@@ -159,12 +156,6 @@ impl Scorecard {
             .iter()
             .filter_map(|row| row.figures[column].as_ref());
         figures.map(|(length, _)| *length).fold(0.0, f64::max)
-    }
-}
-
-impl Layout {
-    fn column(&self, number: usize) -> i32 {
-        self.first + self.step * number as i32
     }
 }
 
