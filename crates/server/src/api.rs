@@ -11,7 +11,7 @@ use serde_json::{Value, json, value::RawValue};
 use tokio::time::timeout;
 use warp::{Reply, reply::Response};
 
-use super::{problem::Problem, routes::Context};
+use super::{context::Context, problem::Problem};
 use crate::metrics;
 use hubplane_hub::{ClientPosition, Health, MAX_ID, channel, is_id};
 use hubplane_hub::{InboundBytes, Limits};

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use tokio::task;
 use warp::{Reply, reply::Response};
 
-use super::{problem::Problem, routes::Context};
+use super::{context::Context, problem::Problem};
 use hubplane_hub::{ClientPosition, HistoryPage, channel};
 use hubplane_protocol::json as native;
 

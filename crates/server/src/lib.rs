@@ -1,7 +1,9 @@
 //! HTTP and WebSockets in front of a hub.
 
 mod api;
+mod context;
 mod guard;
+mod handoff;
 mod history;
 mod listener;
 mod metrics;
@@ -16,8 +18,8 @@ mod websocket;
 #[doc(hidden)]
 pub use self::websocket::inside;
 pub use self::{
+    handoff::Shards,
     listener::Server,
     problem::Problem,
     routes::{Routes, embedded},
-    threads::Shards,
 };

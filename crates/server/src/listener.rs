@@ -11,7 +11,7 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use super::threads::{Handoff, Shards};
+use super::handoff::{Handoff, Shards};
 use hubplane_hub::Hub;
 use hubplane_hub::Limits;
 

@@ -4,7 +4,7 @@ use http::{HeaderMap, StatusCode, header};
 use serde::Deserialize;
 use warp::{Reply, reply::Response};
 
-use super::{history, problem::Problem, routes::Context};
+use super::{context::Context, history, problem::Problem};
 use hubplane_protocol::json as native;
 
 /// Members of an answer where the request says nothing.

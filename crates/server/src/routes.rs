@@ -4,63 +4,17 @@ use std::{convert::Infallible, sync::Arc};
 
 use http::{HeaderMap, StatusCode};
 use hyper::upgrade::OnUpgrade;
-use tokio::sync::{Semaphore, mpsc};
 use warp::{Filter, Rejection, Reply, filters::BoxedFilter, reply::Response};
 
 use super::{
-    api, history, presence,
+    api,
+    context::{Context, Target},
+    handoff::Shards,
+    history, presence,
     problem::Problem,
-    threads::{Handoff, Shards},
     upgrade,
 };
-use hubplane_hub::Hub;
 use hubplane_identity::Access;
-
-/// What every route needs.
-#[derive(Clone, Debug)]
-pub(super) struct Context {
-    pub(super) hub: Arc<Hub>,
-    pub(super) access: Arc<Access>,
-    /// A place for each page of history that is read at once.
-    pub(super) history: Arc<Semaphore>,
-    target: Target,
-}
-
-/// Where a new WebSocket goes.
-#[derive(Clone, Debug)]
-enum Target {
-    /// To the shard whose thread serves the request.
-    Here(mpsc::Sender<Handoff>),
-    /// To whichever shard has the fewest.
-    Any(Shards),
-}
-
-impl Context {
-    /// For requests that a shard's own thread serves.
-    pub(super) const fn pinned(
-        hub: Arc<Hub>,
-        access: Arc<Access>,
-        history: Arc<Semaphore>,
-        shard: mpsc::Sender<Handoff>,
-    ) -> Self {
-        Self {
-            hub,
-            access,
-            history,
-            target: Target::Here(shard),
-        }
-    }
-
-    /// For requests that another server serves.
-    pub(super) fn embedded(shards: Shards, access: Arc<Access>) -> Self {
-        Self {
-            hub: Arc::clone(shards.hub()),
-            access,
-            history: Arc::clone(shards.history()),
-            target: Target::Any(shards),
-        }
-    }
-}
 
 /// The hub's routes as a warp filter.
 pub type Routes = BoxedFilter<(Response,)>;

@@ -1,19 +1,8 @@
 //! Where the shards run: each serves the HTTP of its connections and owns the sessions that come of them.
 
-use std::{
-    cell::RefCell,
-    io, net,
-    rc::Rc,
-    sync::{
-        Arc,
-        atomic::{AtomicI64, Ordering},
-    },
-    thread,
-    time::Duration,
-};
+use std::{cell::RefCell, io, net, rc::Rc, sync::Arc, thread, time::Duration};
 
-use bytes::Bytes;
-use hyper::{server::conn::http1, service::service_fn, upgrade::Upgraded};
+use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
@@ -26,10 +15,12 @@ use tokio::{
 };
 
 use super::{
+    context::Context,
     guard,
-    routes::{Context, routes},
+    handoff::{Connection, Handoff, Shards},
+    routes::routes,
     stream::Foreign,
-    websocket::{self, Negotiated},
+    websocket::{self},
 };
 use hubplane_hub::{Hub, Mailbox, Shard};
 use hubplane_identity::Access;
@@ -40,51 +31,6 @@ const CAPACITY: usize = 1_024;
 const READ_BYTES: usize = 64 * 1024;
 /// A request's head; more is answered 431.
 const HEAD_BYTES: usize = 16 * 1024;
-
-/// A connection for a shard.
-#[derive(Debug)]
-pub(super) enum Handoff {
-    /// Speaks HTTP.
-    Connection(net::TcpStream, Counted),
-    /// Is a WebSocket.
-    Upgraded {
-        stream: Connection,
-        early: Bytes,
-        negotiated: Negotiated,
-    },
-}
-
-/// One connection that speaks HTTP, counted for as long as it does.
-#[derive(Debug)]
-pub(super) struct Counted(Arc<AtomicI64>);
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// What a WebSocket runs over.
-#[derive(Debug)]
-pub(super) enum Connection {
-    /// Ready for use.
-    Here(TcpStream),
-    /// To be registered here.
-    Elsewhere(net::TcpStream),
-    /// Another server's.
-    Foreign(Upgraded),
-}
-
-/// The running shards of a hub; cheap to clone.
-#[derive(Clone, Debug)]
-pub struct Shards {
-    hub: Arc<Hub>,
-    handoffs: Arc<[mpsc::Sender<Handoff>]>,
-    /// Connections that speak HTTP.
-    http: Arc<AtomicI64>,
-    /// A place for each page of history that is read at once.
-    history: Arc<Semaphore>,
-}
 
 impl Shards {
     /// Starts a thread for each mailbox.
@@ -147,55 +93,6 @@ impl Shards {
             history,
         };
         (shards, all)
-    }
-
-    /// The hub that they are part of.
-    pub const fn hub(&self) -> &Arc<Hub> {
-        &self.hub
-    }
-
-    pub(super) const fn history(&self) -> &Arc<Semaphore> {
-        &self.history
-    }
-
-    /// How many connections there are: WebSockets, and those that speak HTTP.
-    pub(super) fn connections(&self) -> i64 {
-        self.hub.session_count() + self.http.load(Ordering::Relaxed)
-    }
-
-    /// Counts a connection in.
-    pub(super) fn counted(&self) -> Counted {
-        self.http.fetch_add(1, Ordering::Relaxed);
-        Counted(Arc::clone(&self.http))
-    }
-
-    /// Gives a connection to the shard with the fewest sessions. Fails where all are stopped or too busy.
-    pub(super) fn give(&self, handoff: Handoff) -> io::Result<()> {
-        let least = (0..self.handoffs.len())
-            .min_by_key(|&shard| self.hub.sessions(shard))
-            .unwrap_or_default();
-        let handoff = handoff.moved()?;
-        self.handoffs[least]
-            .try_send(handoff)
-            .map_err(|_full_or_stopped| io::ErrorKind::ConnectionRefused.into())
-    }
-}
-
-impl Handoff {
-    /// Off this thread's runtime.
-    fn moved(self) -> io::Result<Self> {
-        Ok(match self {
-            Self::Upgraded {
-                stream: Connection::Here(stream),
-                early,
-                negotiated,
-            } => Self::Upgraded {
-                stream: Connection::Elsewhere(stream.into_std()?),
-                early,
-                negotiated,
-            },
-            other => other,
-        })
     }
 }
 

@@ -9,8 +9,8 @@ use sha1::{Digest, Sha1};
 use tokio::{net::TcpStream, time::timeout};
 
 use super::{
+    handoff::{Connection, Handoff},
     problem::Problem,
-    threads::{Connection, Handoff},
     websocket::{Negotiated, encoding_for},
 };
 use hubplane_hub::{Grant, frame::Encoding};
