@@ -9,6 +9,8 @@
 mod backends;
 #[path = "layout/crates.rs"]
 mod crates;
+#[path = "layout/imports.rs"]
+mod imports;
 #[path = "layout/source.rs"]
 mod source;
 

@@ -1,7 +1,7 @@
 //! Which crate may depend on which.
 
 use crate::{
-    none,
+    imports, none,
     source::{files, read},
 };
 
@@ -40,6 +40,19 @@ fn crates_depend_in_one_direction() {
     none(
         &wrong,
         "docs/architecture.md draws which crate may depend on which; the compiler holds it as long as the manifests do",
+    );
+}
+
+#[test]
+fn no_files_import_each_other_in_a_circle() {
+    let mut wrong = Vec::new();
+    for manifest in files("", "Cargo.toml") {
+        let folder = manifest.trim_end_matches("Cargo.toml");
+        wrong.extend(imports::circles(folder.trim_end_matches('/')));
+    }
+    none(
+        &wrong,
+        "what both files need belongs into a third one below them, or one of the names into the other file",
     );
 }
 

@@ -9,6 +9,10 @@ pub(super) struct Source {
 }
 
 impl Source {
+    pub(super) fn code(&self) -> &str {
+        &self.code
+    }
+
     pub(super) fn find(&self, found: &mut Vec<String>, wrong: impl Fn(&str) -> bool) {
         for (number, line) in self.code.lines().enumerate() {
             if wrong(line) {
