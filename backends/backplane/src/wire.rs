@@ -18,6 +18,11 @@ pub const ORIGIN_HEADER: &str = "hubplane-origin";
 /// Longest envelope line in bytes, start and newline included; a longer one is undecodable.
 pub const MAX_ENVELOPE: usize = 8 * 1024;
 
+/// Headers of one message that are kept as tags; more are left out.
+pub const MAX_TAGS: usize = 64;
+/// Bytes of their names and values together; what is beyond is left out.
+pub const MAX_TAG_BYTES: usize = 8 * 1024;
+
 const START: &[u8] = b"\x1ehubplane1 ";
 
 #[derive(Serialize, Deserialize)]
@@ -94,17 +99,43 @@ pub fn open(sealed: Bytes) -> Result<(Metadata, Bytes), Undecodable> {
     ))
 }
 
+/// Gathers the headers that others have set. They are kept as long as the message is, so they are bounded here: a header
+/// beyond [`MAX_TAGS`] or [`MAX_TAG_BYTES`] is left out, the message itself is not.
+#[derive(Debug, Default)]
+pub struct BoundedTags {
+    tags: Tags,
+    bytes: usize,
+}
+
+impl BoundedTags {
+    /// Takes a header, if there is room for it.
+    pub fn push(&mut self, name: &str, value: &str) {
+        let bytes = self.bytes + name.len() + value.len();
+        if self.tags.len() < MAX_TAGS && bytes <= MAX_TAG_BYTES {
+            self.bytes = bytes;
+            self.tags.push((Arc::from(name), Arc::from(value)));
+        }
+    }
+
+    /// What was taken.
+    pub fn into_tags(self) -> Tags {
+        self.tags
+    }
+}
+
 /// Sorts a broker's text headers into metadata: hubplane's own by name, all others as tags. An origin that can't
 /// be read counts as none.
 pub fn from_headers<'a>(headers: impl IntoIterator<Item = (&'a str, &'a str)>) -> Metadata {
     let mut metadata = Metadata::default();
+    let mut tags = BoundedTags::default();
     for (name, value) in headers {
         match name {
             ID_HEADER => metadata.id = Some(Arc::from(value)),
             ORIGIN_HEADER => metadata.origin = value.parse().ok(),
-            _ => metadata.tags.push((Arc::from(name), Arc::from(value))),
+            _ => tags.push(name, value),
         }
     }
+    metadata.tags = tags.into_tags();
     metadata
 }
 
@@ -137,6 +168,15 @@ mod tests {
         let sealed = seal(&outgoing(b"\x00\xff\n{}"));
         assert_eq!(&sealed[..], b"\x00\xff\n{}");
         assert_eq!(open(sealed.clone()).unwrap(), (Metadata::default(), sealed));
+    }
+
+    #[test]
+    fn headers_beyond_the_bounds_are_left_out() {
+        let large = "x".repeat(MAX_TAG_BYTES);
+        let many = (0..100).map(|_| ("a", "b"));
+        let metadata = from_headers([("large", &*large)].into_iter().chain(many));
+        assert_eq!(metadata.tags.len(), MAX_TAGS);
+        assert!(metadata.tags.iter().all(|(name, _)| &**name == "a"));
     }
 
     #[test]

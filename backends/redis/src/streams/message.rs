@@ -6,7 +6,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use hubplane_backplane::{Channel, Outgoing, Position, Publication, Result, wire};
+use hubplane_backplane::{
+    Channel, Outgoing, Position, Publication, Result,
+    wire::{self, BoundedTags},
+};
 use redis::{Cmd, Value};
 
 use super::{
@@ -94,7 +97,7 @@ fn string(value: &Value) -> Option<&str> {
 /// The first field of each of our names is ours, the others are tags.
 pub(crate) fn decode(entry: Entry, position: Position) -> Message {
     let (mut channel, mut data, mut id, mut origin) = (None, None, None, None);
-    let mut tags = Vec::new();
+    let mut tags = BoundedTags::default();
     let mut fields = entry.fields.into_iter();
     while let (Some(name), Some(value)) = (fields.next(), fields.next()) {
         match string(&name) {
@@ -110,7 +113,7 @@ pub(crate) fn decode(entry: Entry, position: Position) -> Message {
             }
             Some(name) => {
                 if let Some(value) = string(&value) {
-                    tags.push((Arc::from(name), Arc::from(value)));
+                    tags.push(name, value);
                 }
             }
             None => {}
@@ -123,7 +126,7 @@ pub(crate) fn decode(entry: Entry, position: Position) -> Message {
             position: Some(position),
             id: id.filter(|id: &Arc<str>| !id.is_empty()),
             origin: origin.flatten(),
-            tags,
+            tags: tags.into_tags(),
         }),
         (Some(channel), None) => Message::Undecodable(channel),
         (None, _) => Message::Foreign,
