@@ -68,7 +68,7 @@ pub(super) struct Serve {
     /// Allow listening beyond this machine without a key: anyone who reaches the port can publish
     #[arg(long, env = "HUBPLANE_INSECURE", value_parser = BoolishValueParser::new())]
     insecure: bool,
-    /// Origin of web pages that may connect, such as https://app.example; give it several times, or * for all
+    /// Origin of web pages that may connect, such as `https://app.example`; give it several times, or * for all
     /// [default: pages of the hub's own host]
     #[arg(
         long = "origin",

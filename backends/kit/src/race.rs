@@ -9,7 +9,7 @@ use tokio::{select, time::sleep};
 /// How long a candidate is tried alone before the next one is tried beside it, as RFC 8305 recommends.
 const STAGGER: Duration = Duration::from_millis(250);
 
-/// Begins the tries one after another, [`STAGGER`] apart or as soon as one has failed, and returns the first success. One
+/// Begins the tries one after another, a quarter of a second apart or as soon as one has failed, and returns the first success. One
 /// silent candidate costs a quarter of a second instead of its whole time limit.
 ///
 /// Returns all errors if none succeeds; none if there are no tries.

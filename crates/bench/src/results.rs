@@ -68,7 +68,7 @@ pub struct Measured {
 pub struct Figures {
     /// The fixed rate, measured again and again, in turn with the other backends.
     pub rounds: Vec<Round>,
-    /// The broker alone, measured once for all rounds, as old files have it: [`Figures::place_alone`].
+    /// The broker alone, measured once for all rounds, as old files have it: `Figures::place_alone`.
     #[serde(default, rename = "direct", skip_serializing)]
     pub once: Option<Latency>,
     /// The ladder's steps, by rate.

@@ -18,7 +18,7 @@ pub enum Who {
 
 /// Whom a session speaks for, what it may do, and until when.
 ///
-/// It may come with the connection or later ([`Command::Authenticate`]), and may be replaced. A session whose grant is
+/// It may come with the connection or later ([`Command::Authenticate`](crate::command::Command::Authenticate)), and may be replaced. A session whose grant is
 /// over is ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]

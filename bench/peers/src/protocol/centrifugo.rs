@@ -1,5 +1,5 @@
-//! Centrifugo's bidirectional protocol in JSON: https://centrifugal.dev/docs/transports/client_protocol, and its HTTP API:
-//! https://centrifugal.dev/docs/server/server_api.
+//! Centrifugo's bidirectional protocol in JSON: <https://centrifugal.dev/docs/transports/client_protocol>, and its HTTP API:
+//! <https://centrifugal.dev/docs/server/server_api>.
 
 use super::{Protocol, Request, Said};
 

@@ -1,5 +1,5 @@
-//! The Pusher protocol, version 7: https://pusher.com/docs/channels/library_auth_reference/pusher-websockets-protocol/, and its
-//! HTTP API: https://pusher.com/docs/channels/library_auth_reference/rest-api/.
+//! The Pusher protocol, version 7: <https://pusher.com/docs/channels/library_auth_reference/pusher-websockets-protocol/>, and its
+//! HTTP API: <https://pusher.com/docs/channels/library_auth_reference/rest-api/>.
 
 use std::{
     fmt::Write as _,
