@@ -109,7 +109,8 @@ fn check(access: &Access, request: &Request<Incoming>) -> Result<(), Problem> {
     let (path, method) = (request.uri().path(), request.method());
     match methods(path) {
         Some(known) if !known.split(", ").any(|it| it == method.as_str()) => {
-            let detail = format!("{path} takes {known}");
+            let usual = known.split(',').next().unwrap_or_default();
+            let detail = format!("use {usual} for {path}");
             Err(Problem::new(StatusCode::METHOD_NOT_ALLOWED, detail)
                 .with_header(header::ALLOW, known))
         }
