@@ -28,7 +28,7 @@ pub struct Address {
 pub struct Host {
     /// A name or an IP address, without the brackets of IPv6.
     pub name: String,
-    /// `None` where the address leaves it to the backend's default.
+    /// `None` if the address leaves it to the backend's default.
     pub port: Option<u16>,
 }
 

@@ -25,7 +25,7 @@ pub trait Driver: fmt::Debug + Send + Sync {
     /// caller decides.
     async fn open(&self, address: &Address) -> Result<Opened>;
 
-    /// What it takes to try this backend on somebody's broker; `None` where that is not offered. Production never asks.
+    /// What it takes to try this backend on somebody's broker; `None` if that is not offered. Production never asks.
     fn spaces(&self) -> Option<&dyn Spaces>;
 }
 
@@ -70,7 +70,7 @@ pub trait Backplane: fmt::Debug + Send + Sync {
     /// are taken. Called by one task of the hub. At most 5 s.
     async fn unsubscribe(&self, channels: &[Channel]) -> Result<()>;
 
-    /// Which ordered part of the log a channel belongs to; `None` where there are no positions. Pure computation,
+    /// Which ordered part of the log a channel belongs to; `None` if there are no positions. Pure computation,
     /// called by the hub for every subscription. Changes only together with the epoch.
     fn lane(&self, channel: &str) -> Option<u32>;
 
@@ -80,7 +80,7 @@ pub trait Backplane: fmt::Debug + Send + Sync {
     /// first. Returns at once, and does nothing while it is under way already or after `close`.
     fn renew(&self);
 
-    /// Reading back; `None` where there is no replay, known from the start and the same for ever.
+    /// Reading back; `None` if there is no replay, known from the start and the same for ever.
     fn history(&self) -> Option<&dyn History>;
 
     /// Ends everything: connections closed, what the backend created for this instance alone removed from the
@@ -134,7 +134,7 @@ impl Start {
 pub struct Page {
     /// Oldest first.
     pub publications: Vec<Publication>,
-    /// Everything up to here is in this page: what to give as `after` for the next. `None` where the log is empty.
+    /// Everything up to here is in this page: what to give as `after` for the next. `None` if the log is empty.
     pub upto: Option<Position>,
     /// Whether there is more now.
     pub more: bool,

@@ -18,7 +18,7 @@ impl Position {
     /// The longest text form in bytes.
     pub const MAX_TEXT: usize = 64;
 
-    /// Whether `self` lies after `other`; `None` where the two are of different logs.
+    /// Whether `self` lies after `other`; `None` if the two are of different logs.
     pub fn is_after(&self, other: &Self) -> Option<bool> {
         (self.epoch == other.epoch && self.lane == other.lane).then_some(self.offset > other.offset)
     }

@@ -51,9 +51,9 @@ pub struct Publication {
     pub data: Bytes,
     /// Its place in the log; `None` on brokers without one.
     pub position: Option<Position>,
-    /// `None` where an outside producer gave none.
+    /// `None` if an outside producer gave none.
     pub id: Option<MessageId>,
-    /// `None` where it was not published by a hub.
+    /// `None` if it was not published by a hub.
     pub origin: Option<Origin>,
     /// The other headers.
     pub tags: Tags,

@@ -17,7 +17,7 @@ pub trait Spaces: Send + Sync {
     /// address's hosts, never with its secrets.
     fn leaves(&self, address: &Address) -> Vec<Leaving>;
 
-    /// Removes all that; no error where it is not there. Nobody has the address open.
+    /// Removes all that; no error if it is not there. Nobody has the address open.
     async fn remove(&self, address: &Address) -> Result<()>;
 
     /// Publishes as a program does that has never heard of this backend: the broker's own client, the bare data.

@@ -196,7 +196,7 @@ impl Reader<'_> {
         self.shared.send(self.events, Event::Gap { scope, cause });
     }
 
-    /// Takes what is there. `false`: the instance is closed.
+    /// Takes what is there. Returns false if the instance is closed.
     fn read(&mut self) -> bool {
         let epoch = self.shared.epoch.load(Ordering::Relaxed);
         let mut turn = Turn {
@@ -331,7 +331,7 @@ impl Reader<'_> {
 }
 
 impl Turn {
-    /// `false`: the record is for nobody.
+    /// Returns false if the record is for nobody.
     fn take(
         &mut self,
         record: &BorrowedMessage<'_>,

@@ -18,7 +18,7 @@ pub(crate) fn position(epoch: u64, partition: i32, next: i64) -> Position {
     }
 }
 
-/// A record as a publication; `None` where it belongs to no channel.
+/// A record as a publication; `None` if it belongs to no channel.
 pub(crate) fn publication(record: &BorrowedMessage<'_>, epoch: u64) -> Option<Publication> {
     let channel = str::from_utf8(record.key()?).ok()?;
     let headers = record.headers();

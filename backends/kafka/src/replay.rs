@@ -32,7 +32,7 @@ const TIME: Duration = Duration::from_secs(2);
 /// For an answer, or the first record, from a consumer that may be deaf; then a new one is made.
 const PATIENCE: Duration = Duration::from_millis(1_200);
 const TRIES: u32 = 3;
-/// How often it is looked whether anybody still waits for the page.
+/// How often this checks whether anybody still waits for the page.
 const STEP: Duration = Duration::from_millis(50);
 /// By so much an age reaches back further: the clocks of publishers differ.
 const CLOCKS: Duration = Duration::from_secs(1);
@@ -193,7 +193,7 @@ impl Reading<'_> {
         }
     }
 
-    /// The first record that is so young; `None` where there is none.
+    /// The first record that is so young; `None` if there is none.
     fn since(&self, age: Duration) -> Result<Option<i64>> {
         let since = SystemTime::now().checked_sub(age.saturating_add(CLOCKS));
         let since = since.and_then(|since| since.duration_since(SystemTime::UNIX_EPOCH).ok());
@@ -248,7 +248,7 @@ impl Reading<'_> {
         Ok(())
     }
 
-    /// `false`: the page ends before what is wrong; the next one begins there and says it.
+    /// Returns false if the page ends before what is wrong; the next page begins there and says so.
     fn may_go_on(&self, error: &KafkaError, stretch: &Stretch) -> Result<bool> {
         let code = error.rdkafka_error_code();
         let trimmed = code == Some(RDKafkaErrorCode::AutoOffsetReset);

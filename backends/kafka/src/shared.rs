@@ -21,7 +21,7 @@ use crate::{
     slot::Slot,
 };
 
-/// Whether a thread that waits for room may go on is looked at this often.
+/// A thread that waits for room checks this often whether it may go on.
 const PAUSE: Duration = Duration::from_millis(2);
 
 /// How far the reading has come.
@@ -90,7 +90,7 @@ impl Shared {
         self.closed.load(Ordering::Relaxed)
     }
 
-    /// Hands an event to the hub, waiting for room for as long as the instance is open. `false`: it is not.
+    /// Hands an event to the hub, waiting for room for as long as the instance is open. Returns false if it is closed.
     pub(crate) fn send(&self, events: &EventSender, event: Event) -> bool {
         let mut event = event;
         while !self.is_closed() {

@@ -154,7 +154,7 @@ impl Watcher<'_> {
         true
     }
 
-    /// `None` where there is no answer, or none for any partition.
+    /// `None` if there is no answer, or none for any partition.
     fn offsets(&self, found: &Found, which: Offset, wait: Duration) -> Option<Offsets> {
         let topic = &self.shared.config.topic;
         let led = found.led.iter().copied();

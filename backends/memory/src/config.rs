@@ -7,9 +7,9 @@ use crate::NAME;
 pub(crate) struct Config {
     /// The shared log's name; `None` for a log of its own.
     pub(crate) name: Option<String>,
-    /// `None` where the address leaves it open.
+    /// `None` if the address leaves it open.
     pub(crate) max_messages: Option<usize>,
-    /// `None` where the address leaves it open.
+    /// `None` if the address leaves it open.
     pub(crate) max_bytes: Option<usize>,
 }
 

@@ -99,7 +99,7 @@ impl Receiver {
         }
     }
 
-    /// Tries until it succeeds; `None` where the backend was closed meanwhile.
+    /// Tries until it succeeds; `None` if the backend was closed meanwhile.
     async fn reconnect(&mut self) -> Option<Reading> {
         let shared = Arc::clone(&self.shared);
         let (mut backoff, mut refused) = (Backoff::default(), None);
@@ -184,7 +184,7 @@ impl Receiver {
         Ok(witness)
     }
 
-    /// Finds out whether the queue still holds everything, or has been cut; `None` where it is gone, or where it may have
+    /// Finds out whether the queue still holds everything, or has been cut; `None` if it is gone, or where it may have
     /// lost messages in a restart.
     async fn resume(&mut self, link: &Link) -> lapin::Result<Option<Witness>> {
         let channel = link.channel().await?;

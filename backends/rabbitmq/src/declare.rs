@@ -13,7 +13,7 @@ pub(crate) fn dead_letters(config: &Config) -> ShortString {
     format!("{}.lost", config.exchange).into()
 }
 
-/// Creates the exchange where it is not there; refused where it is there as another kind.
+/// Creates the exchange if it is not there; refused if it is there as another kind.
 pub(crate) async fn declare_exchange(channel: &Channel, config: &Config) -> lapin::Result<()> {
     let durable = ExchangeDeclareOptions {
         durable: true,

@@ -105,7 +105,7 @@ impl InstanceQueue {
             .await
     }
 
-    /// Creates the probe, where it is not there.
+    /// Creates the probe if it is not there.
     pub(crate) async fn declare_probe(
         &self,
         channel: &Channel,

@@ -32,7 +32,7 @@ pub(crate) struct Receiver {
 }
 
 impl Receiver {
-    /// Tells the hub; `false` where the backend was closed meanwhile.
+    /// Tells the hub; `false` if the backend was closed meanwhile.
     pub(crate) async fn say(&self, event: Event) -> bool {
         select! {
             sent = self.events.send(event) => sent.is_ok(),

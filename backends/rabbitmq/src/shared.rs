@@ -63,7 +63,7 @@ impl Shared {
         let _ = self.stop.clone().wait_for(|stopped| *stopped).await;
     }
 
-    /// Keeps why nothing can be published, for those who want to publish; `false` where it was the same before.
+    /// Keeps why nothing can be published, for those who want to publish; `false` if it was the same before.
     pub(crate) fn refused(&self, why: String) -> bool {
         let mut refusal = self.refusal.lock().unwrap_or_else(PoisonError::into_inner);
         std::mem::replace(&mut *refusal, why) != *refusal

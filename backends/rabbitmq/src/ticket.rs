@@ -47,7 +47,7 @@ impl Ticket {
             .unwrap_or_else(|poison| poison.into_inner())
     }
 
-    /// The message is about to be handed over; `None` where the caller no longer waits for it.
+    /// The message is about to be handed over; `None` if the caller no longer waits for it.
     pub(crate) fn send(self: &Arc<Self>, index: usize) -> Option<Sent> {
         let mut slots = self.lock();
         match slots.slots.get_mut(index) {

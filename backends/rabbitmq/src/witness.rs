@@ -73,7 +73,7 @@ impl Witness {
         Ok(this)
     }
 
-    /// Takes what was delivered since the last call. To be called after [`fence`]. `None` where the witness is gone.
+    /// Takes what was delivered since the last call. To be called after [`fence`]. `None` if the witness is gone.
     pub(crate) async fn hear(&mut self) -> lapin::Result<Option<Testimony>> {
         let mut heard = Testimony::default();
         while let Some(next) = self.consumer.next().now_or_never() {
@@ -121,7 +121,7 @@ pub(crate) async fn fence(channel: &Channel, queue: &InstanceQueue) -> lapin::Re
     count(channel, &queue.witness).await.map(drop)
 }
 
-/// Why the broker has dropped this message; `None` where it has not.
+/// Why the broker has dropped this message; `None` if it has not.
 fn death(delivery: &Delivery) -> Option<String> {
     let headers = delivery.properties.headers().as_ref()?.inner();
     match headers.get("x-first-death-reason") {

@@ -20,7 +20,7 @@ use crate::{
 const CONNECT_LIMIT: Duration = Duration::from_secs(4);
 /// How long after its last answer the node is asked again what it is.
 const CHECK: Duration = Duration::from_secs(1);
-/// How often it is looked whether anything has come.
+/// How often this checks whether anything has come.
 const LOOK: Duration = Duration::from_millis(250);
 /// How long it may take to answer that while it sends nothing else either.
 pub(crate) const ANSWER_LIMIT: Duration = Duration::from_millis(2500);

@@ -66,12 +66,12 @@ impl Ticket {
             .is_ok()
     }
 
-    /// By the writer, right before it sends; `false`: nobody wants it sent any more.
+    /// By the writer, right before it sends; returns false if nobody wants it sent any more.
     pub(crate) fn take(&self) -> bool {
         self.settle(Self::TAKEN)
     }
 
-    /// By the caller, when it stops waiting; `false`: it is too late, the job is on its way.
+    /// By the caller, when it stops waiting; returns false if it is too late: the job is on its way.
     pub(crate) fn give_up(&self) -> bool {
         self.settle(Self::GIVEN_UP) || self.0.load(Ordering::Acquire) == Self::GIVEN_UP
     }

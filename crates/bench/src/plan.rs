@@ -61,7 +61,7 @@ pub struct Plan {
     pub hubs: usize,
     /// How often the fixed rate is measured, in turn with the other backends.
     pub rounds: usize,
-    /// Whether the knee is looked for.
+    /// Whether to search for the knee.
     pub ladder: bool,
     /// Cores of the hubs and of the load, as `taskset` takes them.
     pub pin: Option<(String, String)>,

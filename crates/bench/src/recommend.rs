@@ -45,7 +45,7 @@ pub struct Candidate<'a> {
     pub name: String,
     /// The broker that it needs.
     pub broker: String,
-    /// The capability table's row: the column's name and what it says; empty where it is not known.
+    /// The capability table's row: the column's name and what it says; empty if it is not known.
     pub promises: Vec<(String, String)>,
     /// What it did in the scenario.
     pub figures: Option<&'a Figures>,

@@ -52,7 +52,7 @@ pub struct Measured {
     pub name: String,
     /// Its address, without secrets.
     pub address: String,
-    /// A fingerprint of the hubs' program: figures of another one are kept apart. Absent where it is not known.
+    /// A fingerprint of the hubs' program: figures of another one are kept apart. Absent if it is not known.
     #[serde(default)]
     pub program: Option<String>,
     /// The capability table's row: the column's name and what it says.
@@ -117,7 +117,7 @@ pub struct Round {
 }
 
 impl Measured {
-    /// What the backend declares in this column of the capability table; absent where it is not known.
+    /// What the backend declares in this column of the capability table; absent if it is not known.
     pub fn promise(&self, column: &str) -> Option<&str> {
         let mut promises = self.promises.iter();
         let found = promises.find(|(name, _)| name == column);

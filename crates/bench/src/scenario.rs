@@ -60,7 +60,7 @@ pub enum Publish {
     WebSocket,
 }
 
-/// How the knee is looked for: the rate is quadrupled until a step fails, then the last stretch is halved.
+/// How the search for the knee goes: it quadruples the rate until a step fails, then halves the last stretch.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Ladder {

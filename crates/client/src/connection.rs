@@ -380,7 +380,7 @@ impl Connection {
     }
 }
 
-/// Waits for room among the events. `false`: nobody listens.
+/// Waits for room among the events. Returns false if nobody listens.
 async fn room(events: &mpsc::Sender<Event>) -> bool {
     events.reserve().await.is_ok()
 }

@@ -122,7 +122,7 @@ impl Publishes {
         }
     }
 
-    /// `false`: not one of these.
+    /// Returns false if it is not one of these.
     pub(super) fn refused(&mut self, reference: u64, code: Box<str>, message: Box<str>) -> bool {
         let Some(publish) = self.remove(reference) else {
             return false;
@@ -131,7 +131,7 @@ impl Publishes {
         true
     }
 
-    /// The broker is away: to be sent again. `false`: not one of these.
+    /// The broker is away: to be sent again. Returns false if it is not one of these.
     pub(super) fn again(&mut self, reference: u64) -> bool {
         match self.waiting.get_mut(&reference) {
             Some(waiting) => {

@@ -32,7 +32,7 @@ struct Recent {
 }
 
 impl Recent {
-    /// `false`: it was there already.
+    /// Returns false if it was there already.
     fn insert(&mut self, id: &str, most: usize) -> bool {
         let id = Arc::<str>::from(id);
         if !self.set.insert(Arc::clone(&id)) {
@@ -62,7 +62,7 @@ impl Subscriptions {
         }
     }
 
-    /// `false`: it is there already.
+    /// Returns false if it is there already.
     pub(super) fn insert(
         &mut self,
         channel: &str,

@@ -39,7 +39,7 @@ impl Kept {
         self.0.push(batch, now);
     }
 
-    /// How many messages a channel had after this position; `None` where the window doesn't know.
+    /// How many messages a channel had after this position; `None` if the window doesn't know.
     pub fn read(&self, channel: &str, after: ClientPosition) -> Option<usize> {
         let cap = ReadLimit {
             messages: usize::MAX,

@@ -46,7 +46,7 @@ where
     Ok(response)
 }
 
-/// The methods of a path; `None` where there is nothing.
+/// The methods of a path; `None` if there is nothing.
 fn methods(path: &str) -> Option<&'static str> {
     match path {
         "/ws" => Some("GET"),

@@ -27,7 +27,7 @@ const REFUSALS: usize = 64;
 const REFUSAL_TIME: Duration = Duration::from_secs(2);
 /// How much of a refused request is read before the answer.
 const REFUSED_HEAD: usize = 4 * 1024;
-/// How often it is looked whether they are over.
+/// How often this checks whether they are over.
 const LOOK: Duration = Duration::from_millis(20);
 
 /// A hub with its shards and its listener.

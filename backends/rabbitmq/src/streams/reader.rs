@@ -151,7 +151,7 @@ impl Reader {
         self.say(gap).await && self.say(at).await
     }
 
-    /// Tells the hub; `false` where the backend was closed meanwhile.
+    /// Tells the hub; `false` if the backend was closed meanwhile.
     async fn say(&self, event: Event) -> bool {
         select! {
             sent = self.events.send(event) => sent.is_ok(),

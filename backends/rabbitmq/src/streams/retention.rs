@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use crate::config::Config;
 
-/// How often it is looked at, besides at each connection.
+/// How often this is checked, besides at each connection.
 pub(crate) const EVERY: Duration = Duration::from_secs(60);
 /// Remembered looks: one a minute for a day.
 const MOST: usize = 1_440;

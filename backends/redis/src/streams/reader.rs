@@ -29,7 +29,7 @@ use hubplane_kit::ReconnectLog;
 
 /// Entries of a stream in one answer.
 const FEWEST: usize = 16;
-/// How often it is looked whether the streams are still the same, while they move.
+/// How often this checks whether the streams are still the same, while they move.
 const CHECK: Duration = Duration::from_secs(1);
 /// For the first look on a new connection.
 const LOOK_LIMIT: Duration = Duration::from_secs(5);

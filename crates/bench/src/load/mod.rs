@@ -39,7 +39,7 @@ const SETTLE: Duration = Duration::from_secs(2);
 /// How long is waited for acknowledgements: longer than a hub's own deadline. A short measurement has lost by
 /// [`SETTLE`].
 const ANSWERS: Duration = Duration::from_secs(6);
-/// How often it is looked whether all have come.
+/// How often this checks whether all have come.
 const LOOK: Duration = Duration::from_millis(20);
 
 /// A scenario's clients, connected to one backend's hubs.

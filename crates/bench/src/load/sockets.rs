@@ -137,7 +137,7 @@ impl Sockets {
         self.all.iter().filter(|it| !it.is_alive()).count()
     }
 
-    /// Publishes by a subscriber's socket; `false` where it is not connected.
+    /// Publishes by a subscriber's socket; `false` if it is not connected.
     pub(super) fn publish(&self, connection: u32, frame: &[u8]) -> bool {
         self.all[connection as usize].publish(frame)
     }

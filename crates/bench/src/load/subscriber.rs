@@ -139,7 +139,7 @@ impl Subscriber {
         self.alive.load(Ordering::Relaxed)
     }
 
-    /// Publishes; `false` where there is no connection.
+    /// Publishes; `false` if there is no connection.
     pub(super) fn publish(&self, frame: &[u8]) -> bool {
         let mut writer = lock(&self.writer);
         writer
@@ -221,7 +221,7 @@ struct Listener<'a> {
 }
 
 impl Listener<'_> {
-    /// Takes in all whole frames; how many bytes they were. `None` where the server has ended it.
+    /// Takes in all whole frames; how many bytes they were. `None` if the server has ended it.
     fn take(&mut self, bytes: &[u8]) -> Option<usize> {
         let now = self.stage.clock.now();
         let mut used = 0;

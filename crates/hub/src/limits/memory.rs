@@ -7,7 +7,7 @@ use std::{
 
 const ROOT: &str = "/sys/fs/cgroup";
 
-/// In bytes; `None` where the system doesn't tell.
+/// In bytes; `None` if the system doesn't tell.
 pub(super) fn limit() -> Option<usize> {
     let machine = fs::read_to_string("/proc/meminfo").ok();
     let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();

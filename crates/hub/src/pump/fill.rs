@@ -183,7 +183,7 @@ impl Pump<'_> {
         }
     }
 
-    /// All of the missing messages, in order; `None` where one is not there.
+    /// All of the missing messages, in order; `None` if one is not there.
     async fn find(&self, missing: Missing) -> Option<Vec<Publication>> {
         let history = self.hub.backplane.history()?;
         let (after, upto) = (missing.after?, missing.upto?);

@@ -43,7 +43,7 @@ pub(super) struct Pump<'a> {
     hub: &'a Hub,
     /// How far each lane was read, as the backend counts.
     lanes: HashMap<u32, Read>,
-    /// Looks whether a log is still the same; gives the places where it is not.
+    /// Checks whether a log is still the same, and gives the places where it is not.
     verifying: JoinSet<Vec<Position>>,
     /// The last messages that were read before the broker went away, until they were looked for.
     tails: Vec<TailFingerprint>,

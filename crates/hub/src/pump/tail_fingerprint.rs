@@ -38,7 +38,7 @@ impl TailFingerprint {
         publication.channel == self.channel && publication.data == self.data
     }
 
-    /// Whether it is in its place; `None` where nobody can tell any more.
+    /// Whether it is in its place; `None` if nobody can tell any more.
     async fn is_there(&self, backplane: &dyn Backplane) -> Option<bool> {
         let history = backplane.history()?;
         let end = Instant::now() + TRY;

@@ -50,7 +50,7 @@ use super::{
 const MAILS_AT_ONCE: usize = 256;
 /// Sessions whose flush takes so long that it is worth to look first whether more has arrived for them.
 const MANY: usize = 64;
-/// How often it is looked: from the socket to the mail it takes the tasks between some turns.
+/// How often the shard looks for more: from the socket to the mail, the tasks between need a few turns.
 const LOOKS: usize = 8;
 
 /// One shard. Shared by the tasks of its thread.

@@ -22,7 +22,7 @@ pub(super) struct Presence<'a> {
 }
 
 impl Presence<'_> {
-    /// `None` where it says who somebody is, but not by what client id.
+    /// `None` if it says who somebody is, but not by what client id.
     pub(super) fn read(self) -> Option<Box<PresenceOptions>> {
         let nameless = self.client.is_none() && (self.user.is_some() || self.info.is_some());
         let member = self.client.map(|client| Member {

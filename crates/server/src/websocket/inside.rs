@@ -13,7 +13,7 @@ pub fn encoding() -> &'static Encoding {
     encode::encoding_for(None).expect("invariant: there is a native protocol")
 }
 
-/// Reads a client's frames, unmasking them where they are, and tells how many text messages they hold; `None` where they
+/// Reads a client's frames, unmasking them where they are, and tells how many text messages they hold; `None` if they
 /// are not allowed.
 pub fn texts(frames: &mut [u8], limits: &Limits) -> Option<usize> {
     let mut texts = 0;
