@@ -1,5 +1,7 @@
 //! The fast path: from a batch of messages to the outboxes of those who subscribe.
 
+use std::ptr;
+
 use hubplane_backplane::{Channel, GapCause, Scope};
 use slab::Slab;
 
@@ -8,7 +10,7 @@ use crate::{
     Hub,
     command::Push,
     format::SessionName,
-    frame::{Encoded, Frames},
+    frame::{Encoded, Encoding, Frame, Frames},
     key::Key,
     message::Message,
     session::Session,
@@ -27,14 +29,29 @@ impl ShardState {
                 continue;
             };
             let excluded = excluded(hub, self.index, message);
+            // Most recipients have the encoding of the one before: its frame, and whether it needs a head.
+            let mut last: Option<(&'static Encoding, &Frame, bool)> = None;
             for &Subscriber { session: index, at } in topic.live() {
                 let session = &mut self.sessions[index as usize];
                 if excluded.is_some_and(|key| key.is(index, session)) {
                     continue;
                 }
                 deliveries += 1;
-                let frame = encoded.frame(session.setup.encoding, || hub.count_panic());
-                let head = session.head(at, frame);
+                let encoding = session.setup.encoding;
+                let (frame, has_heads) = match last {
+                    Some((known, frame, has_heads)) if ptr::eq(known, encoding) => {
+                        (frame, has_heads)
+                    }
+                    _ => {
+                        let frame = encoded.frame(encoding, || hub.count_panic());
+                        (frame, encoding.format.features().heads)
+                    }
+                };
+                last = Some((encoding, frame, has_heads));
+                let head = match has_heads {
+                    true => session.head(at, frame),
+                    false => None,
+                };
                 self.unwritten
                     .queue(hub, index, session, (head, frame.clone()));
             }
