@@ -8,7 +8,7 @@ use crate::{
 /// Which crates of ours each crate under `crates/` may depend on.
 const ARROWS: [(&str, &[&str]); 6] = [
     ("hub", &["backplane"]),
-    ("protocol", &["backplane", "hub"]),
+    ("protocol", &["hub"]),
     ("identity", &["backplane", "hub"]),
     ("server", &["backplane", "hub", "protocol", "identity"]),
     ("client", &[]),
