@@ -2,7 +2,7 @@
 //! a lost tail is seen; it stands for numbers that were given up; and its return tells its sender that it hears.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::VecDeque,
     time::{Duration, Instant},
 };
 
@@ -10,7 +10,7 @@ use bytes::Bytes;
 use hubplane_backplane::{Backplane, Channel, Origin, Publication};
 use serde::{Deserialize, Serialize};
 
-use super::{gap_detector::Word, generations::Generation, sequencer::Sequence};
+use super::{gap_detector::Word, generations::Generation, map::HashMap, sequencer::Sequence};
 
 /// Where beacons are published; in lanes other than the first that this falls into, with a number behind it.
 pub(super) const CHANNEL: &str = "$hubplane/beacon";

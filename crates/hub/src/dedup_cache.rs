@@ -2,12 +2,12 @@
 //! client once. Pure; the time comes in.
 
 use std::{
-    collections::{HashMap, hash_map::RandomState},
+    collections::hash_map::RandomState,
     hash::BuildHasher,
     time::{Duration, Instant},
 };
 
-use super::{message::Message, position::ClientPosition};
+use super::{map::HashMap, message::Message, position::ClientPosition};
 
 /// The ids of the last minutes, in two generations, by a 128-bit hash of channel and id: about 100 bytes each.
 #[derive(Debug)]
@@ -53,8 +53,8 @@ impl DedupCache {
             keep,
             most: (most / 2).max(1),
             hashers: (RandomState::new(), RandomState::new()),
-            young: HashMap::new(),
-            old: HashMap::new(),
+            young: HashMap::default(),
+            old: HashMap::default(),
             turned: now,
         }
     }

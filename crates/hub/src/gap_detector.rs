@@ -4,16 +4,13 @@ mod doubts;
 #[cfg(test)]
 mod tests;
 
-use std::{
-    collections::HashMap,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use hubplane_backplane::{Origin, Scope};
 
 pub(super) use self::doubts::Doubt;
 use self::doubts::Doubts;
-use super::sequencer::Sequence;
+use super::{map::HashMap, sequencer::Sequence};
 
 /// A low number after so long a silence is a channel's count that began anew, not a repetition.
 const RESTART: Duration = Duration::from_secs(30);
@@ -97,7 +94,7 @@ impl GapDetector {
                 .entry(sequence.clone())
                 .or_insert_with(|| Heard {
                     since: now,
-                    origins: HashMap::new(),
+                    origins: HashMap::default(),
                 }),
         };
         let number = origin.number;

@@ -1,12 +1,11 @@
 //! Generations: when a lane's positions can no longer be trusted although the broker says nothing, its instances agree
 //! on a new epoch for it. Beacons carry the generation, so that all take it over, also those that start later.
 
-use std::collections::HashMap;
-
 use hubplane_backplane::{Origin, Position};
 use serde::{Deserialize, Serialize};
 
 use super::{
+    map::HashMap,
     position::{ClientPosition, Fingerprint},
     sabotage,
 };

@@ -23,6 +23,7 @@ mod key;
 mod lanes;
 pub mod limits;
 mod log;
+mod map;
 mod message;
 #[cfg(test)]
 mod model;

@@ -3,15 +3,12 @@
 
 mod tails;
 
-use std::{
-    collections::HashMap,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use hubplane_backplane::{Backplane, Channel, Origin};
 
 use self::tails::Tails;
-use super::sabotage;
+use super::{map::HashMap, sabotage};
 
 /// How long a channel's count is kept where each channel has its own; after that it begins at 1 again.
 const KEEP: Duration = Duration::from_secs(600);
@@ -66,7 +63,7 @@ impl Sequencer {
         Self {
             origin,
             most,
-            counts: HashMap::new(),
+            counts: HashMap::default(),
             tails: Tails::default(),
         }
     }

@@ -7,7 +7,7 @@ mod lane;
 mod placements;
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::VecDeque,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -18,6 +18,7 @@ use self::lane::Lane;
 pub(super) use self::placements::Placements;
 use super::{
     frame::{Encoded, Frame},
+    map::HashMap,
     message::Message,
     position::ClientPosition,
 };
@@ -126,7 +127,7 @@ impl Window {
             bytes: 0,
             messages: 0,
             placements,
-            lanes: HashMap::new(),
+            lanes: HashMap::default(),
             order: VecDeque::new(),
         }
     }

@@ -5,15 +5,12 @@
 //! client that has fetched its state at the announcement has not got them. A sender's beacons say how long it has been
 //! connected: what it sent before it was connected can be lost, what it sent since then arrives.
 
-use std::{
-    collections::HashMap,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use hubplane_backplane::Origin;
 
 use super::Word;
-use crate::sequencer::Sequence;
+use crate::{map::HashMap, sequencer::Sequence};
 
 /// For so long a beacon that explains a hole is waited for.
 pub(super) const PATIENCE: Duration = Duration::from_secs(3);

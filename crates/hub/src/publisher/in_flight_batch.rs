@@ -5,7 +5,7 @@
 //! and everything after it too; what is out of time is answered, and a beacon takes the place of its number for as
 //! long as others wait behind it.
 
-use std::{collections::HashSet, time::Duration};
+use std::time::Duration;
 
 use hubplane_backplane::{Channel, Error, ErrorKind, Origin, Outgoing, Receipt, Result};
 use tokio::time::Instant;
@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     beacon::Beacon,
+    map::HashSet,
     position::Fingerprint,
     sequencer::{Sequence, Sequencer},
 };
@@ -160,8 +161,8 @@ impl InFlightBatch {
             .map(|slot| (slot, answers.next().unwrap_or_else(|| Err(unanswered()))))
             .collect();
         // What a later message of its run has overtaken can't be tried again: the order would be lost.
-        let mut overtaken: HashSet<usize> = HashSet::new();
-        let mut taken: HashSet<&Sequence> = HashSet::new();
+        let mut overtaken: HashSet<usize> = HashSet::default();
+        let mut taken: HashSet<&Sequence> = HashSet::default();
         for (index, (slot, answer)) in paired.iter().enumerate().rev() {
             match answer {
                 Ok(_) => _ = taken.insert(&slot.sequence),
@@ -223,7 +224,7 @@ impl InFlightBatch {
             done.extend(books.settle(owner, Err(error)));
         }
         // What nobody waits for behind goes out of the round.
-        let mut wanted: HashSet<Sequence> = HashSet::new();
+        let mut wanted: HashSet<Sequence> = HashSet::default();
         let mut kept: Vec<Slot> = Vec::with_capacity(self.slots.len());
         for slot in self.slots.drain(..).rev() {
             let stands =

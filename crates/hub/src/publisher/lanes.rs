@@ -3,7 +3,7 @@
 //!
 //! Decides what the next round of a lane is; [`Carrier`](super::carrier::Carrier) carries it out.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 
 use hubplane_backplane::{Channel, Error, ErrorKind, Outgoing};
 use tokio::time::Instant;
@@ -13,7 +13,7 @@ use super::{
     in_flight_batch::{InFlightBatch, Place},
     jobs::{Answered, Books, Owner},
 };
-use crate::{Hub, beacon, sequencer::Sequence};
+use crate::{Hub, beacon, map::HashMap, sequencer::Sequence};
 
 /// Messages of one call to the backplane.
 pub(super) const BATCH: usize = 1_024;

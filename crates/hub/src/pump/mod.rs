@@ -9,7 +9,6 @@ mod hear;
 mod tail_fingerprint;
 
 use std::{
-    collections::HashMap,
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
@@ -28,6 +27,7 @@ use super::{
     beacon::Beacon,
     frame::Encoded,
     gap_detector::{Doubt, Verdict},
+    map::HashMap,
     message::{Message, is_id},
     position::{ClientPosition, Fingerprint},
     sabotage,
@@ -76,7 +76,7 @@ impl<'a> Pump<'a> {
     pub(super) fn new(hub: &'a Hub) -> Self {
         Self {
             hub,
-            lanes: HashMap::new(),
+            lanes: HashMap::default(),
             verifying: JoinSet::new(),
             tails: Vec::new(),
             fresh: Vec::new(),

@@ -2,12 +2,11 @@
 //! behind the client. Kept by lane and position, so that a lane that moves on wakes only those whose turn it is.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     time::Instant,
 };
 
-use crate::key::SubscriptionKey;
-use crate::position::ClientPosition;
+use crate::{key::SubscriptionKey, map::HashMap, position::ClientPosition};
 
 /// Names one that waits here; later ones have larger numbers.
 pub(super) type Ticket = u64;

@@ -3,13 +3,12 @@
 //! A subscription knows its place in its channel's list, and the list knows its place in the session's. So leaving a
 //! channel costs the same however many subscribe to it.
 
-use std::{
-    collections::HashMap,
-    ops::{Index, IndexMut},
-};
+use std::ops::{Index, IndexMut};
 
 use hubplane_backplane::Channel;
 use slab::Slab;
+
+use crate::map::HashMap;
 
 /// Where a subscription is: its session, and its place in the session's list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -159,7 +158,7 @@ mod tests {
     #[test]
     fn everybody_knows_their_place_whoever_comes_and_goes() {
         let mut topic = Topic::new("c".into());
-        let mut places: HashMap<u32, u32> = HashMap::new();
+        let mut places: HashMap<u32, u32> = HashMap::default();
         let mut live = std::collections::HashSet::new();
         let mut random = 1_u32;
         for session in 0..2_000 {

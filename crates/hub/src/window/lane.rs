@@ -1,10 +1,11 @@
 //! One lane's part of the window.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 
 use hubplane_backplane::Channel;
 
 use super::WindowEntry;
+use crate::map::HashMap;
 use crate::position::{ClientPosition, Fingerprint};
 
 /// A lane's stretch: everything after `start` and up to `head` is here; nothing, while `start` is behind `head`.
@@ -25,7 +26,7 @@ impl Lane {
             epoch: position.epoch,
             start: position.offset,
             head: position.offset,
-            channels: HashMap::new(),
+            channels: HashMap::default(),
             fingerprints: VecDeque::new(),
         }
     }

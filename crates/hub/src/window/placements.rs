@@ -1,12 +1,11 @@
 //! Channels whose messages were seen in another lane than their own: another program publishes them with a partitioner
 //! of its own, with old metadata, or straight into another stream. Pure; the time comes in.
 
-use std::{
-    collections::HashMap,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use hubplane_backplane::Channel;
+
+use crate::map::HashMap;
 
 /// Which lanes such channels were seen in.
 #[derive(Debug)]
@@ -32,7 +31,7 @@ impl Placements {
     pub(crate) fn new(most: usize) -> Self {
         Self {
             most,
-            channels: HashMap::new(),
+            channels: HashMap::default(),
             full: false,
             seen: false,
             heard: false,
