@@ -13,6 +13,7 @@ mod capabilities;
 mod driver;
 mod error;
 mod event;
+mod hex;
 mod position;
 mod publication;
 mod secret;
@@ -25,6 +26,7 @@ pub use capabilities::{Capabilities, Delivery, Durability, Interest, OnRestart, 
 pub use driver::{Backplane, Driver, History, Opened, Page, Start};
 pub use error::{Error, ErrorKind, Result};
 pub use event::{Event, EventSender, Events, GapCause, Listed, Scope, events};
+pub use hex::HexText;
 pub use position::{ParsePositionError, Position};
 pub use publication::{Channel, MessageId, Origin, Outgoing, Publication, Receipt, Tags};
 pub use secret::Secret;

@@ -1,5 +1,7 @@
 use std::{fmt, str::FromStr};
 
+use crate::HexText;
+
 /// A place in a broker's log: everything up to and including it has been seen.
 ///
 /// Opaque outside its backend. Two positions are comparable only within one `epoch` and `lane`; in a log any
@@ -18,17 +20,26 @@ impl Position {
     /// The longest text form in bytes.
     pub const MAX_TEXT: usize = 64;
 
+    /// The text that clients are given and give back: three hexadecimal numbers, `epoch-lane-offset`.
+    pub fn text(&self) -> HexText<{ Self::MAX_TEXT }> {
+        let Self {
+            epoch,
+            lane,
+            offset,
+        } = *self;
+        HexText::of(epoch).and(b'-', lane).and(b'-', offset)
+    }
+
     /// Whether `self` lies after `other`; `None` if the two are of different logs.
     pub fn is_after(&self, other: &Self) -> Option<bool> {
         (self.epoch == other.epoch && self.lane == other.lane).then_some(self.offset > other.offset)
     }
 }
 
-/// The text that clients are given and give back: three hexadecimal numbers, `epoch-lane-offset`, at most
-/// [`Position::MAX_TEXT`] bytes.
+/// As [`Position::text`].
 impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:x}-{:x}-{:x}", self.epoch, self.lane, self.offset)
+        self.text().fmt(f)
     }
 }
 

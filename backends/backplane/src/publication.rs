@@ -2,7 +2,7 @@ use std::{fmt, str::FromStr, sync::Arc};
 
 use bytes::Bytes;
 
-use crate::Position;
+use crate::{HexText, Position};
 
 /// A topic name. Any UTF-8 text as far as the contract goes; the hub is stricter towards its clients. Names that
 /// begin with `$hubplane/` are the hub's own.
@@ -23,10 +23,17 @@ pub struct Origin {
     pub number: u64,
 }
 
-/// `id.number`, both hexadecimal.
+impl Origin {
+    /// `id.number`, both hexadecimal.
+    pub fn text(&self) -> HexText<49> {
+        HexText::of(self.id).and(b'.', self.number)
+    }
+}
+
+/// As [`Origin::text`].
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:x}.{:x}", self.id, self.number)
+        self.text().fmt(f)
     }
 }
 

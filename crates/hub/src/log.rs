@@ -130,7 +130,7 @@ impl Log {
 /// What a hub published without an id of the publisher's is named by its number.
 fn named(mut message: Message) -> Message {
     if message.id.is_none() {
-        message.id = message.origin.map(|origin| origin.to_string().into());
+        message.id = message.origin.map(|origin| origin.text().as_str().into());
     }
     message
 }

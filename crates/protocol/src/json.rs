@@ -369,7 +369,11 @@ fn string(out: &mut Vec<u8>, value: &str) {
 
 fn position_or_null(out: &mut Vec<u8>, position: Option<ClientPosition>) {
     match position {
-        Some(position) => put(out, format_args!(",\"position\":\"{position}\"")),
+        Some(position) => {
+            out.extend_from_slice(b",\"position\":\"");
+            out.extend_from_slice(position.text().as_str().as_bytes());
+            out.push(b'"');
+        }
         None => out.extend_from_slice(b",\"position\":null"),
     }
 }
