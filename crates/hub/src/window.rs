@@ -365,7 +365,10 @@ impl Window {
             return WindowRead::All(Vec::new());
         };
         let begin = entries.partition_point(|entry| entry.position().offset <= after.offset);
-        let end = entries.partition_point(|entry| entry.position().offset <= upto);
+        let end = match upto < lane.head {
+            true => entries.partition_point(|entry| entry.position().offset <= upto),
+            false => entries.len(),
+        };
         if end.saturating_sub(begin) > cap.messages {
             return WindowRead::TooMany;
         }
