@@ -75,7 +75,10 @@ impl Outbox {
     /// Adds a frame beyond the limits.
     pub(super) fn push_extra(&mut self, head: Option<Frame>, frame: Frame) {
         let before = self.bytes;
-        self.push(head, frame);
+        match head {
+            None => self.push(frame),
+            Some(head) => self.push_pair(head, frame),
+        }
         let bytes = u32::try_from(self.bytes - before).unwrap_or(u32::MAX);
         self.extra.0 = self.extra.0.saturating_add(1);
         self.extra.1 = self.extra.1.saturating_add(bytes);
@@ -86,15 +89,19 @@ impl Outbox {
         self.pieces.is_empty()
     }
 
-    /// Adds a frame, with a part of its own in front if it has one.
-    pub(super) fn push(&mut self, head: Option<Frame>, frame: Frame) {
-        if let Some(head) = head {
-            self.bytes += head.len();
-            self.pieces.extend([Piece::Pair, Piece::Bytes(head)]);
-        }
+    /// Adds a frame.
+    #[inline]
+    pub(super) fn push(&mut self, frame: Frame) {
         self.bytes += frame.len();
         self.pieces.push_back(Piece::Bytes(frame));
         self.frames += 1;
+    }
+
+    /// Adds a frame of two parts: `head` is this client's alone, `tail` is shared with others.
+    pub(super) fn push_pair(&mut self, head: Frame, tail: Frame) {
+        self.bytes += head.len();
+        self.pieces.extend([Piece::Pair, Piece::Bytes(head)]);
+        self.push(tail);
     }
 
     /// Bytes that wait.
@@ -158,17 +165,21 @@ impl Outbox {
         Flushed::Empty
     }
 
+    /// Copies what waits into one buffer, up to [`JOIN_BYTES`], and at least one piece.
     fn join(&self, joined: &mut Vec<u8>) {
         joined.clear();
         let mut skip = self.written;
         for piece in &self.pieces {
-            let bytes = piece.bytes();
-            let begin = skip.min(bytes.len());
-            skip -= begin;
-            if !joined.is_empty() && joined.len() + bytes.len() > JOIN_BYTES {
+            let mut bytes = piece.bytes();
+            if skip > 0 {
+                let begin = skip.min(bytes.len());
+                skip -= begin;
+                bytes = &bytes[begin..];
+            }
+            if joined.len() + bytes.len() > JOIN_BYTES && !joined.is_empty() {
                 break;
             }
-            joined.extend_from_slice(&bytes[begin..]);
+            joined.extend_from_slice(bytes);
         }
     }
 
@@ -186,12 +197,22 @@ impl Outbox {
         socket.write_vectored(&slices[..count])
     }
 
+    /// The socket took so many bytes.
     fn advance(&mut self, n: usize) {
         self.bytes -= n;
+        if self.bytes == 0 {
+            // Nearly always all is taken: one step for the queue instead of several a frame.
+            self.pieces.clear();
+            (self.frames, self.written) = (0, 0);
+            return;
+        }
         self.written += n;
-        loop {
-            let (pieces, bytes) = self.first();
-            if pieces == 0 || self.written < bytes {
+        while let Some(first) = self.pieces.front() {
+            let (pieces, bytes) = match first {
+                Piece::Bytes(frame) => (1, frame.len()),
+                Piece::Pair => self.first(),
+            };
+            if self.written < bytes {
                 return;
             }
             self.written -= bytes;
@@ -267,7 +288,7 @@ mod tests {
         for (i, &size) in sizes.iter().enumerate() {
             let frame = vec![i as u8; size];
             all.extend_from_slice(&frame);
-            outbox.push(None, frame.into());
+            outbox.push(frame.into());
         }
         (outbox, all)
     }
@@ -348,7 +369,11 @@ mod tests {
                 let mut outbox = Outbox::default();
                 for (head, tail) in frames {
                     let head = (!head.is_empty()).then(|| Frame::from_static(head.as_bytes()));
-                    outbox.push(head, Frame::from_static(tail.as_bytes()));
+                    let tail = Frame::from_static(tail.as_bytes());
+                    match head {
+                        None => outbox.push(tail),
+                        Some(head) => outbox.push_pair(head, tail),
+                    }
                 }
                 let socket = Slow::new(usize::MAX, room);
                 outbox.flush(&socket, &mut Scratch::default());
@@ -356,7 +381,7 @@ mod tests {
                 assert_eq!(outbox.frames as usize, (all.len() - room).div_ceil(4));
                 if dropped {
                     outbox.drop_unwritten();
-                    outbox.push(None, Frame::from_static(b"last"));
+                    outbox.push(Frame::from_static(b"last"));
                 }
                 *socket.room.borrow_mut() = usize::MAX;
                 let flushed = outbox.flush(&socket, &mut Scratch::default());

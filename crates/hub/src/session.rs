@@ -75,27 +75,16 @@ impl Session {
         }
     }
 
-    /// Queues a frame, with a head of its own if it has one. Does nothing if the session is ending.
-    ///
-    /// A full outbox is written first. Returns false if the client still takes too little of it; the session is then
-    /// closed with [`Ending::Slow`].
-    pub(super) fn push(
-        &mut self,
-        head: Option<Frame>,
-        frame: Frame,
-        limits: &Limits,
-        scratch: &mut Scratch,
-    ) -> bool {
-        if self.is_ending() {
+    /// Writes a full outbox. Returns false if the client takes so little that it is full still; the session is then closed
+    /// with [`Ending::Slow`].
+    #[cold]
+    pub(super) fn relieve(&mut self, limits: &Limits, scratch: &mut Scratch) -> bool {
+        if self.flush(scratch) && !self.outbox.is_full(limits) {
             return true;
         }
-        if self.outbox.is_full(limits) && (!self.flush(scratch) || self.outbox.is_full(limits)) {
-            self.end(Ending::Slow, Instant::now() + limits.handshake_timeout / 2);
-            self.wake();
-            return false;
-        }
-        self.outbox.push(head, frame);
-        true
+        self.end(Ending::Slow, Instant::now() + limits.handshake_timeout / 2);
+        self.wake();
+        false
     }
 
     /// The head that a push has for one of the session's subscriptions, if its format has such.
@@ -118,7 +107,7 @@ impl Session {
     /// Queues the last frame behind everything else.
     pub(super) fn end_with(&mut self, frame: Frame, drop_at: Instant) {
         if !self.is_ending() {
-            self.outbox.push(None, frame);
+            self.outbox.push(frame);
             self.phase = Phase::Ending;
             self.clock = drop_at;
         }

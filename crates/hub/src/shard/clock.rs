@@ -120,7 +120,7 @@ impl ShardState {
                     session.phase = Phase::AwaitingPong;
                     session.clock = now + limits.pong_timeout;
                     let ping = session.setup.encoding.ping();
-                    self.unwritten.queue(hub, index, session, (None, ping));
+                    self.unwritten.queue(hub, index, session, ping);
                 }
             }
         }

@@ -194,7 +194,7 @@ impl ShardState {
     ) {
         if let Some(session) = found(&mut self.sessions, key) {
             let frame = frame(session.setup.encoding);
-            self.unwritten.queue(hub, key.index, session, (None, frame));
+            self.unwritten.queue(hub, key.index, session, frame);
         }
     }
 

@@ -16,6 +16,9 @@ use crate::{
     session::Session,
 };
 
+/// What stands for a frame before the first recipient's is known.
+static NOTHING: Frame = Frame::new();
+
 impl ShardState {
     /// Nothing is encoded, allocated, awaited or locked for a recipient; only formats with heads write those for each.
     pub(super) fn deliver(&mut self, hub: &Hub, batch: &[Encoded]) {
@@ -30,30 +33,26 @@ impl ShardState {
             };
             let excluded = excluded(hub, self.index, message);
             // Most recipients have the encoding of the one before: its frame, and whether it needs a head.
-            let mut last: Option<(&'static Encoding, &Frame, bool)> = None;
+            let mut encoding: *const Encoding = ptr::null();
+            let (mut frame, mut has_heads) = (&NOTHING, false);
             for &Subscriber { session: index, at } in topic.live() {
-                let session = &mut self.sessions[index as usize];
+                let session = &mut *self.sessions[index as usize];
                 if excluded.is_some_and(|key| key.is(index, session)) {
                     continue;
                 }
                 deliveries += 1;
-                let encoding = session.setup.encoding;
-                let (frame, has_heads) = match last {
-                    Some((known, frame, has_heads)) if ptr::eq(known, encoding) => {
-                        (frame, has_heads)
-                    }
-                    _ => {
-                        let frame = encoded.frame(encoding, || hub.count_panic());
-                        (frame, encoding.format.features().heads)
-                    }
-                };
-                last = Some((encoding, frame, has_heads));
-                let head = match has_heads {
-                    true => session.head(at, frame),
-                    false => None,
-                };
-                self.unwritten
-                    .queue(hub, index, session, (head, frame.clone()));
+                let theirs = session.setup.encoding;
+                if !ptr::eq(encoding, theirs) {
+                    encoding = theirs;
+                    frame = encoded.frame(theirs, || hub.count_panic());
+                    has_heads = theirs.format.features().heads;
+                }
+                if has_heads {
+                    let parts = (session.head(at, frame), frame.clone());
+                    self.unwritten.queue_with_head(hub, index, session, parts);
+                } else {
+                    self.unwritten.queue(hub, index, session, frame.clone());
+                }
             }
         }
         hub.count_deliveries(deliveries);
@@ -101,8 +100,8 @@ impl Unwritten {
             let session = &mut sessions[index as usize];
             let encoding = session.setup.encoding;
             let frame = frames.get(encoding, || encoding.push(push));
-            let head = session.head(at, frame);
-            self.queue(hub, index, session, (head, frame.clone()));
+            let parts = (session.head(at, frame), frame.clone());
+            self.queue_with_head(hub, index, session, parts);
         }
     }
 }

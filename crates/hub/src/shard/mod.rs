@@ -100,18 +100,44 @@ struct Unwritten {
 }
 
 impl Unwritten {
-    /// The one way into an outbox: a frame, and the head in front of it if it has one.
-    fn queue(
+    /// Queues a frame for a client, unless its session is ending or has too much waiting.
+    #[inline]
+    fn queue(&mut self, hub: &Hub, index: u32, session: &mut Session, frame: Frame) {
+        if self.has_room(hub, index, session) {
+            session.outbox.push(frame);
+        }
+    }
+
+    /// The same, with a head of the client's own in front if there is one.
+    fn queue_with_head(
         &mut self,
         hub: &Hub,
         index: u32,
         session: &mut Session,
-        (head, frame): (Option<Frame>, Frame),
+        (head, tail): (Option<Frame>, Frame),
     ) {
-        if !session.push(head, frame, hub.limits(), &mut self.scratch) {
-            hub.count_slow();
+        match head {
+            None => self.queue(hub, index, session, tail),
+            Some(head) if self.has_room(hub, index, session) => {
+                session.outbox.push_pair(head, tail)
+            }
+            Some(_) => {}
         }
+    }
+
+    /// Makes sure that the session is flushed, and returns true if it takes one more frame. Ends one that is too slow.
+    #[inline]
+    fn has_room(&mut self, hub: &Hub, index: u32, session: &mut Session) -> bool {
         self.mark(index, session);
+        if session.is_ending() {
+            return false;
+        }
+        if session.outbox.is_full(hub.limits()) && !session.relieve(hub.limits(), &mut self.scratch)
+        {
+            hub.count_slow();
+            return false;
+        }
+        true
     }
 
     fn mark(&mut self, index: u32, session: &mut Session) {

@@ -156,7 +156,8 @@ impl ShardState {
         };
         let head = encoding.reply_head(&reply, tail);
         let frame = (Some(head), tail.clone());
-        self.unwritten.queue(hub, key.index, session, frame);
+        self.unwritten
+            .queue_with_head(hub, key.index, session, frame);
         tail.len()
     }
 
