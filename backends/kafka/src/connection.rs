@@ -3,7 +3,6 @@
 use std::{
     sync::{
         Arc,
-        atomic::Ordering,
         mpsc::{Receiver, sync_channel},
     },
     thread::{self, JoinHandle},
@@ -26,7 +25,7 @@ use crate::{
     instance::Instance,
     publish::Publisher,
     record,
-    shared::Shared,
+    shared::{Layout, Shared},
     topic, watch,
 };
 
@@ -64,8 +63,7 @@ fn connect(config: Config) -> Result<Opened> {
             .try_send(Event::Progress(record::position(epoch, *partition, *end)))
             .expect("invariant: a new queue has room for every lane");
     }
-    shared.partitions.store(partitions, Ordering::Relaxed);
-    shared.epoch.store(epoch, Ordering::Relaxed);
+    shared.set_layout(Layout { partitions, epoch });
     shared.places().next = ends;
     shared.trouble.over();
     let live = shared.consumer().map_err(refused)?;

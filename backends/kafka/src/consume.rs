@@ -22,7 +22,7 @@ use rdkafka::{
 use crate::{
     client::{Consumer, Offsets},
     failure, identity, record,
-    shared::Shared,
+    shared::{Layout, Shared},
 };
 
 /// Records of one event, and their bytes: what waits for the hub is bounded by both.
@@ -131,8 +131,7 @@ impl Reader<'_> {
                 self.recreate();
                 self.assign(ends);
             }
-            ReaderCommand::Grow(count)
-                if count <= self.shared.partitions.load(Ordering::Relaxed) => {}
+            ReaderCommand::Grow(count) if count <= self.shared.layout().partitions => {}
             ReaderCommand::Grow(count) => {
                 tracing::warn!(
                     partitions = count,
@@ -181,13 +180,15 @@ impl Reader<'_> {
             places.next.entry(partition).or_insert(0);
         }
         drop(places);
-        let before = self.shared.epoch.load(Ordering::Relaxed);
+        let before = self.shared.layout().epoch;
         let epoch = match self.shared.identity.id() {
             Some(id) => identity::epoch(&id, count),
             None => identity::rolled_back(before, -1, i64::from(count)),
         };
-        self.shared.partitions.store(count, Ordering::Relaxed);
-        self.shared.epoch.store(epoch, Ordering::Relaxed);
+        self.shared.set_layout(Layout {
+            partitions: count,
+            epoch,
+        });
         self.gap(Scope::All, GapCause::LogReplaced);
         self.assign(Offsets::new());
     }
@@ -198,7 +199,7 @@ impl Reader<'_> {
 
     /// Takes what is there. Returns false if the instance is closed.
     fn read(&mut self) -> bool {
-        let epoch = self.shared.epoch.load(Ordering::Relaxed);
+        let epoch = self.shared.layout().epoch;
         let mut turn = Turn {
             next: self.shared.places().next.clone(),
             ..Turn::default()
@@ -265,7 +266,8 @@ impl Reader<'_> {
     /// A place was outside its partition's log: says so, and reads on where the log is.
     fn find_again(&mut self, ranges: &BTreeMap<i32, (i64, i64)>) {
         let mut places = self.shared.places().next.clone();
-        let before = self.shared.epoch.load(Ordering::Relaxed);
+        let layout = self.shared.layout();
+        let before = layout.epoch;
         let mut epoch = before;
         let mut trimmed = Vec::new();
         for (partition, place) in &mut places {
@@ -286,7 +288,7 @@ impl Reader<'_> {
             self.moved.insert(*partition);
         }
         self.shared.places().next = places;
-        self.shared.epoch.store(epoch, Ordering::Relaxed);
+        self.shared.set_layout(Layout { epoch, ..layout });
         if epoch != before {
             // What was acknowledged may be gone.
             self.shared.acknowledged().clear();
@@ -316,7 +318,7 @@ impl Reader<'_> {
                 "records without a key that is a channel's name were passed over"
             );
         }
-        let epoch = self.shared.epoch.load(Ordering::Relaxed);
+        let epoch = self.shared.layout().epoch;
         let places = self.shared.places();
         for partition in mem::take(&mut self.moved) {
             let Some(place) = places.next.get(&partition) else {

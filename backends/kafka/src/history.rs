@@ -21,7 +21,7 @@ use crate::{
     failure::{closed, lost, unavailable},
     partition,
     replay::{self, From, Wanted},
-    shared::Shared,
+    shared::{Layout, Shared},
 };
 
 /// The contract's time for a call, less a little.
@@ -51,9 +51,8 @@ impl Drop for Caller {
 #[async_trait]
 impl History for Past {
     async fn read(&self, channel: &Channel, after: Option<Position>, limit: usize) -> Result<Page> {
-        let partitions = self.shared.partitions.load(Ordering::Relaxed);
+        let Layout { partitions, epoch } = self.shared.layout();
         let lane = partition::of(channel.as_bytes(), partitions);
-        let epoch = self.shared.epoch.load(Ordering::Relaxed);
         let from = match after {
             Some(position) => after_in(position, epoch, lane)?,
             None => From::Oldest,
@@ -69,10 +68,9 @@ impl History for Past {
     }
 
     async fn scan(&self, lane: u32, from: Start, limit: usize) -> Result<Page> {
-        let partitions = self.shared.partitions.load(Ordering::Relaxed);
+        let Layout { partitions, epoch } = self.shared.layout();
         let partition = i32::try_from(lane).ok().filter(|_| lane < partitions);
         let partition = partition.ok_or_else(|| lost("there is no such lane"))?;
-        let epoch = self.shared.epoch.load(Ordering::Relaxed);
         let from = match from {
             Start::After(position) => after_in(position, epoch, lane)?,
             Start::Recent { age, most } => From::Recent(age, most),

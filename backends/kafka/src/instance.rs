@@ -79,7 +79,7 @@ impl Backplane for Instance {
     fn lane(&self, channel: &str) -> Option<u32> {
         Some(partition::of(
             channel.as_bytes(),
-            self.shared.partitions.load(Ordering::Relaxed),
+            self.shared.layout().partitions,
         ))
     }
 

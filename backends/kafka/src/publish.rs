@@ -53,18 +53,22 @@ impl Publisher {
                 .map(|outgoing| Err(refusal(outgoing).unwrap_or_else(away)))
                 .collect();
         }
-        let epoch = shared.epoch.load(Ordering::Relaxed);
-        let sent = self.hand_over(shared, batch);
+        let layout = shared.layout();
+        let sent = self.hand_over(shared, layout.partitions, batch);
         join_all(
             sent.into_iter()
-                .map(|sent| async move { answered(shared, sent?, epoch).await }),
+                .map(|sent| async move { answered(shared, sent?, layout.epoch).await }),
         )
         .await
     }
 
     /// The producer is held no longer than this takes, so that `close` can end it.
-    fn hand_over(&self, shared: &Shared, batch: &[Outgoing]) -> Vec<Result<DeliveryFuture>> {
-        let partitions = shared.partitions.load(Ordering::Relaxed);
+    fn hand_over(
+        &self,
+        shared: &Shared,
+        partitions: u32,
+        batch: &[Outgoing],
+    ) -> Vec<Result<DeliveryFuture>> {
         match self.client(shared) {
             Some(client) => batch
                 .iter()

@@ -161,7 +161,7 @@ impl Reading<'_> {
             self.consumer.unassign().map_err(failed)?;
             read?;
         }
-        if self.shared.epoch.load(Ordering::Relaxed) != self.wanted.epoch {
+        if self.shared.layout().epoch != self.wanted.epoch {
             return Err(lost("the log was replaced while it was read"));
         }
         Ok(Page {

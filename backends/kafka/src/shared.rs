@@ -4,7 +4,7 @@ use std::{
     collections::BTreeSet,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     thread,
     time::Duration,
@@ -36,14 +36,23 @@ pub(crate) struct Places {
     pub(crate) heard: BTreeSet<i32>,
 }
 
+/// How the log is cut, and which one it is. The two change together, so they are read and set in one step: nobody ever
+/// names a partition of one log by the epoch of another.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Layout {
+    /// How many partitions the topic has.
+    pub(crate) partitions: u32,
+    /// The epoch of all positions.
+    pub(crate) epoch: u64,
+}
+
 /// One instance's state.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) trouble: Arc<Trouble>,
     pub(crate) identity: Arc<Identity>,
-    pub(crate) partitions: AtomicU32,
-    pub(crate) epoch: AtomicU64,
+    layout: Mutex<Layout>,
     places: Mutex<Places>,
     /// Behind the last record of each partition that the broker has acknowledged to this instance.
     acknowledged: Mutex<Offsets>,
@@ -64,8 +73,7 @@ impl Shared {
             identity: Arc::new(Identity::new(&config.topic)),
             config,
             trouble: Arc::default(),
-            partitions: AtomicU32::new(0),
-            epoch: AtomicU64::new(0),
+            layout: Mutex::default(),
             places: Mutex::default(),
             acknowledged: Mutex::default(),
             down: AtomicBool::new(false),
@@ -75,6 +83,15 @@ impl Shared {
             renew: AtomicBool::new(false),
             replay: Slot::default(),
         }
+    }
+
+    pub(crate) fn layout(&self) -> Layout {
+        *self.layout.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Only the reading thread sets it, and whoever opens the instance.
+    pub(crate) fn set_layout(&self, layout: Layout) {
+        *self.layout.lock().unwrap_or_else(PoisonError::into_inner) = layout;
     }
 
     pub(crate) fn places(&self) -> MutexGuard<'_, Places> {

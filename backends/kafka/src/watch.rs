@@ -140,7 +140,7 @@ impl Watcher<'_> {
         self.vanished = false;
         let order = if replaced {
             ReaderCommand::Replaced(found.count)
-        } else if found.count > self.shared.partitions.load(Ordering::Relaxed) {
+        } else if found.count > self.shared.layout().partitions {
             ReaderCommand::Grow(found.count)
         } else {
             self.id = id;
