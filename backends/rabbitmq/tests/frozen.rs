@@ -31,8 +31,10 @@ async fn main() {
     match arguments.next() {
         Some(listen) if listen == LISTEN => instance(&arguments.next().unwrap()).await,
         _ => {
-            each_message_once_and_in_order().await;
-            println!("test a_frozen_instance_hears_each_message_once_and_in_order ... ok");
+            each_message_in_order().await;
+            println!(
+                "test a_frozen_instance_hears_each_message_in_order_and_each_with_an_id_once ... ok"
+            );
         }
     }
 }
@@ -64,7 +66,7 @@ async fn signal(child: &Child, signal: &str) {
     assert!(sent.unwrap().success());
 }
 
-async fn each_message_once_and_in_order() {
+async fn each_message_in_order() {
     let address = on_exchange(&plain(), &exchange("frozen-process"));
     let mut child = Command::new(env::current_exe().unwrap())
         .args([LISTEN, &address])
@@ -85,14 +87,19 @@ async fn each_message_once_and_in_order() {
         let line = timeout(broker::PATIENCE, lines.next_line()).await;
         heard.push(line.expect("a message in time").unwrap().unwrap());
     }
-    let all: Vec<_> = (0..number).map(|number| number.to_string()).collect();
-    let first = heard
-        .iter()
-        .zip(&all)
-        .position(|(heard, sent)| heard != sent);
-    let around = first.map(|first| &heard[first.saturating_sub(3)..heard.len().min(first + 10)]);
-    assert_eq!(around, None, "of {number}");
-    assert_eq!(heard.len(), all.len());
+    let mut next = 0;
+    for (index, line) in heard.iter().enumerate() {
+        let around = &heard[index.saturating_sub(5)..heard.len().min(index + 10)];
+        let heard: usize = line.parse().unwrap();
+        if heard != next {
+            // The acknowledgement of the last few was on its way when the connection ended. Those without an id come again
+            // if none with an id stands among them: two equal messages may be two.
+            let unnamed =
+                heard < next && !heard.is_multiple_of(10) && heard / 10 == (next - 1) / 10;
+            assert!(unnamed, "{heard} and not {next}, of {number}: {around:?}");
+        }
+        next = heard + 1;
+    }
     child.kill().await.unwrap();
 }
 
