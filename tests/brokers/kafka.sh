@@ -3,8 +3,9 @@
 #   save keeps a copy of the data of a stopped broker, restore brings it back
 #   kafka.sh run CLASS ARGS…   one of Kafka's own tools, e.g. org.apache.kafka.tools.TopicCommand
 #   kafka.sh fetch             only fetches the jars, by mvn, into ${HUBPLANE_CACHE:-~/.cache/hubplane}
-# Three listeners for clients: plain; SASL SCRAM-SHA-256 (app/secret); TLS with SASL PLAIN (app/secret). Topics are
-# not created by use. A restart keeps ports and data; start returns once the broker answers. Log: DIR/kafka.log
+# Three listeners for clients: plain; SASL SCRAM-SHA-256 (app/secret); TLS with SASL PLAIN (app/secret, and
+# limited/secret, whom tests take rights from). Topics are not created by use. A restart keeps ports and data; start
+# returns once the broker answers. Log: DIR/kafka.log
 . "$(dirname "${BASH_SOURCE[0]}")/_common.sh"
 VERSION=${HUBPLANE_KAFKA_VERSION:-4.3.1}
 LIBS=$CACHE/kafka-$VERSION
@@ -53,7 +54,7 @@ listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SCRAM:SASL_PLAINTEXT,TLS:SASL
 listener.name.scram.sasl.enabled.mechanisms=SCRAM-SHA-256
 listener.name.scram.scram-sha-256.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
 listener.name.tls.sasl.enabled.mechanisms=PLAIN
-listener.name.tls.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required user_app="secret";
+listener.name.tls.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required user_app="secret" user_limited="secret";
 listener.name.tls.ssl.client.auth=requested
 ssl.keystore.type=PEM
 ssl.keystore.location=$TLS/localhost-keystore.pem
@@ -61,6 +62,9 @@ ssl.truststore.type=PEM
 ssl.truststore.location=$TLS/ca.pem
 log.dirs=$DIR/data
 auto.create.topics.enable=false
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+allow.everyone.if.no.acl.found=true
+super.users=User:ANONYMOUS
 num.partitions=8
 default.replication.factor=1
 min.insync.replicas=1
@@ -112,7 +116,7 @@ start() {
 
 case ${1:-} in
 start | stop | kill | freeze | thaw | save | restore)
-  [ $# = 2 ] || { sed -n 2,7p "$0" >&2; exit 2; }
+  [ $# = 2 ] || { sed -n 2,9p "$0" >&2; exit 2; }
   mkdir -p "$2"
   DIR=$(cd "$2" && pwd)
   case $1 in
@@ -129,5 +133,5 @@ run)
   tool "$@"
   ;;
 fetch) fetch ;;
-*) sed -n 2,7p "$0" >&2; exit 2 ;;
+*) sed -n 2,9p "$0" >&2; exit 2 ;;
 esac

@@ -24,9 +24,11 @@ use crate::{
     failure,
     instance::Instance,
     publish::Publisher,
-    record,
+    record, rights,
+    settings::{self, SettingsReader, SettingsWatch},
     shared::{Layout, Shared},
-    topic, watch,
+    topic,
+    watch::{self, Look},
 };
 
 /// The contract's time for opening, less a little.
@@ -52,9 +54,11 @@ pub(crate) async fn open(config: Config) -> Result<Opened> {
 fn connect(config: Config) -> Result<Opened> {
     let shared = Shared::new(config);
     let probe = shared.probe().map_err(refused)?;
-    let publisher = Publisher::new(shared.producer().map_err(refused)?);
+    let producer = shared.producer().map_err(refused)?;
     let partitions = topic::ready(&shared.config, &probe, &shared.trouble)?;
-    topic::check(&shared.config)?;
+    let reader = SettingsReader::new(&shared.config).map_err(refused)?;
+    let settings = reader.read();
+    settings::check(&shared.config.topic, settings.as_ref())?;
     let ends = ends(&shared, &probe, partitions)?;
     let epoch = topic::epoch(&shared, &probe, partitions);
     let (sender, events) = events(QUEUE + ends.len());
@@ -64,13 +68,18 @@ fn connect(config: Config) -> Result<Opened> {
             .expect("invariant: a new queue has room for every lane");
     }
     shared.set_layout(Layout { partitions, epoch });
+    let live = shared.consumer().map_err(refused)?;
+    rights::check(&shared.config, &live, &producer, &ends)?;
     shared.places().next = ends;
     shared.trouble.over();
-    let live = shared.consumer().map_err(refused)?;
     let shared = Arc::new(shared);
-    let threads = threads(&shared, live, probe, &sender)?;
+    let look = Look {
+        probe,
+        settings: SettingsWatch::new(reader, settings),
+    };
+    let threads = threads(&shared, live, look, &sender)?;
     Ok(Opened {
-        backplane: Arc::new(Instance::new(shared, publisher, threads)),
+        backplane: Arc::new(Instance::new(shared, Publisher::new(producer), threads)),
         events,
     })
 }
@@ -78,7 +87,7 @@ fn connect(config: Config) -> Result<Opened> {
 fn threads(
     shared: &Arc<Shared>,
     live: Consumer,
-    probe: Consumer,
+    look: Look,
     events: &EventSender,
 ) -> Result<Vec<JoinHandle<()>>> {
     let (orders, inbox): (_, Receiver<ReaderCommand>) = sync_channel(ORDERS);
@@ -89,7 +98,7 @@ fn threads(
     let (own, sender) = (Arc::clone(shared), events.clone());
     let reading = named("kafka-read").spawn(move || consume::run(&own, live, &inbox, &sender));
     let (own, sender) = (Arc::clone(shared), events.clone());
-    let watching = named("kafka-watch").spawn(move || watch::run(&own, &probe, &orders, &sender));
+    let watching = named("kafka-watch").spawn(move || watch::run(&own, look, &orders, &sender));
     Ok(vec![
         reading.map_err(unavailable)?,
         watching.map_err(unavailable)?,

@@ -7,7 +7,6 @@ use std::{
         atomic::Ordering,
         mpsc::{Receiver, TryRecvError},
     },
-    thread,
     time::{Duration, Instant},
 };
 
@@ -165,8 +164,7 @@ impl Reader<'_> {
         match self.shared.consumer() {
             Ok(live) => {
                 let old = mem::replace(&mut self.live, live);
-                // Ending a consumer can take a while.
-                thread::spawn(move || drop(old));
+                self.shared.end_aside(move || drop(old));
             }
             Err(error) => tracing::error!(%error, "no new consumer"),
         }
@@ -235,6 +233,9 @@ impl Reader<'_> {
         if undecodable {
             self.gap(Scope::All, GapCause::Undecodable);
         }
+        if !heard.is_empty() {
+            self.shared.trouble.allow();
+        }
         let mut places = self.shared.places();
         places.next = next;
         places.heard.extend(heard);
@@ -247,6 +248,12 @@ impl Reader<'_> {
         let code = error.rdkafka_error_code();
         if code == Some(RDKafkaErrorCode::AutoOffsetReset) {
             self.shared.lost.store(true, Ordering::Relaxed);
+        }
+        if code == Some(RDKafkaErrorCode::TopicAuthorizationFailed) {
+            self.shared.trouble.deny(&format!(
+                "the user may not read the topic {:?}: {error}",
+                self.shared.config.topic
+            ));
         }
         let unreadable = failure::is_unreadable(code);
         match unreadable {
@@ -349,7 +356,7 @@ impl Turn {
         *place = record.offset() + 1;
         moved.insert(record.partition());
         let Some(publication) = record::publication(record, epoch) else {
-            return false;
+            return record::is_probe(record);
         };
         self.bytes += publication.data.len();
         self.batch.push(publication);

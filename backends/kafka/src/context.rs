@@ -19,6 +19,8 @@ use crate::identity::Identity;
 pub(crate) struct Trouble {
     /// Credentials or certificates are refused: the broker's words.
     refused: Mutex<Option<String>>,
+    /// The reading was refused by the broker: its words. Nothing was read since.
+    denied: Mutex<Option<String>>,
     /// No broker can be reached.
     pub(crate) all_down: AtomicBool,
 }
@@ -39,6 +41,20 @@ impl Trouble {
 
     fn refuse(&self, reason: &str) {
         *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.to_owned());
+    }
+
+    pub(crate) fn denied(&self) -> Option<String> {
+        let denied = self.denied.lock();
+        denied.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn deny(&self, reason: &str) {
+        *self.denied.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.to_owned());
+    }
+
+    /// Something was read.
+    pub(crate) fn allow(&self) {
+        *self.denied.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 }
 

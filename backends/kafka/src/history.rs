@@ -138,8 +138,13 @@ impl Past {
         if self.shared.is_closed() {
             return Err(closed());
         }
-        match self.shared.down.load(Ordering::Relaxed) {
-            true => Err(unavailable("the broker is away")),
+        if self.shared.down.load(Ordering::Relaxed) {
+            return Err(unavailable("the broker is away"));
+        }
+        match self.shared.compacted.load(Ordering::Relaxed) {
+            true => Err(lost(
+                "the topic is compacted (cleanup.policy), so messages of its past may be missing",
+            )),
             false => Ok(()),
         }
     }

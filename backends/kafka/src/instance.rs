@@ -106,6 +106,7 @@ impl Backplane for Instance {
                     tracing::error!("a thread of the kafka backend has panicked");
                 }
             }
+            shared.ended();
         });
         if timeout(CLOSE, ended).await.is_err() {
             tracing::warn!("the kafka threads have not ended in time; they end by themselves");

@@ -64,6 +64,15 @@
 //! consumer where the one it has gives no answer for 1.2 s; while the broker is away it is `Unavailable` at once, and
 //! a position of a log that was replaced is `PositionLost`.
 //!
+//! # What operators change
+//! What the promises depend on is asked for when an instance opens, each minute, and when the broker is back. A compacted
+//! topic (`cleanup.policy`) is refused at the start; one that is compacted later goes on live, and its past is
+//! `PositionLost` until it is `delete` again. With fewer replicas in sync than `min.insync.replicas` demands, the answer to
+//! a publish and the log say so. The user needs Read, Write and Describe on the topic: a right that is missing at the
+//! start is an error that names it (`Config`); one that is taken away later is `Down` with the broker's words, or the
+//! answer to each publish. To learn whether it may write, an instance writes one empty record with the key
+//! `$hubplane/probe` when it opens; instances pass over it.
+//!
 //! # What it creates
 //! The topic, if it is missing and `create` allows it, with the broker's time for its records
 //! (`message.timestamp.type=LogAppendTime`); it stays. No consumer group and no committed offsets.
@@ -81,6 +90,8 @@ mod partition;
 mod publish;
 mod record;
 mod replay;
+mod rights;
+mod settings;
 mod shared;
 mod slot;
 mod spaces;

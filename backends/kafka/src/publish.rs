@@ -2,7 +2,10 @@
 
 use std::{
     fmt,
-    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
     thread,
     time::Duration,
 };
@@ -10,23 +13,28 @@ use std::{
 use futures_util::future::join_all;
 use hubplane_backplane::{Error, ErrorKind, Outgoing, Receipt, Result};
 use rdkafka::{
+    Message as _,
     error::RDKafkaErrorCode,
     producer::future_producer::Delivery,
     producer::{DeliveryFuture, FutureRecord, Producer as _, PurgeConfig},
 };
-use tokio::time::timeout;
+use tokio::{task::spawn_blocking, time::timeout};
 
 use crate::{
     CAPABILITIES, NAME, client::Producer, config::MESSAGE_TIMEOUT, failure::closed, partition,
     record, shared::Shared,
 };
 
+/// For the topic's metadata, which one question brings.
+const METADATA: Duration = Duration::from_secs(1);
 /// librdkafka answers for a record at its timeout, not exactly then.
 const GRACE: Duration = Duration::from_millis(400);
 
 /// The producer; a new one takes its place when librdkafka calls it broken. `None` once it is closed.
 pub(crate) struct Publisher {
     client: Mutex<Option<Arc<Producer>>>,
+    /// How many partitions the producer has metadata for, at least.
+    known: AtomicU32,
 }
 
 impl fmt::Debug for Publisher {
@@ -39,6 +47,7 @@ impl Publisher {
     pub(crate) fn new(client: Producer) -> Self {
         Self {
             client: Mutex::new(Some(Arc::new(client))),
+            known: AtomicU32::new(0),
         }
     }
 
@@ -54,12 +63,31 @@ impl Publisher {
                 .collect();
         }
         let layout = shared.layout();
+        if self.known.load(Ordering::Relaxed) < layout.partitions {
+            self.learn(shared, layout.partitions).await;
+        }
         let sent = self.hand_over(shared, layout.partitions, batch);
         join_all(
             sent.into_iter()
                 .map(|sent| async move { answered(shared, sent?, layout.epoch).await }),
         )
         .await
+    }
+
+    /// Makes the producer ask for the topic's metadata. By itself it would do so after seconds, in which it takes nothing for
+    /// partitions that were added.
+    async fn learn(&self, shared: &Shared, partitions: u32) {
+        let (client, topic) = (self.client(shared), shared.config.topic.clone());
+        let asked = spawn_blocking(move || {
+            let metadata = client?.client().fetch_metadata(Some(&topic), METADATA);
+            let metadata = metadata.ok()?;
+            let found = metadata.topics().iter().find(|it| it.name() == topic)?;
+            u32::try_from(found.partitions().len()).ok()
+        });
+        let found = asked.await.ok().flatten();
+        if found.is_some_and(|found| found >= partitions) {
+            self.known.store(partitions, Ordering::Relaxed);
+        }
     }
 
     /// The producer is held no longer than this takes, so that `close` can end it.
@@ -101,7 +129,10 @@ impl Publisher {
         match shared.producer() {
             Ok(new) => {
                 let old = current.replace(Arc::new(new));
-                old.map(|old| thread::spawn(move || end(old)));
+                self.known.store(0, Ordering::Relaxed);
+                if let Some(old) = old {
+                    shared.end_aside(move || end(old));
+                }
             }
             Err(error) => tracing::error!(%error, "no new producer"),
         }
@@ -190,7 +221,7 @@ async fn answered(shared: &Shared, sent: DeliveryFuture, epoch: u64) -> Result<R
             let stored = record::position(epoch, partition, offset + 1);
             Ok(Receipt::Stored(stored))
         }
-        Ok(Ok(Err((error, _)))) => Err(match error.rdkafka_error_code() {
+        Ok(Ok(Err((error, record)))) => Err(match error.rdkafka_error_code() {
             Some(
                 RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::MessageBatchTooLarge,
             ) => Error::new(
@@ -214,7 +245,14 @@ async fn answered(shared: &Shared, sent: DeliveryFuture, epoch: u64) -> Result<R
                 "the user may not write to the topic",
             )
             .with_source(error),
-            _ => unknown("no acknowledgement; it may be stored").with_source(error),
+            _ => {
+                let short = shared.short().get(&record.partition()).cloned();
+                let message = match short {
+                    Some(reason) => format!("no acknowledgement; it may be stored: {reason}"),
+                    None => "no acknowledgement; it may be stored".to_owned(),
+                };
+                unknown(&message).with_source(error)
+            }
         }),
         Ok(Err(_canceled)) => Err(unknown("the producer ended before the acknowledgement")),
         Err(_late) => Err(unknown("no acknowledgement in time; it may be stored")),

@@ -9,6 +9,8 @@ use rdkafka::{
     message::{BorrowedMessage, Header, Headers, OwnedHeaders},
 };
 
+use crate::rights;
+
 /// A place: the offset of the next record, so that 0 is the start of an empty log.
 pub(crate) fn position(epoch: u64, partition: i32, next: i64) -> Position {
     Position {
@@ -21,6 +23,9 @@ pub(crate) fn position(epoch: u64, partition: i32, next: i64) -> Position {
 /// A record as a publication; `None` if it belongs to no channel.
 pub(crate) fn publication(record: &BorrowedMessage<'_>, epoch: u64) -> Option<Publication> {
     let channel = str::from_utf8(record.key()?).ok()?;
+    if is_probe(record) {
+        return None;
+    }
     let headers = record.headers();
     let headers = headers.iter().flat_map(|headers| headers.iter());
     let texts =
@@ -34,6 +39,11 @@ pub(crate) fn publication(record: &BorrowedMessage<'_>, epoch: u64) -> Option<Pu
         origin: metadata.origin,
         tags: metadata.tags,
     })
+}
+
+/// Returns true if an instance wrote this record to see that it may.
+pub(crate) fn is_probe(record: &BorrowedMessage<'_>) -> bool {
+    record.key() == Some(rights::PROBE_KEY.as_bytes())
 }
 
 /// A publication's metadata as record headers.

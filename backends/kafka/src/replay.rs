@@ -3,7 +3,6 @@
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},
-    thread,
     time::{Duration, Instant, SystemTime},
 };
 
@@ -88,8 +87,7 @@ pub(crate) fn read(
         };
         match reading.page() {
             Err(error) if error.kind() == ErrorKind::Unavailable => {
-                // Its end can take a while.
-                thread::spawn(move || drop(warm));
+                shared.end_aside(move || drop(warm));
                 if shared.is_closed() {
                     return Err(closed());
                 }

@@ -1,12 +1,12 @@
 //! What the parts of an instance share: where it reads, and how it is doing.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    thread,
+    thread::{self, JoinHandle},
     time::Duration,
 };
 
@@ -62,9 +62,15 @@ pub(crate) struct Shared {
     pub(crate) closed: AtomicBool,
     /// The reading thread waits for the hub.
     pub(crate) held: AtomicBool,
+    /// The topic is compacted, so what was published can't be read back for certain.
+    pub(crate) compacted: AtomicBool,
+    /// The partitions that take nothing since too few of their replicas are in sync, and the reason for each.
+    short: Mutex<BTreeMap<i32, String>>,
     /// The hub wants the reading thread to read with a new consumer.
     pub(crate) renew: AtomicBool,
     pub(crate) replay: Slot,
+    /// Clients that are no longer used, on their way out.
+    endings: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl Shared {
@@ -80,8 +86,11 @@ impl Shared {
             lost: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             held: AtomicBool::new(false),
+            compacted: AtomicBool::new(false),
+            short: Mutex::default(),
             renew: AtomicBool::new(false),
             replay: Slot::default(),
+            endings: Mutex::default(),
         }
     }
 
@@ -103,6 +112,10 @@ impl Shared {
         acknowledged.unwrap_or_else(PoisonError::into_inner)
     }
 
+    pub(crate) fn short(&self) -> MutexGuard<'_, BTreeMap<i32, String>> {
+        self.short.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Relaxed)
     }
@@ -119,6 +132,24 @@ impl Shared {
             thread::sleep(PAUSE);
         }
         false
+    }
+
+    /// Ends a client of librdkafka on a thread of its own, since that can take a while. [`Shared::ended`] waits for it, so
+    /// that nothing of librdkafka runs any more when the process exits.
+    pub(crate) fn end_aside(&self, end: impl FnOnce() + Send + 'static) {
+        let mut endings = self.endings.lock().unwrap_or_else(PoisonError::into_inner);
+        endings.retain(|thread| !thread.is_finished());
+        endings.push(thread::spawn(end));
+    }
+
+    /// Waits until the clients that are no longer used have ended. Blocks.
+    pub(crate) fn ended(&self) {
+        let mut endings = self.endings.lock().unwrap_or_else(PoisonError::into_inner);
+        for thread in endings.drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a client of librdkafka has panicked at its end");
+            }
+        }
     }
 
     pub(crate) fn consumer(&self) -> Result<Consumer, KafkaError> {

@@ -1,17 +1,21 @@
 //! Finding, checking and creating the topic. All of it blocks; it runs off the runtime.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    thread,
+    time::{Duration, Instant},
+};
 
 use hubplane_backplane::{Error, ErrorKind, Result};
 use rdkafka::{
     Offset, TopicPartitionList,
-    admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication},
+    admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
     consumer::Consumer as _,
     error::{KafkaError, RDKafkaErrorCode},
 };
 
 use crate::{
-    CAPABILITIES, NAME,
+    NAME,
     client::{Consumer, Offsets},
     config::Config,
     context::Trouble,
@@ -26,16 +30,25 @@ const PATIENCE: Duration = Duration::from_secs(8);
 const ASK: Duration = Duration::from_secs(1);
 /// Between two questions.
 const STEP: Duration = Duration::from_millis(50);
-/// What a record may need besides its payload.
-const HEADROOM: usize = 16 * 1024;
-
-/// The partitions of a topic, as its metadata has them.
+/// The partitions of a topic, as its metadata has them; none where there is no such topic.
 #[derive(Debug, Default)]
-pub(crate) struct Found {
-    /// How many there are; 0 where there is no such topic.
-    pub(crate) count: u32,
-    /// Those that have a leader to ask.
-    pub(crate) led: Vec<i32>,
+pub(crate) struct Found(pub(crate) Vec<FoundPartition>);
+
+/// One of them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FoundPartition {
+    pub(crate) id: i32,
+    /// The broker that leads it, if one does.
+    pub(crate) leader: Option<i32>,
+    /// How many replicas are in sync.
+    pub(crate) in_sync: usize,
+}
+
+impl Found {
+    /// How many there are.
+    pub(crate) const fn count(&self) -> u32 {
+        self.0.len() as u32
+    }
 }
 
 pub(crate) fn find(probe: &Consumer, topic: &str, wait: Duration) -> Result<Found, KafkaError> {
@@ -46,11 +59,12 @@ pub(crate) fn find(probe: &Consumer, topic: &str, wait: Duration) -> Result<Foun
     };
     match found.error().map(RDKafkaErrorCode::from) {
         None => {
-            let led = found.partitions().iter().filter(|part| part.leader() >= 0);
-            Ok(Found {
-                count: found.partitions().len() as u32,
-                led: led.map(|part| part.id()).collect(),
-            })
+            let parts = found.partitions().iter().map(|part| FoundPartition {
+                id: part.id(),
+                leader: Some(part.leader()).filter(|leader| *leader >= 0),
+                in_sync: part.isr().len(),
+            });
+            Ok(Found(parts.collect()))
         }
         Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
             Ok(Found::default())
@@ -84,6 +98,37 @@ pub(crate) fn offsets(
         .collect())
 }
 
+/// The same for all partitions that have a leader, each leader asked by itself and all at the same time. One that does not
+/// answer leaves its own partitions out and no others.
+pub(crate) fn offsets_by_leader(
+    probe: &Consumer,
+    topic: &str,
+    found: &Found,
+    which: Offset,
+    wait: Duration,
+) -> Offsets {
+    let mut leaders: BTreeMap<i32, Vec<i32>> = BTreeMap::new();
+    for part in &found.0 {
+        if let Some(leader) = part.leader {
+            leaders.entry(leader).or_default().push(part.id);
+        }
+    }
+    let ask = |(leader, led): (i32, Vec<i32>)| {
+        offsets(probe, topic, led, which, wait).unwrap_or_else(|error| {
+            tracing::debug!(leader, %error, "a leader does not tell its partitions' offsets");
+            Offsets::new()
+        })
+    };
+    thread::scope(|scope| {
+        let asked: Vec<_> = leaders
+            .into_iter()
+            .map(|leader| scope.spawn(move || ask(leader)))
+            .collect();
+        let answers = asked.into_iter().filter_map(|it| it.join().ok());
+        answers.flatten().collect()
+    })
+}
+
 /// Waits for the broker, creates the topic where that is wanted, and tells its number of partitions.
 pub(crate) fn ready(config: &Config, probe: &Consumer, trouble: &Trouble) -> Result<u32> {
     let start = Instant::now();
@@ -99,7 +144,7 @@ pub(crate) fn ready(config: &Config, probe: &Consumer, trouble: &Trouble) -> Res
             return Err(Error::new(ErrorKind::Config, NAME, message));
         }
         match find(probe, &config.topic, ASK) {
-            Ok(found) if found.count > 0 => return Ok(found.count),
+            Ok(found) if found.count() > 0 => return Ok(found.count()),
             Ok(_) if !created => {
                 create(config, probe)?;
                 created = true;
@@ -214,51 +259,6 @@ fn advertised(probe: &Consumer) -> String {
         .map(|it| format!("{}:{}", it.host(), it.port()))
         .collect();
     all.join(", ")
-}
-
-/// Refuses a topic whose settings can't keep this backend's promises.
-pub(crate) fn check(config: &Config) -> Result<()> {
-    let wrong = |error| {
-        failed(
-            ErrorKind::Config,
-            "the topic's settings can't be asked for",
-            error,
-        )
-    };
-    let admin: AdminClient<_> = config.client().create().map_err(wrong)?;
-    let options = AdminOptions::new().request_timeout(Some(Duration::from_secs(3)));
-    let asked = [ResourceSpecifier::Topic(&config.topic)];
-    let settings = match block_on(futures_util::FutureExt::boxed(
-        admin.describe_configs(&asked, &options),
-    )) {
-        Ok(mut answers) => answers.pop(),
-        Err(_) => None,
-    };
-    let Some(Ok(settings)) = settings else {
-        // A user without the right to ask may still publish and read.
-        tracing::warn!(
-            topic = config.topic,
-            "the topic's settings can't be read; see that it is not compacted"
-        );
-        return Ok(());
-    };
-    let value = |name: &str| settings.get(name).and_then(|entry| entry.value.as_deref());
-    if value("cleanup.policy").is_some_and(|policy| policy.contains("compact")) {
-        let message = format!(
-            "the topic {:?} is compacted, so Kafka would drop messages of a channel; set cleanup.policy=delete",
-            config.topic
-        );
-        return Err(Error::new(ErrorKind::Config, NAME, message));
-    }
-    let most = value("max.message.bytes").and_then(|bytes| bytes.parse::<usize>().ok());
-    if let Some(most) = most.filter(|most| *most < CAPABILITIES.max_payload + HEADROOM) {
-        tracing::warn!(
-            topic = config.topic,
-            most,
-            "max.message.bytes is low; larger messages will be rejected"
-        );
-    }
-    Ok(())
 }
 
 /// The epoch of a topic's positions: the same for every instance, and another one for a topic that was deleted and

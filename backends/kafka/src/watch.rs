@@ -13,6 +13,7 @@ use rdkafka::Offset;
 use crate::{
     client::{Consumer, Offsets},
     consume::ReaderCommand,
+    settings::SettingsWatch,
     shared::Shared,
     topic::{self, Found},
 };
@@ -32,9 +33,20 @@ const LISTEN: Duration = Duration::from_millis(20);
 const STUCK: Duration = Duration::from_secs(2);
 const MOST_PATIENCE: Duration = Duration::from_secs(30);
 
+/// Between two tries to read where the user may not.
+const DENIED: Duration = Duration::from_secs(5);
+
+/// What the thread looks with.
+pub(crate) struct Look {
+    /// A consumer that reads nothing.
+    pub(crate) probe: Consumer,
+    pub(crate) settings: SettingsWatch,
+}
+
 struct Watcher<'a> {
     shared: &'a Shared,
-    probe: &'a Consumer,
+    probe: Consumer,
+    settings: SettingsWatch,
     orders: &'a SyncSender<ReaderCommand>,
     events: &'a EventSender,
     /// The topic's id, where the broker has such.
@@ -46,6 +58,10 @@ struct Watcher<'a> {
     stuck: BTreeMap<i32, Instant>,
     /// How often that was tried to be mended, in a row.
     tries: u32,
+    /// Partitions that have no leader, or one that does not answer.
+    unanswered: Vec<i32>,
+    /// When a refused reading was last tried again.
+    tried: Instant,
     /// Partitions that open transactions hold up.
     waiting: Vec<u32>,
     /// The broker is back, and the reading has still to show that it is too.
@@ -54,13 +70,14 @@ struct Watcher<'a> {
 
 pub(crate) fn run(
     shared: &Shared,
-    probe: &Consumer,
+    Look { probe, settings }: Look,
     orders: &SyncSender<ReaderCommand>,
     events: &EventSender,
 ) {
     let mut watcher = Watcher {
         shared,
         probe,
+        settings,
         orders,
         events,
         id: shared.identity.id(),
@@ -68,6 +85,8 @@ pub(crate) fn run(
         last: shared.places().next.clone(),
         stuck: BTreeMap::new(),
         tries: 0,
+        unanswered: Vec::new(),
+        tried: Instant::now(),
         waiting: Vec::new(),
         returning: false,
     };
@@ -100,7 +119,7 @@ impl Watcher<'_> {
         let away = format!("{} does not answer", self.shared.config.brokers);
         let topic = &self.shared.config.topic;
         let start = Instant::now();
-        let found = topic::find(self.probe, topic, ANSWER);
+        let found = topic::find(&self.probe, topic, ANSWER);
         drop(self.probe.poll(LISTEN));
         let found = match found {
             Ok(found) => found,
@@ -110,23 +129,77 @@ impl Watcher<'_> {
             }
         };
         self.shared.trouble.over();
-        if found.count == 0 {
+        if found.count() == 0 {
             self.vanished = true;
             return self.down(format!("the topic {topic:?} is gone"));
         }
         if self.changed(&found) {
             return;
         }
+        if let Some(reason) = self.shared.trouble.denied() {
+            return self.denied(reason);
+        }
         let left = ANSWER.saturating_sub(start.elapsed()).max(STEP);
         // What is acknowledged after this may lie behind the ends that are asked for now.
         let acknowledged = self.shared.acknowledged().clone();
-        match self.offsets(&found, Offset::End, left) {
-            Some(ends) if self.shared.lost.load(Ordering::Relaxed) => self.find(&found, &ends),
-            Some(ends) => {
-                self.transactions(&acknowledged, &ends);
-                self.compare(&ends);
+        let ends = topic::offsets_by_leader(&self.probe, topic, &found, Offset::End, left);
+        if ends.is_empty() {
+            return self.down(away);
+        }
+        self.name_unanswered(&found, &ends);
+        if self.shared.lost.load(Ordering::Relaxed) {
+            return self.find(&found, &ends);
+        }
+        self.read_settings(&found);
+        self.transactions(&acknowledged, &ends);
+        self.compare(&ends);
+    }
+
+    /// Says which partitions nobody tells of. Their channels wait; the others go on.
+    fn name_unanswered(&mut self, found: &Found, ends: &Offsets) {
+        let all = found.0.iter().map(|part| part.id);
+        let unanswered: Vec<_> = all.filter(|id| !ends.contains_key(id)).collect();
+        if unanswered == self.unanswered {
+            return;
+        }
+        match unanswered.is_empty() {
+            true => tracing::info!("all partitions have leaders that answer again"),
+            false => {
+                tracing::warn!(partitions = ?unanswered, "no leader answers for these partitions");
             }
-            None => self.down(away),
+        }
+        self.unanswered = unanswered;
+    }
+
+    /// Looks, when it is due, whether the topic is still one that keeps what this backend promises, and which partitions
+    /// have too few replicas in sync to take anything.
+    fn read_settings(&mut self, found: &Found) {
+        let Some(settings) = self.settings.look() else {
+            return;
+        };
+        self.shared
+            .compacted
+            .store(settings.compacted, Ordering::Relaxed);
+        let short = settings.short(found);
+        let mut known = self.shared.short();
+        if known.keys().ne(short.keys()) {
+            match short.values().next() {
+                None => tracing::info!("all partitions have enough replicas in sync again"),
+                Some(first) => {
+                    let partitions: Vec<_> = short.keys().collect();
+                    tracing::warn!(?partitions, "too few replicas are in sync: {first}");
+                }
+            }
+        }
+        *known = short;
+    }
+
+    /// The user may not read any more. It is tried again now and then, until something is read.
+    fn denied(&mut self, reason: String) {
+        self.down(reason);
+        if self.tried.elapsed() >= DENIED {
+            self.tried = Instant::now();
+            self.send_command(ReaderCommand::Assign(Offsets::new()));
         }
     }
 
@@ -139,9 +212,9 @@ impl Watcher<'_> {
         };
         self.vanished = false;
         let order = if replaced {
-            ReaderCommand::Replaced(found.count)
-        } else if found.count > self.shared.layout().partitions {
-            ReaderCommand::Grow(found.count)
+            ReaderCommand::Replaced(found.count())
+        } else if found.count() > self.shared.layout().partitions {
+            ReaderCommand::Grow(found.count())
         } else {
             self.id = id;
             return false;
@@ -154,27 +227,13 @@ impl Watcher<'_> {
         true
     }
 
-    /// `None` if there is no answer, or none for any partition.
-    fn offsets(&self, found: &Found, which: Offset, wait: Duration) -> Option<Offsets> {
-        let topic = &self.shared.config.topic;
-        let led = found.led.iter().copied();
-        if found.led.is_empty() {
-            return None;
-        }
-        match topic::offsets(self.probe, topic, led, which, wait) {
-            Ok(offsets) => Some(offsets).filter(|offsets| !offsets.is_empty()),
-            Err(error) => {
-                tracing::debug!(%error, "the log's offsets can't be read");
-                None
-            }
-        }
-    }
-
     /// The reading thread has lost its place.
     fn find(&mut self, found: &Found, ends: &Offsets) {
-        let Some(starts) = self.offsets(found, Offset::Beginning, ANSWER) else {
+        let (probe, topic) = (&self.probe, &self.shared.config.topic);
+        let starts = topic::offsets_by_leader(probe, topic, found, Offset::Beginning, ANSWER);
+        if starts.is_empty() {
             return;
-        };
+        }
         let ranges = starts
             .iter()
             .filter_map(|(part, start)| Some((*part, (*start, *ends.get(part)?))))
@@ -255,6 +314,7 @@ impl Watcher<'_> {
         self.tries = 0;
         if down {
             self.returning = false;
+            self.settings.expire();
             self.shared.down.store(false, Ordering::Relaxed);
             self.shared.send(self.events, Event::Up);
         }

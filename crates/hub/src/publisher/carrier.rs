@@ -41,6 +41,14 @@ struct Refusals {
     logged: Option<Instant>,
 }
 
+/// An error with the broker's own words, which stand in its source.
+fn words(error: &Error) -> String {
+    match std::error::Error::source(error) {
+        Some(source) => format!("{error} ({source})"),
+        None => error.to_string(),
+    }
+}
+
 impl Carrier {
     pub(super) const fn new(books: Books, waiting: Arc<Waiting>) -> Self {
         Self {
@@ -67,6 +75,10 @@ impl Carrier {
             let answers = timeout_at(deadline + GRACE, publishing).await;
             let refused = answers.iter().flatten().filter_map(|it| it.as_ref().err());
             self.log(refused);
+            if let Ok(answers) = &answers {
+                let refused = answers.iter().find_map(|it| it.as_ref().err());
+                hub.health_state.refused(refused.map(words));
+            }
             let done = {
                 let mut books = self.books();
                 let mut done = round.answers(
@@ -109,9 +121,8 @@ impl Carrier {
             .is_none_or(|last| now - last >= BETWEEN_LINES)
         {
             refusals.logged = Some(now);
-            let source = std::error::Error::source(first).map(ToString::to_string);
-            let (count, source) = (refusals.count, source.unwrap_or_default());
-            tracing::warn!(count, source, "the broker has not taken messages: {first}");
+            let (count, reason) = (refusals.count, words(first));
+            tracing::warn!(count, "the broker has not taken messages: {reason}");
         }
     }
 

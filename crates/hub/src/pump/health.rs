@@ -33,6 +33,8 @@ pub(crate) struct HealthState {
     connected: Mutex<Option<Instant>>,
     /// What the beacons show.
     shown: Mutex<Option<String>>,
+    /// Why the broker did not take what was published last, in its own words; `None` if it took it.
+    refused: Mutex<Option<String>>,
 }
 
 impl HealthState {
@@ -42,6 +44,7 @@ impl HealthState {
             said: Mutex::new(Health::Up),
             connected: Mutex::new(Some(Instant::now())),
             shown: Mutex::new(Some(waiting)),
+            refused: Mutex::default(),
         }
     }
 
@@ -49,9 +52,23 @@ impl HealthState {
         let said = self.said();
         let shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
         match (&said, &*shown) {
-            (Health::Up, Some(trouble)) => Health::Down(trouble.clone()),
+            (Health::Up, Some(trouble)) => Health::Down(self.explained(trouble)),
             _ => said,
         }
+    }
+
+    /// What the beacons show, with the broker's reason where there is one.
+    fn explained(&self, trouble: &str) -> String {
+        let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*refused {
+            Some(reason) => format!("{trouble}; the broker takes nothing: {reason}"),
+            None => trouble.to_owned(),
+        }
+    }
+
+    /// Notes why the broker did not take a batch, or that it took one.
+    pub(crate) fn refused(&self, reason: Option<String>) {
+        *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = reason;
     }
 
     fn said(&self) -> Health {
