@@ -16,7 +16,24 @@ pub enum Who {
     Key,
 }
 
-/// Whom a session speaks for, what it may do, and until when.
+/// What somebody asks to do with a channel, or with the hub.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Action {
+    /// To receive what is published from now on.
+    Subscribe,
+    /// To publish.
+    Publish,
+    /// To read what was published before.
+    History,
+    /// To see who is on a channel, or to be seen there.
+    Presence,
+    /// To see how the hub is doing, with names and addresses. It is asked of no channel.
+    Operate,
+}
+
+/// Whom a session or a request speaks for, what it may do, and until when. Every command and every HTTP route asks it, by
+/// [`Grant::allows`].
 ///
 /// It may come with the connection or later ([`Command::Authenticate`](crate::command::Command::Authenticate)), and may be replaced. A session whose grant is
 /// over is ended.
@@ -66,6 +83,17 @@ impl Grant {
         known.map_or_else(|| Arc::new(self), Arc::clone)
     }
 
+    /// Returns true if the channel may be used so. This is the one place that decides.
+    pub fn allows(&self, action: Action, channel: &str) -> bool {
+        // Rules for channels have their place here.
+        _ = channel;
+        match action {
+            Action::Subscribe | Action::History | Action::Presence => true,
+            Action::Publish => self.may_publish,
+            Action::Operate => self.who == Who::Key,
+        }
+    }
+
     /// Whether the grant is over.
     pub fn is_over(&self, now: Instant) -> bool {
         self.until.is_some_and(|until| until <= now)
@@ -103,5 +131,16 @@ mod tests {
         assert!(!Grant::key().is_over(now));
         assert!(Arc::ptr_eq(&Grant::key().shared(), &Grant::key().shared()));
         assert_eq!(*grant.shared(), grant);
+    }
+
+    #[test]
+    fn the_key_may_do_everything_and_nobody_else_may_publish() {
+        let (key, anonymous) = (Grant::key(), Grant::anonymous());
+        for action in [Action::Subscribe, Action::History, Action::Presence] {
+            assert!(key.allows(action, "c") && anonymous.allows(action, "c"));
+        }
+        for action in [Action::Publish, Action::Operate] {
+            assert!(key.allows(action, "c") && !anonymous.allows(action, "c"));
+        }
     }
 }

@@ -73,7 +73,7 @@ use self::{
 };
 pub use self::{
     counts::{Counts, Histogram, LOOP_BUCKETS},
-    grant::{Authority, Grant, Who},
+    grant::{Action, Authority, Grant, Who},
     inbound::InboundBytes,
     key::Key,
     limits::Limits,

@@ -1,8 +1,8 @@
-//! Whether a grant allows a command: the one place that is asked.
+//! Which actions a command is, and what a client is told that may not do them.
 
 use super::{
     command::{Command, ErrorCode},
-    grant::Grant,
+    grant::{Action, Grant},
 };
 
 /// Why a command is not carried out.
@@ -13,14 +13,54 @@ pub(super) struct Denied {
 }
 
 impl Grant {
-    /// Whether a command may be carried out.
-    pub(super) const fn check(&self, command: &Command) -> Result<(), Denied> {
+    /// Returns an error if a command may not be carried out.
+    pub(super) fn check(&self, command: &Command) -> Result<(), Denied> {
         match command {
-            Command::Publish { .. } if !self.may_publish => Err(Denied {
-                code: ErrorCode::Forbidden,
-                message: "publishing needs the hub's key, sent as Authorization: Bearer … when connecting",
-            }),
+            Command::Publish { channel, .. } => self.ask(
+                Action::Publish,
+                channel,
+                "publishing needs the hub's key, sent as Authorization: Bearer … when connecting",
+            ),
+            Command::Subscribe {
+                channel,
+                since,
+                presence,
+                ..
+            } => {
+                self.ask(
+                    Action::Subscribe,
+                    channel,
+                    "this channel may not be subscribed to",
+                )?;
+                if since.is_some() {
+                    let message = "this channel's past may not be read; subscribe without since";
+                    self.ask(Action::History, channel, message)?;
+                }
+                match presence {
+                    Some(_) => {
+                        let message =
+                            "this channel's members may not be seen; subscribe without presence";
+                        self.ask(Action::Presence, channel, message)
+                    }
+                    None => Ok(()),
+                }
+            }
+            Command::Members { channel, .. } => self.ask(
+                Action::Presence,
+                channel,
+                "this channel's members may not be seen",
+            ),
             _ => Ok(()),
+        }
+    }
+
+    fn ask(&self, action: Action, channel: &str, message: &'static str) -> Result<(), Denied> {
+        match self.allows(action, channel) {
+            true => Ok(()),
+            false => Err(Denied {
+                code: ErrorCode::Forbidden,
+                message,
+            }),
         }
     }
 }

@@ -79,33 +79,30 @@ pub struct Access {
     pub hosts: Hosts,
 }
 
-/// What a request showed of the key.
+/// A request shows something that proves nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KeyCheck {
-    /// The key, or none is needed.
-    Valid,
-    /// Nothing.
-    Missing,
-    /// Something else.
-    Invalid,
-}
+pub struct WrongKey;
 
 impl Access {
-    /// Looks at `Authorization: Bearer …` (RFC 6750).
-    pub fn check_key(&self, headers: &HeaderMap) -> KeyCheck {
+    /// What a request may do, by `Authorization: Bearer …` (RFC 6750). Without that header it is anybody's; where the hub
+    /// has no key, everybody may do everything.
+    ///
+    /// # Errors
+    /// The header is there and does not hold the key.
+    pub fn grant_of(&self, headers: &HeaderMap) -> Result<Grant, WrongKey> {
         let Some(key) = &self.key else {
-            return KeyCheck::Valid;
+            return Ok(Grant::key());
         };
         let Some(value) = headers.get(header::AUTHORIZATION) else {
-            return KeyCheck::Missing;
+            return Ok(Grant::anonymous());
         };
         let given = value.to_str().ok().and_then(|text| {
             let (scheme, token) = text.split_once(' ')?;
             scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
         });
         match given {
-            Some(given) if key.matches(given) => KeyCheck::Valid,
-            _ => KeyCheck::Invalid,
+            Some(given) if key.matches(given) => Ok(Grant::key()),
+            _ => Err(WrongKey),
         }
     }
 
@@ -161,10 +158,15 @@ mod tests {
             key: Some(Key::new(&text).unwrap()),
             ..Access::default()
         };
-        assert_eq!(access.check_key(&headers(&[])), KeyCheck::Missing);
+        assert_eq!(access.grant_of(&headers(&[])), Ok(Grant::anonymous()));
         assert_eq!(
-            access.check_key(&headers(&[("authorization", &format!("bearer {text}"))])),
-            KeyCheck::Valid
+            access.grant_of(&headers(&[("authorization", &format!("bearer {text}"))])),
+            Ok(Grant::key())
+        );
+        assert_eq!(
+            Access::default().grant_of(&headers(&[("authorization", "Basic a2s=")])),
+            Ok(Grant::key()),
+            "a hub without a key"
         );
         for wrong in [
             "Bearer x",
@@ -173,8 +175,8 @@ mod tests {
             &format!("Bearer {text}x"),
         ] {
             assert_eq!(
-                access.check_key(&headers(&[("authorization", wrong)])),
-                KeyCheck::Invalid,
+                access.grant_of(&headers(&[("authorization", wrong)])),
+                Err(WrongKey),
                 "{wrong}"
             );
         }

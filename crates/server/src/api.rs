@@ -13,9 +13,8 @@ use warp::{Reply, reply::Response};
 
 use super::{context::Context, problem::Problem};
 use crate::metrics;
-use hubplane_hub::{ClientPosition, Health, MAX_ID, channel, is_id};
+use hubplane_hub::{Action, ClientPosition, Grant, Health, MAX_ID, channel, is_id};
 use hubplane_hub::{InboundBytes, Limits};
-use hubplane_identity::KeyCheck;
 use hubplane_protocol::{Object, json as native};
 
 /// How long a refused body is read on.
@@ -60,9 +59,10 @@ pub(super) async fn publish<B: Buf + Send + 'static>(
         bytes: 0,
     };
     let done = async {
-        admitted(context, headers)?;
+        let grant = admitted(context, headers)?;
         let body = read(&mut body, &mut room, context.hub.limits()).await?;
         let (mut messages, single) = requested(&body, context.hub.limits())?;
+        allowed(&grant, &messages)?;
         name(&mut messages, single, headers)?;
         let results = context
             .hub
@@ -121,19 +121,28 @@ async fn read_on<B: Buf>(mut body: impl Stream<Item = Result<B, warp::Error>> + 
     _ = timeout(READ_ON, all).await;
 }
 
-/// The key, where one is needed. The same words for none and a wrong one: nothing is learnt by trying.
-fn with_key(context: &Context, headers: &HeaderMap) -> Result<(), Problem> {
-    match context.access.check_key(headers) {
-        KeyCheck::Valid => Ok(()),
-        KeyCheck::Missing | KeyCheck::Invalid => {
-            let detail = "this needs the hub's key: Authorization: Bearer …";
-            Err(Problem::new(StatusCode::UNAUTHORIZED, detail))
-        }
-    }
+/// The grant of a request that needs the key. The same words for none and a wrong one: nothing is learnt by trying.
+fn with_key(context: &Context, headers: &HeaderMap) -> Result<Grant, Problem> {
+    let grant = context.access.grant_of(headers).ok();
+    grant.filter(|grant| grant.may_publish).ok_or_else(|| {
+        let detail = "this needs the hub's key: Authorization: Bearer …";
+        Problem::new(StatusCode::UNAUTHORIZED, detail)
+    })
 }
 
-fn admitted(context: &Context, headers: &HeaderMap) -> Result<(), Problem> {
-    with_key(context, headers)?;
+/// Returns an error unless the grant allows to publish all messages.
+fn allowed(grant: &Grant, messages: &[Outgoing]) -> Result<(), Problem> {
+    for (index, message) in messages.iter().enumerate() {
+        if !grant.allows(Action::Publish, &message.channel) {
+            let detail = "this channel may not be published to";
+            return Err(Problem::new(StatusCode::FORBIDDEN, detail).with("index", index));
+        }
+    }
+    Ok(())
+}
+
+fn admitted(context: &Context, headers: &HeaderMap) -> Result<Grant, Problem> {
+    let grant = with_key(context, headers)?;
     if !context.access.origin_is_allowed(headers) {
         return Err(Problem::new(
             StatusCode::FORBIDDEN,
@@ -161,7 +170,7 @@ fn admitted(context: &Context, headers: &HeaderMap) -> Result<(), Problem> {
             "bodies are taken uncompressed",
         ));
     }
-    Ok(())
+    Ok(grant)
 }
 
 /// Names the messages that have no id of their own after the request: a request that is tried again, here or at another
@@ -360,11 +369,10 @@ pub(super) fn backplane(context: &Context, headers: &HeaderMap) -> Response {
 
 /// A reason may name the broker's address: that is for those alone who may publish.
 fn told(context: &Context, headers: &HeaderMap, reason: String) -> String {
-    match context.access.check_key(headers) {
-        KeyCheck::Valid => reason,
-        KeyCheck::Missing | KeyCheck::Invalid => {
-            "not ready; ask with the hub's key, or look at its log, for the reason".to_owned()
-        }
+    let grant = context.access.grant_of(headers);
+    match grant.is_ok_and(|grant| grant.allows(Action::Operate, "")) {
+        true => reason,
+        false => "not ready; ask with the hub's key, or look at its log, for the reason".to_owned(),
     }
 }
 
@@ -387,7 +395,7 @@ pub(super) fn ready(context: &Context, headers: &HeaderMap) -> Response {
 /// `GET /metrics`, for Prometheus.
 pub(super) fn metrics(context: &Context, headers: &HeaderMap) -> Response {
     match with_key(context, headers) {
-        Ok(()) => metrics::text(&context.hub).into_response(),
+        Ok(_) => metrics::text(&context.hub).into_response(),
         Err(problem) => problem.into_response(),
     }
 }

@@ -2,11 +2,15 @@
 
 use std::sync::Arc;
 
-use hubplane_hub::Hub;
+use http::{HeaderMap, StatusCode};
+use hubplane_hub::{Action, Grant, Hub};
 use hubplane_identity::Access;
 use tokio::sync::{Semaphore, mpsc};
 
-use super::handoff::{Handoff, Shards};
+use super::{
+    handoff::{Handoff, Shards},
+    problem::Problem,
+};
 
 /// What every route needs.
 #[derive(Clone, Debug)]
@@ -28,6 +32,35 @@ pub(super) enum Target {
 }
 
 impl Context {
+    /// What a request may do. Every route asks what this returns, as every command asks its session's grant.
+    ///
+    /// # Errors
+    /// 401: the request shows a key that is none.
+    pub(super) fn grant(&self, headers: &HeaderMap) -> Result<Grant, Problem> {
+        let wrong = |_| Problem::new(StatusCode::UNAUTHORIZED, "the key is wrong");
+        self.access.grant_of(headers).map_err(wrong)
+    }
+
+    /// What a request may do that reads a channel, and the origin of whose page must be allowed.
+    ///
+    /// # Errors
+    /// 401: the request shows a key that is none. 403: the page's origin, or the grant, does not allow it.
+    pub(super) fn may_read(
+        &self,
+        headers: &HeaderMap,
+        action: Action,
+        channel: &str,
+    ) -> Result<(), Problem> {
+        let forbidden = |detail: &str| Err(Problem::new(StatusCode::FORBIDDEN, detail));
+        if !self.access.origin_is_allowed(headers) {
+            return forbidden("pages of this origin may not read here");
+        }
+        match self.grant(headers)?.allows(action, channel) {
+            true => Ok(()),
+            false => forbidden("this channel may not be read so"),
+        }
+    }
+
     /// For requests that a shard's own thread serves.
     pub(super) const fn pinned(
         hub: Arc<Hub>,

@@ -10,7 +10,7 @@ use tokio::task;
 use warp::{Reply, reply::Response};
 
 use super::{context::Context, problem::Problem};
-use hubplane_hub::{ClientPosition, HistoryPage, channel};
+use hubplane_hub::{Action, ClientPosition, HistoryPage, channel};
 use hubplane_protocol::json as native;
 
 /// Messages of a page where the request says nothing.
@@ -31,7 +31,7 @@ pub(super) async fn read(
     query: Query,
 ) -> Response {
     let done = async {
-        let channel = channel(context, headers, name)?;
+        let channel = channel(context, headers, name, Action::History)?;
         let after = query
             .after
             .map(|text| text.parse::<ClientPosition>())
@@ -59,20 +59,18 @@ pub(super) async fn read(
     done.await.unwrap_or_else(Problem::into_response)
 }
 
-/// The channel that a request names, where its page may read here.
+/// The channel that a request names, where it may be used so.
 pub(super) fn channel(
     context: &Context,
     headers: &HeaderMap,
     name: &str,
+    action: Action,
 ) -> Result<Channel, Problem> {
-    if !context.access.origin_is_allowed(headers) {
-        let detail = "pages of this origin may not read here";
-        return Err(Problem::new(StatusCode::FORBIDDEN, detail));
-    }
     let name = percent_encoding::percent_decode_str(name)
         .decode_utf8()
         .map_err(|_not_text| bad("the channel's name is not UTF-8".to_owned()))?;
     channel::check(&name).map_err(|wrong| bad(wrong.to_string()))?;
+    context.may_read(headers, action, &name)?;
     Ok(Channel::from(&*name))
 }
 

@@ -5,6 +5,7 @@ use serde::Deserialize;
 use warp::{Reply, reply::Response};
 
 use super::{context::Context, history, problem::Problem};
+use hubplane_hub::Action;
 use hubplane_protocol::json as native;
 
 /// Members of an answer where the request says nothing.
@@ -23,7 +24,7 @@ pub(super) fn read(
     name: &str,
     query: &Query,
 ) -> Result<Response, Problem> {
-    let channel = history::channel(context, headers, name)?;
+    let channel = history::channel(context, headers, name, Action::Presence)?;
     let most = context.hub.limits().presence_page;
     let limit = query.limit.unwrap_or(PAGE.min(most));
     if limit > most {

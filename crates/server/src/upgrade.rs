@@ -13,8 +13,8 @@ use super::{
     problem::Problem,
     websocket::{Negotiated, encoding_for},
 };
-use hubplane_hub::{Grant, frame::Encoding};
-use hubplane_identity::{Access, KeyCheck};
+use hubplane_hub::{Who, frame::Encoding};
+use hubplane_identity::Access;
 
 /// What a client asked for, found good.
 #[derive(Debug)]
@@ -57,10 +57,8 @@ pub(super) fn check(
             "pages of this origin may not connect; the hub's operator can allow it with --origin";
         return Err(Problem::new(StatusCode::FORBIDDEN, detail));
     }
-    let shown = access.check_key(headers);
-    if shown == KeyCheck::Invalid {
-        return Err(Problem::new(StatusCode::UNAUTHORIZED, "the key is wrong"));
-    }
+    let wrong = |_| Problem::new(StatusCode::UNAUTHORIZED, "the key is wrong");
+    let grant = access.grant_of(headers).map_err(wrong)?;
     let key = headers
         .get(header::SEC_WEBSOCKET_KEY)
         .map(HeaderValue::as_bytes);
@@ -71,14 +69,10 @@ pub(super) fn check(
         ));
     };
     let (subprotocol, encoding) = negotiated(headers);
-    let grant = match shown {
-        KeyCheck::Valid => Grant::key(),
-        KeyCheck::Missing | KeyCheck::Invalid => Grant::anonymous(),
-    };
     let negotiated = Negotiated {
         encoding,
         grant,
-        with_key: shown == KeyCheck::Valid && access.key.is_some(),
+        with_key: grant.who == Who::Key && access.key.is_some(),
         channels,
     };
     Ok(Handshake {
