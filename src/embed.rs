@@ -5,7 +5,7 @@ use std::{io, sync::Arc, thread, time::Duration};
 use hubplane_backplane::{Address, Channel, Driver, Error, ErrorKind, Outgoing, Result};
 use hubplane_hub::{ClientPosition, Health, Hub, Limits, Setup};
 use hubplane_identity::Access;
-use hubplane_server::{Routes, Server, Shards, embedded};
+use hubplane_server::{Mounts, Routes, Server, Shards, embedded};
 use tokio::net::TcpListener;
 
 use crate::backends;
@@ -101,10 +101,11 @@ impl HubBuilder {
         };
         let (hub, mailboxes) = Hub::start(opened, setup)?;
         let access = Arc::new(self.access);
-        let shards = Shards::start(&hub, mailboxes, &access).map_err(|error| {
-            Error::new(ErrorKind::Unavailable, "hub", "a thread can't be started")
-                .with_source(error)
-        })?;
+        let shards =
+            Shards::start(&hub, mailboxes, &access, &Mounts::default()).map_err(|error| {
+                Error::new(ErrorKind::Unavailable, "hub", "a thread can't be started")
+                    .with_source(error)
+            })?;
         Ok(EmbeddedHub {
             hub,
             shards,

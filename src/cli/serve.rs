@@ -26,7 +26,7 @@ use super::{Failure, environment::shown, files::connections_that_fit, print};
 use crate::backends;
 use hubplane_hub::{Hub, MOST_SHARDS, Setup};
 use hubplane_identity::{ANY, Access, Hosts, Key, parse_host, parse_origin};
-use hubplane_server::{Server, Shards};
+use hubplane_server::{Mounts, Server, Shards};
 
 /// Between two tries to reach the broker at the start.
 const RETRY: Duration = Duration::from_millis(500);
@@ -182,8 +182,13 @@ impl Serve {
         });
         // Before anything is waited for: mail that nobody takes would hold up all that the broker sends.
         let started = match shards {
-            1 => Ok(Shards::start_here(&hub, mailboxes, &access)),
-            _ => Shards::start(&hub, mailboxes, &access),
+            1 => Ok(Shards::start_here(
+                &hub,
+                mailboxes,
+                &access,
+                &Mounts::default(),
+            )),
+            _ => Shards::start(&hub, mailboxes, &access, &Mounts::default()),
         };
         if !hub.heard(FIRST_BEACON).await {
             tracing::warn!(

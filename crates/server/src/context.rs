@@ -9,6 +9,7 @@ use tokio::sync::{Semaphore, mpsc};
 
 use super::{
     handoff::{Handoff, Shards},
+    mounts::Mounts,
     problem::Problem,
 };
 
@@ -20,6 +21,8 @@ pub(super) struct Context {
     /// A place for each page of history that is read at once.
     pub(super) history: Arc<Semaphore>,
     pub(super) target: Target,
+    /// The client formats, and where they are.
+    pub(super) mounts: Mounts,
 }
 
 /// Where a new WebSocket goes.
@@ -67,12 +70,14 @@ impl Context {
         access: Arc<Access>,
         history: Arc<Semaphore>,
         shard: mpsc::Sender<Handoff>,
+        mounts: Mounts,
     ) -> Self {
         Self {
             hub,
             access,
             history,
             target: Target::Here(shard),
+            mounts,
         }
     }
 
@@ -82,6 +87,7 @@ impl Context {
             hub: Arc::clone(shards.hub()),
             access,
             history: Arc::clone(shards.history()),
+            mounts: shards.mounts.clone(),
             target: Target::Any(shards),
         }
     }

@@ -5,7 +5,7 @@ use hyper::{body::Incoming, service::Service};
 use percent_encoding::percent_decode_str;
 use warp::{Reply, reply::Response};
 
-use super::problem::Problem;
+use super::{mounts::Mounts, problem::Problem};
 use hubplane_identity::Access;
 
 /// How long a browser may remember that pages of an origin may send a request, in seconds.
@@ -14,6 +14,7 @@ const PREFLIGHT_AGE: &str = "600";
 /// Answers a request, or says what is wrong with it.
 pub(super) async fn answer<S>(
     access: &Access,
+    mounts: &Mounts,
     service: &S,
     mut request: Request<Incoming>,
 ) -> Result<Response, S::Error>
@@ -21,10 +22,10 @@ where
     S: Service<Request<Incoming>, Response = Response>,
 {
     let path = request.uri().path();
-    let page = page(access, path, request.headers());
-    let mut response = match check(access, &request) {
+    let page = page(access, mounts, path, request.headers());
+    let mut response = match check(access, mounts, &request) {
         Err(problem) => problem.into_response(),
-        Ok(()) if request.method() == Method::OPTIONS => preflight(path, page.is_some()),
+        Ok(()) if request.method() == Method::OPTIONS => preflight(mounts, path, page.is_some()),
         Ok(()) => {
             if request.method() == Method::HEAD {
                 // hyper sends the head alone.
@@ -47,9 +48,9 @@ where
 }
 
 /// The methods of a path; `None` if there is nothing.
-fn methods(path: &str) -> Option<&'static str> {
+fn methods(mounts: &Mounts, path: &str) -> Option<&'static str> {
     match path {
-        "/ws" => Some("GET"),
+        _ if mounts.websocket_at(path).is_some() => Some("GET"),
         "/v1/publish" => Some("POST, OPTIONS"),
         "/live" | "/ready" | "/metrics" | "/v1/backplane" => Some("GET, HEAD"),
         _ if is_of_a_channel(path) => Some("GET, HEAD, OPTIONS"),
@@ -65,15 +66,15 @@ fn is_of_a_channel(path: &str) -> bool {
 }
 
 /// The origin of the page that asks, where it is another one than the hub's own and its scripts may read the answer.
-fn page(access: &Access, path: &str, headers: &HeaderMap) -> Option<HeaderValue> {
-    let is_for_pages = methods(path)?.ends_with("OPTIONS");
+fn page(access: &Access, mounts: &Mounts, path: &str, headers: &HeaderMap) -> Option<HeaderValue> {
+    let is_for_pages = methods(mounts, path)?.ends_with("OPTIONS");
     let origin = headers.get(header::ORIGIN)?;
     let allowed = is_for_pages && !access.origins.is_empty() && access.origin_is_allowed(headers);
     allowed.then(|| origin.clone())
 }
 
 /// Answers a browser that asks whether a page may send a request (the Fetch standard, 3.3).
-fn preflight(path: &str, allowed: bool) -> Response {
+fn preflight(mounts: &Mounts, path: &str, allowed: bool) -> Response {
     if !allowed {
         let detail =
             "pages of this origin may not read here; the hub's operator can allow it with --origin";
@@ -84,7 +85,7 @@ fn preflight(path: &str, allowed: bool) -> Response {
     for (name, value) in [
         (
             header::ACCESS_CONTROL_ALLOW_METHODS,
-            methods(path).unwrap_or_default(),
+            methods(mounts, path).unwrap_or_default(),
         ),
         (
             header::ACCESS_CONTROL_ALLOW_HEADERS,
@@ -97,7 +98,7 @@ fn preflight(path: &str, allowed: bool) -> Response {
     response
 }
 
-fn check(access: &Access, request: &Request<Incoming>) -> Result<(), Problem> {
+fn check(access: &Access, mounts: &Mounts, request: &Request<Incoming>) -> Result<(), Problem> {
     let headers = request.headers();
     check_host(access, request.version(), headers)?;
     check_transfer(headers)?;
@@ -107,7 +108,7 @@ fn check(access: &Access, request: &Request<Incoming>) -> Result<(), Problem> {
         return Err(Problem::new(StatusCode::BAD_REQUEST, detail));
     }
     let (path, method) = (request.uri().path(), request.method());
-    match methods(path) {
+    match methods(mounts, path) {
         Some(known) if !known.split(", ").any(|it| it == method.as_str()) => {
             let usual = known.split(',').next().unwrap_or_default();
             let detail = format!("use {usual} for {path}");
@@ -169,7 +170,7 @@ mod tests {
             ("/v1/channels/a", None),
             ("/", None),
         ] {
-            assert_eq!(methods(path), known, "{path}");
+            assert_eq!(methods(&Mounts::default(), path), known, "{path}");
         }
     }
 

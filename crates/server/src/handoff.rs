@@ -12,11 +12,12 @@ use bytes::Bytes;
 use hubplane_hub::Hub;
 use hyper::upgrade::Upgraded;
 use tokio::{
+    io::DuplexStream,
     net::TcpStream,
     sync::{Semaphore, mpsc},
 };
 
-use super::websocket::Negotiated;
+use super::{mounts::Mounts, websocket::Negotiated};
 
 /// A connection for a shard.
 #[derive(Debug)]
@@ -27,6 +28,11 @@ pub(super) enum Handoff {
     Upgraded {
         stream: Connection,
         early: Bytes,
+        negotiated: Negotiated,
+    },
+    /// Is the body of a response, which is read at the pipe's other end.
+    Body {
+        pipe: DuplexStream,
         negotiated: Negotiated,
     },
 }
@@ -61,6 +67,7 @@ pub struct Shards {
     pub(super) http: Arc<AtomicI64>,
     /// A place for each page of history that is read at once.
     pub(super) history: Arc<Semaphore>,
+    pub(super) mounts: Mounts,
 }
 
 impl Shards {

@@ -1,12 +1,14 @@
 //! HTTP and WebSockets in front of a hub.
 
 mod api;
+mod body;
 mod context;
 mod guard;
 mod handoff;
 mod history;
 mod listener;
 mod metrics;
+mod mounts;
 mod presence;
 mod problem;
 mod routes;
@@ -20,6 +22,7 @@ pub use self::websocket::inside;
 pub use self::{
     handoff::Shards,
     listener::Server,
+    mounts::{Mount, Mounted, Mounts},
     problem::Problem,
     routes::{Routes, embedded},
 };

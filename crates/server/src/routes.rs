@@ -1,16 +1,18 @@
 //! What the server answers: every route, and how a refusal looks.
 
-use std::{convert::Infallible, sync::Arc};
+use std::{convert::Infallible, future::ready, sync::Arc};
 
 use http::{HeaderMap, StatusCode};
 use hyper::upgrade::OnUpgrade;
-use warp::{Filter, Rejection, Reply, filters::BoxedFilter, reply::Response};
+use warp::{Filter, Rejection, Reply, filters::BoxedFilter, path::FullPath, reply::Response};
 
 use super::{
     api,
     context::{Context, Target},
     handoff::Shards,
-    history, presence,
+    history,
+    mounts::Mount,
+    presence,
     problem::Problem,
     upgrade,
 };
@@ -32,14 +34,21 @@ pub(super) fn routes(
 }
 
 fn paths(context: Context) -> BoxedFilter<(Response,)> {
+    let (own, mounts) = (context.mounts.routes(&context), context.mounts.clone());
     let with = warp::any().map(move || context.clone());
-    let websocket = warp::path!("ws")
-        .and(warp::get())
+    let websocket = warp::get()
+        .and(warp::path::full())
+        .and_then(move |path: FullPath| {
+            let mount = mounts.websocket_at(path.as_str()).copied();
+            ready(mount.ok_or_else(warp::reject::not_found))
+        })
         .and(with.clone())
         .and(warp::header::headers_cloned())
         .and(warp::query::<Vec<(String, String)>>())
         .and(warp::ext::optional::<OnUpgrade>())
-        .map(|context, headers, query, upgrade| websocket(context, &headers, query, upgrade));
+        .map(|mount, context, headers, query, upgrade| {
+            websocket(&mount, context, &headers, query, upgrade)
+        });
     let publish = warp::path!("v1" / "publish")
         .and(warp::post())
         .and(with.clone())
@@ -60,12 +69,12 @@ fn paths(context: Context) -> BoxedFilter<(Response,)> {
         .and(with.clone())
         .and(warp::header::headers_cloned())
         .map(|context: Context, headers| api::metrics(&context, &headers));
-    let ready = warp::path!("ready")
+    let ready_route = warp::path!("ready")
         .and(warp::get())
         .and(with)
         .and(warp::header::headers_cloned())
         .map(|context: Context, headers| api::ready(&context, &headers));
-    websocket
+    let hub = websocket
         .or(publish)
         .unify()
         .or(backplane)
@@ -76,9 +85,11 @@ fn paths(context: Context) -> BoxedFilter<(Response,)> {
         .unify()
         .or(metrics)
         .unify()
-        .or(ready)
+        .or(ready_route)
         .unify()
-        .boxed()
+        .boxed();
+    own.into_iter()
+        .fold(hub, |all, more| all.or(more).unify().boxed())
 }
 
 /// What is asked of one channel.
@@ -108,6 +119,7 @@ fn channels(
 }
 
 fn websocket(
+    mount: &Mount,
     context: Context,
     headers: &HeaderMap,
     query: Vec<(String, String)>,
@@ -118,7 +130,7 @@ fn websocket(
         .filter(|(key, _)| key == "channel")
         .map(|(_, value)| value)
         .collect();
-    let handshake = match upgrade::check(headers, channels, &context.access) {
+    let handshake = match upgrade::check(headers, channels, &context.access, mount) {
         Ok(handshake) => handshake,
         Err(problem) => return problem.into_response(),
     };

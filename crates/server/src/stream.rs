@@ -8,8 +8,7 @@ use std::{
     task::{Context, Poll, Waker, ready},
 };
 
-use hyper::rt::{Read as _, ReadBufCursor, Write as _};
-use hyper::{rt::ReadBuf, upgrade::Upgraded};
+use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
 use socket2::SockRef;
 use tokio::{io::Interest, net::TcpStream};
 
@@ -75,11 +74,12 @@ impl Stream for TcpStream {
     }
 }
 
-/// A connection of another server's, in an application that embeds the hub: it may be TLS, and its runtime another one.
-pub(crate) struct Foreign(RefCell<Parts>);
+/// A connection that only tells a task that waits: that of another server's, in an application that embeds the hub (it may
+/// be TLS, and its runtime another one), or the body of a response.
+pub(crate) struct Foreign<T>(RefCell<Parts<T>>);
 
-struct Parts {
-    upgraded: Upgraded,
+struct Parts<T> {
+    inner: T,
     /// The task to wake when something can be read or written.
     waker: Waker,
     /// Read, but not yet asked for.
@@ -89,10 +89,10 @@ struct Parts {
     unsent: Vec<u8>,
 }
 
-impl Foreign {
-    pub(crate) fn new(upgraded: Upgraded) -> Self {
+impl<T> Foreign<T> {
+    pub(crate) fn new(inner: T) -> Self {
         Self(RefCell::new(Parts {
-            upgraded,
+            inner,
             waker: Waker::noop().clone(),
             arrived: Vec::new(),
             ended: false,
@@ -101,20 +101,20 @@ impl Foreign {
     }
 }
 
-impl fmt::Debug for Foreign {
+impl<T> fmt::Debug for Foreign<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Foreign").finish_non_exhaustive()
     }
 }
 
-impl Parts {
+impl<T: Read + Write + Unpin> Parts<T> {
     fn poll_arrive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if !self.arrived.is_empty() || self.ended {
             return Poll::Ready(Ok(()));
         }
         let mut room = [0; READ_BYTES];
         let mut buffer = ReadBuf::new(&mut room);
-        ready!(Pin::new(&mut self.upgraded).poll_read(cx, cursor(&mut buffer)))?;
+        ready!(Pin::new(&mut self.inner).poll_read(cx, cursor(&mut buffer)))?;
         self.arrived.extend_from_slice(buffer.filled());
         self.ended = self.arrived.is_empty();
         Poll::Ready(Ok(()))
@@ -124,9 +124,9 @@ impl Parts {
         let mut sent = 0;
         let outcome = loop {
             if sent == self.unsent.len() {
-                break Pin::new(&mut self.upgraded).poll_flush(cx);
+                break Pin::new(&mut self.inner).poll_flush(cx);
             }
-            match Pin::new(&mut self.upgraded).poll_write(cx, &self.unsent[sent..]) {
+            match Pin::new(&mut self.inner).poll_write(cx, &self.unsent[sent..]) {
                 Poll::Ready(Ok(0)) => break Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 Poll::Ready(Ok(count)) => sent += count,
                 Poll::Ready(Err(error)) => break Poll::Ready(Err(error)),
@@ -146,7 +146,7 @@ fn cursor<'a>(buffer: &'a mut ReadBuf<'_>) -> ReadBufCursor<'a> {
     buffer.unfilled()
 }
 
-impl Stream for Foreign {
+impl<T: Read + Write + Unpin> Stream for Foreign<T> {
     fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
         let parts = &mut *self.0.borrow_mut();
         let waker = parts.waker.clone();

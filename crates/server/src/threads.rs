@@ -15,9 +15,11 @@ use tokio::{
 };
 
 use super::{
+    body,
     context::Context,
     guard,
     handoff::{Connection, Handoff, Shards},
+    mounts::Mounts,
     routes::routes,
     stream::Foreign,
     websocket::{self},
@@ -41,8 +43,9 @@ impl Shards {
         hub: &Arc<Hub>,
         mailboxes: Vec<Mailbox>,
         access: &Arc<Access>,
+        mounts: &Mounts,
     ) -> io::Result<Self> {
-        let (shards, all) = Self::prepare(hub, mailboxes, access);
+        let (shards, all) = Self::prepare(hub, mailboxes, access, mounts);
         for serving in all {
             let runtime = runtime::Builder::new_current_thread()
                 .enable_all()
@@ -57,8 +60,13 @@ impl Shards {
 
     /// Starts them on this thread, beside the hub's own tasks, for one core: there, threads do nothing but wake each other.
     /// To be called within a [`LocalSet`].
-    pub fn start_here(hub: &Arc<Hub>, mailboxes: Vec<Mailbox>, access: &Arc<Access>) -> Self {
-        let (shards, all) = Self::prepare(hub, mailboxes, access);
+    pub fn start_here(
+        hub: &Arc<Hub>,
+        mailboxes: Vec<Mailbox>,
+        access: &Arc<Access>,
+        mounts: &Mounts,
+    ) -> Self {
+        let (shards, all) = Self::prepare(hub, mailboxes, access, mounts);
         for serving in all {
             task::spawn_local(serving.run());
         }
@@ -69,6 +77,7 @@ impl Shards {
         hub: &Arc<Hub>,
         mailboxes: Vec<Mailbox>,
         access: &Arc<Access>,
+        mounts: &Mounts,
     ) -> (Self, Vec<Serving>) {
         let history = Arc::new(Semaphore::new(hub.limits().history_requests));
         let add = |mailbox| {
@@ -79,6 +88,7 @@ impl Shards {
                     Arc::clone(access),
                     Arc::clone(&history),
                     sender.clone(),
+                    mounts.clone(),
                 ),
                 mailbox,
                 handoffs,
@@ -91,6 +101,7 @@ impl Shards {
             handoffs: senders.into(),
             http: Arc::default(),
             history,
+            mounts: mounts.clone(),
         };
         (shards, all)
     }
@@ -112,6 +123,7 @@ impl Serving {
         let buffer = Rc::new(RefCell::new(vec![0; READ_BYTES]));
         let header_timeout = hub.limits().header_timeout;
         let access = Arc::clone(&self.context.access);
+        let mounts = self.context.mounts.clone();
         let service = TowerToHyperService::new(warp::service(routes(self.context)));
         let mut mail = task::spawn_local(Rc::clone(&shard).run(self.mailbox));
         loop {
@@ -123,12 +135,18 @@ impl Serving {
                 None => return,
                 Some(Handoff::Connection(stream, counted)) => {
                     let (access, service) = (Arc::clone(&access), service.clone());
+                    let mounts = mounts.clone();
                     task::spawn_local(async move {
-                        let guarded =
-                            service_fn(|request| guard::answer(&access, &service, request));
+                        let guarded = service_fn(|request| {
+                            guard::answer(&access, &mounts, &service, request)
+                        });
                         http(stream, guarded, header_timeout).await;
                         drop(counted);
                     });
+                }
+                Some(Handoff::Body { pipe, negotiated }) => {
+                    let stream = Foreign::new(TokioIo::new(pipe));
+                    task::spawn_local(body::serve(Rc::clone(&shard), stream, negotiated));
                 }
                 Some(Handoff::Upgraded {
                     stream,

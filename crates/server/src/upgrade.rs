@@ -10,10 +10,11 @@ use tokio::{net::TcpStream, time::timeout};
 
 use super::{
     handoff::{Connection, Handoff},
+    mounts::Mount,
     problem::Problem,
-    websocket::{Negotiated, encoding_for},
+    websocket::Negotiated,
 };
-use hubplane_hub::{Who, frame::Encoding};
+use hubplane_hub::Who;
 use hubplane_identity::Access;
 
 /// What a client asked for, found good.
@@ -29,6 +30,7 @@ pub(super) fn check(
     headers: &HeaderMap,
     channels: Vec<String>,
     access: &Access,
+    mount: &Mount,
 ) -> Result<Handshake, Problem> {
     if !names(headers, header::UPGRADE, "websocket")
         || !names(headers, header::CONNECTION, "upgrade")
@@ -68,7 +70,11 @@ pub(super) fn check(
             "Sec-WebSocket-Key is 16 bytes in Base64",
         ));
     };
-    let (subprotocol, encoding) = negotiated(headers);
+    let offers = headers
+        .get_all(header::SEC_WEBSOCKET_PROTOCOL)
+        .iter()
+        .filter_map(|value| value.to_str().ok());
+    let (subprotocol, encoding) = mount.negotiated(offers);
     let negotiated = Negotiated {
         encoding,
         grant,
@@ -80,25 +86,6 @@ pub(super) fn check(
         subprotocol,
         negotiated,
     })
-}
-
-/// The first subprotocol of the client's that is known here. One that offers none, or only others, is spoken to in
-/// the native protocol; the latter finds no subprotocol in the answer and may leave.
-fn negotiated(headers: &HeaderMap) -> (Option<&'static str>, &'static Encoding) {
-    let offers = headers
-        .get_all(header::SEC_WEBSOCKET_PROTOCOL)
-        .iter()
-        .filter_map(|value| value.to_str().ok());
-    let known = offers
-        .flat_map(|value| value.split(','))
-        .find_map(|offer| encoding_for(Some(offer.trim())));
-    match known {
-        Some(encoding) => (Some(encoding.format.subprotocol()), encoding),
-        None => (
-            None,
-            encoding_for(None).expect("invariant: there is a native protocol"),
-        ),
-    }
 }
 
 /// The answer that makes the connection a WebSocket.

@@ -22,7 +22,7 @@ use crate::{backends, cli::Failure};
 use hubplane_hub::Limits;
 use hubplane_hub::{Hub, Setup};
 use hubplane_identity::Access;
-use hubplane_server::Shards;
+use hubplane_server::{Mounts, Shards};
 
 /// How long the end of jobs and sockets is waited for.
 const DRAIN: Duration = Duration::from_secs(3);
@@ -121,7 +121,8 @@ impl Instance {
         };
         let (hub, mailboxes) = Hub::start(opened, setup)?;
         let access = Arc::new(Access::default());
-        let shards = Shards::start(&hub, mailboxes, &access).map_err(Failure::failed)?;
+        let shards =
+            Shards::start(&hub, mailboxes, &access, &Mounts::default()).map_err(Failure::failed)?;
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
             .await
             .map_err(Failure::failed)?;

@@ -14,18 +14,10 @@ const REASON: usize = 123;
 pub(super) struct WebSocket;
 
 /// The native protocol.
-static NATIVE: Encoding = Encoding {
+pub(crate) static NATIVE: Encoding = Encoding {
     format: &JSON,
     framing: &WebSocket,
 };
-
-/// The format with the subprotocol that a client offers; without one it is the native protocol.
-pub(crate) fn encoding_for(subprotocol: Option<&str>) -> Option<&'static Encoding> {
-    let known = [&NATIVE];
-    known
-        .into_iter()
-        .find(|it| subprotocol.is_none_or(|name| name == it.format.subprotocol()))
-}
 
 impl Framing for WebSocket {
     fn room(&self) -> usize {

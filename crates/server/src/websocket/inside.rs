@@ -9,8 +9,8 @@ use hubplane_hub::Limits;
 use hubplane_hub::frame::Encoding;
 
 /// The native protocol in a server's frames.
-pub fn encoding() -> &'static Encoding {
-    encode::encoding_for(None).expect("invariant: there is a native protocol")
+pub const fn encoding() -> &'static Encoding {
+    &encode::NATIVE
 }
 
 /// Reads a client's frames, unmasking them where they are, and tells how many text messages they hold; `None` if they

@@ -9,8 +9,8 @@ pub mod inside;
 mod session;
 
 pub(super) use self::{
-    encode::encoding_for,
-    session::{Negotiated, serve},
+    encode::NATIVE,
+    session::{Negotiated, open, serve},
 };
 
 #[cfg(test)]

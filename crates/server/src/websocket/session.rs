@@ -101,6 +101,30 @@ impl<S> fmt::Debug for Reading<S> {
     }
 }
 
+/// Opens a session that writes to a stream, and subscribes it to the channels that it asked for.
+pub(crate) fn open<S: Stream + 'static>(
+    shard: &Shard,
+    stream: &Rc<S>,
+    negotiated: Negotiated,
+) -> Key {
+    let key = shard.open(SessionSetup {
+        socket: Box::new(Shared(Rc::clone(stream))),
+        encoding: negotiated.encoding,
+        grant: negotiated.grant.shared(),
+    });
+    for channel in negotiated.channels {
+        let command = Command::Subscribe {
+            reference: None,
+            channel: Channel::from(channel),
+            tag: None,
+            since: None,
+            presence: None,
+        };
+        shard.command(key, command);
+    }
+    key
+}
+
 /// Opens a session, and serves it until either side ends it. `buffer` is the thread's, borrowed only while bytes are there.
 ///
 /// No `async fn`: its future would keep room for all that is needed at the beginning alone, for as long as the client
@@ -113,37 +137,20 @@ pub(crate) fn serve<S: Stream + 'static>(
     negotiated: Negotiated,
 ) -> impl Future<Output = ()> {
     let stream = Rc::new(stream);
-    let socket = Box::new(Shared(Rc::clone(&stream)));
-    let key = shard.open(SessionSetup {
-        socket,
-        encoding: negotiated.encoding,
-        grant: negotiated.grant.shared(),
-    });
     let budget = Budget::new(negotiated.with_key, shard.hub().limits());
+    let decoder = negotiated.encoding.format.decoder();
+    let key = open(&shard, &stream, negotiated);
     let mut reading = Reading {
         shard,
         key,
         stream,
         frames: FrameDecoder::starting_with(&early),
-        decoder: negotiated.encoding.format.decoder(),
+        decoder,
         budget,
         waits: false,
         timed: false,
     };
     reading.account(0);
-    for channel in negotiated.channels {
-        let channel = Channel::from(channel);
-        reading.shard.command(
-            key,
-            Command::Subscribe {
-                reference: None,
-                channel,
-                tag: None,
-                since: None,
-                presence: None,
-            },
-        );
-    }
     // Even an empty one holds the whole buffer that HTTP was read into.
     drop(early);
     reading.shard.flush_dirty();

@@ -2,6 +2,7 @@
 
 mod client;
 mod format;
+mod mounted;
 
 use std::time::Duration;
 

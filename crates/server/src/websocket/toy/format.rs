@@ -7,12 +7,18 @@ use hubplane_backplane::Secret;
 use hubplane_hub::{
     Message,
     command::{Command, Ending, Push, Reply, Which},
-    frame::Encoding,
+    frame::{Encoding, Frame, Framing},
     presence::{Member, PresenceOptions, Roster},
 };
+use warp::{Filter, Reply as _};
+
 use hubplane_protocol::{Close, Decoder, Features, Format, Incoming, Input, SessionName};
 
 use super::super::encode::WebSocket;
+use crate::{
+    mounts::{Mount, Mounted},
+    routes::Routes,
+};
 
 /// The format.
 #[derive(Debug)]
@@ -23,6 +29,68 @@ pub(super) static TOY: Encoding = Encoding {
     format: &Toy,
     framing: &WebSocket,
 };
+
+/// The format in lines of a response's body.
+static LINES: Encoding = Encoding {
+    format: &Toy,
+    framing: &PlainLines,
+};
+
+/// The format at a path of its own, with routes of its own: `GET /toy/sessions`, and `GET /toy/lines?channel=…`, whose
+/// body is a session without a WebSocket.
+pub(super) const MOUNT: Mount = Mount {
+    path: "/toy",
+    websocket: FORMATS,
+    routes: Some(routes),
+};
+static FORMATS: &[&Encoding] = &[&TOY];
+
+fn routes(mounted: Mounted) -> Routes {
+    let with = warp::any().map(move || mounted.clone());
+    let sessions = warp::path!("toy" / "sessions")
+        .and(with.clone())
+        .map(|mounted: Mounted| mounted.hub().session_count().to_string().into_response());
+    let lines = warp::path!("toy" / "lines")
+        .and(with)
+        .and(warp::header::headers_cloned())
+        .and(warp::query::<Vec<(String, String)>>())
+        .then(
+            |mounted: Mounted, headers, query: Vec<(String, String)>| async move {
+                let channels = query.into_iter().map(|(_, channel)| channel).collect();
+                match mounted.grant(&headers) {
+                    Ok(grant) => mounted.stream(grant, &LINES, channels).await,
+                    Err(problem) => problem.into_response(),
+                }
+            },
+        );
+    sessions.or(lines).unify().boxed()
+}
+
+/// A message a line, and no frames.
+#[derive(Debug)]
+struct PlainLines;
+
+impl Framing for PlainLines {
+    fn room(&self) -> usize {
+        0
+    }
+
+    fn frame(&self, _binary: bool, mut buffer: Vec<u8>, tail: usize) -> Frame {
+        // A head's line ends with its tail.
+        if tail == 0 {
+            buffer.push(b'\n');
+        }
+        buffer.into()
+    }
+
+    fn ping(&self) -> Frame {
+        Frame::from_static(b"\n")
+    }
+
+    fn close(&self, _close: &Close) -> Frame {
+        Frame::new()
+    }
+}
 
 /// Whether the client has said hello, and as whom.
 #[derive(Debug, Default)]
