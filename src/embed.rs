@@ -123,9 +123,11 @@ pub struct EmbeddedHub {
 }
 
 impl EmbeddedHub {
-    /// The hub's routes, for `warp::serve` beside your own: `/ws`, `/v1/…`, `/live`, `/ready`, `/metrics`.
+    /// The hub's routes, for `warp::serve` beside your own: `/ws`, `/v1/…`, `/live`, `/ready`, `/metrics`. Requests for them
+    /// are checked as the hub's own server checks them (`Host`, `Origin`, methods, lengths), and other paths are left alone.
+    /// Your server itself must bound how long and how large a request's head may be, and how many connections there are.
     pub fn routes(&self) -> Routes {
-        embedded(&self.shards, &self.access)
+        embedded(&self.shards, &self.access, &Mounts::default())
     }
 
     /// Serves the routes on a listener, for a program without an HTTP server of its own.
@@ -241,6 +243,62 @@ mod tests {
             assert!(message.data.get().starts_with(&head), "not {number}");
         }
         client.close().await;
+        hub.shutdown(Duration::ZERO).await;
+    }
+
+    /// The hub's paths are guarded in another server as in its own, and that server's other paths are left alone.
+    #[tokio::test]
+    async fn requests_behind_the_applications_own_server_are_checked() {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        use warp::Filter as _;
+
+        let access = Access {
+            origins: vec!["https://app.example".to_owned()],
+            hosts: hubplane_identity::Hosts::Named(vec!["hub.example".to_owned()]),
+            ..Access::default()
+        };
+        let builder = HubBuilder::new("memory:").threads(1).access(access);
+        let hub = builder.start().await.unwrap();
+        let own = warp::path!("own").map(|| "mine");
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let routes = hub.routes().or(own);
+        tokio::spawn(warp::serve(routes).incoming(listener).run());
+        let ask = async |request: &str| {
+            let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+            let request = format!("{request}\r\nConnection: close\r\n\r\n");
+            stream.write_all(request.as_bytes()).await.unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await.unwrap();
+            answer.to_lowercase()
+        };
+        let answer = ask("DELETE /v1/publish HTTP/1.1\r\nHost: hub.example").await;
+        assert!(
+            answer.contains(" 405 ") && answer.contains("allow: post"),
+            "{answer}"
+        );
+        let answer = ask("GET /ready HTTP/1.1\r\nHost: evil.example").await;
+        assert!(answer.contains(" 421 "), "{answer}");
+        let page = "Host: hub.example\r\nOrigin: https://app.example";
+        let answer = ask(&format!("OPTIONS /v1/publish HTTP/1.1\r\n{page}")).await;
+        assert!(
+            answer.contains(" 204 ") && answer.contains("access-control-max-age"),
+            "{answer}"
+        );
+        let answer = ask(&format!("GET /v1/channels/c/presence HTTP/1.1\r\n{page}")).await;
+        assert!(
+            answer.contains(" 200 ") && answer.contains("nosniff"),
+            "{answer}"
+        );
+        assert!(
+            answer.contains("access-control-allow-origin: https://app.example"),
+            "{answer}"
+        );
+        let answer = ask("GET /own HTTP/1.1\r\nHost: evil.example").await;
+        assert!(
+            answer.contains(" 200 ") && answer.ends_with("mine"),
+            "{answer}"
+        );
         hub.shutdown(Duration::ZERO).await;
     }
 

@@ -25,7 +25,8 @@ use tokio::{net::TcpListener, task::JoinHandle};
 use self::{front::Front, instance::Instance, jobs::Book};
 use super::{
     Failure, print, runtime,
-    serve::{Signals, listen_on, log_to_stderr},
+    serve::{listen_on, log_to_stderr},
+    signals::Signals,
 };
 
 /// The log that the instances share where only `memory:` is asked for.

@@ -10,6 +10,7 @@ mod environment;
 mod files;
 mod recommend;
 mod serve;
+mod signals;
 
 use std::{
     fmt,

@@ -15,14 +15,19 @@ use hubplane_backplane::{Driver, ErrorKind, Opened, parse_duration};
 use tokio::{
     net::{TcpListener, TcpSocket, lookup_host},
     runtime,
-    signal::unix::{Signal, SignalKind, signal},
     task::LocalSet,
     time::{Instant, sleep},
 };
 use tracing_subscriber::EnvFilter;
 
 use super::config::{DRAIN, File};
-use super::{Failure, environment::shown, files::connections_that_fit, print};
+use super::{
+    Failure,
+    environment::shown,
+    files::connections_that_fit,
+    print,
+    signals::{Signals, ignore_hangup},
+};
 use crate::backends;
 use hubplane_hub::{Hub, MOST_SHARDS, Setup};
 use hubplane_identity::{ANY, Access, Hosts, Key, parse_host, parse_origin};
@@ -353,33 +358,6 @@ fn log_filter(asked: &str) -> Result<EnvFilter, Failure> {
     let all: Vec<_> = left_out.chain([asked]).collect();
     EnvFilter::try_new(all.join(","))
         .map_err(|error| Failure::wrong(format!("--log {asked}: {error}")))
-}
-
-/// SIGINT and SIGTERM, caught from here on.
-pub(super) struct Signals(Signal, Signal);
-
-impl Signals {
-    pub(super) fn catch() -> Result<Self, Failure> {
-        let caught = |kind| signal(kind).map_err(Failure::failed);
-        let interrupt = caught(SignalKind::interrupt())?;
-        Ok(Self(interrupt, caught(SignalKind::terminate())?))
-    }
-
-    /// Waits for the next one.
-    pub(super) async fn next(&mut self) {
-        tokio::select! {
-            _ = self.0.recv() => {}
-            _ = self.1.recv() => {}
-        }
-    }
-}
-
-/// A terminal that is closed must not end a hub without telling its clients.
-fn ignore_hangup() -> Result<(), Failure> {
-    // The handler stays for as long as the process lives.
-    signal(SignalKind::hangup())
-        .map(drop)
-        .map_err(Failure::failed)
 }
 
 #[cfg(test)]

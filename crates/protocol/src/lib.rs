@@ -29,6 +29,8 @@
 //! 6. **End.** [`Format::ending`] has a code, and perhaps a last message, for each reason that the hub may have.
 //! 7. **Put it on a transport**: a static [`Encoding`](hubplane_hub::frame::Encoding) of the format and a
 //!    [`Framing`](hubplane_hub::frame::Framing), such as the server's WebSocket frames.
+//! 8. **Give it a place**: a `Mount` of the server has a path, the formats of its WebSocket by their subprotocols, and perhaps
+//!    HTTP routes, which may open sessions whose messages are the body of a response.
 //!
 //! A format never looks at a broker, a socket or a clock, and never asks who else is there: what it needs is handed in.
 

@@ -1,4 +1,4 @@
-//! The HTTP interface: publishing, and what an operator or a load balancer asks.
+//! `POST /v1/publish`.
 
 use std::time::Duration;
 
@@ -12,8 +12,7 @@ use tokio::time::timeout;
 use warp::{Reply, reply::Response};
 
 use super::{context::Context, problem::Problem};
-use crate::metrics;
-use hubplane_hub::{Action, ClientPosition, Grant, Health, MAX_ID, channel, is_id};
+use hubplane_hub::{Action, ClientPosition, Grant, MAX_ID, channel, is_id};
 use hubplane_hub::{InboundBytes, Limits};
 use hubplane_protocol::{Object, json as native};
 
@@ -122,7 +121,7 @@ async fn read_on<B: Buf>(mut body: impl Stream<Item = Result<B, warp::Error>> + 
 }
 
 /// The grant of a request that needs the key. The same words for none and a wrong one: nothing is learnt by trying.
-fn with_key(context: &Context, headers: &HeaderMap) -> Result<Grant, Problem> {
+pub(super) fn with_key(context: &Context, headers: &HeaderMap) -> Result<Grant, Problem> {
     let grant = context.access.grant_of(headers).ok();
     grant.filter(|grant| grant.may_publish).ok_or_else(|| {
         let detail = "this needs the hub's key: Authorization: Bearer …";
@@ -351,51 +350,4 @@ fn unavailable(maybe_delivered: bool) -> Problem {
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail)
         .with("retryable", true)
         .with("maybe_delivered", maybe_delivered)
-}
-
-/// `GET /v1/backplane`.
-pub(super) fn backplane(context: &Context, headers: &HeaderMap) -> Response {
-    let hub = &context.hub;
-    let (state, reason) = match hub.health() {
-        Health::Up => ("up", None),
-        Health::Down(reason) => ("down", Some(told(context, headers, reason))),
-    };
-    let body = json!({
-        "node": hub.node(), "driver": hub.driver(), "state": state, "reason": reason,
-        "capabilities": hub.capabilities(),
-    });
-    warp::reply::json(&body).into_response()
-}
-
-/// A reason may name the broker's address: that is for those alone who may publish.
-fn told(context: &Context, headers: &HeaderMap, reason: String) -> String {
-    let grant = context.access.grant_of(headers);
-    match grant.is_ok_and(|grant| grant.allows(Action::Operate, "")) {
-        true => reason,
-        false => "not ready; ask with the hub's key, or look at its log, for the reason".to_owned(),
-    }
-}
-
-/// `GET /live`: the process answers.
-pub(super) fn live() -> Response {
-    warp::reply::json(&json!({ "status": "live" })).into_response()
-}
-
-/// `GET /ready`: whether a load balancer should send clients here.
-pub(super) fn ready(context: &Context, headers: &HeaderMap) -> Response {
-    match context.hub.health() {
-        Health::Up => warp::reply::json(&json!({ "status": "ready" })).into_response(),
-        Health::Down(reason) => {
-            let detail = told(context, headers, reason);
-            Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).into_response()
-        }
-    }
-}
-
-/// `GET /metrics`, for Prometheus.
-pub(super) fn metrics(context: &Context, headers: &HeaderMap) -> Response {
-    match with_key(context, headers) {
-        Ok(_) => metrics::text(&context.hub).into_response(),
-        Err(problem) => problem.into_response(),
-    }
 }

@@ -9,7 +9,6 @@ use tokio::sync::{Semaphore, mpsc};
 
 use super::{
     handoff::{Handoff, Shards},
-    mounts::Mounts,
     problem::Problem,
 };
 
@@ -21,8 +20,6 @@ pub(super) struct Context {
     /// A place for each page of history that is read at once.
     pub(super) history: Arc<Semaphore>,
     pub(super) target: Target,
-    /// The client formats, and where they are.
-    pub(super) mounts: Mounts,
 }
 
 /// Where a new WebSocket goes.
@@ -70,14 +67,12 @@ impl Context {
         access: Arc<Access>,
         history: Arc<Semaphore>,
         shard: mpsc::Sender<Handoff>,
-        mounts: Mounts,
     ) -> Self {
         Self {
             hub,
             access,
             history,
             target: Target::Here(shard),
-            mounts,
         }
     }
 
@@ -87,7 +82,6 @@ impl Context {
             hub: Arc::clone(shards.hub()),
             access,
             history: Arc::clone(shards.history()),
-            mounts: shards.mounts.clone(),
             target: Target::Any(shards),
         }
     }

@@ -1,11 +1,18 @@
-//! What every request to the hub's own server must be, and what every answer carries.
+//! What every request must be, and what every answer carries: at the hub's own server by [`answer`], and for the routes in a
+//! server that embeds the hub by [`embedded`], which leaves all other paths of that server alone.
+
+use std::{future::ready, sync::Arc};
 
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Version, header};
 use hyper::{body::Incoming, service::Service};
 use percent_encoding::percent_decode_str;
-use warp::{Reply, reply::Response};
+use warp::{Filter, Reply, path::FullPath, reply::Response};
 
-use super::{mounts::Mounts, problem::Problem};
+use super::{
+    context::Context,
+    mounts::{Mounts, Routes},
+    problem::Problem,
+};
 use hubplane_identity::Access;
 
 /// How long a browser may remember that pages of an origin may send a request, in seconds.
@@ -23,10 +30,19 @@ where
 {
     let path = request.uri().path();
     let page = page(access, mounts, path, request.headers());
-    let mut response = match check(access, mounts, &request) {
-        Err(problem) => problem.into_response(),
-        Ok(()) if request.method() == Method::OPTIONS => preflight(mounts, path, page.is_some()),
-        Ok(()) => {
+    let asked = Asked {
+        method: request.method(),
+        path,
+        query: request.uri().query().unwrap_or_default(),
+        headers: request.headers(),
+    };
+    let early = match check_host(access, request.version(), request.headers()) {
+        Err(problem) => Some(problem.into_response()),
+        Ok(()) => asked.early(mounts, page.is_some()),
+    };
+    let mut response = match early {
+        Some(response) => response,
+        None => {
             if request.method() == Method::HEAD {
                 // hyper sends the head alone.
                 *request.method_mut() = Method::GET;
@@ -34,6 +50,80 @@ where
             service.call(request).await?
         }
     };
+    finish(&mut response, page);
+    Ok(response)
+}
+
+/// The same for routes in another server, whose own paths go on as they are. That server must itself bound heads and times,
+/// and answers HEAD as it likes.
+pub(super) fn embedded(context: &Context, mounts: &Mounts, routes: Routes) -> Routes {
+    let (access, table) = (Arc::clone(&context.access), mounts.clone());
+    let query = warp::query::raw().or(warp::any().map(String::new)).unify();
+    let head = warp::method()
+        .and(warp::path::full())
+        .and(query)
+        .and(warp::header::headers_cloned());
+    let early = head
+        .and_then(
+            move |method: Method, path: FullPath, query: String, headers: HeaderMap| {
+                let asked = Asked {
+                    method: &method,
+                    path: path.as_str(),
+                    query: &query,
+                    headers: &headers,
+                };
+                let early = asked.embedded(&access, &table);
+                ready(early.ok_or_else(warp::reject::not_found))
+            },
+        )
+        .boxed();
+    let (access, mounts) = (Arc::clone(&context.access), mounts.clone());
+    warp::path::full()
+        .and(warp::header::headers_cloned())
+        .and(early.or(routes).unify())
+        .map(
+            move |path: FullPath, headers: HeaderMap, mut response: Response| {
+                let page = page(&access, &mounts, path.as_str(), &headers);
+                finish(&mut response, page);
+                response
+            },
+        )
+        .boxed()
+}
+
+/// What is looked at before a request reaches its route.
+struct Asked<'a> {
+    method: &'a Method,
+    path: &'a str,
+    query: &'a str,
+    headers: &'a HeaderMap,
+}
+
+impl Asked<'_> {
+    /// The answer to a request that no route is to see.
+    fn early(&self, mounts: &Mounts, page_is_allowed: bool) -> Option<Response> {
+        match self.check(mounts) {
+            Err(problem) => Some(problem.into_response()),
+            Ok(()) if self.method == Method::OPTIONS => {
+                Some(preflight(mounts, self.path, page_is_allowed))
+            }
+            Ok(()) => None,
+        }
+    }
+
+    /// The same in another server; nothing where the path is none of the hub's.
+    fn embedded(&self, access: &Access, mounts: &Mounts) -> Option<Response> {
+        methods(mounts, self.path)?;
+        // A request without Host is that server's affair.
+        if let Err(problem) = check_host(access, Version::HTTP_10, self.headers) {
+            return Some(problem.into_response());
+        }
+        let page = page(access, mounts, self.path, self.headers);
+        self.early(mounts, page.is_some())
+    }
+}
+
+fn finish(response: &mut Response, page: Option<HeaderValue>) {
     let headers = response.headers_mut();
     headers.insert(
         header::X_CONTENT_TYPE_OPTIONS,
@@ -44,7 +134,6 @@ where
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
         headers.insert(header::VARY, HeaderValue::from_static("Origin"));
     }
-    Ok(response)
 }
 
 /// The methods of a path; `None` if there is nothing.
@@ -98,24 +187,23 @@ fn preflight(mounts: &Mounts, path: &str, allowed: bool) -> Response {
     response
 }
 
-fn check(access: &Access, mounts: &Mounts, request: &Request<Incoming>) -> Result<(), Problem> {
-    let headers = request.headers();
-    check_host(access, request.version(), headers)?;
-    check_transfer(headers)?;
-    let query = request.uri().query().unwrap_or_default();
-    if percent_decode_str(query).decode_utf8().is_err() {
-        let detail = "the query is not UTF-8";
-        return Err(Problem::new(StatusCode::BAD_REQUEST, detail));
-    }
-    let (path, method) = (request.uri().path(), request.method());
-    match methods(mounts, path) {
-        Some(known) if !known.split(", ").any(|it| it == method.as_str()) => {
-            let usual = known.split(',').next().unwrap_or_default();
-            let detail = format!("use {usual} for {path}");
-            Err(Problem::new(StatusCode::METHOD_NOT_ALLOWED, detail)
-                .with_header(header::ALLOW, known))
+impl Asked<'_> {
+    fn check(&self, mounts: &Mounts) -> Result<(), Problem> {
+        check_transfer(self.headers)?;
+        if percent_decode_str(self.query).decode_utf8().is_err() {
+            let detail = "the query is not UTF-8";
+            return Err(Problem::new(StatusCode::BAD_REQUEST, detail));
         }
-        _ => Ok(()),
+        let (path, method) = (self.path, self.method.as_str());
+        match methods(mounts, path) {
+            Some(known) if !known.split(", ").any(|it| it == method) => {
+                let usual = known.split(',').next().unwrap_or_default();
+                let detail = format!("use {usual} for {path}");
+                Err(Problem::new(StatusCode::METHOD_NOT_ALLOWED, detail)
+                    .with_header(header::ALLOW, known))
+            }
+            _ => Ok(()),
+        }
     }
 }
 

@@ -17,7 +17,7 @@ use tokio::{
     sync::{Semaphore, mpsc},
 };
 
-use super::{mounts::Mounts, websocket::Negotiated};
+use super::websocket::Negotiated;
 
 /// A connection for a shard.
 #[derive(Debug)]
@@ -67,7 +67,6 @@ pub struct Shards {
     pub(super) http: Arc<AtomicI64>,
     /// A place for each page of history that is read at once.
     pub(super) history: Arc<Semaphore>,
-    pub(super) mounts: Mounts,
 }
 
 impl Shards {

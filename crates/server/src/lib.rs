@@ -12,6 +12,7 @@ mod mounts;
 mod presence;
 mod problem;
 mod routes;
+mod status;
 mod stream;
 mod threads;
 mod upgrade;
@@ -22,7 +23,7 @@ pub use self::websocket::inside;
 pub use self::{
     handoff::Shards,
     listener::Server,
-    mounts::{Mount, Mounted, Mounts},
+    mounts::{Mount, Mounted, Mounts, Routes},
     problem::Problem,
-    routes::{Routes, embedded},
+    routes::embedded,
 };

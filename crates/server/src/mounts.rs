@@ -9,15 +9,17 @@ use std::{collections::HashSet, fmt, sync::Arc};
 use http::HeaderMap;
 use hubplane_hub::{Grant, Hub, frame::Encoding};
 use tokio::io::{DuplexStream, duplex};
-use warp::{Reply, reply::Response};
+use warp::{Reply, filters::BoxedFilter, reply::Response};
 
 use super::{
     context::{Context, Target},
     handoff::Handoff,
     problem::Problem,
-    routes::Routes,
     websocket::{NATIVE, Negotiated},
 };
+
+/// Routes as a warp filter.
+pub type Routes = BoxedFilter<(Response,)>;
 
 /// Bytes of a response's body that wait for its client; then the session's outbox fills.
 const BODY_BYTES: usize = 16 * 1024;

@@ -9,32 +9,32 @@ use warp::{Filter, Rejection, Reply, filters::BoxedFilter, path::FullPath, reply
 use super::{
     api,
     context::{Context, Target},
+    guard,
     handoff::Shards,
     history,
-    mounts::Mount,
+    mounts::{Mount, Mounts, Routes},
     presence,
     problem::Problem,
-    upgrade,
+    status, upgrade,
 };
 use hubplane_identity::Access;
 
-/// The hub's routes as a warp filter.
-pub type Routes = BoxedFilter<(Response,)>;
-
 /// All routes, for a server that embeds the hub: `/ws`, `/v1/…`, `/live`, `/ready`, `/metrics`.
-pub fn embedded(shards: &Shards, access: &Arc<Access>) -> Routes {
-    paths(Context::embedded(shards.clone(), Arc::clone(access)))
+pub fn embedded(shards: &Shards, access: &Arc<Access>, mounts: &Mounts) -> Routes {
+    let context = Context::embedded(shards.clone(), Arc::clone(access));
+    guard::embedded(&context, mounts, paths(context.clone(), mounts))
 }
 
 /// The whole server: all routes, and a problem document for everything else.
 pub(super) fn routes(
     context: Context,
+    mounts: &Mounts,
 ) -> impl Filter<Extract = (Response,), Error = Infallible> + Clone + Send + Sync + 'static {
-    paths(context).recover(refusal).unify()
+    paths(context, mounts).recover(refusal).unify()
 }
 
-fn paths(context: Context) -> BoxedFilter<(Response,)> {
-    let (own, mounts) = (context.mounts.routes(&context), context.mounts.clone());
+fn paths(context: Context, mounts: &Mounts) -> BoxedFilter<(Response,)> {
+    let (own, mounts) = (mounts.routes(&context), mounts.clone());
     let with = warp::any().map(move || context.clone());
     let websocket = warp::get()
         .and(warp::path::full())
@@ -61,19 +61,19 @@ fn paths(context: Context) -> BoxedFilter<(Response,)> {
         .and(warp::get())
         .and(with.clone())
         .and(warp::header::headers_cloned())
-        .map(|context: Context, headers| api::backplane(&context, &headers));
+        .map(|context: Context, headers| status::backplane(&context, &headers));
     let channels = channels(with.clone());
-    let live = warp::path!("live").and(warp::get()).map(api::live);
+    let live = warp::path!("live").and(warp::get()).map(status::live);
     let metrics = warp::path!("metrics")
         .and(warp::get())
         .and(with.clone())
         .and(warp::header::headers_cloned())
-        .map(|context: Context, headers| api::metrics(&context, &headers));
+        .map(|context: Context, headers| status::metrics(&context, &headers));
     let ready_route = warp::path!("ready")
         .and(warp::get())
         .and(with)
         .and(warp::header::headers_cloned())
-        .map(|context: Context, headers| api::ready(&context, &headers));
+        .map(|context: Context, headers| status::ready(&context, &headers));
     let hub = websocket
         .or(publish)
         .unify()

@@ -88,8 +88,8 @@ impl Shards {
                     Arc::clone(access),
                     Arc::clone(&history),
                     sender.clone(),
-                    mounts.clone(),
                 ),
+                mounts: mounts.clone(),
                 mailbox,
                 handoffs,
             };
@@ -101,7 +101,6 @@ impl Shards {
             handoffs: senders.into(),
             http: Arc::default(),
             history,
-            mounts: mounts.clone(),
         };
         (shards, all)
     }
@@ -110,6 +109,7 @@ impl Shards {
 /// A shard and what comes to it.
 struct Serving {
     context: Context,
+    mounts: Mounts,
     mailbox: Mailbox,
     handoffs: mpsc::Receiver<Handoff>,
 }
@@ -123,8 +123,8 @@ impl Serving {
         let buffer = Rc::new(RefCell::new(vec![0; READ_BYTES]));
         let header_timeout = hub.limits().header_timeout;
         let access = Arc::clone(&self.context.access);
-        let mounts = self.context.mounts.clone();
-        let service = TowerToHyperService::new(warp::service(routes(self.context)));
+        let mounts = self.mounts.clone();
+        let service = TowerToHyperService::new(warp::service(routes(self.context, &self.mounts)));
         let mut mail = task::spawn_local(Rc::clone(&shard).run(self.mailbox));
         loop {
             let handoff = tokio::select! {

@@ -14,7 +14,7 @@ use super::{
     jobs::{Book, Refused, Worker},
 };
 use hubplane_identity::Access;
-use hubplane_server::{Problem, Shards, embedded};
+use hubplane_server::{Mounts, Problem, Shards, embedded};
 
 const PAGE: &str = include_str!("page.html");
 /// What a page sends to start a job.
@@ -42,7 +42,10 @@ pub(super) fn instance_routes(
         .and(warp::body::content_length_limit(BODY_BYTES))
         .and(warp::body::json())
         .map(move |start: Start| begin(&worker, &start.job));
-    embedded(shards, access).or(jobs).unify().boxed()
+    embedded(shards, access, &Mounts::default())
+        .or(jobs)
+        .unify()
+        .boxed()
 }
 
 fn begin(worker: &Arc<Worker>, job: &str) -> reply::Response {

@@ -15,10 +15,7 @@ use warp::{Filter, Reply as _};
 use hubplane_protocol::{Close, Decoder, Features, Format, Incoming, Input, SessionName};
 
 use super::super::encode::WebSocket;
-use crate::{
-    mounts::{Mount, Mounted},
-    routes::Routes,
-};
+use crate::mounts::{Mount, Mounted, Routes};
 
 /// The format.
 #[derive(Debug)]

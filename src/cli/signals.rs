@@ -1,0 +1,32 @@
+//! The signals that end a command in good order.
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::Failure;
+
+/// SIGINT and SIGTERM, caught from here on.
+pub(super) struct Signals(Signal, Signal);
+
+impl Signals {
+    pub(super) fn catch() -> Result<Self, Failure> {
+        let caught = |kind| signal(kind).map_err(Failure::failed);
+        let interrupt = caught(SignalKind::interrupt())?;
+        Ok(Self(interrupt, caught(SignalKind::terminate())?))
+    }
+
+    /// Waits for the next one.
+    pub(super) async fn next(&mut self) {
+        tokio::select! {
+            _ = self.0.recv() => {}
+            _ = self.1.recv() => {}
+        }
+    }
+}
+
+/// A terminal that is closed must not end a hub without telling its clients.
+pub(super) fn ignore_hangup() -> Result<(), Failure> {
+    // The handler stays for as long as the process lives.
+    signal(SignalKind::hangup())
+        .map(drop)
+        .map_err(Failure::failed)
+}
