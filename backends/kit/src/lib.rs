@@ -4,9 +4,13 @@
 //! - [`race`]: several candidates, of which the first that answers will do.
 //! - [`tls`]: a client's TLS configuration from the files that an address names.
 //! - [`LogLimiter`]: log lines that outsiders could cause without end.
+//! - [`log_errors`]: what is said of positions in a log, and errors in another backend's name.
+//! - [`limits`]: times and sizes that follow from the contract.
 //! - [`ReconnectLog`]: tries to come back that fail: what the log and the hub are told of them.
 
 mod backoff;
+pub mod limits;
+pub mod log_errors;
 mod log_limiter;
 pub mod race;
 mod reconnect_log;

@@ -7,6 +7,7 @@ use std::{
 
 use futures_util::future::BoxFuture;
 use hubplane_backplane::{Channel, Error, ErrorKind, Outgoing, Receipt, Result};
+use hubplane_kit::limits;
 use tokio::{
     sync::watch,
     task::JoinHandle,
@@ -20,9 +21,7 @@ use crate::{
 
 /// Batches of at most 100 messages.
 pub(crate) const EVENTS: usize = 64;
-/// The contract allows 15 s.
-const OPEN: Duration = Duration::from_secs(14);
-/// A node of several gets at least so much of it.
+/// Of [`limits::OPEN`], each of several nodes gets at least so much.
 const SHORTEST: Duration = Duration::from_secs(4);
 const CLOSE: Duration = Duration::from_millis(3_700);
 
@@ -50,8 +49,8 @@ impl Instance {
         let (shared, stop) = Shared::new(config);
         let shared = Arc::new(shared);
         let nodes = &shared.nodes;
-        let share = OPEN / u32::try_from(nodes.count()).unwrap_or(u32::MAX);
-        let end = Instant::now() + OPEN;
+        let share = limits::OPEN / u32::try_from(nodes.count()).unwrap_or(u32::MAX);
+        let end = Instant::now() + limits::OPEN;
         let mut failed = None;
         for _ in 0..nodes.count() {
             let attempt = async {

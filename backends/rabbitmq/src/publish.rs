@@ -1,9 +1,9 @@
 //! What callers have of the side that publishes.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use hubplane_backplane::{ErrorKind, Outgoing, Receipt, Result};
+use hubplane_kit::limits;
 use tokio::{
     sync::mpsc,
     time::{Instant, timeout_at},
@@ -15,8 +15,6 @@ use crate::{
     ticket::Ticket,
 };
 
-/// The contract gives a call 5 s.
-const ANSWER: Duration = Duration::from_millis(4_800);
 /// Calls that wait for the writing task.
 const CALLS: usize = 64;
 
@@ -60,7 +58,7 @@ impl Publisher {
     }
 
     pub(crate) async fn publish(&self, batch: Vec<Outgoing>) -> Vec<Result<Receipt>> {
-        let deadline = Instant::now() + ANSWER;
+        let deadline = Instant::now() + limits::CALL;
         let ticket = Ticket::new(batch.len());
         let mut messages = Vec::with_capacity(batch.len());
         for (index, outgoing) in batch.into_iter().enumerate() {

@@ -1,7 +1,5 @@
 //! What this crate's first backend is called, and what it promises.
 
-use std::time::Duration;
-
 use hubplane_backplane::{Capabilities, Delivery, Durability, Interest, OnRestart, Order, Replay};
 
 /// The backend's name in errors and logs.
@@ -18,5 +16,3 @@ pub(crate) const CAPABILITIES: Capabilities = Capabilities {
 };
 /// Events between a backend and its hub, up to 256 messages, and about 256 KiB, each.
 pub(crate) const EVENTS: usize = 32;
-/// A second below what the contract allows for opening.
-pub(crate) const OPEN_LIMIT: Duration = Duration::from_secs(14);

@@ -102,11 +102,12 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use hubplane_backplane::{Address, Capabilities, Driver, Opened, Result, Spaces, events};
+use hubplane_kit::limits;
 use redis::cmd;
 use tokio::time::timeout;
 
 use crate::{
-    backend::{CAPABILITIES, EVENTS, OPEN_LIMIT},
+    backend::{CAPABILITIES, EVENTS},
     config::{Config, PubSub},
     connection::Link,
     dial::Dialer,
@@ -135,10 +136,11 @@ impl Driver for RedisDriver {
 
     async fn open(&self, address: &Address) -> Result<Opened> {
         let pubsub = Arc::new(PubSub::read(address)?);
-        match timeout(OPEN_LIMIT, Box::pin(open(pubsub))).await {
+        match timeout(limits::OPEN, Box::pin(open(pubsub))).await {
             Ok(opened) => opened,
             Err(_elapsed) => Err(failure::unavailable(format!(
-                "{address} did not answer within {OPEN_LIMIT:?}"
+                "{address} did not answer within {:?}",
+                limits::OPEN
             ))),
         }
     }

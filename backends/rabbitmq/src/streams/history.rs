@@ -7,6 +7,7 @@ use std::{
 
 use async_trait::async_trait;
 use hubplane_backplane::{Channel, Error, ErrorKind, History, Page, Position, Result, Start};
+use hubplane_kit::{limits, log_errors::LostPosition};
 use tokio::{
     sync::{Semaphore, watch},
     time::{Instant, timeout_at},
@@ -24,13 +25,10 @@ use crate::{
     shared::Shared,
 };
 
-/// The contract gives a call 5 s.
-const ANSWER: Duration = Duration::from_millis(4_800);
-/// Of it, after this a page ends with what it has.
+/// Of [`limits::CALL`], after this a page ends with what it has.
 const READ: Duration = Duration::from_secs(3);
 /// A page ends after so much was looked at.
 const LOOKED_AT: u64 = 50_000;
-const BYTES: usize = 16 * 1024 * 1024;
 /// Reads at once; each holds what the broker sends ahead.
 const AT_ONCE: usize = 4;
 
@@ -51,8 +49,8 @@ struct Wanted<'a> {
     until: Instant,
 }
 
-fn lost(message: &str) -> Error {
-    Error::new(ErrorKind::PositionLost, STREAMS, message)
+fn lost(why: LostPosition) -> Error {
+    why.error(STREAMS)
 }
 
 #[async_trait]
@@ -64,7 +62,7 @@ impl History for Past {
 
     async fn scan(&self, lane: u32, from: Start, limit: usize) -> Result<Page> {
         if lane != LANE {
-            return Err(lost("there is no such lane"));
+            return Err(lost(LostPosition::NoSuchLane));
         }
         self.look(None, Some(from), limit).await
     }
@@ -97,7 +95,7 @@ impl Past {
         limit: usize,
     ) -> Result<Page> {
         let start = Instant::now();
-        let looked = timeout_at(start + ANSWER, async {
+        let looked = timeout_at(start + limits::CALL, async {
             let _turn = self.turn.acquire().await.map_err(|ended| {
                 Error::new(ErrorKind::Closed, STREAMS, "the backend is closed").with_source(ended)
             })?;
@@ -156,14 +154,14 @@ impl Past {
             Some(Start::After(position)) => position,
         };
         if position.epoch != known.epoch || position.lane != LANE {
-            return Err(lost("the position is of another log"));
+            return Err(lost(LostPosition::OtherLog));
         }
         let offset = u64::try_from(position.offset).unwrap_or(u64::MAX);
         if offset >= known.next {
             // This instance's reading may be behind the one that gave the position.
             known.next = log::end(link, &self.shared.config, known.epoch).await?;
             if offset > known.next {
-                return Err(lost("the position is ahead of the log's end"));
+                return Err(lost(LostPosition::AheadOfEnd));
             }
         }
         Ok((From::Offset(offset + 1), known))
@@ -197,20 +195,23 @@ impl Past {
             .map_err(failed)?;
         let (mut looked_at, mut bytes) = (0, 0);
         page.more = loop {
-            if page.publications.len() >= limit || looked_at >= LOOKED_AT || bytes >= BYTES {
+            if page.publications.len() >= limit
+                || looked_at >= LOOKED_AT
+                || bytes >= limits::PAGE_BYTES
+            {
                 break true;
             }
             let (offset, delivery) = match timeout_at(until, cursor.next()).await {
                 Ok(Some(Ok(found))) => found,
                 Ok(Some(Err(error))) => return Err(failed(error)),
-                Ok(None) => return Err(lost("the stream was deleted")),
+                Ok(None) => return Err(lost(LostPosition::Deleted)),
                 // From an age, there may be nothing so young.
                 Err(_) => break looked_at > 0 || expected.is_some(),
             };
             if expected.take().is_some_and(|expected| offset > expected)
                 && self.trimmed(link, &page).await?
             {
-                return Err(lost("the log no longer reaches back to the position"));
+                return Err(lost(LostPosition::Trimmed));
             }
             if offset >= known.next {
                 break false;

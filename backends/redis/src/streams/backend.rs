@@ -3,6 +3,7 @@
 use hubplane_backplane::{
     Capabilities, Delivery, Durability, Error, Interest, OnRestart, Order, Replay,
 };
+use hubplane_kit::log_errors;
 
 use crate::backend;
 
@@ -20,12 +21,5 @@ pub(crate) const CAPABILITIES: Capabilities = Capabilities {
 
 /// The same error in this backend's name.
 pub(crate) fn renamed(error: Error) -> Error {
-    if error.backend() == STREAMS {
-        return error;
-    }
-    let mut message = error.message().to_owned();
-    if let Some(source) = std::error::Error::source(&error) {
-        message = format!("{message} ({source})");
-    }
-    Error::new(error.kind(), STREAMS, message)
+    log_errors::renamed(error, STREAMS)
 }

@@ -7,6 +7,7 @@ use std::{
 
 use async_trait::async_trait;
 use hubplane_backplane::{Channel, Error, ErrorKind, History, Page, Position, Result, Start};
+use hubplane_kit::{limits, log_errors::LostPosition};
 use redis::{RedisError, aio::MultiplexedConnection, cmd};
 use tokio::{
     sync::{Semaphore, watch},
@@ -22,13 +23,10 @@ use super::{
 };
 use crate::{connection::Link, dial::Dialer, failure, publish::closing};
 
-/// The contract gives a call 5 s.
-const ANSWER: Duration = Duration::from_millis(4_800);
-/// Of it, after this a page ends with what it has.
+/// Of [`limits::CALL`], after this a page ends with what it has.
 const READ: Duration = Duration::from_secs(2);
 /// A page ends after so much was looked at.
 const LOOKED_AT: usize = 200_000;
-const BYTES: usize = 16 * 1024 * 1024;
 /// Entries in one answer, and about how many bytes it is to have.
 const FEWEST: usize = 16;
 const MOST: usize = 1_000;
@@ -56,8 +54,8 @@ struct Wanted<'a> {
     until: Instant,
 }
 
-fn lost(message: &str) -> Error {
-    Error::new(ErrorKind::PositionLost, STREAMS, message)
+fn lost(why: LostPosition) -> Error {
+    why.error(STREAMS)
 }
 
 #[async_trait]
@@ -70,7 +68,7 @@ impl History for Past {
 
     async fn scan(&self, lane: u32, from: Start, limit: usize) -> Result<Page> {
         if lane >= self.log.keys.count() {
-            return Err(lost("there is no such lane"));
+            return Err(lost(LostPosition::NoSuchLane));
         }
         self.answer(None, lane, Some(from), limit).await
     }
@@ -119,7 +117,7 @@ impl Past {
         let page = tokio::select! {
             biased;
             () = closing(&mut closed) => Err(failure::closed()),
-            page = timeout_at(start + ANSWER, self.look(wanted)) => page.unwrap_or_else(|_elapsed| {
+            page = timeout_at(start + limits::CALL, self.look(wanted)) => page.unwrap_or_else(|_elapsed| {
                 self.links()[self.log.part_of(lane)] = None;
                 Err(failure::unavailable("Redis answers too slowly"))
             }),
@@ -271,7 +269,7 @@ impl<'a> Reading<'a> {
         self.count = (self.count * 2).min(fits).clamp(FEWEST, MOST);
         self.page.more = self.page.publications.len() >= self.wanted.limit
             || self.looked_at >= LOOKED_AT
-            || self.bytes >= BYTES
+            || self.bytes >= limits::PAGE_BYTES
             || Instant::now() >= self.wanted.until;
         if self.page.more && self.after == Some(seen.info.last) {
             self.page.more = false;
@@ -283,20 +281,16 @@ impl<'a> Reading<'a> {
     fn check(&self, seen: &Seen) -> Result<()> {
         let Some(token) = &seen.token else {
             return Err(match self.after {
-                Some(_) => lost("the log is gone"),
+                Some(_) => lost(LostPosition::Deleted),
                 None => failure::unavailable("the log is being replaced"),
             });
         };
         if self.epoch.is_some_and(|epoch| epoch != log::epoch(token)) {
-            return Err(lost("the position is of another log"));
+            return Err(lost(LostPosition::OtherLog));
         }
         match self.after {
-            Some(after) if after > seen.info.last => {
-                Err(lost("the position is ahead of the log's end"))
-            }
-            Some(after) if !seen.info.reaches(after) => {
-                Err(lost("the log no longer reaches back to the position"))
-            }
+            Some(after) if after > seen.info.last => Err(lost(LostPosition::AheadOfEnd)),
+            Some(after) if !seen.info.reaches(after) => Err(lost(LostPosition::Trimmed)),
             _ => Ok(()),
         }
     }

@@ -85,13 +85,14 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use hubplane_backplane::{Address, Capabilities, Driver, Opened, Result, Spaces};
+use hubplane_kit::limits;
 use tokio::time::timeout;
 
 use self::{
     backend::{CAPABILITIES, STREAMS, renamed},
     config::Log,
 };
-use crate::{backend::OPEN_LIMIT, failure};
+use crate::failure;
 
 /// The `redis+streams:` and `rediss+streams:` backend.
 pub static STREAMS_DRIVER: StreamsDriver = StreamsDriver;
@@ -112,10 +113,11 @@ impl Driver for StreamsDriver {
 
     async fn open(&self, address: &Address) -> Result<Opened> {
         let log = Arc::new(Log::read(address)?);
-        match timeout(OPEN_LIMIT, Box::pin(connection::open(log))).await {
+        match timeout(limits::OPEN, Box::pin(connection::open(log))).await {
             Ok(opened) => opened.map_err(renamed),
             Err(_elapsed) => Err(renamed(failure::unavailable(format!(
-                "{address} did not answer within {OPEN_LIMIT:?}"
+                "{address} did not answer within {:?}",
+                limits::OPEN
             )))),
         }
     }
