@@ -1,11 +1,13 @@
-//! The waits between tries to connect.
+//! The waits between tries to connect. A backend reconnects for as long as it lives, so there is no
+//! last try; this file only says how long to wait before the next one.
 
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-/// The waits between tries: at once, then doubling to a second, each cut at random so that instances that lost
-/// the same broker don't come back in the same millisecond.
+/// The waits between tries: at most 20 ms at first, then doubling to a second. Each is cut at
+/// random by up to a half, so that instances that lost the same broker don't come back in the same
+/// millisecond.
 #[derive(Debug, Default)]
 pub struct Backoff {
     tries: u32,
@@ -17,7 +19,8 @@ impl Backoff {
     /// A connection that lived so long begins anew; one that breaks at once goes on waiting longer.
     const STEADY: Duration = Duration::from_secs(5);
 
-    /// After the loss of a connection that came up at `since`.
+    /// Notes the loss of a connection that came up at `since`. The waits begin anew if it lived for
+    /// 5 s or more.
     pub fn lost(&mut self, since: Instant) {
         if since.elapsed() >= Self::STEADY {
             self.tries = 0;
@@ -25,17 +28,19 @@ impl Backoff {
         self.since = Some(Instant::now());
     }
 
-    /// Waits.
+    /// Waits for [`Self::next_wait`].
     pub async fn wait(&mut self) {
         sleep(self.next_wait()).await;
     }
 
-    /// For the log: how long it took.
+    /// Returns how long ago the last connection was lost, for the log line that says it is back;
+    /// zero before the first loss.
     pub fn elapsed(&self) -> Duration {
         self.since.map(|since| since.elapsed()).unwrap_or_default()
     }
 
-    /// The next wait.
+    /// Returns the next wait and counts it as a try. For callers that must do something else
+    /// meanwhile.
     pub fn next_wait(&mut self) -> Duration {
         let ceiling = Duration::from_millis(20 << self.tries.min(6)).min(Self::LONGEST);
         self.tries += 1;

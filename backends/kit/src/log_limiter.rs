@@ -1,4 +1,5 @@
-//! Log lines that outsiders could cause without end.
+//! Log lines that outsiders could cause without end: messages that can't be read, requests that the
+//! broker refuses. Whoever can publish could fill the disk with them.
 
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ pub struct LogLimiter {
 }
 
 impl LogLimiter {
-    /// Before the first occasion.
+    /// Returns a limiter that lets the first line through.
     pub const fn new() -> Self {
         let (last, count) = (None, 0);
         Self { last, count }

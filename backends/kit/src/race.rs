@@ -1,4 +1,9 @@
-//! Several candidates, of which the first that answers will do.
+//! Tries several candidates side by side and takes the first that answers: nodes of a broker, IP
+//! addresses of a name.
+//!
+//! A broker that is frozen takes connections and then says nothing, so trying one candidate after
+//! the other would cost a whole time limit for each. This file doesn't know what a candidate is,
+//! and sets no limit of its own: each try brings its own.
 
 use std::time::Duration;
 
@@ -9,10 +14,12 @@ use tokio::{select, time::sleep};
 /// How long a candidate is tried alone before the next one is tried beside it, as RFC 8305 recommends.
 const STAGGER: Duration = Duration::from_millis(250);
 
-/// Begins the tries one after another, a quarter of a second apart or as soon as one has failed, and returns the first success. One
-/// silent candidate costs a quarter of a second instead of its whole time limit.
+/// Begins the tries one after another, a quarter of a second apart or as soon as one has failed,
+/// and returns the first success. One silent candidate costs a quarter of a second instead of its
+/// whole time limit. The other tries are dropped.
 ///
-/// Returns all errors if none succeeds; none if there are no tries.
+/// Returns all errors if none succeeds, in the order in which they came; none if there are no
+/// tries.
 pub async fn first<T, E>(
     tries: impl Iterator<Item = impl Future<Output = Result<T, E>>>,
 ) -> Result<T, Vec<E>> {
@@ -31,7 +38,9 @@ pub async fn first<T, E>(
     }
 }
 
-/// The error that says most of why none succeeded: a wrong configuration, or the last. `none` where nothing was tried.
+/// Returns the error that says most of why no try succeeded: a wrong configuration
+/// (`ErrorKind::Config`), which somebody must mend, before one that may pass by itself; among those
+/// the last. Calls `none` if nothing was tried.
 pub fn most_telling(errors: Vec<Error>, none: impl FnOnce() -> Error) -> Error {
     let wrong = errors
         .iter()

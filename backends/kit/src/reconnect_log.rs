@@ -1,13 +1,14 @@
-//! Tries to come back that fail: what the log and the hub are told of them.
+//! What the log and the hub are told of tries to reconnect that fail. A broker that is away for an
+//! hour fails hundreds of them.
 
 use hubplane_backplane::{Error, ErrorKind};
 
 use crate::log_limiter::LogLimiter;
 
-/// Of one task that reconnects.
+/// The failed tries of one task that reconnects.
 #[derive(Debug)]
 pub struct ReconnectLog {
-    /// `subscriber`, `reader`.
+    /// Which connection of the backend: `subscriber`, `reader`.
     who: &'static str,
     backend: &'static str,
     lines: LogLimiter,
@@ -16,7 +17,8 @@ pub struct ReconnectLog {
 }
 
 impl ReconnectLog {
-    /// None so far.
+    /// Returns the record of a task that has not failed yet. `backend` and `who` go into its log
+    /// lines.
     pub const fn of(backend: &'static str, who: &'static str) -> Self {
         Self {
             who,
@@ -26,13 +28,16 @@ impl ReconnectLog {
         }
     }
 
-    /// A try has failed: logs it now and then. Returns what the hub must be told as the reason from now on: what doesn't
-    /// pass by itself, once.
+    /// Notes a try that has failed, and logs one in ten seconds. Returns the reason that the hub
+    /// must be told from now on: an error of kind `Config`, which doesn't pass by itself, and each
+    /// of them once.
     pub fn note(&mut self, error: &Error) -> Option<String> {
         if let Some(count) = self.lines.due() {
             let (backend, who) = (self.backend, self.who);
             tracing::warn!(backend, count, "{who}: not back yet: {error}");
         }
+        // `Down` was said when the connection was lost. A second one is worth its place only if it
+        // says what a person has to do.
         let lasting = error.kind() == ErrorKind::Config;
         let news = lasting && self.told.as_deref() != Some(error.message());
         news.then(|| {
@@ -41,7 +46,7 @@ impl ReconnectLog {
         })
     }
 
-    /// It is back.
+    /// Notes that the connection is back: the same reason is news again after the next loss.
     pub fn end(&mut self) {
         self.told = None;
     }

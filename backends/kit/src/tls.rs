@@ -1,4 +1,5 @@
-//! TLS as the keys `ca`, `cert` and `key` of an address ask for it.
+//! TLS as the keys `ca`, `cert` and `key` of an address ask for it. All backends that speak TLS by
+//! rustls read the same keys, so that an operator learns them once.
 
 use std::{path::Path, sync::Arc};
 
@@ -28,6 +29,8 @@ impl Files<'_> {
     /// # Errors
     /// `Config`, with the file's name: it can't be read, or does not hold what it should; a certificate without its key.
     pub fn client_config(&self, settings: &Settings<'_>) -> Result<Arc<ClientConfig>> {
+        // The provider is named, because a process that links two of them has no default and rustls
+        // would panic.
         let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
             .map_err(|error| settings.wrong("TLS can't be set up").with_source(error))?
@@ -49,6 +52,8 @@ impl Files<'_> {
     }
 }
 
+/// Returns the authorities to trust: those of the file, or the system's where the address names
+/// none.
 fn roots(settings: &Settings<'_>, ca: Option<&str>) -> Result<RootCertStore> {
     let mut roots = RootCertStore::empty();
     match ca {
@@ -71,6 +76,8 @@ fn roots(settings: &Settings<'_>, ca: Option<&str>) -> Result<RootCertStore> {
     }
 }
 
+/// Reads all certificates of a PEM file; a file without any is an error, since it is surely the
+/// wrong one.
 fn certificates(settings: &Settings<'_>, path: &str) -> Result<Vec<CertificateDer<'static>>> {
     let read = |error| unreadable(settings, path, "certificates", error);
     let found = CertificateDer::pem_file_iter(Path::new(path)).map_err(read)?;
