@@ -1,7 +1,11 @@
-//! How many messages a second this backend publishes, beside single commands by the client library alone, and how
-//! many arrive at an instance that listens. With `redis+streams://…`, the second backend.
+//! Measures how many messages a second this backend publishes, beside single commands by the client
+//! library alone, and how many arrive at an instance that listens. With `redis+streams://…` it
+//! measures the second backend.
 //!
-//! `cargo run --release -p hubplane-redis --example rate -- redis://127.0.0.1:6379 [seconds] [bytes]`
+//! `cargo run --release -p hubplane-redis --example rate -- redis://127.0.0.1:6379 [seconds]
+//! [bytes]`
+//!
+//! The numbers are of one machine and one moment: compare only lines of the same run.
 
 use std::{
     env,
@@ -12,7 +16,8 @@ use std::{
 use hubplane_backplane::{Backplane, Driver, Event, Opened, Outgoing};
 use hubplane_redis::{DRIVER, STREAMS_DRIVER};
 
-/// Messages on their way at a time: the publishing tasks are this many by the size of their calls.
+/// Messages on their way at a time. The number of publishing tasks is this divided by the size of
+/// their calls, so that every line of the output has the same load.
 const OUTSTANDING: usize = 2_048;
 
 #[tokio::main]
@@ -43,7 +48,8 @@ fn is_streams(address: &str) -> bool {
     address.contains("+streams:")
 }
 
-/// What the client library does without pipelines; for addresses without TLS.
+/// Measures what the client library does without pipelines, as the yardstick. For addresses without
+/// TLS and without keys of ours, which the library doesn't know.
 async fn single_commands(address: &str, time: Duration, bytes: usize, tasks: usize) {
     let plain = address.split('?').next().unwrap_or(address);
     let client = redis::Client::open(plain).expect("a plain address");
@@ -77,6 +83,7 @@ async fn single_commands(address: &str, time: Duration, bytes: usize, tasks: usi
     );
 }
 
+/// Returns how many messages all tasks have published.
 async fn total(publishers: Vec<tokio::task::JoinHandle<usize>>) -> usize {
     let mut sent = 0;
     for publisher in publishers {
@@ -85,12 +92,14 @@ async fn total(publishers: Vec<tokio::task::JoinHandle<usize>>) -> usize {
     sent
 }
 
+/// Prints one line: what was measured, the number of messages, and the rate since `start`.
 #[expect(clippy::print_stdout, reason = "this is what the program is for")]
 fn report(what: &str, start: Instant, count: usize) {
     let rate = count as f64 / start.elapsed().as_secs_f64();
     println!("{what:24} {count:8} messages {rate:8.0}/s");
 }
 
+/// Measures calls of `batch` messages through the backend; with `listen` also what comes back.
 async fn run(address: &str, time: Duration, bytes: usize, batch: usize, listen: bool) {
     let driver: &dyn Driver = match is_streams(address) {
         true => &STREAMS_DRIVER,
@@ -124,6 +133,7 @@ async fn run(address: &str, time: Duration, bytes: usize, batch: usize, listen: 
         (count, gaps)
     });
     report(&format!("calls of {batch}"), start, total(publishers).await);
+    // What was published last is still on its way; the second is taken out of the rate below.
     tokio::time::sleep(Duration::from_secs(u64::from(listen))).await;
     backplane.close().await;
     let (count, gaps) = receiving.await.expect("no panic");
@@ -136,6 +146,7 @@ async fn run(address: &str, time: Duration, bytes: usize, batch: usize, listen: 
     }
 }
 
+/// Publishes one call after the other for `time`, and returns how many messages were acknowledged.
 async fn publish(
     backplane: Arc<dyn Backplane>,
     time: Duration,

@@ -1,9 +1,12 @@
-//! What this crate's first backend is called, and what it promises.
+//! What this crate's first backend is called, and what it promises the hub. The reasons are in the
+//! crate's documentation; the conformance suite holds the backend to it.
 
 use hubplane_backplane::{Capabilities, Delivery, Durability, Interest, OnRestart, Order, Replay};
 
 /// The backend's name in errors and logs.
 pub(crate) const NAME: &str = "redis";
+/// The promises. At most once, because Redis keeps no message: whoever is not connected misses it.
+/// The payload is far below Redis's own limit of 512 MB: what one message may cost each hub.
 pub(crate) const CAPABILITIES: Capabilities = Capabilities {
     order: Order::PerPublisher,
     delivery: Delivery::AtMostOnce,
@@ -14,5 +17,6 @@ pub(crate) const CAPABILITIES: Capabilities = Capabilities {
     interest: Interest::Routed,
     on_restart: OnRestart::Announced,
 };
-/// Events between a backend and its hub, up to 256 messages, and about 256 KiB, each.
+/// Events that may wait between a backend and its hub, up to 256 messages, and about 256 KiB, each:
+/// 8 MiB at most.
 pub(crate) const EVENTS: usize = 32;

@@ -1,12 +1,19 @@
-//! What a node tells of its Cluster.
+//! What a node tells of its Cluster: whether it sees the others (`CLUSTER NODES`), and where a slot
+//! is (`CLUSTER SLOTS`; <https://redis.io/docs/latest/commands/cluster-slots/>).
+//!
+//! The client library's own Cluster connection is not used: it spreads commands over nodes by their
+//! keys, and so would send publications of one channel over several connections without an order.
+//! This file only asks; which node is used is decided in [`crate::dial`].
 
 use hubplane_backplane::Result;
 use redis::{RedisResult, Value, aio::MultiplexedConnection, cmd};
 
 use crate::{config::Node, failure};
 
-/// A node that has lost the others hears only what is published to itself. `CLUSTER INFO` would not do: it
-/// calls a Cluster failed also for slots without a master, which messages don't need.
+/// Returns an error if the node doesn't see most of the Cluster's masters. A node that has lost the
+/// others hears only what is published to itself, so nobody may use it. `CLUSTER INFO` would not
+/// do: it calls a Cluster failed also for slots without a master, which messages of publish and
+/// subscribe don't need.
 pub(crate) async fn in_good_state(
     connection: &mut MultiplexedConnection,
     node: &Node,
@@ -36,7 +43,8 @@ pub(crate) async fn in_good_state(
     }
 }
 
-/// From the lines of `CLUSTER NODES`: id, address, flags, master, ping, pong, epoch, link, slots.
+/// Returns true if this node sees more than half of the masters, itself included. Reads the lines
+/// of `CLUSTER NODES`: id, address, flags, master, ping, pong, epoch, link, slots.
 fn sees_most_masters(nodes: &str) -> bool {
     let (mut all, mut seen) = (0, 0);
     for line in nodes.lines() {
@@ -46,6 +54,8 @@ fn sees_most_masters(nodes: &str) -> bool {
         };
         let has = |flag| flags.split(',').any(|word| word == flag);
         if has("master") {
+            // `fail?` is this node's own suspicion and `fail` what most agree on: either way no
+            // message gets there.
             all += 1;
             seen +=
                 usize::from(has("myself") || link == "connected" && !has("fail") && !has("fail?"));
@@ -54,7 +64,8 @@ fn sees_most_masters(nodes: &str) -> bool {
     seen * 2 > all
 }
 
-/// The node that serves a slot, as `asked` knows it.
+/// Returns the node that serves a slot, as `asked` knows it; `Unavailable` while nobody serves it,
+/// as in a failover.
 pub(crate) async fn serving(
     slot: u16,
     connection: &mut MultiplexedConnection,
@@ -70,7 +81,8 @@ pub(crate) async fn serving(
         })
 }
 
-/// From one answer of `CLUSTER SLOTS`: first, last, master (name, port, …), replicas.
+/// Returns the master of a range of slots if `slot` is within it. Reads one part of the answer to
+/// `CLUSTER SLOTS`: first, last, master (name, port, …), replicas.
 fn owner(range: &Value, slot: u16, asked: &Node) -> Option<Node> {
     let Value::Array(range) = range else {
         return None;

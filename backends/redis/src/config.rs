@@ -1,4 +1,8 @@
-//! Reads an address once, so that nothing can be wrong with it later.
+//! Reads an address once and completely, so that nothing can be wrong with it later. Opens nothing:
+//! the only files that are read are those of TLS.
+//!
+//! Every error is `Config` and names the key of the address. An unknown key is an error, too: a
+//! setting with a typing mistake must not pass for its default.
 
 use std::sync::Arc;
 
@@ -13,24 +17,25 @@ const PORT: u16 = 6379;
 const SENTINEL_PORT: u16 = 26379;
 /// The prefix of an address that names none.
 pub(crate) const PREFIX: &str = "hubplane:";
+/// Bytes. It is sent with every message, and the name of a channel comes on top.
 const MAX_PREFIX: usize = 128;
 
-/// Which Redis an address means, and how to speak to it.
+/// What both backends need to know of an address: which Redis it means, and how to speak to it.
 pub(crate) struct Config {
     /// Which Redis.
     pub(crate) site: Site,
     /// How to speak to the nodes that carry messages.
     pub(crate) login: RedisConnectionInfo,
-    /// With TLS: whom to trust and who we are.
+    /// With `rediss`: which authorities to trust, and our certificate if there is one.
     pub(crate) tls: Option<Arc<ClientConfig>>,
-    /// Stands before each channel's name on the broker.
+    /// Stands before each channel's or key's name on the broker.
     pub(crate) prefix: String,
 }
 
 /// Everything that an address of the first backend says.
 pub(crate) struct PubSub {
     pub(crate) server: Arc<Config>,
-    /// Whether metadata travels, in an envelope.
+    /// Whether metadata travels with the data, in an envelope; otherwise none is looked for either.
     pub(crate) envelope: bool,
 }
 
@@ -44,7 +49,7 @@ pub(crate) enum Site {
         master: String,
         login: Box<RedisConnectionInfo>,
     },
-    /// The first of these Cluster nodes that is well.
+    /// Any node of a Cluster that sees the others; the first of these that does.
     Cluster(Vec<Node>),
 }
 
@@ -55,6 +60,7 @@ pub(crate) struct Node {
     pub(crate) port: u16,
 }
 
+/// As an address has it: an IPv6 address in brackets.
 impl std::fmt::Display for Node {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.name.contains(':') {
@@ -85,12 +91,15 @@ impl Config {
         })
     }
 
+    /// Returns true if the nodes are those of a Cluster, where keys have slots and a replica needs
+    /// no care.
     pub(crate) const fn is_cluster(&self) -> bool {
         matches!(self.site, Site::Cluster(_))
     }
 }
 
 impl PubSub {
+    /// Reads an address of the first backend. An error names the key and what it should be.
     pub(crate) fn read(address: &Address) -> Result<Self> {
         let mut settings = address.settings(NAME);
         let server = Arc::new(Config::read(address, &mut settings)?);
@@ -110,6 +119,8 @@ fn envelope(settings: &mut Settings<'_>) -> Result<bool> {
     }
 }
 
+/// Returns the number of the database to select. Publish and subscribe don't heed it; the streams
+/// do.
 fn database(address: &Address, settings: &Settings<'_>) -> Result<i64> {
     match address.path() {
         "" => Ok(0),
@@ -117,13 +128,15 @@ fn database(address: &Address, settings: &Settings<'_>) -> Result<i64> {
             Ok(number) => Ok(number.into()),
             Err(error) => Err(settings
                 .wrong(format!(
-                    "what stands behind the host is a database number, as in redis://host/0; {path:?} is none"
+                    "the path of the address is a database number, as in redis://host/0; {path:?} is none"
                 ))
                 .with_source(error)),
         },
     }
 }
 
+/// Returns the login for the nodes or for the Sentinels. RESP3, because only there may other
+/// commands be sent on a connection that is subscribed.
 fn login(
     settings: &Settings<'_>,
     user: Option<&str>,
@@ -149,6 +162,7 @@ fn login(
 /// What `CLIENT LIST` shows.
 const NAME_OF_CLIENT: &str = "hubplane";
 
+/// Returns which Redis the address means; refuses what contradicts itself rather than guess.
 fn site(address: &Address, settings: &mut Settings<'_>, database: i64) -> Result<Site> {
     let master = settings.text("sentinel")?;
     let sentinel_user = settings.text("sentinel-user")?;
@@ -195,6 +209,8 @@ fn site(address: &Address, settings: &mut Settings<'_>, database: i64) -> Result
     }
 }
 
+/// Returns the TLS configuration for `rediss`; refuses the keys of TLS elsewhere, since somebody
+/// who gives a certificate believes that the connection is encrypted.
 fn tls(address: &Address, settings: &mut Settings<'_>) -> Result<Option<Arc<ClientConfig>>> {
     let files = Files {
         ca: settings.text("ca")?,

@@ -1,4 +1,10 @@
-//! One connection to one node: how it is opened and watched. Which node that is, is decided in [`crate::dial`].
+//! One connection to one node: how it is opened, and how it is found out that it is of no more use.
+//! Which node that is, is decided in [`crate::dial`]; what is sent, by those who hold the
+//! connection.
+//!
+//! A server that is frozen, or cut off without a word, keeps its connections open for minutes. So
+//! each one carries a question every second (`HELLO`, which any user may ask:
+//! <https://redis.io/docs/latest/commands/hello/>), and is given up after 3.5 s without a byte.
 
 use std::{fmt, pin::pin, sync::Arc, time::Duration};
 
@@ -16,21 +22,22 @@ use crate::{
     socket::{Meter, Socket},
 };
 
-/// For one node, from the name lookup to the login.
+/// How long connecting to one node may take, from the name lookup to the login.
 const CONNECT_LIMIT: Duration = Duration::from_secs(4);
 /// How long after its last answer the node is asked again what it is.
 const CHECK: Duration = Duration::from_secs(1);
-/// How often this checks whether anything has come.
+/// How often the count of bytes is looked at.
 const LOOK: Duration = Duration::from_millis(250);
-/// How long it may take to answer that while it sends nothing else either.
+/// How long a node may take to answer a question while it sends nothing else either.
 pub(crate) const ANSWER_LIMIT: Duration = Duration::from_millis(2500);
 
-/// An open connection. Dropping it closes it.
+/// An open connection, logged in and with its database selected. Dropping it closes it.
 pub(crate) struct Link {
     pub(crate) connection: MultiplexedConnection,
     pub(crate) node: Node,
     pub(crate) meter: Arc<Meter>,
     inbox: Option<Arc<Inbox>>,
+    /// The library's task that reads and writes. Its end is the connection's end.
     driver: JoinHandle<()>,
 }
 
@@ -47,6 +54,8 @@ impl Drop for Link {
 }
 
 impl Link {
+    /// Connects and logs in. With an inbox, messages of subscriptions go there. Tries once, within
+    /// 4 s; the error says what to do.
     pub(crate) async fn open(
         config: &Config,
         login: &RedisConnectionInfo,
@@ -58,7 +67,9 @@ impl Link {
                 .await
                 .map_err(|error| failure::of_socket(node, error))?;
             let meter = Arc::clone(&socket.meter);
-            // Every wait has a limit of its own here; the library's 500 ms would be one more.
+            // Every wait has a limit of its own here; the library's 500 ms would be one more, and
+            // shorter. The boundary is how many bytes wait in the library before a writer has to
+            // wait, too.
             let mut settings = AsyncConnectionConfig::new()
                 .set_connection_timeout(None)
                 .set_response_timeout(None)
@@ -73,6 +84,7 @@ impl Link {
                 login, socket, settings,
             ))
             .await;
+            // The library only says that the connection is gone; the socket knows why.
             let (connection, driver) = opened.map_err(|error| match meter.take_fault() {
                 Some(fault) => failure::of_socket(node, fault),
                 None => failure::of_login(node, error),
@@ -88,13 +100,13 @@ impl Link {
         within_limit(node, opening).await
     }
 
-    /// Ends the connection; who waits for an answer gets an error.
+    /// Ends the connection at once. Whoever waits for an answer gets an error.
     pub(crate) fn abort(&self) {
         self.driver.abort();
     }
 
-    /// Returns once the connection is of no more use, with the reason: it broke, the node is silent, or, where
-    /// `master_only`, the node has become a replica.
+    /// Returns once the connection is of no more use, with the reason for the log: it broke, the
+    /// node is silent, or, with `master_only`, the node has become a replica.
     pub(crate) async fn ended(&mut self, master_only: bool) -> String {
         let (connection, meter) = (self.connection.clone(), Arc::clone(&self.meter));
         let inbox = self.inbox.clone();
@@ -111,7 +123,7 @@ impl Link {
         }
     }
 
-    /// What the node says of itself.
+    /// Asks the node what it is; see [`hello`] for reading the answer.
     pub(crate) async fn hello(&mut self) -> Result<Value> {
         let asking = async {
             let answer = hello::question().query_async(&mut self.connection).await;
@@ -121,7 +133,8 @@ impl Link {
     }
 }
 
-/// Applies the limit for connecting to a node, and for each question that belongs to that.
+/// Applies the limit for connecting to `work`: also to each question that belongs to finding the
+/// right node.
 pub(crate) async fn within_limit<T>(
     node: &Node,
     work: impl Future<Output = Result<T>>,
@@ -134,14 +147,15 @@ pub(crate) async fn within_limit<T>(
     })
 }
 
-/// Why a connection that is open is of no use.
+/// Why a connection that is still open is of no use.
 enum Trouble {
     Silent,
     Replica,
 }
 
-/// Asks the node each second what it is, and returns once it is a replica, where `master_only`, or silent: since there is
-/// always a question on its way, or will be within a second, a node that lives sends something.
+/// Asks the node each second what it is, and returns once it is silent or, with `master_only`, a
+/// replica. Silence is a fault for certain: a question is always on its way, or will be within a
+/// second, so a node that lives sends something.
 async fn trouble(
     connection: MultiplexedConnection,
     meter: &Meter,
@@ -170,8 +184,8 @@ async fn trouble(
     }
 }
 
-/// Asks after a while whether the node is a replica. A refusal says nothing, and a broken connection is noticed by its
-/// driver.
+/// Waits a second, asks, and returns true if the node is a replica. A refusal says nothing about
+/// that, and a broken connection is noticed by its driver.
 async fn ask(mut connection: MultiplexedConnection) -> bool {
     sleep(CHECK).await;
     let answer = connection.send_packed_command(&hello::question()).await;

@@ -1,4 +1,10 @@
-//! The subscriber: one task that owns the connection on which messages arrive, and the reconnect loop around it.
+//! The subscriber: one task that owns the connection on which messages arrive, and the loop that
+//! reconnects it.
+//!
+//! After a loss the order is what the contract asks for: first all that had arrived, then `Down`;
+//! on the next connection all subscriptions, then the `Gap` for what was missed, then `Up`. Which
+//! channels are wanted is kept in [`crate::interest`], what a message says is read in
+//! [`crate::outlet`], and the node is chosen in [`crate::dial`].
 
 use std::sync::Arc;
 
@@ -20,14 +26,15 @@ use crate::{
 use hubplane_kit::Backoff;
 use hubplane_kit::ReconnectLog;
 
-/// Channels in one SUBSCRIBE.
+/// Channels in one SUBSCRIBE. Redis carries a command out as a whole, and serves nobody else
+/// meanwhile.
 const CHUNK: usize = 1_000;
-/// Subscriptions on their way at a time where they go one by one.
+/// Subscriptions on their way at a time, if they must go one by one because Redis refuses some.
 const AT_ONCE: usize = 64;
 /// What clients are told of a channel that Redis refuses.
 const FORBIDDEN: &str = "Redis forbids this user to subscribe to the channel";
 
-/// A change of interest, on its way to Redis.
+/// A change of interest, on its way to Redis. The sender of the answer may be gone by then.
 #[derive(Debug)]
 pub(crate) struct Change {
     pub(crate) kind: ChangeKind,
@@ -42,7 +49,7 @@ pub(crate) enum ChangeKind {
     Unsubscribe,
 }
 
-/// The task's state.
+/// What the subscribing task owns.
 pub(crate) struct Subscriber {
     pub(crate) dialer: Arc<Dialer>,
     pub(crate) interest: Arc<Interest>,
@@ -52,18 +59,20 @@ pub(crate) struct Subscriber {
     pub(crate) troubles: ReconnectLog,
 }
 
-/// Why a connection's time ended.
+/// Why the subscriber stopped using a connection.
 enum End {
     Lost(String),
-    /// Nobody is there to take events, or to ask.
+    /// Nobody takes events or asks for changes any more: the instance is gone.
     Abandoned,
 }
 
 impl Subscriber {
-    /// Lives until the hub's ends are gone; closing drops the future.
+    /// Receives until the hub's ends of the queues are gone. Closing the instance drops this
+    /// future, at whatever await.
     pub(crate) async fn run(mut self, mut link: Link, mut inbox: Arc<Inbox>) {
         let mut backoff = Backoff::default();
         loop {
+            // From here on somebody empties the inbox, so a full one may stop the reading.
             inbox.drain();
             let up = Instant::now();
             let End::Lost(reason) = self.serve(&mut link, &inbox).await else {
@@ -72,7 +81,7 @@ impl Subscriber {
             drop(link);
             backoff.lost(up);
             tracing::warn!(backend = NAME, "subscriber: {reason}");
-            // What had arrived is not lost.
+            // These messages arrived before the loss: the hub gets them before it is told of it.
             self.outlet.empty(&inbox).await;
             self.interest.lock().lose();
             if self.outlet.send(Event::Down(reason)).await.is_err() {
@@ -82,12 +91,13 @@ impl Subscriber {
                 return;
             };
             (link, inbox) = again;
-            // Asked for while it was under way.
+            // A renewal that the hub asked for during the reconnection is done by it.
             let _ = self.renew.notified().now_or_never();
             self.troubles.end();
         }
     }
 
+    /// Forwards messages and carries out changes over one connection, until it ends.
     async fn serve(&mut self, link: &mut Link, inbox: &Inbox) -> End {
         let connection = link.connection.clone();
         tokio::select! {
@@ -98,9 +108,12 @@ impl Subscriber {
         }
     }
 
-    /// Connects until it succeeds, subscribes all that is wanted, and tells what was missed.
+    /// Connects until it succeeds, subscribes to all that is wanted, and tells what was missed.
+    /// Returns `None` if nobody takes events any more.
     async fn reconnect(&mut self, backoff: &mut Backoff) -> Option<(Link, Arc<Inbox>)> {
         loop {
+            // A new inbox: what a failed try had received lies before the gap, and must not come
+            // behind it.
             let inbox = Arc::new(Inbox::default());
             let mut link = self.redial(backoff, &inbox).await?;
             // From here on changes wait in their queue: what is not in the list taken now is subscribed after.
@@ -119,6 +132,8 @@ impl Subscriber {
                     continue;
                 }
             };
+            // In one step, so that no change of interest comes between what is confirmed and what
+            // was missed.
             let missed = {
                 let mut state = self.interest.lock();
                 state.confirm(&wanted);
@@ -148,7 +163,9 @@ impl Subscriber {
         }
     }
 
-    /// Connects until it succeeds. Changes are answered at once meanwhile: they are in the interest already.
+    /// Connects until it succeeds; returns `None` if nobody takes events any more. Changes are
+    /// answered at once meanwhile: they are in the interest already, and will be subscribed with
+    /// it.
     async fn redial(&mut self, backoff: &mut Backoff, inbox: &Arc<Inbox>) -> Option<Link> {
         let Self {
             dialer,
@@ -188,6 +205,7 @@ impl Subscriber {
     }
 }
 
+/// Returns the answer to a change that Redis has not confirmed.
 pub(crate) fn away() -> Error {
     failure::unavailable(
         "the subscriber connection is down; the channels are subscribed once it is back",
@@ -207,11 +225,15 @@ async fn change(
                 let result = subscribe(&mut connection, config, &change.channels).await;
                 match &result {
                     Ok(()) => interest.lock().confirm(&change.channels),
+                    // Refused by Redis: none of the call's channels is added, as the contract says.
+                    // Some of its chunks may have been subscribed before, so all are taken back.
                     Err(error) if error.code().is_some() => {
                         // Refused by Redis: none of the call's channels is added.
                         interest.lock().remove(&change.channels);
                         let _ = unsubscribe(&mut connection, config, &change.channels).await;
                     }
+                    // The connection broke: the channels stay in the interest and are subscribed on
+                    // the next one.
                     Err(_) => {}
                 }
                 result.map_err(of_subscribe)
@@ -227,6 +249,8 @@ async fn change(
     }
 }
 
+/// Returns the error for a subscription that failed: `Rejected` if Redis refused it, `Unavailable`
+/// if the connection broke.
 fn of_subscribe(error: RedisError) -> Error {
     match error.code() {
         Some(_) => Error::new(ErrorKind::Rejected, NAME, FORBIDDEN).with_source(error),
@@ -234,7 +258,8 @@ fn of_subscribe(error: RedisError) -> Error {
     }
 }
 
-/// Returns when Redis has confirmed every channel.
+/// Subscribes to channels. Returns when Redis has confirmed every one of them: from then on no
+/// message is missed.
 async fn subscribe(
     connection: &mut MultiplexedConnection,
     config: &Config,
@@ -246,8 +271,9 @@ async fn subscribe(
     Ok(())
 }
 
-/// The same for all that is wanted, on a new connection. Returns the channels that Redis forbids: it refuses a whole
-/// SUBSCRIBE for one of them, so the others are then subscribed one by one.
+/// Subscribes to all that is wanted on a new connection. Returns the channels that Redis forbids;
+/// they cost the others nothing but time: it refuses a whole SUBSCRIBE for one of them, so those of
+/// the chunk are then subscribed one by one.
 async fn subscribe_again(
     connection: &mut MultiplexedConnection,
     config: &Config,
@@ -279,6 +305,7 @@ async fn subscribe_again(
     Ok(refused)
 }
 
+/// Tells Redis that channels are no longer wanted.
 async fn unsubscribe(
     connection: &mut MultiplexedConnection,
     config: &Config,
@@ -290,6 +317,7 @@ async fn unsubscribe(
     Ok(())
 }
 
+/// Returns the channels' names on the broker.
 fn full_names(config: &Config, channels: &[Channel]) -> Vec<String> {
     let full = |channel: &Channel| format!("{}{channel}", config.prefix);
     channels.iter().map(full).collect()

@@ -1,4 +1,9 @@
-//! Which node carries the messages now: found when connecting, and watched while connected.
+//! Which node carries the messages now: found when connecting, and watched while connected. The one
+//! place where a single server, Sentinels and a Cluster differ.
+//!
+//! The rule behind it: all connections of all instances must meet at one master, or in a Cluster at
+//! nodes that see each other; otherwise messages vanish without an error. Connecting is tried once
+//! here; the loops that try again are the callers'.
 
 use std::{
     fmt,
@@ -23,16 +28,18 @@ use crate::{
 };
 use hubplane_kit::race;
 
-/// How often a Cluster node is asked whether it still sees the others.
+/// How often a Cluster node in use is asked whether it still sees the others.
 const CLUSTER_CHECK: Duration = Duration::from_secs(1);
-/// How often it is asked again where a slot is, while the node that it named doesn't answer.
+/// How often it is asked again where a slot is, while the node that was named for it doesn't
+/// answer: a failover ends by naming another.
 const SLOT_CHECK: Duration = Duration::from_millis(500);
 
 /// Connects all tasks of one instance, so that they use the same nodes.
 pub(crate) struct Dialer {
     pub(crate) config: Arc<Config>,
     sentinels: Option<Sentinels>,
-    /// The Cluster node that answered last where a slot is.
+    /// The Cluster node that answered last where a slot is. Spares each connection the wait for a
+    /// dead one.
     good: Mutex<Option<Node>>,
 }
 
@@ -43,7 +50,8 @@ impl fmt::Debug for Dialer {
 }
 
 impl Dialer {
-    /// With Sentinels, begins to ask them.
+    /// Returns a dialer. With Sentinels it begins to ask them, so it must be called on the
+    /// instance's runtime.
     pub(crate) fn new(config: Arc<Config>) -> Arc<Self> {
         let sentinels = match &config.site {
             Site::Sentinel {
@@ -60,8 +68,8 @@ impl Dialer {
         })
     }
 
-    /// Connects to the node that carries the messages now. With a slot, in a Cluster, to the node that serves it.
-    /// Doesn't try again; takes a few seconds at most.
+    /// Connects to the node that carries the messages now; with a slot, in a Cluster, to the node
+    /// that serves it. Doesn't try again, and takes a few seconds at most.
     pub(crate) async fn dial(&self, slot: Option<u16>, inbox: Option<Arc<Inbox>>) -> Result<Link> {
         match (&self.config.site, &self.sentinels) {
             (Site::Cluster(nodes), _) => {
@@ -82,7 +90,8 @@ impl Dialer {
         }
     }
 
-    /// Returns once a connection is of no more use, with the reason.
+    /// Returns once a connection is of no more use, with the reason for the log: it broke, or
+    /// another node has taken over. May be dropped at any await.
     pub(crate) async fn lost(&self, link: &mut Link) -> String {
         let (node, mut connection) = (link.node.clone(), link.connection.clone());
         let moved = async {
@@ -91,6 +100,7 @@ impl Dialer {
                     let master = sentinels.moved(&node).await;
                     format!("the Sentinels made {master} the master, it was {node}")
                 }
+                // An answer that is late is `link.ended`'s matter: there silence is measured.
                 (Site::Cluster(_), None) => loop {
                     sleep(CLUSTER_CHECK).await;
                     let state = in_good_state(&mut connection, &node);
@@ -112,7 +122,7 @@ impl Dialer {
         Box::pin(Link::open(&self.config, &self.config.login, node, inbox)).await
     }
 
-    /// A server that is a master.
+    /// Connects to a server, and makes sure that it is a master.
     async fn master(&self, node: &Node, inbox: Option<Arc<Inbox>>) -> Result<Link> {
         let mut link = self.open(node, inbox).await?;
         match hello::is_replica(&link.hello().await?) {
@@ -121,8 +131,9 @@ impl Dialer {
         }
     }
 
-    /// A Cluster node that sees most of the others. Instances that publish and subscribe prefer the same one, the first
-    /// of the address; where a slot is, any node knows, and the one that answered last is asked first.
+    /// Connects to a Cluster node that sees most of the others. With publish and subscribe,
+    /// instances prefer the same one, the first of the address. With `any`, for a slot, each node
+    /// knows the answer, and the one that answered last is asked first.
     async fn member(&self, nodes: &[Node], any: bool, inbox: Option<Arc<Inbox>>) -> Result<Link> {
         let mut nodes: Vec<_> = nodes.iter().collect();
         let good = self.good().clone().filter(|_| any);
@@ -141,7 +152,8 @@ impl Dialer {
         Ok(link)
     }
 
-    /// The node that serves a slot, as the member knows it. While that one doesn't answer, another may take its place.
+    /// Returns a connection to the node that serves a slot, as `member` knows it. While that node
+    /// doesn't answer, asks on: another may take its place, and then that one is tried.
     async fn owner(&self, mut member: Link, slot: u16, inbox: Option<Arc<Inbox>>) -> Result<Link> {
         let asked = member.node.clone();
         let first = serving(slot, &mut member.connection, &asked);

@@ -1,27 +1,33 @@
-//! What a server says of itself: the answer to `HELLO`, which every user may ask, whatever its ACL says.
+//! What a server says of itself: the answer to `HELLO`
+//! (<https://redis.io/docs/latest/commands/hello/>), which every user may ask, whatever its ACL
+//! says. `ROLE` and `INFO` would need rights.
 
 use redis::{Cmd, Value, cmd};
 
-/// The question. Without a version it changes nothing, and it may be asked while subscribed.
+/// Returns the question. Without a version it changes nothing, and it may be asked while
+/// subscribed.
 pub(crate) fn question() -> Cmd {
     cmd("HELLO")
 }
 
-/// Whether the server follows another one: what is published there doesn't reach those who are connected to its master.
+/// Returns true if the server follows another one. What is published there doesn't reach those who
+/// are connected to its master. Older servers say `slave`.
 pub(crate) fn is_replica(answer: &Value) -> bool {
     matches!(field(answer, "role"), Some("replica" | "slave"))
 }
 
-/// The first number of the server's version.
+/// Returns the first number of the server's version; `None` if it is not told.
 pub(crate) fn major_version(answer: &Value) -> Option<u32> {
     field(answer, "version")?.split('.').next()?.parse().ok()
 }
 
-/// Of a Sentinel's answer about a master: the number of the decision that made it the master.
+/// Returns, from a Sentinel's answer about a master, the number of the decision that made it the
+/// master.
 pub(crate) fn config_epoch(answer: &Value) -> Option<u64> {
     field(answer, "config-epoch")?.parse().ok()
 }
 
+/// Returns one field of an answer in RESP3's form, a map.
 fn field<'a>(answer: &'a Value, name: &str) -> Option<&'a str> {
     let Value::Map(pairs) = answer else {
         return None;

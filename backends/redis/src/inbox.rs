@@ -1,8 +1,10 @@
-//! The bound between the client library and the hub.
+//! The bound between the client library and the hub: messages that have arrived on one connection
+//! and are not yet in the queue of events.
 //!
-//! The library hands messages over from inside its reading, where nothing can wait. So the wait is put in front
-//! of the library: while the inbox is full, the socket under it gives no bytes, the kernel's buffers fill, and the
-//! slow hub is felt by Redis, whose output buffer limit cuts the connection if it lasts. Nothing is dropped here.
+//! The library hands messages over from inside its reading, where nothing can wait. So the wait is
+//! put in front of the library: while the inbox is full, the socket under it gives no bytes, the
+//! kernel's buffers fill, and Redis feels the slow hub; its output buffer limit cuts the connection
+//! if that lasts. Nothing is dropped here, and nothing is decoded: see [`crate::outlet`].
 
 use std::{
     collections::VecDeque,
@@ -14,11 +16,12 @@ use bytes::Bytes;
 use redis::{PushInfo, PushKind, Value};
 use tokio::sync::Notify;
 
-/// Bytes that may wait, each message counted with `OVERHEAD`. What one read of the socket brings comes on top.
+/// Bytes that may wait, each message counted with `OVERHEAD` for its place in memory. What one read
+/// of the socket brings comes on top, at most 64 KiB or so.
 const LIMIT: usize = 4 * 1024 * 1024;
 const OVERHEAD: usize = 128;
 
-/// A message as Redis delivered it.
+/// A message as Redis delivered it; the channel's name has the prefix in front.
 pub(crate) struct Raw {
     /// The prefix included.
     pub(crate) channel: Vec<u8>,
@@ -26,12 +29,13 @@ pub(crate) struct Raw {
 }
 
 impl Raw {
+    /// Returns what this message counts against `LIMIT`.
     fn weight(&self) -> usize {
         OVERHEAD + self.channel.len() + self.data.len()
     }
 }
 
-/// Messages between one connection and the event queue.
+/// Messages between one connection and the event queue. The library fills it, one task empties it.
 #[derive(Default)]
 pub(crate) struct Inbox {
     state: Mutex<State>,
@@ -44,6 +48,7 @@ struct State {
     weight: usize,
     /// Whether somebody empties the inbox, so that reading may wait for that.
     drained: bool,
+    /// Woken when the socket may be read again.
     reader: Option<Waker>,
 }
 
@@ -52,7 +57,8 @@ impl Inbox {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes what the library pushes; all but messages is of no interest.
+    /// Takes what the library pushes. Only messages are kept: confirmations are the library's own
+    /// matter.
     pub(crate) fn push(&self, info: PushInfo) {
         if info.kind != PushKind::Message {
             return;
@@ -79,12 +85,13 @@ impl Inbox {
         self.arrived.notify_one();
     }
 
-    /// From now on the inbox is emptied: a full one stops the reading.
+    /// Says that the inbox is emptied from now on, so that a full one stops the reading.
     pub(crate) fn drain(&self) {
         self.state().drained = true;
     }
 
-    /// Whether the socket may be read; else the reader is woken when it may.
+    /// Returns `Ready` if the socket may be read; otherwise wakes the task of `context` once it
+    /// may.
     pub(crate) fn poll_open(&self, context: &mut Context<'_>) -> Poll<()> {
         let mut state = self.state();
         if state.is_open() {
@@ -94,7 +101,8 @@ impl Inbox {
         Poll::Pending
     }
 
-    /// Whether reading waits for the hub, so that silence proves nothing.
+    /// Returns false while reading waits for the hub. Then silence on the socket proves nothing
+    /// about the broker.
     pub(crate) fn is_open(&self) -> bool {
         self.state().is_open()
     }
@@ -103,21 +111,23 @@ impl Inbox {
         self.state().messages.is_empty()
     }
 
-    /// Throws away what has arrived.
+    /// Throws away what has arrived. For connections whose messages are only a sign that something
+    /// has happened.
     pub(crate) fn clear(&self) {
         let mut state = self.state();
         state.messages.clear();
         state.weight = 0;
     }
 
-    /// Waits for the first message.
+    /// Waits until there is a message. One task at a time may wait.
     pub(crate) async fn filled(&self) {
         while self.is_empty() {
             self.arrived.notified().await;
         }
     }
 
-    /// Moves up to `count` messages, and about `bytes`, to the end of `to`.
+    /// Moves up to `count` messages, and about `bytes` of them, to the end of `to`, and lets the
+    /// socket be read again.
     pub(crate) fn take(&self, count: usize, bytes: usize, to: &mut VecDeque<Raw>) {
         let mut state = self.state();
         let mut taken = 0;
@@ -134,6 +144,7 @@ impl Inbox {
         state.weight -= taken;
         if state.is_open() {
             let reader = state.reader.take();
+            // Woken without the lock, since the woken task takes it at once.
             drop(state);
             if let Some(reader) = reader {
                 reader.wake();

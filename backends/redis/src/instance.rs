@@ -1,4 +1,8 @@
-//! One open instance, as the hub holds it.
+//! One open instance of the first backend, as the hub holds it: passes the hub's calls on to two
+//! tasks, the publisher and the subscriber, and ends them.
+//!
+//! It holds no connection itself and decides nothing about Redis. A call returns within 5 s
+//! whatever the tasks are doing.
 
 use std::{
     fmt, mem,
@@ -33,10 +37,11 @@ use crate::{
 use hubplane_kit::LogLimiter;
 use hubplane_kit::ReconnectLog;
 
-/// Changes of interest that wait for the subscriber.
+/// Changes of interest that wait for the subscriber. The hub makes them from one task, one after
+/// the other, so a few will do.
 const CHANGES: usize = 16;
 
-/// Connects the hub's calls with the two tasks.
+/// Connects the hub's calls with the two tasks. Dropping it ends them.
 pub(crate) struct Instance {
     pubsub: Arc<PubSub>,
     interest: Arc<Interest>,
@@ -57,7 +62,8 @@ impl fmt::Debug for Instance {
 }
 
 impl Instance {
-    /// Starts the tasks on the two open connections.
+    /// Starts the tasks on the two open connections. Must be called on the runtime that they are to
+    /// live on.
     pub(crate) fn start(
         (pubsub, dialer): (Arc<PubSub>, Arc<Dialer>),
         (subscriber, inbox): (Link, Arc<Inbox>),
@@ -107,7 +113,8 @@ impl Instance {
         }
     }
 
-    /// The bytes for Redis, or why it can't have them.
+    /// Returns the command for Redis, or why Redis can't have the message: its name or data is too
+    /// long, or its envelope.
     fn item(&self, outgoing: &Outgoing) -> Result<Item> {
         CAPABILITIES.check(NAME, &outgoing.channel, outgoing.data.len())?;
         let data = match self.pubsub.envelope {
@@ -121,6 +128,7 @@ impl Instance {
             )));
         }
         let channel = format!("{}{}", self.pubsub.server.prefix, outgoing.channel);
+        // The capacity is right to the byte or nearly: a pipeline has hundreds of commands.
         let mut command = Cmd::with_capacity(3, 7 + channel.len() + data.len());
         command.arg("PUBLISH").arg(channel).arg(&data[..]);
         Ok(Item {
@@ -130,6 +138,9 @@ impl Instance {
         })
     }
 
+    /// Hands a change of interest to the subscriber, and waits until Redis has confirmed it.
+    /// `Unavailable` if the connection is down; the interest is kept all the same, and subscribed
+    /// once it is back.
     async fn change(&self, kind: ChangeKind, channels: Vec<Channel>) -> Result<()> {
         let (done, answer) = oneshot::channel();
         let change = Change {
@@ -168,6 +179,8 @@ impl Backplane for Instance {
         channels
             .iter()
             .try_for_each(|name| CAPABILITIES.check(NAME, name, 0))?;
+        // The interest comes first: if the connection breaks now, the next one subscribes to the
+        // channels, too.
         let open = self.interest.lock().add(channels);
         match open.is_empty() {
             true => Ok(()),
@@ -185,6 +198,7 @@ impl Backplane for Instance {
             return Ok(());
         }
         match self.change(ChangeKind::Unsubscribe, gone).await {
+            // No connection, so nothing is subscribed either.
             Err(error) if error.kind() == ErrorKind::Unavailable => Ok(()),
             result => result,
         }
@@ -203,6 +217,8 @@ impl Backplane for Instance {
         None
     }
 
+    /// Ends both tasks. Each gets half of the call's time to answer what is on its way and is then
+    /// cut off.
     async fn close(&self) {
         self.closed.send_replace(true);
         let tasks = mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));

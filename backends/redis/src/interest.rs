@@ -1,4 +1,9 @@
-//! The channels that this instance needs, and what Redis has confirmed of them.
+//! The channels that this instance needs, and which of them Redis has confirmed on the connection
+//! in use.
+//!
+//! It outlives connections: what is wanted is subscribed again on the next one, and what was
+//! confirmed on a lost one is named in the gap. Shared by the hub's calls, the subscriber and the
+//! outlet; it knows no connection and sends nothing.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -7,28 +12,30 @@ use std::{
 
 use hubplane_backplane::Channel;
 
-/// Outlives connections: what is wanted is subscribed again on the next one.
+/// The interest of one instance, behind its lock.
 #[derive(Debug, Default)]
 pub(crate) struct Interest(Mutex<Wanted>);
 
 /// What is wanted now.
 #[derive(Debug, Default)]
 pub(crate) struct Wanted {
-    /// With whether this connection has confirmed it.
+    /// Each wanted channel, and whether Redis has confirmed it on the connection in use.
     channels: HashMap<Channel, bool>,
-    /// Were confirmed on a connection that was lost, and no gap has told so yet.
+    /// Channels that were confirmed on a connection that was lost, and that no gap has named yet. A
+    /// channel stays here when it is unsubscribed: somebody may have been listening at the time of
+    /// the loss.
     missed: HashSet<Channel>,
 }
 
 impl Interest {
-    /// The lock is held for lookups only, never across an await.
+    /// Locks the interest. Hold the lock for look-ups only, never across an await.
     pub(crate) fn lock(&self) -> MutexGuard<'_, Wanted> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Wanted {
-    /// The shared name, where the channel is wanted.
+    /// Returns the channel's shared name if it is wanted, so that a message costs no copy of it.
     pub(crate) fn get(&self, channel: &str) -> Option<&Channel> {
         self.channels
             .get_key_value(channel)
@@ -54,7 +61,8 @@ impl Wanted {
         gone.map(|(channel, _)| channel).collect()
     }
 
-    /// Redis confirmed these, as far as they are still wanted.
+    /// Notes that Redis has confirmed these channels. Those that are no longer wanted are passed
+    /// over.
     pub(crate) fn confirm(&mut self, channels: &[Channel]) {
         for channel in channels {
             if let Some(confirmed) = self.channels.get_mut(channel) {
@@ -63,7 +71,8 @@ impl Wanted {
         }
     }
 
-    /// The connection is gone: all that it had confirmed may miss messages from now on.
+    /// Notes that the connection is gone: every channel that it had confirmed may miss messages
+    /// from now on.
     pub(crate) fn lose(&mut self) {
         for (channel, confirmed) in &mut self.channels {
             if std::mem::take(confirmed) {
@@ -72,12 +81,12 @@ impl Wanted {
         }
     }
 
-    /// What the next gap must name.
+    /// Returns the channels that the next gap must name, and forgets them.
     pub(crate) fn take_missed(&mut self) -> Vec<Channel> {
         self.missed.drain().collect()
     }
 
-    /// All that is wanted.
+    /// Returns all channels that are wanted, confirmed or not.
     pub(crate) fn all(&self) -> Vec<Channel> {
         self.channels.keys().cloned().collect()
     }

@@ -1,4 +1,8 @@
-//! From an inbox to the event queue: what is wanted, read out of its envelope.
+//! From an inbox to the queue of events: picks out the messages that are wanted, reads their
+//! envelopes, and puts them into the queue in batches.
+//!
+//! Knows what a message on the broker looks like, and nothing of connections: it goes on with the
+//! next inbox when the subscriber has a new connection.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -16,11 +20,11 @@ use crate::{
 };
 use hubplane_kit::LogLimiter;
 
-/// Messages, and about how many bytes of them, in one event.
+/// Messages, and about how many bytes of them, in one event: what the hub works through at one go.
 const BATCH: usize = 256;
 const BATCH_BYTES: usize = 256 * 1024;
 
-/// From an inbox to the event queue.
+/// The way from inboxes to the queue of events, for the life of an instance.
 pub(crate) struct Outlet {
     pubsub: Arc<PubSub>,
     interest: Arc<Interest>,
@@ -45,11 +49,14 @@ impl Outlet {
         }
     }
 
+    /// Puts an event into the queue, and waits for room. An error says that nobody takes events any
+    /// more.
     pub(crate) async fn send(&self, event: Event) -> Result<(), ()> {
         self.events.send(event).await.or(Err(()))
     }
 
-    /// Forwards until nobody takes events any more. May be dropped at any await; nothing is lost by that.
+    /// Forwards messages until nobody takes events any more. May be dropped at any await: what was
+    /// taken from the inbox stays in `pending`.
     pub(crate) async fn forward(&mut self, inbox: &Inbox) {
         loop {
             if self.pending.is_empty() {
@@ -62,7 +69,7 @@ impl Outlet {
         }
     }
 
-    /// Forwards what is there.
+    /// Forwards what has arrived, and returns when the inbox is empty.
     pub(crate) async fn empty(&mut self, inbox: &Inbox) {
         while !(self.pending.is_empty() && inbox.is_empty()) {
             inbox.take(BATCH, BATCH_BYTES, &mut self.pending);
@@ -72,8 +79,9 @@ impl Outlet {
         }
     }
 
-    /// Puts one event into the queue. The interest is looked at when the place in the queue is there, in one
-    /// go with the sending: what was unsubscribed before is not sent after.
+    /// Puts one event into the queue. The interest is looked at only when there is a place in the
+    /// queue, and the lock is held until the event is sent: so nothing of a channel comes after its
+    /// `unsubscribe` has returned.
     async fn step(&mut self) -> Result<(), ()> {
         let place = self.events.reserve().await.or(Err(()))?;
         let wanted = self.interest.lock();
@@ -82,6 +90,8 @@ impl Outlet {
             match decode(&self.pubsub, &wanted, &raw) {
                 Decoded::Publication(publication) => publications.push(publication),
                 Decoded::NotWanted => {}
+                // What came before goes first, in an event of its own; then this message is met
+                // again.
                 Decoded::Undecodable(_) if !publications.is_empty() => {
                     self.pending.push_front(raw);
                     break;
@@ -103,7 +113,8 @@ impl Outlet {
         Ok(())
     }
 
-    /// Whoever can publish could fill the log otherwise.
+    /// Logs that messages can't be read, at most once in ten seconds: whoever can publish could
+    /// fill the log otherwise.
     fn warn(&mut self) {
         if let Some(count) = self.undecodable.due() {
             tracing::warn!(
@@ -115,12 +126,15 @@ impl Outlet {
     }
 }
 
+/// What a message turned out to be.
 enum Decoded {
     Publication(Publication),
     NotWanted,
     Undecodable(Channel),
 }
 
+/// Reads one message. A channel that isn't wanted is found out first, before anything is copied:
+/// after an `unsubscribe` Redis may still send some.
 fn decode(pubsub: &PubSub, wanted: &Wanted, raw: &Raw) -> Decoded {
     let channel = raw.channel.strip_prefix(pubsub.server.prefix.as_bytes());
     let channel = channel.and_then(|name| std::str::from_utf8(name).ok());

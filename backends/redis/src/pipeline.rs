@@ -1,4 +1,10 @@
-//! One pipeline of publications: the commands, the questions that go behind them, and what the answers mean.
+//! One pipeline of publications: the commands, the questions that go behind them, and what the
+//! answers mean.
+//!
+//! Pure: no connection, no time and no task here; [`crate::publish`] sends the commands and brings
+//! the answers. Redis answers the commands of a connection in their order
+//! (<https://redis.io/docs/latest/develop/using-commands/pipelining/>), which is what lets a
+//! question behind the publications say something about all of them.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -20,7 +26,7 @@ pub(crate) struct Item {
     pub(crate) stream: Option<Stream>,
 }
 
-/// The stream that a publication is added to.
+/// The stream that a publication is added to, so that its receipt can be a position.
 pub(crate) struct Stream {
     pub(crate) lane: u32,
     /// The key of its epoch.
@@ -30,10 +36,11 @@ pub(crate) struct Stream {
 /// Commands for Redis, and what is needed to read the answers.
 pub(crate) struct Batch {
     pub(crate) commands: Pipeline,
-    /// Of each publication: its stream.
+    /// For each publication its stream, in the order of the commands.
     lanes: Vec<Option<u32>>,
     /// The streams whose epochs are asked for.
     asked: BTreeMap<u32, Arc<str>>,
+    /// Whether the last command asks what the server is.
     asks_role: bool,
 }
 
@@ -47,6 +54,7 @@ pub(crate) struct Answered {
     pub(crate) refusal: Option<String>,
 }
 
+/// Returns the answer for a publication that may or may not have been carried out.
 pub(crate) fn unknown() -> Error {
     Error::new(
         ErrorKind::Unknown,
@@ -56,10 +64,11 @@ pub(crate) fn unknown() -> Error {
 }
 
 impl Batch {
-    /// Takes the items' commands. Behind them goes a question for the streams' epochs: an epoch never comes back, so
-    /// what is read there was true of all that was written before. And one for the server's role: `PUBLISH` is carried
-    /// out by a replica, too, where it reaches nobody who is connected to the master. In a Cluster any node will do
-    /// for `PUBLISH`, and a replica refuses `XADD`.
+    /// Takes the items' commands. Behind them goes a question for the streams' epochs: an epoch
+    /// never comes back, so what is read there was true of all that was written before. And one for
+    /// the server's role: a replica carries `PUBLISH` out, too, where it reaches nobody who is
+    /// connected to the master. In a Cluster no such question is needed: any node will do for
+    /// `PUBLISH`, and a replica refuses `XADD`.
     pub(crate) fn new<'a>(items: impl Iterator<Item = &'a mut Item>, config: &Config) -> Self {
         let mut this = Self {
             commands: Pipeline::new(),
@@ -75,6 +84,8 @@ impl Batch {
                 .extend(stream.map(|stream| (stream.lane, stream.token)));
         }
         if !this.asked.is_empty() {
+            // All keys of a pipeline are in one slot: in a Cluster each stream has a writer of its
+            // own.
             let mut epochs = Cmd::new();
             epochs.arg("MGET");
             for token in this.asked.values() {
@@ -88,8 +99,11 @@ impl Batch {
         this
     }
 
-    /// Reads the answers, one for each command.
+    /// Says what the answers mean. There must be one for each command, in order; a refusal is an
+    /// answer, too.
     pub(crate) fn read(self, mut answers: Vec<Value>) -> Answered {
+        // The questions were added last, so their answers are taken from the end, the last one
+        // first.
         let role = self.asks_role.then(|| answers.pop()).flatten();
         let epochs = match self.asked.is_empty() {
             true => HashMap::new(),
@@ -117,13 +131,14 @@ impl Batch {
     }
 }
 
-/// It may have reached some, and surely not all.
+/// Returns the answer for what a server took that has become a replica: it may have reached some,
+/// and surely not all.
 fn demoted() -> Error {
     let message = "the server has become a replica; what it took may not have reached everybody";
     Error::new(ErrorKind::Unknown, NAME, message)
 }
 
-/// A refusal in Redis's own words.
+/// Returns a refusal in Redis's own words; `None` for any other answer.
 fn words(answer: &Value) -> Option<String> {
     let Value::ServerError(error) = answer else {
         return None;
@@ -132,7 +147,9 @@ fn words(answer: &Value) -> Option<String> {
     Some(format!("{} {details}", error.code()))
 }
 
-/// What a node answers that others have taken the place of.
+/// Returns why this node is of no more use, if the answer is one of a node that others have taken
+/// the place of: `MOVED` from a Cluster node that lost the slot, `READONLY` from a master that was
+/// demoted.
 fn elsewhere(answer: &Value) -> Option<String> {
     let Value::ServerError(error) = answer else {
         return None;
@@ -141,6 +158,8 @@ fn elsewhere(answer: &Value) -> Option<String> {
     gone.then(|| format!("this node takes no messages any more: {}", error.code()))
 }
 
+/// Returns each stream's epoch. A stream whose token is gone has none: its publications are then
+/// acknowledged without a position.
 fn epochs(lanes: impl Iterator<Item = u32>, answer: Option<Value>) -> HashMap<u32, u64> {
     let Some(Value::Array(tokens)) = answer else {
         return HashMap::new();
@@ -151,8 +170,9 @@ fn epochs(lanes: impl Iterator<Item = u32>, answer: Option<Value>) -> HashMap<u3
         .collect()
 }
 
-/// Redis answers a PUBLISH with the number of receivers on that node, which says nothing of other nodes; an XADD
-/// with the entry's id, which is a position where the stream's epoch is known.
+/// Returns what one answer says of its publication. Redis answers a `PUBLISH` with the number of
+/// receivers on that node, which says nothing of other nodes; an `XADD` with the entry's id, which
+/// is a position if the stream's epoch is known.
 fn receipt(answer: Value, lane: Option<u32>, epochs: &HashMap<u32, u64>) -> Result<Receipt> {
     let stored = |answer: &Value| {
         let lane = lane?;
@@ -173,6 +193,8 @@ fn receipt(answer: Value, lane: Option<u32>, epochs: &HashMap<u32, u64>) -> Resu
             NAME,
             "Redis forbids this user to publish to the channel",
         ),
+        // `maxmemory` is reached and nothing may be evicted. It passes when the log is cut, so it
+        // is tried again.
         Some("OOM") => {
             failure::unavailable("Redis has no memory left; give it more, or keep less of the log")
         }

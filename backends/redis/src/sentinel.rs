@@ -1,5 +1,11 @@
-//! Which server is the master, as the Sentinels say. Each of them is asked on a connection of its own, every second and
-//! as soon as it announces a switch, so that all connections of all instances move within moments of each other.
+//! Which server is the master, as the Sentinels say. Each of them is asked on a connection of its
+//! own, every second and as soon as it announces a switch, so that all connections of all instances
+//! move within moments of each other.
+//!
+//! Sentinels may disagree for a while: one that was cut off names the old master. Their decisions
+//! are numbered (`config-epoch`), and the higher number is the later decision; see
+//! <https://redis.io/docs/latest/operate/oss_and_stack/management/sentinel/>. This file only says
+//! who the master is. Whether that server takes the part is checked by [`crate::dial`].
 
 use std::{sync::Arc, time::Duration};
 
@@ -20,7 +26,8 @@ use crate::{
 };
 use hubplane_kit::Backoff;
 
-/// How often each Sentinel is asked.
+/// How often each Sentinel is asked. The announcements are faster; this is for those that a
+/// connection has missed.
 const ASK: Duration = Duration::from_secs(1);
 /// How long the others may take to contradict the Sentinel that answered first.
 const GRACE: Duration = Duration::from_millis(250);
@@ -28,14 +35,15 @@ const GRACE: Duration = Duration::from_millis(250);
 /// promoted a replica.
 const SWITCHES: [&str; 2] = ["+promoted-slave", "+switch-master"];
 
-/// What all Sentinels of an address say. Dropping it ends the asking.
+/// What all Sentinels of an address say now. Dropping it ends the tasks that ask them.
 #[derive(Debug)]
 pub(crate) struct Sentinels {
     view: watch::Receiver<View>,
     _asking: JoinSet<()>,
 }
 
-/// One Sentinel's last word.
+/// What one Sentinel said last. Both are kept: what a Sentinel knew before it went away may still
+/// be the best there is.
 #[derive(Clone, Debug, Default)]
 struct Word {
     known: Option<Known>,
@@ -43,14 +51,15 @@ struct Word {
     error: Option<(ErrorKind, String)>,
 }
 
-/// A master, and the number of the decision that made it the master: the higher one is the later one.
+/// A master, and the number of the decision that made it the master; 0 if the user may not ask for
+/// it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Known {
     epoch: u64,
     node: Node,
 }
 
-/// The last words of all Sentinels, in the address's order.
+/// What the Sentinels said last, in the address's order.
 #[derive(Clone, Debug)]
 struct View(Vec<Word>);
 
@@ -65,9 +74,10 @@ impl Word {
 }
 
 impl View {
-    /// The master by the latest decision, and where several are named by the one, or the order of decisions is not known,
-    /// the one that most name. What an unreachable Sentinel said last counts until most of the others
-    /// answer: one that was cut off from the rest, and is the only one left in reach, may be behind.
+    /// Returns the master by the latest decision. Where one number names several masters, or the
+    /// numbers are not known, it is the one that most Sentinels name. What an unreachable Sentinel
+    /// said last counts until most of the others answer: one that was cut off from the rest, and is
+    /// the only one left in reach, may be behind.
     fn master(&self) -> Option<&Node> {
         let living = self.0.iter().filter(|word| word.is_living()).count();
         let most_live = living * 2 > self.0.len();
@@ -84,7 +94,7 @@ impl View {
         self.0.iter().all(Word::was_asked)
     }
 
-    /// The error that helps most.
+    /// Returns the error that helps most of why no Sentinel names a master.
     fn error(&self) -> Error {
         let errors = self.0.iter().filter_map(|word| word.error.as_ref());
         let errors =
@@ -94,7 +104,8 @@ impl View {
 }
 
 impl Sentinels {
-    /// Begins to ask. Must be called on the runtime that the connections live on.
+    /// Begins to ask, one task for each Sentinel. Must be called on the runtime that the
+    /// connections live on.
     pub(crate) fn ask(
         config: &Arc<Config>,
         nodes: &[Node],
@@ -121,7 +132,9 @@ impl Sentinels {
         }
     }
 
-    /// The master. Right after the start this waits for the first answer and a moment longer; later it returns at once.
+    /// Returns the master. Right after the start this waits for the first answer and then up to 250
+    /// ms for the others; later it returns at once. An error is what the Sentinels gave instead of
+    /// an answer.
     pub(crate) async fn master(&self) -> Result<Node> {
         let mut view = self.view.clone();
         // The senders live as long as the tasks, and those as long as this.
@@ -132,10 +145,12 @@ impl Sentinels {
         view.master().cloned().ok_or_else(|| view.error())
     }
 
-    /// Returns as soon as another server than this one is the master.
+    /// Returns the new master as soon as it is another server than `from`; waits for that without a
+    /// limit.
     pub(crate) async fn moved(&self, from: &Node) -> Node {
         let mut view = self.view.clone();
         let moved = |view: &View| view.master().is_some_and(|master| master != from);
+        // The senders are gone only when the instance ends, and with it whoever waits here.
         let Ok(view) = view.wait_for(moved).await else {
             return std::future::pending().await;
         };
@@ -145,7 +160,7 @@ impl Sentinels {
     }
 }
 
-/// One Sentinel, and where its word is written down.
+/// One Sentinel that is asked, and where its answers go.
 struct Asked {
     config: Arc<Config>,
     node: Node,
@@ -156,7 +171,7 @@ struct Asked {
 }
 
 impl Asked {
-    /// Asks for as long as the task lives.
+    /// Asks for as long as the task lives, over one connection after the other.
     async fn run(self) {
         let mut backoff = Backoff::default();
         loop {
@@ -164,6 +179,8 @@ impl Asked {
             let Err(error) = self.follow().await;
             tracing::debug!(backend = crate::backend::NAME, "sentinel: {error}");
             let source = std::error::Error::source(&error);
+            // Others get copies of this error, and a source can't be copied: so its words are kept
+            // with the message.
             let text = match source {
                 Some(source) => format!("{} ({source})", error.message()),
                 None => error.message().to_owned(),
@@ -174,12 +191,13 @@ impl Asked {
         }
     }
 
+    /// Changes what is known from this Sentinel, and wakes all who wait for it.
     fn note(&self, change: impl FnOnce(&mut Word)) {
         self.view
             .send_modify(|view| change(&mut view.0[self.index]));
     }
 
-    /// Asks over one connection, for as long as it answers.
+    /// Asks over one connection, for as long as it answers. Always ends with an error.
     async fn follow(&self) -> Result<std::convert::Infallible> {
         let inbox = Arc::new(Inbox::default());
         let opening = Link::open(
@@ -210,12 +228,15 @@ impl Asked {
                 };
             });
             select! {
+                // An announcement has come; what it says is not read, since the answer to the
+                // question says more.
                 () = inbox.filled() => inbox.clear(),
                 () = sleep(ASK) => {}
             }
         }
     }
 
+    /// Asks once for the master. `Config` if this Sentinel watches no master of that name.
     async fn question(&self, link: &mut Link) -> Result<Known> {
         let mut questions = Pipeline::with_capacity(2);
         // The number comes first: it must not be newer than the address.

@@ -1,5 +1,9 @@
-//! TCP, and TLS on it, under the client library: measured, so that silence and unwritten bytes are seen, and
-//! stopped while the inbox is full.
+//! TCP, and TLS on it, under the client library. It counts what passes through, so that silence and
+//! unwritten bytes can be seen, and it stops reading while the inbox is full.
+//!
+//! The library offers neither: it hides the error that ended a socket, and it hands over messages
+//! without any bound. This file knows bytes only, no commands; how long silence may last is decided
+//! in [`crate::connection`].
 
 use std::{
     io,
@@ -24,11 +28,13 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 use crate::{config::Node, inbox::Inbox};
 use hubplane_kit::race;
 
-/// How long sent bytes may stay unacknowledged before the kernel gives the connection up.
+/// How long sent bytes may stay unacknowledged before the kernel gives the connection up
+/// (`TCP_USER_TIMEOUT`, tcp(7)). Without it a cut cable under written data is noticed after a
+/// quarter of an hour.
 #[cfg(any(target_os = "android", target_os = "fuchsia", target_os = "linux"))]
 const USER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What passed through a socket, and how it ended.
+/// What passed through a socket, and how it ended. Shared with those who watch the connection.
 #[derive(Debug, Default)]
 pub(crate) struct Meter {
     read: AtomicU64,
@@ -37,17 +43,18 @@ pub(crate) struct Meter {
 }
 
 impl Meter {
-    /// Bytes read so far.
+    /// Returns how many bytes were read so far, after decryption.
     pub(crate) fn read(&self) -> u64 {
         self.read.load(Ordering::Relaxed)
     }
 
-    /// Bytes that the socket took so far.
+    /// Returns how many bytes the socket took so far; they may still be in the kernel.
     pub(crate) fn written(&self) -> u64 {
         self.written.load(Ordering::Relaxed)
     }
 
-    /// Why the socket ended, once it did; the library keeps it to itself.
+    /// Returns why the socket ended, once it did, and only to the first who asks. The library gives
+    /// its callers no more than that the connection is gone.
     pub(crate) fn take_fault(&self) -> Option<io::Error> {
         self.fault
             .lock()
@@ -55,7 +62,8 @@ impl Meter {
             .take()
     }
 
-    /// Keeps the first error, and hands the library a copy without its insides.
+    /// Keeps the first error, which is the cause of all later ones. Returns a copy for the library;
+    /// an I/O error can't be cloned, so the copy has the kind and the words alone.
     fn failed(&self, error: io::Error) -> io::Error {
         let copy = io::Error::new(error.kind(), error.to_string());
         self.fault
@@ -66,19 +74,23 @@ impl Meter {
     }
 }
 
-/// One connection's bytes.
+/// One connection's bytes, as the library reads and writes them.
 pub(crate) struct Socket {
     stream: Stream,
     pub(crate) meter: Arc<Meter>,
+    /// Stops the reading while it is full; `None` on connections that receive no messages.
     inbox: Option<Arc<Inbox>>,
 }
 
+/// With TLS or without; boxed, because a TLS session is many times larger.
 enum Stream {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
 }
 
 impl Socket {
+    /// Connects to a node: to that of its addresses that answers first, and with `tls` does the
+    /// handshake for the node's name. Sets no time limit; the caller does.
     pub(crate) async fn connect(
         node: &Node,
         tls: Option<&Arc<ClientConfig>>,
@@ -90,8 +102,11 @@ impl Socket {
             let unknown = || io::Error::new(io::ErrorKind::NotFound, "the name has no address");
             errors.into_iter().next().unwrap_or_else(unknown)
         })?;
+        // Each write is a whole pipeline; holding it back for the acknowledgement of the last one
+        // costs 40 ms and gains nothing.
         tcp.set_nodelay(true)?;
         let options = socket2::SockRef::from(&tcp);
+        // For routers between, which forget connections that are idle.
         let keepalive = socket2::TcpKeepalive::new().with_time(Duration::from_secs(10));
         options.set_tcp_keepalive(&keepalive)?;
         #[cfg(any(target_os = "android", target_os = "fuchsia", target_os = "linux"))]
@@ -99,6 +114,8 @@ impl Socket {
         let stream = match tls {
             None => Stream::Plain(tcp),
             Some(config) => {
+                // The certificate must carry the name that the address gives, whatever IP address
+                // it led to.
                 let name = ServerName::try_from(node.name.clone())
                     .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
                 let connector = TlsConnector::from(Arc::clone(config));
@@ -119,6 +136,8 @@ impl AsyncRead for Socket {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        // This is the whole back-pressure: while the inbox is full nothing is read, the kernel's
+        // buffers fill, and Redis sees it.
         if let Some(inbox) = &self.inbox {
             ready!(inbox.poll_open(context));
         }

@@ -1,5 +1,8 @@
-//! What it takes to try these backends on somebody's Redis: prefixes of their own behind the address's, so that an ACL
-//! for that one covers them, and no commands that the ACL of the documentation does not allow.
+//! Lets the conformance suite use somebody's Redis without touching anything of theirs: each case
+//! gets a prefix of its own behind the address's.
+//!
+//! So an ACL for the address's prefix covers the cases, too; and nothing here uses a command that
+//! the documentation's ACL doesn't allow. Only the suite calls this; a running hub never does.
 
 use std::sync::Arc;
 
@@ -17,6 +20,8 @@ use crate::{
     streams::{StreamsDriver, backend::renamed, config::Log, keys::Part},
 };
 
+/// Returns the address with a prefix of its own for the case `name`. An address that can't be read
+/// gets the default prefix; opening it says what is wrong.
 fn within(address: &Address, name: &str) -> Address {
     let prefix = address.settings(NAME).text("prefix").ok().flatten();
     let prefix = prefix.unwrap_or(PREFIX);
@@ -37,6 +42,7 @@ impl Spaces for RedisDriver {
         Ok(())
     }
 
+    /// Publishes a bare payload, as a program does that has never heard of hubplane.
     async fn publish_outside(&self, address: &Address, channel: &str, data: &[u8]) -> Result<()> {
         let dialer = Dialer::new(PubSub::read(address)?.server);
         let mut link = dialer.dial(None, None).await?;
@@ -52,18 +58,19 @@ impl Spaces for RedisDriver {
     }
 }
 
-/// A connection to where a part's streams are.
+/// Returns a connection to where a part's streams are.
 async fn to(dialer: &Dialer, part: &Part) -> Result<Link> {
     dialer.dial(part.slot, None).await.map_err(renamed)
 }
 
-/// For an address of streams.
+/// Reads an address of streams, and returns what it says with a dialer for it.
 fn streams(address: &Address) -> Result<(Log, Arc<Dialer>)> {
     let log = Log::read(address)?;
     let dialer = Dialer::new(Arc::clone(&log.server));
     Ok((log, dialer))
 }
 
+/// Carries out one command; its answer is of no interest.
 async fn ask(config: &Config, link: &mut Link, command: &Cmd) -> Result<()> {
     let asked = command.exec_async(&mut link.connection).await;
     asked.map_err(|error| renamed(failure::of_log(&link.node, config, error)))
@@ -81,6 +88,7 @@ impl Spaces for StreamsDriver {
         };
         let (keys, prefix) = (&log.keys, &log.server.prefix);
         let all = (0..keys.count()).map(|lane| keys.of(lane));
+        // For a person: UNLINK needs a right that this backend does without.
         let unlink = |key: String| format!("redis-cli UNLINK '{key}'");
         let each = all.flat_map(|key| [key.stream.clone(), key.token.to_string()]);
         let each = each.chain([keys.number().to_owned()]).map(unlink);
@@ -90,13 +98,16 @@ impl Spaces for StreamsDriver {
         }]
     }
 
-    /// Puts something that ends at once in the place of each key: the right to delete is none that this backend needs.
+    /// Replaces each key by a value that expires after a millisecond: this backend has no right to
+    /// delete keys, and needs none. A key that is left over would give the next run of a case an
+    /// old log.
     async fn remove(&self, address: &Address) -> Result<()> {
         let (log, dialer) = streams(address)?;
         for part in &log.parts {
             let mut link = to(&dialer, part).await?;
             let own = log.keys.within(part).iter();
             let own = own.flat_map(|key| [key.stream.as_str(), &key.token]);
+            // The number of streams lies beside the first stream, in its slot.
             let number = part.lanes.contains(&0).then(|| log.keys.number());
             for key in own.chain(number) {
                 let mut set = cmd("SET");
@@ -107,6 +118,7 @@ impl Spaces for StreamsDriver {
         Ok(())
     }
 
+    /// Adds an entry with the two fields that the documentation asks of an outside program.
     async fn publish_outside(&self, address: &Address, channel: &str, data: &[u8]) -> Result<()> {
         let (log, dialer) = streams(address)?;
         let mut link = to(&dialer, &log.parts[log.part(channel)]).await?;
@@ -116,7 +128,8 @@ impl Spaces for StreamsDriver {
         ask(&log.server, &mut link, &add).await
     }
 
-    /// By one more entry that is the only one kept.
+    /// Adds one entry to each stream and keeps only that, so every earlier position is behind the
+    /// oldest entry.
     async fn trim(&self, address: &Address) -> Result<()> {
         let (log, dialer) = streams(address)?;
         for part in &log.parts {

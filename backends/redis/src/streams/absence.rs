@@ -1,10 +1,14 @@
-//! What the readers of the parts say together of their connections: one `Down`, and `Up` when all are back.
+//! What the readers of the parts say together of their connections: one `Down` at the first loss,
+//! and `Up` when all are back.
+//!
+//! In a Cluster an instance has a connection for each stream, and the hub knows only one backend.
+//! Nothing here knows a connection; the readers report.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use hubplane_backplane::{Event, EventSender};
 
-/// How many are away.
+/// How many readers are without a connection now.
 #[derive(Debug, Default)]
 pub(crate) struct Absence(Mutex<usize>);
 
@@ -14,7 +18,8 @@ impl Absence {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// One has lost its connection. An error: nobody takes events.
+    /// Notes that a reader has lost its connection, for this reason; to be called once for each
+    /// loss. An error says that nobody takes events any more.
     pub(crate) async fn begin(&self, events: &EventSender, reason: String) -> Result<(), ()> {
         let place = events.reserve().await.or(Err(()))?;
         let mut away = self.away();
@@ -25,7 +30,8 @@ impl Absence {
         Ok(())
     }
 
-    /// It is back.
+    /// Notes that a reader is back. To be called once after each [`Self::begin`], when what was
+    /// missed has been given out: `Up` must not come before it.
     pub(crate) async fn end(&self, events: &EventSender) -> Result<(), ()> {
         let place = events.reserve().await.or(Err(()))?;
         let mut away = self.away();

@@ -1,4 +1,9 @@
-//! What Redis is asked about the streams.
+//! The questions that are asked of Redis about the streams, each as one pipeline, and their answers
+//! as values.
+//!
+//! What belongs together is asked in one transaction, because two questions at two moments could
+//! see two different logs. What the answers mean is judged in [`super::lane`]; nothing here decides
+//! or remembers. The commands: <https://redis.io/docs/latest/develop/data-types/streams/>.
 
 use redis::{Cmd, Pipeline, RedisResult, Value, aio::MultiplexedConnection, cmd};
 
@@ -8,7 +13,8 @@ use super::{
     log::{self, Entry, Seen, by_stream, id_text, info, length, new_token, odd, text, tokens},
 };
 
-/// All commands at one moment, after the one that waits.
+/// Carries out the commands in one transaction, after `waiting` if there is one, and returns their
+/// answers. Returns the first refusal as the error.
 async fn at_once(
     connection: &mut MultiplexedConnection,
     waiting: Option<Cmd>,
@@ -39,6 +45,7 @@ async fn at_once(
     }
 }
 
+/// Asks for the tokens of streams.
 fn ask_tokens(keys: &[Key]) -> Cmd {
     let mut ask = cmd("MGET");
     for key in keys {
@@ -47,6 +54,8 @@ fn ask_tokens(keys: &[Key]) -> Cmd {
     ask
 }
 
+/// Reads up to `count` entries of each stream behind where its lane is. With `block` it waits up to
+/// a second for the first of them, which is shorter than the limit for silence on a connection.
 fn xread(keys: &[Key], lanes: &[Lane], count: usize, block: bool) -> Cmd {
     let mut read = cmd("XREAD");
     read.arg("COUNT").arg(count);
@@ -63,7 +72,8 @@ fn xread(keys: &[Key], lanes: &[Lane], count: usize, block: bool) -> Cmd {
     read
 }
 
-/// Tokens, states, what comes next, and whether what came last is still there: all at one moment, without waiting.
+/// Returns each stream as it is at one moment: its token, its state, up to `count` entries behind
+/// the lane, and whether the entry that came last is still there. Doesn't wait for entries.
 pub(crate) async fn look(
     connection: &mut MultiplexedConnection,
     keys: &[Key],
@@ -74,6 +84,8 @@ pub(crate) async fn look(
     for (key, lane) in keys.iter().zip(lanes) {
         let (mut ask, mut find) = (cmd("XINFO"), cmd("XRANGE"));
         ask.arg("STREAM").arg(&key.stream);
+        // A lane that has given out nothing asks for the entry 0-0, which can't exist; the answer
+        // is not looked at then.
         let last = id_text(lane.last.unwrap_or_default());
         find.arg(&key.stream).arg(&last).arg(&last);
         commands.extend([ask, find]);
@@ -93,7 +105,7 @@ pub(crate) async fn look(
     tokens.into_iter().zip(entries).map(seen).collect()
 }
 
-/// What waiting brought: all of it at one moment.
+/// What waiting has brought: all of it as of one moment.
 #[derive(Debug)]
 pub(crate) struct Awaited {
     pub(crate) tokens: Vec<Option<String>>,
@@ -102,7 +114,9 @@ pub(crate) struct Awaited {
     pub(crate) entries: Vec<Vec<Entry>>,
 }
 
-/// Waits for entries, a second at most, and reads then: what waits can't be in one step with anything else.
+/// Waits for entries, for a second at most, and reads then. The waiting command only wakes: within
+/// a transaction XREAD doesn't block, so what it brings can't be of the same moment as the tokens
+/// and the lengths.
 pub(crate) async fn wait(
     connection: &mut MultiplexedConnection,
     keys: &[Key],
@@ -133,7 +147,8 @@ pub(crate) async fn wait(
     })
 }
 
-/// One stretch of one stream, with its token and state at that moment.
+/// Returns one stretch of a stream, up to `count` entries from `start` on, with its token and state
+/// as of that moment. `start` is an id as XRANGE takes it: `(` in front leaves that entry out.
 pub(crate) async fn range(
     connection: &mut MultiplexedConnection,
     key: &Key,
@@ -157,7 +172,9 @@ pub(crate) async fn range(
     })
 }
 
-/// Gives a stream a token where it has none. With the first stream's, the number may be gone.
+/// Gives a stream a token if it has none; if others do so at the same time, one of the tokens
+/// stays. The number of streams is written down with that of the first stream, since both are lost
+/// together.
 pub(crate) async fn sign(
     connection: &mut MultiplexedConnection,
     keys: &Keys,
@@ -172,13 +189,15 @@ pub(crate) async fn sign(
     }
 }
 
-/// Gives a stream another token in the place of `old`, unless somebody else has done so.
+/// Gives a stream another token in the place of `old`, unless somebody else has done so. All
+/// instances see the rollback at about the same time, and the stream must get only one new epoch.
 pub(crate) async fn sign_anew(
     connection: &mut MultiplexedConnection,
     key: &str,
     old: &str,
 ) -> RedisResult<()> {
     cmd("WATCH").arg(key).exec_async(connection).await?;
+    // WATCH makes EXEC fail if the token changes after this look.
     let now: Option<String> = cmd("GET").arg(key).query_async(connection).await?;
     if now.as_deref() != Some(old) {
         return cmd("UNWATCH").exec_async(connection).await;
@@ -199,7 +218,8 @@ pub(crate) async fn sign_anew(
     refused.map_or(Ok(()), |error| Err(error.into()))
 }
 
-/// The number of streams of this prefix: the one of the instance that came first.
+/// Returns the number of streams of this prefix, as the instance that came first has written it
+/// down. Writes down this instance's own if there is none.
 pub(crate) async fn count(
     connection: &mut MultiplexedConnection,
     keys: &Keys,

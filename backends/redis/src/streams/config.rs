@@ -1,4 +1,5 @@
-//! Reads an address of streams once, so that nothing can be wrong with it later.
+//! Reads an address of streams once and completely, so that nothing can be wrong with it later.
+//! Opens nothing.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,9 +11,10 @@ use super::{
 };
 use crate::config::Config;
 
+/// In a Cluster each stream costs three connections, and everywhere a few commands a second.
 const MAX_STREAMS: u32 = 64;
 
-/// Everything that an address of streams says.
+/// Everything that an address of streams says, and the keys that follow from it.
 pub(crate) struct Log {
     pub(crate) server: Arc<Config>,
     pub(crate) keys: Keys,
@@ -21,13 +23,15 @@ pub(crate) struct Log {
 }
 
 impl Log {
+    /// Reads an address. An error is `Config` and names the key and what it should be.
     pub(crate) fn read(address: &Address) -> Result<Self> {
         let mut settings = address.settings(STREAMS);
         let server = Arc::new(Config::read(address, &mut settings)?);
         let (streams, keep) = bounds(&mut settings)?;
         let keys = Keys::new(&server.prefix, streams);
         let parts = keys.parts(server.is_cluster());
-        // What must lie together would lie apart.
+        // The number of streams must be in the slot of the first stream: both are read by one
+        // connection. Braces in the prefix would decide the slot of all keys, or of one of the two.
         if parts[0].slot.is_some_and(|at| at != slot(keys.number())) {
             return Err(settings.wrong("in a Cluster \"prefix\" can't contain {}"));
         }
@@ -40,12 +44,12 @@ impl Log {
         })
     }
 
-    /// The index of the part that a channel belongs to.
+    /// Returns the index of the part that a channel's stream belongs to.
     pub(crate) fn part(&self, channel: &str) -> usize {
         self.part_of(self.keys.lane(channel))
     }
 
-    /// The index of a stream's part.
+    /// Returns the index of a stream's part.
     pub(crate) fn part_of(&self, lane: u32) -> usize {
         let mut parts = self.parts.iter();
         let at = parts.position(|part| part.lanes.contains(&lane));
@@ -53,14 +57,17 @@ impl Log {
     }
 }
 
-/// What bounds a stream; the one or the other.
+/// What bounds a stream; one of the two, since XADD takes one. Both are approximate: Redis cuts by
+/// whole nodes of its tree, about 100 entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Keep {
+    /// At least so many entries are kept.
     Length(u64),
+    /// Entries are kept for at least so long, by Redis's clock and the publishers'.
     Age(Duration),
 }
 
-/// How many streams there are, and what bounds each.
+/// Reads how many streams there are, and what bounds each.
 fn bounds(settings: &mut Settings<'_>) -> Result<(u32, Keep)> {
     let streams = settings.parsed("streams")?.unwrap_or(4);
     if !(1..=MAX_STREAMS).contains(&streams) {

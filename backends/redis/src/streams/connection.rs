@@ -1,4 +1,8 @@
-//! One open instance of the second backend, as the hub holds it.
+//! One open instance of the second backend, as the hub holds it: passes the hub's calls on to the
+//! tasks, two for each part, and ends them.
+//!
+//! A part is what one connection can serve: all streams of a server, or one stream of a Cluster.
+//! The publisher, the outbox and the dialer are those of the first backend.
 
 use std::{
     fmt, mem,
@@ -35,14 +39,15 @@ use crate::{
 };
 use hubplane_kit::LogLimiter;
 
-/// Connects the hub's calls with the tasks: two for each part.
+/// Connects the hub's calls with the tasks. Dropping it ends them.
 pub(crate) struct Instance {
     log: Arc<Log>,
     dialer: Arc<Dialer>,
-    /// One for each part, as the next.
+    /// One for each part, in the order of `Log::parts`; so are the renewals.
     outboxes: Vec<Outbox>,
     renewals: Vec<Arc<Notify>>,
     promises: Arc<Promises>,
+    /// Reads history over connections of its own.
     past: Past,
     closed: watch::Sender<bool>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
@@ -57,6 +62,9 @@ impl fmt::Debug for Instance {
     }
 }
 
+/// Opens an instance: connects all parts, checks what the promises depend on, and finds the ends of
+/// the streams. Once it returns, every message that is added is delivered. `Config` if the server
+/// is too old, the user lacks a right, or others use another number of streams.
 pub(crate) async fn open(log: Arc<Log>) -> Result<Opened> {
     let dialer = Dialer::new(Arc::clone(&log.server));
     let connecting = log.parts.iter().map(|part| connect(&dialer, &log, part));
@@ -67,6 +75,8 @@ pub(crate) async fn open(log: Arc<Log>) -> Result<Opened> {
         promises.check(&log, part, connection, node).await?;
         promises.examine(connection, node).await;
     }
+    // Room for one event of each stream on top: `Reader::open` says where the streams end, before
+    // the hub takes events.
     let (sender, events) = events(EVENTS + log.keys.count() as usize);
     let absence = Arc::new(Absence::default());
     let (closed, closing) = watch::channel(false);
@@ -92,10 +102,12 @@ pub(crate) async fn open(log: Arc<Log>) -> Result<Opened> {
     })
 }
 
-/// The connections of the reader and of the publisher, to a server that will do.
+/// Returns the connections of a part's reader and publisher, to a server that will do.
 async fn connect(dialer: &Dialer, log: &Log, part: &Part) -> Result<(Link, Link)> {
     let mut link = dialer.dial(part.slot, None).await?;
     let version = hello::major_version(&link.hello().await?);
+    // Before Redis 7, XINFO lacks `entries-added` and `recorded-first-entry-id`, by which lost
+    // entries are noticed.
     if version.is_some_and(|version| version < 7) {
         let node = &link.node;
         return Err(failure::config(format!(
@@ -107,8 +119,9 @@ async fn connect(dialer: &Dialer, log: &Log, part: &Part) -> Result<(Link, Link)
     Ok((link, publisher))
 }
 
-/// Asks for what is needed later and not at the start, so that a user without the right is told now. An `XADD` with this id
-/// is refused, after Redis has looked at the rights.
+/// Tries the commands that are needed later and not at the start, so that a user without the right
+/// is told now. An XADD with the id 0-0 is always refused, but only after Redis has looked at the
+/// rights; so nothing is written.
 async fn probe(log: &Log, part: &Part, link: &mut Link) -> Result<()> {
     let key = log.keys.of(part.lanes.start);
     let (mut add, mut length, mut watch) = (cmd("XADD"), cmd("XLEN"), cmd("WATCH"));
@@ -159,6 +172,7 @@ impl Instance {
         }));
     }
 
+    /// Refuses calls on a closed instance, and names that are too long.
     fn check(&self, channels: &[Channel]) -> Result<()> {
         if *self.closed.borrow() {
             return Err(renamed(failure::closed()));
@@ -173,6 +187,7 @@ impl Instance {
 impl Backplane for Instance {
     async fn publish(&self, batch: Vec<Outgoing>) -> Vec<Result<Receipt>> {
         let log = &self.log;
+        // Others would not read what is published now, so nothing is.
         if self.promises.broken().is_some() {
             let broken = |_: &Outgoing| Err(self.promises.broken().unwrap_or_else(failure::closed));
             return batch
@@ -202,6 +217,7 @@ impl Backplane for Instance {
         results.map(|(_, result)| result.map_err(renamed)).collect()
     }
 
+    /// Needs nothing of Redis: this instance reads all streams already.
     async fn subscribe(&self, channels: &[Channel]) -> Result<()> {
         self.check(channels)
     }
@@ -224,6 +240,7 @@ impl Backplane for Instance {
         Some(&self.past)
     }
 
+    /// Ends all tasks. Each gets half of the call's time to answer what is on its way.
     async fn close(&self) {
         self.closed.send_replace(true);
         self.past.close();

@@ -1,4 +1,10 @@
-//! Reading back, over connections of its own that are made when they are first needed.
+//! Reads back what the streams hold, over connections of its own that are made when they are first
+//! needed.
+//!
+//! Of its own, because a client that comes back after a day must not hold up live messages. A page
+//! goes through the channel's stream and looks at every entry, whatever its channel; so it is
+//! bounded by time, by entries and by bytes, and says in `more` whether there is more. It keeps no
+//! state between calls but the connections.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -23,23 +29,25 @@ use super::{
 };
 use crate::{connection::Link, dial::Dialer, failure, publish::closing};
 
-/// Of [`limits::CALL`], after this a page ends with what it has.
+/// After this much of [`limits::CALL`] a page ends with what it has. The rest is for the answer
+/// that is on its way then.
 const READ: Duration = Duration::from_secs(2);
-/// A page ends after so much was looked at.
+/// Entries after which a page ends, wanted or not.
 const LOOKED_AT: usize = 200_000;
-/// Entries in one answer, and about how many bytes it is to have.
+/// Entries in one answer, at least and at most, and about how many bytes it is to have: the count
+/// follows the size of the messages.
 const FEWEST: usize = 16;
 const MOST: usize = 1_000;
 const ANSWER_BYTES: usize = 4 * 1024 * 1024;
 /// Reads at once, shared out among the parts: those that wait for a dead node must not hold up the others'.
 const AT_ONCE: usize = 4;
 
-/// See [`History`].
+/// The history of one instance; see [`History`] for what its calls promise.
 pub(crate) struct Past {
     log: Arc<Log>,
     dialer: Arc<Dialer>,
     closed: watch::Receiver<bool>,
-    /// One for each part, as the next.
+    /// One connection for each part, made when it is needed; and one count of reads for each.
     links: Mutex<Vec<Option<Arc<Link>>>>,
     turns: Vec<Semaphore>,
 }
@@ -48,12 +56,15 @@ pub(crate) struct Past {
 #[derive(Clone, Copy)]
 struct Wanted<'a> {
     lane: u32,
+    /// The only channel that is wanted; `None` for all channels of the lane.
     channel: Option<&'a Channel>,
     from: Option<Start>,
     limit: usize,
+    /// When the page ends with what it has.
     until: Instant,
 }
 
+/// Returns the error for a position that can't be read from.
 fn lost(why: LostPosition) -> Error {
     why.error(STREAMS)
 }
@@ -75,6 +86,7 @@ impl History for Past {
 }
 
 impl Past {
+    /// Returns a history without connections.
     pub(crate) fn new(log: Arc<Log>, dialer: Arc<Dialer>, closed: watch::Receiver<bool>) -> Self {
         let parts = log.parts.len();
         let turn = || Semaphore::new(AT_ONCE.div_ceil(parts));
@@ -89,7 +101,7 @@ impl Past {
         this
     }
 
-    /// Cuts the connections.
+    /// Cuts the connections. Reads that are under way are ended by the closed instance.
     pub(crate) fn close(&self) {
         *self.links() = self.log.parts.iter().map(|_| None).collect();
     }
@@ -98,6 +110,7 @@ impl Past {
         self.links.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Answers one call within its time, whatever Redis does.
     async fn answer(
         &self,
         channel: Option<&Channel>,
@@ -118,6 +131,8 @@ impl Past {
             biased;
             () = closing(&mut closed) => Err(failure::closed()),
             page = timeout_at(start + limits::CALL, self.look(wanted)) => page.unwrap_or_else(|_elapsed| {
+                // A connection on which an answer is late would give the next call this one's
+                // answer, late as well.
                 self.links()[self.log.part_of(lane)] = None;
                 Err(failure::unavailable("Redis answers too slowly"))
             }),
@@ -125,13 +140,16 @@ impl Past {
         page.map_err(renamed)
     }
 
+    /// Waits for its turn, and reads a page over the part's connection; over a new one if that is
+    /// of no more use.
     async fn look(&self, wanted: Wanted<'_>) -> Result<Page> {
         let part = self.log.part_of(wanted.lane);
         let _turn = self.turns[part].acquire().await;
         let open = self.links()[part].clone();
         if let Some(link) = open {
             match self.page(&link, wanted).await {
-                // It may have broken long ago, unseen: on a new one the answer counts.
+                // The connection may have broken long ago, unseen. What counts is the answer on a
+                // new one.
                 Err(error) if error.kind() == ErrorKind::Unavailable => {}
                 page => return page,
             }
@@ -146,6 +164,7 @@ impl Past {
         page
     }
 
+    /// Reads stretch after stretch until the page is ready.
     async fn page(&self, link: &Link, wanted: Wanted<'_>) -> Result<Page> {
         let failed = |error| failure::of_log(&link.node, &self.log.server, error);
         let mut connection = link.connection.clone();
@@ -166,10 +185,13 @@ impl Past {
 /// A page in the making.
 struct Reading<'a> {
     wanted: Wanted<'a>,
+    /// The log that it reads; `None` until the first answer, if the call names no position.
     epoch: Option<u64>,
+    /// The entry that was looked at last, or the position of the call.
     after: Option<u128>,
     /// Where to begin without `after`, in milliseconds.
     since: u64,
+    /// How many entries to ask for next.
     count: usize,
     looked_at: usize,
     bytes: usize,
@@ -177,6 +199,8 @@ struct Reading<'a> {
 }
 
 impl<'a> Reading<'a> {
+    /// Finds out where to begin. An age counts back from Redis's own clock, because that gives the
+    /// entries their ids.
     async fn begin(
         connection: &mut MultiplexedConnection,
         wanted: Wanted<'a>,
@@ -212,6 +236,7 @@ impl<'a> Reading<'a> {
         })
     }
 
+    /// Returns where the next stretch begins, as XRANGE takes it.
     fn start(&self) -> String {
         match self.after {
             Some(after) => format!("({}", log::id_text(after)),
@@ -219,11 +244,12 @@ impl<'a> Reading<'a> {
         }
     }
 
-    /// Takes one stretch; `true`: the page is ready.
+    /// Takes one stretch into the page. Returns true if the page is ready. An error on the first
+    /// stretch is the call's; later ones only end the page, since what it has is right.
     fn add(&mut self, seen: Seen) -> Result<bool> {
         let begun = self.looked_at > 0;
         if let Err(error) = self.check(&seen) {
-            // What was cut off, or replaced, meanwhile: the next page tells.
+            // Cut off or replaced in the middle of the page: the call for the next page is told.
             self.page.more = begun;
             return if begun { Ok(true) } else { Err(error) };
         }
@@ -265,12 +291,14 @@ impl<'a> Reading<'a> {
             }
             return Ok(true);
         }
+        // As many as fit by the size of the last ones, and at most twice as many as before.
         let fits = ANSWER_BYTES / (size / self.count).max(1);
         self.count = (self.count * 2).min(fits).clamp(FEWEST, MOST);
         self.page.more = self.page.publications.len() >= self.wanted.limit
             || self.looked_at >= LOOKED_AT
             || self.bytes >= limits::PAGE_BYTES
             || Instant::now() >= self.wanted.until;
+        // The bounds were met right at the end: nothing follows.
         if self.page.more && self.after == Some(seen.info.last) {
             self.page.more = false;
             return Ok(true);
@@ -278,6 +306,8 @@ impl<'a> Reading<'a> {
         Ok(self.page.more)
     }
 
+    /// Returns an error if the stretch does not follow what was read: the log is another one, or
+    /// lacks something.
     fn check(&self, seen: &Seen) -> Result<()> {
         let Some(token) = &seen.token else {
             return Err(match self.after {

@@ -1,15 +1,19 @@
-//! What the streams are called, which channel is in which, and which go together.
+//! What the streams are called, which channel is in which, and which of them go together.
+//!
+//! Outside programs publish into these keys, so their names are a promise of the documentation.
+//! Pure: nothing here asks Redis.
 
 use std::{ops::Range, sync::Arc};
 
-/// One stream, and beside it the token of its epoch.
+/// The keys of one stream: its entries, and beside them the token of its epoch. Both have the same
+/// braces, so a Cluster keeps them in one slot.
 #[derive(Debug)]
 pub(crate) struct Key {
     pub(crate) stream: String,
     pub(crate) token: Arc<str>,
 }
 
-/// The keys of a prefix's streams.
+/// The keys of all streams under a prefix.
 #[derive(Debug)]
 pub(crate) struct Keys {
     all: Vec<Key>,
@@ -20,11 +24,14 @@ pub(crate) struct Keys {
 /// and so a read that waits, must stay within one slot.
 #[derive(Clone, Debug)]
 pub(crate) struct Part {
+    /// The streams' numbers.
     pub(crate) lanes: Range<u32>,
+    /// In a Cluster, the slot that all keys of this part are in.
     pub(crate) slot: Option<u16>,
 }
 
 impl Keys {
+    /// Returns the keys of `streams` streams, 1 to 64, under a prefix.
     pub(crate) fn new(prefix: &str, streams: u32) -> Self {
         let stream = |n| format!("{prefix}stream:{{{n}}}");
         let key = |n| Key {
@@ -37,29 +44,33 @@ impl Keys {
         }
     }
 
-    /// How many there are.
+    /// Returns how many streams there are.
     pub(crate) fn count(&self) -> u32 {
         u32::try_from(self.all.len()).expect("invariant: the settings allow 64")
     }
 
-    /// Holds how many there are; it lies beside the first.
+    /// Returns the key that holds how many streams there are. It lies beside the first stream.
     pub(crate) fn number(&self) -> &str {
         &self.number
     }
 
+    /// Returns the keys of a stream; panics if there is no such lane.
     pub(crate) fn of(&self, lane: u32) -> &Key {
         &self.all[lane as usize]
     }
 
+    /// Returns the keys of a part's streams.
     pub(crate) fn within(&self, part: &Part) -> &[Key] {
         &self.all[part.lanes.start as usize..part.lanes.end as usize]
     }
 
-    /// The stream of a channel.
+    /// Returns the stream of a channel. All instances, and outside programs, must reckon it alike:
+    /// CRC-16 of the whole name, modulo the number of streams.
     pub(crate) fn lane(&self, channel: &str) -> u32 {
         u32::from(crc16(channel.as_bytes())) % self.count()
     }
 
+    /// Divides the streams into parts: one part on a server, one for each stream in a Cluster.
     pub(crate) fn parts(&self, cluster: bool) -> Vec<Part> {
         let alone = |lane: u32| Part {
             lanes: lane..lane + 1,
@@ -75,7 +86,8 @@ impl Keys {
     }
 }
 
-/// Where a Cluster keeps a key: by what stands in its first braces, if anything.
+/// Returns the slot of a key: by what stands between its first braces, or by all of it if that is
+/// empty (<https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#hash-tags>).
 pub(crate) fn slot(key: &str) -> u16 {
     let tag = key
         .split_once('{')
@@ -85,7 +97,7 @@ pub(crate) fn slot(key: &str) -> u16 {
     crc16(tag.unwrap_or(key).as_bytes()) % 16_384
 }
 
-/// CRC-16/XMODEM, as Redis Cluster's key slots.
+/// Returns the CRC-16/XMODEM of some bytes, the checksum of Redis Cluster's key slots.
 fn crc16(bytes: &[u8]) -> u16 {
     bytes.iter().fold(0, |crc, byte| {
         let start = crc ^ (u16::from(*byte) << 8);

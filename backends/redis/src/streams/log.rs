@@ -1,10 +1,16 @@
-//! What the streams hold, and how Redis puts it: epochs, entries, states.
+//! What the streams hold, and how Redis puts it: tokens and epochs, ids and offsets, entries,
+//! states.
+//!
+//! Pure: turns Redis's answers into values, and says which answer is not what the command's page
+//! promises (<https://redis.io/docs/latest/commands/xinfo-stream/>, `xrange`, `xread`). What the
+//! values mean is judged in [`super::lane`].
 
 use redis::{ErrorKind, RedisError, RedisResult, Value};
 
 use super::keys::Key;
 
-/// A token as the epoch of positions. Ours are 16 hexadecimal digits; of anything else a hash will do.
+/// Returns a token as the epoch of positions. Ours are 16 hexadecimal digits; for anything else
+/// that somebody has put there a hash (FNV-1a) will do.
 pub(crate) fn epoch(token: &str) -> u64 {
     u64::from_str_radix(token, 16).unwrap_or_else(|_| {
         token
@@ -15,12 +21,14 @@ pub(crate) fn epoch(token: &str) -> u64 {
     })
 }
 
+/// Returns a token that no log has had before: 64 random bits in hexadecimal digits.
 pub(super) fn new_token() -> String {
-    // Without randomness the clock has to do: two tokens must differ.
+    // Without randomness, something that differs between processes has to do.
     let clock = || std::process::id().into();
     format!("{:016x}", getrandom::u64().unwrap_or_else(|_| clock()))
 }
 
+/// Returns a string answer as text; `None` for anything else.
 pub(crate) fn text(value: &Value) -> Option<String> {
     match value {
         Value::BulkString(bytes) => String::from_utf8(bytes.clone()).ok(),
@@ -29,7 +37,8 @@ pub(crate) fn text(value: &Value) -> Option<String> {
     }
 }
 
-/// An entry's id, `ms-seq`, as an offset.
+/// Returns an entry's id, `milliseconds-number`, as an offset: both are 64 bits wide, so offsets
+/// have the order of ids.
 pub(crate) fn id(value: &Value) -> Option<u128> {
     let text = text(value)?;
     let (ms, seq) = text.split_once('-')?;
@@ -37,15 +46,15 @@ pub(crate) fn id(value: &Value) -> Option<u128> {
     Some(u128::from(ms) << 64 | u128::from(seq))
 }
 
-/// An offset as Redis writes it.
+/// Returns an offset as Redis writes it.
 pub(crate) fn id_text(offset: u128) -> String {
     format!("{}-{}", offset >> 64, offset & u128::from(u64::MAX))
 }
 
-/// A stream's state.
+/// A stream's state, from `XINFO STREAM`. All zero if there is no stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Info {
-    /// The id given last; it outlives its entry.
+    /// The id that was given last. It outlives its entry.
     pub(crate) last: u128,
     /// How many entries were ever added.
     pub(crate) added: u64,
@@ -56,7 +65,8 @@ pub(crate) struct Info {
 }
 
 impl Info {
-    /// Whether all that came after `offset` is still there, as far as can be told.
+    /// Returns true if all entries that came after `offset` are still there, as far as can be told:
+    /// nothing was ever cut off, or the offset is the end, or not older than the oldest entry.
     pub(crate) const fn reaches(&self, offset: u128) -> bool {
         self.added == self.length
             || offset >= self.last
@@ -64,7 +74,7 @@ impl Info {
     }
 }
 
-/// One entry as it came.
+/// One entry as it came: its id, and names and values in turn.
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub(crate) id: u128,
@@ -72,6 +82,7 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
+    /// Returns about how many bytes the entry takes in memory.
     pub(crate) fn size(&self) -> usize {
         let size = |value: &Value| match value {
             Value::BulkString(bytes) => bytes.len(),
@@ -86,15 +97,18 @@ impl Entry {
 pub(crate) struct Seen {
     pub(crate) token: Option<String>,
     pub(crate) info: Info,
-    /// Of a reader's look: the entry that it was given last.
+    /// For a reader's look: whether the entry that it was given last is still there.
     pub(crate) last_is_there: bool,
     pub(crate) entries: Vec<Entry>,
 }
 
+/// Returns the error for an answer that the command's page does not allow.
 pub(super) fn odd(what: &'static str) -> RedisError {
     RedisError::from((ErrorKind::UnexpectedReturnType, what))
 }
 
+/// Reads the answer to `XINFO STREAM`. A key that isn't there is an empty stream, since the first
+/// message creates it.
 pub(super) fn info(value: Value) -> RedisResult<Info> {
     let pairs = match value {
         Value::Map(pairs) => pairs,
@@ -128,6 +142,7 @@ pub(super) fn info(value: Value) -> RedisResult<Info> {
     read().ok_or_else(|| odd("XINFO lacks what Redis 7 tells"))
 }
 
+/// Reads the entries of one stream, from XRANGE or XREAD.
 pub(super) fn entries(value: Value) -> RedisResult<Vec<Entry>> {
     let entry = |value| {
         let Value::Array(parts) = value else {
@@ -155,6 +170,8 @@ pub(super) fn entries(value: Value) -> RedisResult<Vec<Entry>> {
     }
 }
 
+/// Reads the answer to XREAD: the entries of each stream, in the order of `keys`. Redis names only
+/// those that have any.
 pub(super) fn by_stream(keys: &[Key], value: Value) -> RedisResult<Vec<Vec<Entry>>> {
     let mut all: Vec<Vec<Entry>> = keys.iter().map(|_| Vec::new()).collect();
     match value {
@@ -174,6 +191,7 @@ pub(super) fn by_stream(keys: &[Key], value: Value) -> RedisResult<Vec<Vec<Entry
     Ok(all)
 }
 
+/// Reads the answer to XLEN.
 pub(super) fn length(value: &Value) -> RedisResult<u64> {
     match value {
         Value::Int(length) => Ok(u64::try_from(*length).unwrap_or_default()),
@@ -182,6 +200,7 @@ pub(super) fn length(value: &Value) -> RedisResult<u64> {
     }
 }
 
+/// Reads the answer to MGET: the tokens in the order in which they were asked for.
 pub(super) fn tokens(value: Value) -> RedisResult<Vec<Option<String>>> {
     match value {
         Value::Array(all) => Ok(all.iter().map(text).collect()),

@@ -1,4 +1,8 @@
-//! A message as an entry: the fields `c` (channel), `d` (data), `i` (id), `o` (origin), and tags.
+//! A message as an entry of a stream, there and back: the fields `c` (channel), `d` (data), `i`
+//! (id), `o` (origin), and all others as tags.
+//!
+//! No envelope is needed, since an entry has fields. Outside programs write and read these entries,
+//! so the names are a promise of the documentation.
 
 use std::{
     sync::Arc,
@@ -22,10 +26,12 @@ use crate::{
     pipeline::{Item, Stream},
 };
 
-/// The command that stores a message, or why it can't be stored.
+/// Returns the command that stores a message, or `Rejected` with the reason why it can't be stored.
+/// The command also cuts the stream's old end, which Redis does by itself at no other time.
 pub(crate) fn item(log: &Log, outgoing: &Outgoing) -> Result<Item> {
     CAPABILITIES.check(STREAMS, &outgoing.channel, outgoing.data.len())?;
     let tags = &outgoing.tags;
+    // The same bound as that of an envelope, so that both backends refuse the same messages.
     let words: usize = tags
         .iter()
         .map(|(name, value)| name.len() + value.len())
@@ -46,6 +52,8 @@ pub(crate) fn item(log: &Log, outgoing: &Outgoing) -> Result<Item> {
     };
     command.arg("*").arg("c").arg(&*outgoing.channel);
     command.arg("d").arg(&outgoing.data[..]);
+    // An empty id or origin says that there is none, so that a tag of the same name is not taken
+    // for it.
     let named = |name| tags.iter().any(|(tag, _)| &**tag == name);
     // An empty one says that there is none, so that a tag of that name is not taken for it.
     if outgoing.id.is_some() || named("i") {
@@ -70,6 +78,7 @@ pub(crate) fn item(log: &Log, outgoing: &Outgoing) -> Result<Item> {
     })
 }
 
+/// Returns the id before which entries may be cut off, by this machine's clock.
 fn oldest(age: Duration) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     now.unwrap_or_default()
@@ -78,12 +87,12 @@ fn oldest(age: Duration) -> String {
         .to_string()
 }
 
-/// What an entry is.
+/// What an entry turned out to be.
 pub(crate) enum Message {
     Publication(Publication),
-    /// It has a channel, and no data.
+    /// It names a channel and has no data: its channel is told of a gap.
     Undecodable(Channel),
-    /// Not a message.
+    /// Not a message: it names no channel. Somebody else's entry, or one that was deleted.
     Foreign,
 }
 
@@ -94,7 +103,8 @@ fn string(value: &Value) -> Option<&str> {
     }
 }
 
-/// The first field of each of our names is ours, the others are tags.
+/// Reads an entry. The first field of each of our names is ours, and all others are tags: a tag may
+/// be called `c`.
 pub(crate) fn decode(entry: Entry, position: Position) -> Message {
     let (mut channel, mut data, mut id, mut origin) = (None, None, None, None);
     let mut tags = BoundedTags::default();

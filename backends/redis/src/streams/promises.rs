@@ -1,5 +1,9 @@
-//! What the promises depend on besides the streams: how Redis is set, and that all instances mean the same streams.
-//! Looked at when connecting, and again while connected, since somebody may change it under a running instance.
+//! What the promises depend on besides the streams themselves: how Redis is set, and that all
+//! instances mean the same streams.
+//!
+//! Looked at when connecting, and again while connected, since somebody may change it under a
+//! running instance. A weak setting is only logged, because it is the operator's choice; another
+//! number of streams stops publishing, because messages would be lost without a trace.
 
 use std::{
     collections::HashSet,
@@ -16,7 +20,7 @@ use crate::{config::Node, failure};
 /// How often Redis's settings are looked at.
 pub(super) const EXAMINE: Duration = Duration::from_secs(60);
 
-/// A setting that makes the promises weaker.
+/// A setting that makes the promises weaker than they sound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Weakness {
     NoFile,
@@ -26,7 +30,8 @@ enum Weakness {
 impl Weakness {
     const ALL: [Self; 2] = [Self::NoFile, Self::Eviction];
 
-    /// Whether the answer to `INFO` shows it.
+    /// Returns true if the answer to `INFO` shows this weakness
+    /// (<https://redis.io/docs/latest/commands/info/>).
     fn shows(self, info: &str) -> bool {
         info.contains(match self {
             Self::NoFile => "aof_enabled:0",
@@ -34,6 +39,7 @@ impl Weakness {
         })
     }
 
+    /// Returns what it means and what to set instead.
     const fn advice(self) -> &'static str {
         match self {
             Self::NoFile => {
@@ -52,8 +58,9 @@ pub(crate) struct Promises(Mutex<Found>);
 
 #[derive(Debug, Default)]
 struct Found {
+    /// The weaknesses that were warned of, each with its node.
     weak: HashSet<(String, Weakness)>,
-    /// Why nothing may be published, if so.
+    /// Why nothing may be published; `None` if all is well.
     broken: Option<String>,
 }
 
@@ -72,6 +79,7 @@ impl Promises {
         }
     }
 
+    /// Warns of each weakness once, and again only after it was mended.
     fn note(&self, node: &str, info: &str) {
         let mut found = self.found();
         for weakness in Weakness::ALL {
@@ -82,13 +90,18 @@ impl Promises {
                     tracing::warn!(backend = STREAMS, node, "{advice}");
                 }
             } else if found.weak.remove(&key) {
-                tracing::info!(backend = STREAMS, node, "no longer so: {advice}");
+                tracing::info!(
+                    backend = STREAMS,
+                    node,
+                    "mended since the last look: {advice}"
+                );
             }
         }
     }
 
-    /// Asks whether all instances mean the same streams, where that is written down; an error if they don't, or if there
-    /// is no answer.
+    /// Asks whether all instances mean the same streams. Only the part with the first stream can
+    /// tell, since the number is written down there; for the others this returns at once. Returns
+    /// an error if they don't, or if there is no answer.
     pub(super) async fn check(
         &self,
         log: &Log,
@@ -104,10 +117,9 @@ impl Promises {
         self.agree(log, &number)
     }
 
-    /// Whether all instances mean the same streams: the number of them, as the one that came first has written it down.
-    /// Otherwise some would publish where others don't read, so nothing may be published until they agree.
-    ///
-    /// Returns the error that says so.
+    /// Compares this instance's number of streams with the one that is written down. If they
+    /// differ, some would publish where others don't read, so nothing may be published until they
+    /// agree. Returns the error that says so.
     fn agree(&self, log: &Log, number: &str) -> Result<()> {
         let (prefix, own) = (&log.server.prefix, log.keys.count());
         let agreed = number == own.to_string();
@@ -122,7 +134,8 @@ impl Promises {
         }
     }
 
-    /// Why nothing may be published, if so.
+    /// Returns why nothing may be published; `None` if all is well. `Unavailable`, because it ends
+    /// when the instances agree.
     pub(super) fn broken(&self) -> Option<Error> {
         self.found().broken.clone().map(failure::unavailable)
     }

@@ -1,4 +1,10 @@
-//! The side that receives: one task that follows the streams of a part on a connection of its own.
+//! The side that receives: one task that follows the streams of a part on a connection of its own,
+//! and the loop that reconnects it.
+//!
+//! It goes on behind the last entry that it gave to the hub, so a lost connection loses nothing. A
+//! *look* asks for everything (tokens, states, entries) at one moment and finds out whether the log
+//! is still the same; *waiting* is cheaper, and good enough while lengths and tokens agree. What a
+//! look means is judged in [`super::lane`], and what to ask is in [`super::ask`].
 
 mod give;
 
@@ -27,23 +33,26 @@ use crate::{config::Node, connection::Link, dial::Dialer, failure};
 use hubplane_kit::Backoff;
 use hubplane_kit::ReconnectLog;
 
-/// Entries of a stream in one answer.
+/// Entries of a stream in one answer, to begin with. The count grows while there is more: see
+/// `pace`.
 const FEWEST: usize = 16;
-/// How often this checks whether the streams are still the same, while they move.
+/// How often this checks whether the streams are still the same while messages come, and says how
+/// far they are.
 const CHECK: Duration = Duration::from_secs(1);
-/// For the first look on a new connection.
+/// How long the first look on a new connection may take.
 const LOOK_LIMIT: Duration = Duration::from_secs(5);
-/// Looks in which others may be changing epochs too.
+/// Looks after which the state is taken as it is: other instances may be giving tokens at the same
+/// time.
 const LOOKS: usize = 10;
 
-/// Why a connection's time ended.
+/// Why the reader stopped using a connection.
 enum End {
     Lost(String),
     /// Nobody is there to take events.
     Abandoned,
 }
 
-/// The task's state.
+/// What the reading task owns.
 pub(crate) struct Reader {
     log: Arc<Log>,
     dialer: Arc<Dialer>,
@@ -53,14 +62,16 @@ pub(crate) struct Reader {
     absence: Arc<Absence>,
     renew: Arc<Notify>,
     lanes: Vec<Lane>,
+    /// How many entries of a stream to ask for.
     count: usize,
-    /// Something was read since the last check.
+    /// Whether something was read since the last look.
     moved: bool,
     troubles: ReconnectLog,
 }
 
 impl Reader {
-    /// Finds the ends of the streams, and tells them.
+    /// Finds the ends of the streams and tells the hub of them; reading begins there. The link is
+    /// the connection that [`Self::run`] is then called with.
     pub(crate) async fn open(
         dialer: &Arc<Dialer>,
         (streams, promises): (Arc<Log>, Arc<Promises>),
@@ -88,16 +99,18 @@ impl Reader {
         Ok(this)
     }
 
-    /// Asks for another connection.
+    /// Returns what asks this reader for another connection.
     pub(crate) fn renew(&self) -> Arc<Notify> {
         Arc::clone(&self.renew)
     }
 
+    /// Returns the keys of this reader's streams.
     fn keys(&self) -> &[Key] {
         self.log.keys.within(&self.part)
     }
 
-    /// Lives until nobody takes events; closing drops the future.
+    /// Reads until nobody takes events any more. Closing the instance drops this future, at
+    /// whatever await.
     pub(crate) async fn run(mut self, mut link: Link) {
         let dialer = Arc::clone(&self.dialer);
         let mut backoff = Backoff::default();
@@ -119,7 +132,7 @@ impl Reader {
             }
             let (again, seen) = self.reconnect(&mut backoff).await;
             link = again;
-            // Asked for while it was under way.
+            // A renewal that the hub asked for during the reconnection is done by it.
             let _ = self.renew.notified().now_or_never();
             self.troubles.end();
             tracing::info!(
@@ -131,7 +144,11 @@ impl Reader {
         }
     }
 
+    /// Connects until it succeeds, and returns the connection with the first look over it. Until
+    /// then nothing is told.
     async fn reconnect(&mut self, backoff: &mut Backoff) -> (Link, Vec<Seen>) {
+        // The messages may be larger than before; a first answer that is too large might not come
+        // through in time.
         self.count = FEWEST;
         loop {
             backoff.wait().await;
@@ -153,7 +170,7 @@ impl Reader {
         }
     }
 
-    /// The first looks on a new connection.
+    /// Makes the first look on a new connection, and checks what the promises depend on.
     async fn begin(&self, link: &mut Link) -> Result<Vec<Seen>> {
         let node = link.node.clone();
         let seen = self.look(&mut link.connection).await;
@@ -163,13 +180,13 @@ impl Reader {
         Ok(seen)
     }
 
-    /// Whether all instances still mean the same streams.
+    /// Returns an error unless all instances still mean the same streams.
     async fn check(&self, connection: &mut MultiplexedConnection, node: &Node) -> Result<()> {
         let (log, part) = (&self.log, &self.part);
         self.promises.check(log, part, connection, node).await
     }
 
-    /// A try to come back has failed.
+    /// Notes a try to reconnect that has failed, and tells the hub if a person has to do something.
     async fn trouble(&mut self, error: &Error) {
         if let Some(reason) = self.troubles.note(error) {
             // Whether anybody takes events shows when it is back.
@@ -177,6 +194,8 @@ impl Reader {
         }
     }
 
+    /// Reads over one connection until it is lost. A look is made at the start, whenever waiting
+    /// saw something odd, and once a second while messages come.
     async fn serve(&mut self, mut connection: MultiplexedConnection, node: &Node) -> End {
         let lost = |error| End::Lost(format!("reading failed: {error}"));
         let (mut checked, mut behind) = (Instant::now(), true);
@@ -216,7 +235,8 @@ impl Reader {
         }
     }
 
-    /// What came, of the streams that were read before; `None`: a closer look is needed.
+    /// Waits for entries and returns them. `None` if a closer look is needed: an answer was full, a
+    /// token has changed, or a stream is too short for what was read of it.
     async fn wait(
         &mut self,
         connection: &mut MultiplexedConnection,
@@ -232,7 +252,8 @@ impl Reader {
         Ok(sound.then_some(awaited.entries))
     }
 
-    /// Looks until every stream has a token that can be trusted.
+    /// Looks until every stream has a token that can be trusted: gives one to a stream that has
+    /// none, and another to one that was rolled back.
     async fn look(&self, connection: &mut MultiplexedConnection) -> RedisResult<Vec<Seen>> {
         let mut looks = 0;
         loop {
@@ -258,7 +279,9 @@ impl Reader {
         }
     }
 
-    /// Tells what was seen; whether there is more.
+    /// Acts on a look: gives out the new entries, and before them a gap if the log was cut or
+    /// replaced. Returns true if there is more to read at once. An error says that nobody takes
+    /// events any more.
     async fn take(&mut self, all: Vec<Seen>) -> Result<bool, ()> {
         self.moved = false;
         let asked = self.count;
@@ -277,6 +300,8 @@ impl Reader {
                         .or(Err(()))?;
                 }
                 Verdict::Other | Verdict::Unsigned | Verdict::RolledBack => {
+                    // At the first look the token is new to us, but nothing was read that could be
+                    // missing.
                     let first = self.lanes[index].told.is_none();
                     if !first {
                         let cause = GapCause::LogReplaced;
@@ -294,6 +319,8 @@ impl Reader {
                     continue;
                 }
             }
+            // A full answer ends somewhere in the stream; any other reaches its end, also past
+            // entries that were deleted.
             let more = seen.entries.len() >= asked;
             self.give(index, seen.entries).await?;
             let lane = &mut self.lanes[index];

@@ -1,4 +1,5 @@
-//! From Redis's answers to the hub's events, and how much is asked for next.
+//! From Redis's answers to the hub's events, and how much is asked for next. A part of the reader:
+//! it changes lanes, and asks Redis nothing.
 
 use hubplane_backplane::{Event, GapCause, Publication, Result, Scope};
 
@@ -8,14 +9,17 @@ use crate::streams::{
     message::{Message, decode},
 };
 
-/// Messages, and about how many bytes of them, in one event.
+/// Messages, and about how many bytes of them, in one event: what the hub works through at one go.
 const BATCH: usize = 256;
 const BATCH_BYTES: usize = 256 * 1024;
-/// Entries of a stream in one answer, at most, and about how many bytes an answer is to have.
+/// Entries of a stream in one answer, at most, and about how many bytes an answer is to have for
+/// all streams together.
 const MOST: usize = 1_000;
 const ANSWER_BYTES: usize = 8 * 1024 * 1024;
 
 impl Reader {
+    /// Gives the entries of all streams to the hub. An error says that nobody takes events any
+    /// more.
     pub(super) async fn give_all(&mut self, all: Vec<Vec<Entry>>) -> Result<(), ()> {
         self.pace(&all.iter());
         for (index, entries) in all.into_iter().enumerate() {
@@ -25,7 +29,8 @@ impl Reader {
         Ok(())
     }
 
-    /// Larger answers while there is more, as far as the messages' size allows.
+    /// Sets how many entries to ask for next: twice as many after a full answer, as far as the
+    /// messages' size allows.
     pub(super) fn pace<'a>(&mut self, all: &(impl Iterator<Item = &'a Vec<Entry>> + Clone)) {
         let entries: usize = all.clone().map(Vec::len).sum();
         if entries == 0 {
@@ -40,8 +45,8 @@ impl Reader {
         self.count = wanted.min(fits).clamp(FEWEST, MOST);
     }
 
-    /// Gives one stream's entries to the hub. A lane moves when its messages are in the queue, so that this may be
-    /// dropped at any await, and nothing is lost or given twice.
+    /// Gives one stream's entries to the hub. A lane moves only when its messages are in the queue.
+    /// So this may be dropped at any await, and nothing is lost or given twice.
     pub(super) async fn give(&mut self, index: usize, entries: Vec<Entry>) -> Result<(), ()> {
         let (mut batch, mut bytes) = (Vec::new(), 0);
         let (mut at, mut count) = (self.lanes[index].at, 0);
@@ -53,6 +58,7 @@ impl Reader {
                 Message::Publication(publication) => batch.push(publication),
                 Message::Foreign => {}
                 Message::Undecodable(channel) => {
+                    // What came before the entry that can't be read goes first.
                     self.flush(index, &mut batch, (at, count)).await?;
                     count = 0;
                     let (scope, cause) = (Scope::Channels(vec![channel]), GapCause::Undecodable);
@@ -71,6 +77,7 @@ impl Reader {
         self.flush(index, &mut batch, (at, count)).await
     }
 
+    /// Puts the batch into the queue of events, and moves the lane to `at`, by `count` entries.
     async fn flush(
         &mut self,
         index: usize,
@@ -90,7 +97,8 @@ impl Reader {
         Ok(())
     }
 
-    /// Says how far each stream is that has moved.
+    /// Tells the hub how far each stream is that has moved, so that it can give out positions on
+    /// quiet channels, too.
     pub(super) async fn tell(&mut self) -> Result<(), ()> {
         for index in 0..self.lanes.len() {
             let lane = &self.lanes[index];
