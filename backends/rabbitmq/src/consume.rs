@@ -17,12 +17,10 @@ use crate::{
     reading::{End, Reading},
     receiver::Receiver,
     redelivery::RedeliveryFilter,
-    shared::Shared,
+    shared::{ATTEMPT, Shared},
     witness::{Testimony, Witness, fence},
 };
 
-/// For one attempt to connect and find the queue.
-const ATTEMPT: Duration = Duration::from_secs(12);
 /// For finding a queue that may be kept by a node that is frozen.
 const RESUME: Duration = Duration::from_secs(3);
 /// For deleting queues.

@@ -102,12 +102,14 @@ mod queues;
 mod reading;
 mod receiver;
 mod redelivery;
+mod serve;
 mod shared;
 mod spaces;
 pub mod streams;
 mod ticket;
 mod witness;
 mod writer;
+mod writing;
 
 use async_trait::async_trait;
 use hubplane_backplane::{Address, Capabilities, Driver, Opened, Result, Spaces};

@@ -17,6 +17,10 @@ use crate::{config::Config, nodes::Nodes};
 
 /// How long `Up` waits for the side that publishes.
 const PUBLISHING: Duration = Duration::from_secs(2);
+/// How long one attempt to connect and to find what is needed may take.
+pub(crate) const ATTEMPT: Duration = Duration::from_secs(12);
+/// How often the broker is asked something on each connection in use.
+pub(crate) const ASK_EVERY: Duration = Duration::from_secs(1);
 /// A broker that neither delivers nor answers for so long is taken for dead.
 pub(crate) const SILENCE: Duration = Duration::from_millis(2_500);
 

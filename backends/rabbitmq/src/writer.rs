@@ -1,19 +1,11 @@
 //! The side that publishes: one task, one connection, confirms. It follows the side that receives from node to node.
 
-use std::{future::pending, pin::Pin, sync::Arc, time::Duration};
+use std::{future::pending, sync::Arc, time::Duration};
 
-use futures_util::{
-    FutureExt, StreamExt,
-    future::BoxFuture,
-    stream::{BoxStream, FuturesUnordered},
-};
-use hubplane_backplane::{Error, ErrorKind, Receipt, Result};
+use futures_util::{StreamExt, stream::FuturesUnordered};
+use hubplane_backplane::{ErrorKind, Result};
 use hubplane_kit::Backoff;
-use lapin::{
-    Channel, Confirmation, Event, ExchangeKind,
-    options::{BasicPublishOptions, ConfirmSelectOptions, ExchangeDeclareOptions},
-    types::FieldTable,
-};
+use lapin::Event;
 use tokio::{
     select,
     sync::mpsc,
@@ -21,80 +13,20 @@ use tokio::{
 };
 
 use crate::{
-    capabilities::NAME,
-    declare::{declare_exchange, may_publish},
-    link::{Link, NOT_FOUND, explain, reply_code},
-    message::Prepared,
+    link::{NOT_FOUND, reply_code},
     publish::{Call, Publisher},
-    shared::{SILENCE, Shared},
-    streams::log,
-    ticket::{Sent, Ticket},
+    shared::{ASK_EVERY, ATTEMPT, SILENCE, Shared},
+    writing::{BLOCKED, Confirm, NOT_CONNECTED, Question, Writing, write},
 };
 
 /// Messages without a confirm.
 const OUTSTANDING: usize = 1_000;
-const ASK_EVERY: Duration = Duration::from_secs(1);
-const ATTEMPT: Duration = Duration::from_secs(12);
 /// For the confirms that are already here when a connection ends.
 const LAST_WORDS: Duration = Duration::from_millis(100);
 /// A broker that confirms nothing for so long, and blocks nobody, is given up; so is a node that takes no connection.
 const STUCK: Duration = Duration::from_secs(5);
 
-const NOT_CONNECTED: &str = "there is no connection to RabbitMQ";
 const MOVING: &str = "the side that receives has moved to another node";
-const BLOCKED: &str = "RabbitMQ takes no messages now: it is short of memory or of disk";
-
-/// A connection that publishes.
-pub(crate) struct Writing {
-    link: Link,
-    channel: Channel,
-    /// Questions go over a channel of their own, so that one about a lost exchange costs no confirms.
-    asking: Channel,
-    events: BoxStream<'static, Event>,
-}
-
-impl Writing {
-    async fn start(shared: &Shared) -> Result<Self> {
-        let config = &shared.config;
-        let failed = |error| explain(config, "publishing (permission write)", error);
-        let link = Link::dial_node(config, shared.nodes.used(), "publish").await?;
-        let events = link.events();
-        let channel = link.channel().await.map_err(failed)?;
-        declare_exchange(&channel, config).await.map_err(failed)?;
-        may_publish(&channel, config).await.map_err(failed)?;
-        let select = ConfirmSelectOptions::default();
-        channel.confirm_select(select).await.map_err(failed)?;
-        if config.retention.is_some() {
-            log::prove(&link, &channel, config).await?;
-        }
-        let asking = link.channel().await.map_err(failed)?;
-        Ok(Self {
-            link,
-            channel,
-            asking,
-            events,
-        })
-    }
-
-    /// Whether the broker answers and still has the exchange.
-    fn ask(&self, shared: &Arc<Shared>) -> Question {
-        let (channel, shared) = (self.asking.clone(), Arc::clone(shared));
-        let passive = ExchangeDeclareOptions {
-            passive: true,
-            ..ExchangeDeclareOptions::default()
-        };
-        async move {
-            let name = shared.config.exchange.as_str().into();
-            let (kind, none) = (ExchangeKind::Fanout, FieldTable::default());
-            channel.exchange_declare(name, kind, passive, none).await
-        }
-        .boxed()
-    }
-}
-
-type Question = BoxFuture<'static, lapin::Result<()>>;
-/// Ends with the error, if it was one of the connection or the channel.
-type Confirm = Pin<Box<dyn Future<Output = Option<lapin::Error>> + Send>>;
 
 enum End {
     Stopped,
@@ -298,76 +230,5 @@ async fn answer(question: &mut Option<Question>) -> lapin::Result<()> {
             answer
         }
         None => pending().await,
-    }
-}
-
-/// Hands one message to lapin, in the order of the calls.
-fn write(
-    writing: &Writing,
-    shared: &Arc<Shared>,
-    (index, message): (usize, Prepared),
-    ticket: &Arc<Ticket>,
-    confirms: &FuturesUnordered<Confirm>,
-) {
-    let refuse = |why| {
-        let error = Error::new(ErrorKind::Unavailable, NAME, why);
-        ticket.settle(index, Err(error));
-    };
-    // What lapin is given while the connection is blocked would be written later, long after the answer.
-    if writing.link.blocked() {
-        return refuse(BLOCKED);
-    }
-    if !writing.channel.status().connected() {
-        return refuse(NOT_CONNECTED);
-    }
-    let Some(sent) = ticket.send(index) else {
-        return;
-    };
-    let (channel, shared) = (writing.channel.clone(), Arc::clone(shared));
-    let mut confirm: Confirm = Box::pin(async move {
-        let Prepared {
-            routing_key,
-            data,
-            properties,
-        } = message;
-        let (exchange, options) = (
-            shared.config.exchange.as_str().into(),
-            BasicPublishOptions {
-                // A stream that is gone must not look like one that has the message.
-                mandatory: shared.config.retention.is_some(),
-                ..BasicPublishOptions::default()
-            },
-        );
-        let written = channel.basic_publish(exchange, routing_key, options, &data, properties);
-        let confirm = match written.await {
-            Ok(confirm) => confirm.await,
-            Err(error) => Err(error),
-        };
-        confirmed(sent, confirm)
-    });
-    // The first poll queues the frames, so it must come before the next message's; the rest may come in any order.
-    // A failure is met again at the next poll of whatever is open, or of the connection's events.
-    if (&mut confirm).now_or_never().is_none() {
-        confirms.push(confirm);
-    }
-}
-
-fn confirmed(sent: Sent, confirm: lapin::Result<Confirmation>) -> Option<lapin::Error> {
-    match confirm {
-        Ok(Confirmation::Ack(Some(_))) => {
-            let message = "the stream is gone; it is being made anew";
-            sent.settle(Err(Error::new(ErrorKind::Unavailable, NAME, message)));
-            None
-        }
-        Ok(Confirmation::Ack(None)) => {
-            sent.settle(Ok(Receipt::Accepted));
-            None
-        }
-        // A queue process died on it; other queues may have the message.
-        Ok(Confirmation::Nack(_) | Confirmation::NotRequested) => None,
-        Err(error) => {
-            sent.unconfirmed(&error);
-            Some(error)
-        }
     }
 }

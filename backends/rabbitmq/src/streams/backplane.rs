@@ -6,11 +6,7 @@ use async_trait::async_trait;
 use futures_util::FutureExt;
 use hubplane_backplane::{Backplane, Channel, History, Opened, Outgoing, Receipt, Result, events};
 
-use super::{
-    error::renamed,
-    history::Past,
-    reader::{LANE, Reader},
-};
+use super::{error::renamed, history::Past, known::LANE, reader::Reader};
 use crate::{
     config::Config,
     connection::{EVENTS, Instance},

@@ -16,8 +16,8 @@ use tokio::{
 use super::{
     cursor::{Cursor, From},
     error::{STREAMS, renamed},
+    known::{Known, LANE},
     log,
-    reader::{Known, LANE},
 };
 use crate::{
     link::{Link, explain},

@@ -69,6 +69,7 @@ mod backplane;
 mod cursor;
 pub(crate) mod error;
 mod history;
+mod known;
 pub(crate) mod log;
 mod reader;
 mod retention;

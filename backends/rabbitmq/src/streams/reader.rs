@@ -1,9 +1,9 @@
 //! The side that receives: one task that follows the stream.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use futures_util::FutureExt;
-use hubplane_backplane::{Event, EventSender, GapCause, Position, Publication, Result, Scope};
+use hubplane_backplane::{Event, EventSender, GapCause, Publication, Result, Scope};
 use hubplane_kit::Backoff;
 use lapin::message::Delivery;
 use tokio::{
@@ -14,40 +14,17 @@ use tokio::{
 
 use super::{
     cursor::{Cursor, From},
+    known::{Known, LANE},
     log,
     retention::Retained,
 };
 use crate::{
     link::{Link, explain},
     message::received,
-    shared::{SILENCE, Shared},
+    shared::{ASK_EVERY, ATTEMPT, SILENCE, Shared},
 };
 
-const ATTEMPT: Duration = Duration::from_secs(12);
 const BATCH: usize = 100;
-const ASK_EVERY: Duration = Duration::from_secs(1);
-
-/// The only lane.
-pub(crate) const LANE: u32 = 0;
-
-/// What is known of the log.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Known {
-    pub(crate) epoch: u64,
-    /// The offset that comes next.
-    pub(crate) next: u64,
-    pub(crate) up: bool,
-}
-
-impl Known {
-    pub(crate) fn position(self, offset: u64) -> Position {
-        Position {
-            epoch: self.epoch,
-            lane: LANE,
-            offset: offset.into(),
-        }
-    }
-}
 
 /// A connection that reads.
 #[derive(Debug)]
