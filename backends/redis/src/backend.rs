@@ -17,6 +17,8 @@ pub(crate) const CAPABILITIES: Capabilities = Capabilities {
     interest: Interest::Routed,
     on_restart: OnRestart::Announced,
 };
-/// Events that may wait between a backend and its hub, up to 256 messages, and about 256 KiB, each:
-/// 8 MiB at most.
+/// Messages, and about how many bytes of them, in one event: what the hub works through at one go.
+pub(crate) const BATCH: usize = 256;
+pub(crate) const BATCH_BYTES: usize = 256 * 1024;
+/// Events that may wait between a backend and its hub: 8 MiB of messages at most.
 pub(crate) const EVENTS: usize = 32;

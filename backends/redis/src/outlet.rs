@@ -13,16 +13,12 @@ use hubplane_backplane::{
 };
 
 use crate::{
-    backend::NAME,
+    backend::{BATCH, BATCH_BYTES, NAME},
     config::PubSub,
     inbox::{Inbox, Raw},
     interest::{Interest, Wanted},
 };
 use hubplane_kit::LogLimiter;
-
-/// Messages, and about how many bytes of them, in one event: what the hub works through at one go.
-const BATCH: usize = 256;
-const BATCH_BYTES: usize = 256 * 1024;
 
 /// The way from inboxes to the queue of events, for the life of an instance.
 pub(crate) struct Outlet {

@@ -4,14 +4,14 @@
 use hubplane_backplane::{Event, GapCause, Publication, Result, Scope};
 
 use super::{FEWEST, Reader};
-use crate::streams::{
-    log::Entry,
-    message::{Message, decode},
+use crate::{
+    backend::{BATCH, BATCH_BYTES},
+    streams::{
+        log::Entry,
+        message::{Message, decode},
+    },
 };
 
-/// Messages, and about how many bytes of them, in one event: what the hub works through at one go.
-const BATCH: usize = 256;
-const BATCH_BYTES: usize = 256 * 1024;
 /// Entries of a stream in one answer, at most, and about how many bytes an answer is to have for
 /// all streams together.
 const MOST: usize = 1_000;
