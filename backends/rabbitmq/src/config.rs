@@ -1,3 +1,9 @@
+//! Reads an address once and completely, so that nothing can be wrong with it later. Opens nothing:
+//! the only files that are read are those of TLS.
+//!
+//! Every error is `Config` and names the key of the address. Both backends' addresses are read
+//! here, since they differ by a few keys only.
+
 use std::{sync::Arc, time::Duration};
 
 use hubplane_backplane::{Address, Error, ErrorKind, Result, Secret, Settings};
@@ -9,10 +15,10 @@ use crate::capabilities::NAME;
 /// The exchange of an address that names none.
 pub(crate) const EXCHANGE: &str = "hubplane";
 
-/// What an address says.
+/// Everything that an address says, with the defaults for what it doesn't say.
 #[derive(Debug)]
 pub(crate) struct Config {
-    /// Tried in this order, at every attempt.
+    /// Names and ports of the nodes, in the order in which a search goes round them.
     pub(crate) hosts: Vec<(String, u16)>,
     /// `None` for `amqp://`.
     pub(crate) tls: Option<Arc<ClientConfig>>,
@@ -22,13 +28,14 @@ pub(crate) struct Config {
     pub(crate) exchange: String,
     /// How long the broker keeps this instance's queue while the instance is away.
     pub(crate) expires: Duration,
-    /// How much of it the broker keeps.
+    /// How many bytes of waiting messages the broker keeps: in this instance's queue, or in the
+    /// stream.
     pub(crate) max_bytes: u64,
     /// For `amqp+streams://` alone.
     pub(crate) retention: Option<Retention>,
 }
 
-/// What the stream keeps, besides `max_bytes`.
+/// What the stream keeps, besides `max_bytes`. RabbitMQ forgets by whole segments.
 #[derive(Debug)]
 pub(crate) struct Retention {
     pub(crate) max_age: Duration,
@@ -36,6 +43,7 @@ pub(crate) struct Retention {
 }
 
 impl Retention {
+    /// Reads the keys that only an address of streams has.
     fn read(settings: &mut Settings<'_>) -> Result<Self> {
         let max_age = settings.duration("max-age")?;
         let max_age = max_age.unwrap_or(Duration::from_secs(24 * 3600));
@@ -55,18 +63,21 @@ impl Retention {
     }
 }
 
-/// Room for `hubplane.` in front and a random part and `.lost` behind, within the 255 bytes of a name.
+/// Bytes. Leaves room for `hubplane.` in front and a random part and `.lost` behind, within the 255
+/// bytes of a name.
 const LONGEST_EXCHANGE: usize = 190;
 /// Shorter than this the queue would expire between two probes of a busy machine.
 const SHORTEST_EXPIRY: Duration = Duration::from_secs(5);
 const LONGEST_EXPIRY: Duration = Duration::from_secs(7 * 24 * 3600);
 
 impl Config {
+    /// Reads an address. An error is `Config` and says which key is wrong and what it should be.
     pub(crate) fn read(address: &Address) -> Result<Self> {
         let mut settings = address.settings(NAME);
         let wrong = |message: &str| Err(Error::new(ErrorKind::Config, NAME, message));
         let exchange = settings.text("exchange")?.unwrap_or(EXCHANGE).to_owned();
         let streams = address.scheme().ends_with("+streams");
+        // A key of the other backend is left unread here, and `finish` refuses it as unknown.
         let (retention, expires, most) = match streams {
             true => (Some(Retention::read(&mut settings)?), None, 1 << 30),
             false => (None, settings.duration("expires")?, 64 << 20),
@@ -83,6 +94,7 @@ impl Config {
             true => Some(files.client_config(&settings)?),
             false => None,
         };
+        // Unknown keys come before wrong values: the name of a key explains more than its value.
         settings.finish()?;
 
         if exchange.len() > LONGEST_EXCHANGE || exchange.starts_with("amq.") {
@@ -121,7 +133,7 @@ impl Config {
         })
     }
 
-    /// The hosts as they are shown to people.
+    /// Returns the hosts for messages; an IPv6 address in brackets.
     pub(crate) fn shown(&self) -> String {
         let hosts = self
             .hosts

@@ -1,4 +1,8 @@
-//! What an open instance of both backends consists of: the task that receives, the task that publishes, and their end.
+//! What an open instance of either backend consists of: the task that receives, the task that
+//! publishes, and their end.
+//!
+//! The two backends differ in how they receive, so that task is handed in. The two tasks meet only
+//! in [`crate::shared`], and use one node: see [`crate::nodes`].
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -19,18 +23,23 @@ use crate::{
     writer::Writer,
 };
 
-/// Batches of at most 100 messages.
+/// Events that may wait between a backend and its hub: batches of at most 100 messages each.
 pub(crate) const EVENTS: usize = 64;
-/// Of [`limits::OPEN`], each of several nodes gets at least so much.
+/// Each of several nodes gets at least so much of [`limits::OPEN`]: less would give up a healthy
+/// broker on a busy machine.
 const SHORTEST: Duration = Duration::from_secs(4);
+/// How long the tasks may take to end. Within the 5 s of the contract, with the goodbyes of both
+/// connections.
 const CLOSE: Duration = Duration::from_millis(3_700);
 
-/// See the module.
+/// The two tasks of an open instance. Dropping it stops them, since the sender of `stop` is gone
+/// then.
 #[derive(Debug)]
 pub(crate) struct Instance {
     shared: Arc<Shared>,
     publisher: Publisher,
     stop: watch::Sender<bool>,
+    /// `None` once somebody has closed the instance.
     tasks: Mutex<Option<[JoinHandle<()>; 2]>>,
 }
 
@@ -56,6 +65,7 @@ impl Instance {
             let attempt = async {
                 let (receive, more) = read(Arc::clone(&shared)).await?;
                 let node = nodes.used();
+                // A publisher that can't be opened here sends the next attempt to another node.
                 nodes.avoid(node);
                 let publish = Writer::open(&shared).await?;
                 nodes.choose(node);
@@ -73,6 +83,7 @@ impl Instance {
                     };
                     return Ok((this, more));
                 }
+                // The last error is shown: all nodes were tried by then.
                 Ok(Err(error)) => failed = Some(error),
                 Err(_) => {}
             }
@@ -83,11 +94,13 @@ impl Instance {
         }))
     }
 
+    /// Publishes a batch; see `Backplane::publish`.
     pub(crate) async fn publish(&self, batch: Vec<Outgoing>) -> Vec<Result<Receipt>> {
         self.publisher.publish(batch).await
     }
 
-    /// Every channel's messages arrive anyway; a name that AMQP can't carry is refused.
+    /// Needs nothing of the broker, since every channel's messages arrive anyway. Refuses a name
+    /// that AMQP can't carry, which nobody could ever publish to.
     pub(crate) fn subscribe(&self, channels: &[Channel]) -> Result<()> {
         if self.shared.is_stopped() {
             return Err(Error::new(ErrorKind::Closed, NAME, "the backend is closed"));
@@ -97,10 +110,13 @@ impl Instance {
             .try_for_each(|channel| routing_key(channel).map(drop))
     }
 
+    /// Asks the receiving task for another connection.
     pub(crate) fn renew(&self) {
         self.shared.renew.notify_one();
     }
 
+    /// Stops both tasks and waits for them, for at most 3.7 s; then they are cut off. A second call
+    /// returns at once.
     pub(crate) async fn close(&self) {
         self.stop.send_replace(true);
         let tasks = {

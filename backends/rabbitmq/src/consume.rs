@@ -1,4 +1,10 @@
-//! The side that receives, as one task: it reconnects, finds out what became of the queue and says what was lost.
+//! The receiving side between connections: it reconnects, finds out what became of the queue
+//! meanwhile, and tells the hub what was lost.
+//!
+//! The queue outlives a connection and keeps what arrives. After a loss there are three cases: the
+//! queue has everything (no gap); it has dropped messages because it was full or they grew too old
+//! (`Overflow`); it is gone or may have lost messages in a restart (`QueueLost`, and a new queue).
+//! The work on one connection is in [`crate::serve`].
 
 use std::{sync::Arc, time::Duration};
 
@@ -21,17 +27,19 @@ use crate::{
     witness::{Testimony, Witness, fence},
 };
 
-/// For finding a queue that may be kept by a node that is frozen.
+/// How long to look for a queue that another node keeps, which may be frozen.
 const RESUME: Duration = Duration::from_secs(3);
-/// For deleting queues.
+/// How long deleting queues may take. What is not deleted expires by itself.
 const FAREWELL: Duration = Duration::from_secs(2);
 
 impl Receiver {
-    /// Creates the queue and starts to receive from it.
+    /// Creates the queue and starts to receive from it. Once it returns, whatever is published is
+    /// delivered.
     pub(crate) async fn open(shared: &Arc<Shared>, events: EventSender) -> Result<(Self, Reading)> {
         let config = &shared.config;
         let link = Link::dial(config, &shared.nodes, "consume").await?;
         let node = link.node;
+        // If anything fails from here on, the next search begins at another node.
         shared.nodes.avoid(node);
         let mut this = Self {
             shared: Arc::clone(shared),
@@ -52,10 +60,11 @@ impl Receiver {
         Ok((this, reading))
     }
 
-    /// Receives until the backend is closed.
+    /// Receives until the backend is closed, over this connection and those that come after it.
     pub(crate) async fn run(mut self, mut reading: Reading) {
         loop {
             let why = match self.serve(reading).await {
+                // The queue would only collect messages until it expires.
                 End::Stopped(link) => {
                     let _ = timeout(FAREWELL, self.queue.delete(&link)).await;
                     link.close().await;
@@ -69,6 +78,7 @@ impl Receiver {
                 }
             };
             tracing::warn!(why, "RabbitMQ's messages no longer arrive");
+            // What is not acknowledged comes again on the next connection.
             self.redelivery.interrupted();
             self.shared.nodes.avoid(self.shared.nodes.used());
             if !self.say(Event::Down(why)).await {
@@ -80,6 +90,7 @@ impl Receiver {
             }
             self.shared.reconnected();
             tracing::info!(gap = ?self.gap, "RabbitMQ's messages arrive again");
+            // The gap comes before the first message behind it, and before `Up`.
             if let Some(cause) = self.gap.take()
                 && !self
                     .say(Event::Gap {
@@ -97,7 +108,7 @@ impl Receiver {
         }
     }
 
-    /// Tries until it succeeds; `None` if the backend was closed meanwhile.
+    /// Connects until it succeeds; returns `None` if the backend was closed meanwhile.
     async fn reconnect(&mut self) -> Option<Reading> {
         let shared = Arc::clone(&self.shared);
         let (mut backoff, mut refused) = (Backoff::default(), None);
@@ -125,7 +136,9 @@ impl Receiver {
         }
     }
 
-    /// May be cancelled at any point: what it finds out is kept, and a queue half created is not used again.
+    /// Connects, finds the old queue or creates a new one, and starts to receive. May be cancelled
+    /// at any point: what it finds out is kept in `self`, and a queue that was only half created is
+    /// not used again.
     async fn attempt(&mut self, shared: &Shared) -> Result<Reading> {
         let config = &shared.config;
         let failed = |error| explain(config, "consuming again (permission read)", error);
@@ -140,6 +153,7 @@ impl Receiver {
         let witness = match kept {
             Some(witness) => witness,
             None => {
+                // A reason that is known already says more than that the queue is another one.
                 self.gap.get_or_insert(GapCause::QueueLost);
                 let old = std::mem::replace(&mut self.queue, InstanceQueue::new(config)?);
                 self.probe.interrupted();
@@ -156,8 +170,9 @@ impl Receiver {
         Ok(reading)
     }
 
-    /// A queue that another node of the cluster keeps can't be reached through this one while that node is frozen: then it
-    /// is given up. With one node alone there is nothing to change for, and the attempt waits.
+    /// Does [`Self::resume`], and gives the queue up if that takes too long. A queue that another
+    /// node of the cluster keeps can't be reached through this one while that node is frozen. With
+    /// a single node there is nothing to change for, so the whole attempt waits.
     async fn resume_in_time(&mut self, link: &Link) -> lapin::Result<Option<Witness>> {
         let wait = match self.shared.nodes.several() {
             true => RESUME,
@@ -166,7 +181,7 @@ impl Receiver {
         timeout(wait, self.resume(link)).await.unwrap_or(Ok(None))
     }
 
-    /// Creates the queues, with a token in the witness where the broker takes one.
+    /// Creates the queues, and puts a token into the witness if the broker takes one.
     async fn create(&mut self, link: &Link) -> Result<Witness> {
         let shared = Arc::clone(&self.shared);
         let failed = |error| explain(&shared.config, "consuming (permission read)", error);
@@ -176,19 +191,23 @@ impl Receiver {
         let first = round(Arc::clone(&shared), link.node, self.queue.clone(), probe).await;
         self.probe = first.probe;
         self.round_due = Instant::now() + first.pause;
+        // Now the witness has delivered the token, if it was put.
         fence(&witness.channel, &self.queue).await.map_err(failed)?;
         let heard = witness.hear().await.map_err(failed)?.unwrap_or_default();
         self.queue.token = heard.tokens.last().copied();
         Ok(witness)
     }
 
-    /// Finds out whether the queue still holds everything, or has been cut; `None` if it is gone, or where it may have
-    /// lost messages in a restart.
+    /// Finds out what the old queue still holds. Returns its witness if the queue has everything or
+    /// was cut (then `gap` says so), and `None` if it is gone or may have lost messages in a
+    /// restart.
     async fn resume(&mut self, link: &Link) -> lapin::Result<Option<Witness>> {
         let channel = link.channel().await?;
         if !self.queue.exists(&channel).await? {
             return Ok(None);
         }
+        // Only after the answer: by then the queue has passed on to its witness what it had
+        // dropped.
         let _ = channel.close(200, "done".into()).await;
         let mut witness = match Witness::open(link, &self.queue).await {
             Ok(witness) => witness,
@@ -201,6 +220,8 @@ impl Receiver {
         if !dropped.is_empty() {
             self.cut(&dropped);
             witness.forget_dropped().await?;
+        // The token is a message that a restart loses. If it is still there, the queue has lost
+        // nothing either.
         } else if self
             .queue
             .token

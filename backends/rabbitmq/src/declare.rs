@@ -1,4 +1,6 @@
-//! What both backends declare at the broker, and how they ask for it.
+//! What both backends declare at the broker, and how they ask for it. Declaring what is there with
+//! the same settings changes nothing (AMQP 0-9-1, `queue.declare`;
+//! <https://www.rabbitmq.com/amqp-0-9-1-reference>).
 
 use lapin::{
     Channel, ExchangeKind,
@@ -8,12 +10,13 @@ use lapin::{
 
 use crate::config::Config;
 
-/// The exchange for what the instances' queues drop.
+/// Returns the name of the exchange for what the instances' queues drop.
 pub(crate) fn dead_letters(config: &Config) -> ShortString {
     format!("{}.lost", config.exchange).into()
 }
 
-/// Creates the exchange if it is not there; refused if it is there as another kind.
+/// Creates the fanout exchange if it is not there. Fails with `PRECONDITION_FAILED` if it is there
+/// as another kind; the channel is closed then.
 pub(crate) async fn declare_exchange(channel: &Channel, config: &Config) -> lapin::Result<()> {
     let durable = ExchangeDeclareOptions {
         durable: true,
@@ -25,8 +28,9 @@ pub(crate) async fn declare_exchange(channel: &Channel, config: &Config) -> lapi
         .await
 }
 
-/// Fails where the user may not publish to the exchange, which RabbitMQ would otherwise say only of the first message.
-/// Taking back a binding that nobody made changes nothing, and asks for the permission to write.
+/// Fails if the user may not publish to the exchange, which RabbitMQ would otherwise say only of
+/// the first message. Taking back a binding that nobody made changes nothing, and asks for the
+/// permission to write.
 pub(crate) async fn may_publish(channel: &Channel, config: &Config) -> lapin::Result<()> {
     let exchange = ShortString::from(config.exchange.as_str());
     let (options, none) = (ExchangeUnbindOptions::default(), FieldTable::default());
@@ -36,7 +40,8 @@ pub(crate) async fn may_publish(channel: &Channel, config: &Config) -> lapin::Re
         .await
 }
 
-/// Returns how many messages of a queue wait for a consumer.
+/// Returns how many messages of a queue wait for a consumer. Fails with `NOT_FOUND`, and closes the
+/// channel, if there is no such queue.
 pub(crate) async fn count(channel: &Channel, queue: &str) -> lapin::Result<u32> {
     let passive = QueueDeclareOptions {
         passive: true,
@@ -46,7 +51,7 @@ pub(crate) async fn count(channel: &Channel, queue: &str) -> lapin::Result<u32> 
     Ok(found.await?.message_count())
 }
 
-/// A text as the value of an argument.
+/// Returns a text as the value of an argument.
 pub(crate) fn text(value: &str) -> AMQPValue {
     AMQPValue::LongString(value.into())
 }

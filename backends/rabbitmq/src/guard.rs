@@ -1,6 +1,10 @@
-//! What is done beside the reading, now and then, over a connection of its own: a new token into the witness, and a look
-//! at the probe. A connection of its own, because a broker that is short of memory stops reading from any connection that
-//! publishes, and acknowledgements must go on.
+//! What is done beside the reading, now and then: a round puts a new token into the witness and
+//! looks at the probe.
+//!
+//! It has a connection of its own for each round, because a broker that is short of memory stops
+//! reading from any connection that publishes (<https://www.rabbitmq.com/docs/connection-blocked>),
+//! and acknowledgements must go on. What a token proves is said in [`crate::witness`], what the
+//! probe shows in [`crate::probe`].
 
 use std::{sync::Arc, time::Duration};
 
@@ -21,15 +25,17 @@ use crate::{
     shared::Shared,
 };
 
-/// An ordinary broker needs milliseconds; one that is short of memory or disk takes nothing.
+/// How long a round may take. An ordinary broker needs milliseconds; one that is short of memory or
+/// disk takes nothing.
 const ROUND: Duration = Duration::from_secs(2);
-/// After a round in which the broker took no token.
+/// The pause after a round in which the broker took no token.
 const PAUSE: Duration = Duration::from_secs(30);
 
 /// What came of a round.
 #[derive(Debug)]
 pub(crate) struct Round {
     pub(crate) token: Token,
+    /// The probe as it was left, to be given to the next round.
     pub(crate) probe: Probe,
     /// How long to wait for the next one.
     pub(crate) pause: Duration,
@@ -46,7 +52,8 @@ pub(crate) enum Token {
     Blind,
 }
 
-/// Makes one round at the node that the instance reads from, within 2 s.
+/// Makes one round at the node that the instance reads from, within 2 s. Never fails: a round
+/// without a token is a result, too.
 pub(crate) async fn round(
     shared: Arc<Shared>,
     node: Node,
@@ -60,6 +67,7 @@ pub(crate) async fn round(
         link.close().await;
         Ok::<_, Error>(())
     };
+    // Used only if the token was not put, even if the broker answered.
     let why = match timeout(ROUND, made).await {
         Ok(Ok(())) => "it confirms nothing".to_owned(),
         Ok(Err(error)) => error.to_string(),
@@ -79,6 +87,7 @@ pub(crate) async fn round(
     }
 }
 
+/// Does the work of a round; `probe` and `token` keep what was reached if it is cut off.
 async fn make(
     link: &Link,
     config: &Config,
@@ -90,6 +99,7 @@ async fn make(
     let select = ConfirmSelectOptions::default();
     channel.confirm_select(select).await.map_err(failed)?;
     *token = put_token(&channel, config, queue).await;
+    // A broker that takes nothing can't be tested with messages either.
     if *token == Token::Put {
         let looked = probe.look(&channel, queue, config).await;
         looked.map_err(failed)?;
@@ -97,11 +107,13 @@ async fn make(
     Ok(())
 }
 
-/// Puts a token into the witness, on the way that dropped messages take.
+/// Puts a token into the witness, on the way that dropped messages take: if it arrives, so would
+/// they.
 async fn put_token(channel: &Channel, config: &Config, queue: &InstanceQueue) -> Token {
     let Ok(number) = getrandom::u64() else {
         return Token::NotTaken;
     };
+    // Unsaved on purpose: a restart must lose the token.
     let unsaved = BasicProperties::default().with_delivery_mode(1);
     let options = BasicPublishOptions {
         mandatory: true,
@@ -116,6 +128,7 @@ async fn put_token(channel: &Channel, config: &Config, queue: &InstanceQueue) ->
     };
     match confirmed {
         Ok(Confirmation::Ack(None)) => Token::Put,
+        // Returned: the exchange has no binding to the witness any more.
         Ok(Confirmation::Ack(Some(_))) => Token::Blind,
         Err(error) if reply_code(&error) == Some(NOT_FOUND) => Token::Blind,
         Ok(_) | Err(_) => Token::NotTaken,

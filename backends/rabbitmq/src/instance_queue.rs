@@ -1,9 +1,14 @@
-//! What one instance has at the broker: its queue, and beside it two small queues that tell what becomes of the first.
+//! What one instance has at the broker: its queue, and beside it two small queues that tell what
+//! becomes of the first.
 //!
-//! The broker drops messages of a queue that is full, or whose messages have grown too old, and the unsaved ones of
-//! every queue when it restarts, without a word on AMQP. So what the queue drops is dead-lettered into a second queue,
-//! its **witness** (see [`crate::witness`]). A third queue, the **probe**, shows which policies of the operator apply
-//! to queues with such a name (see [`crate::probe`]).
+//! The broker drops messages of a queue that is full, or whose messages have grown too old, and the
+//! unsaved ones of every queue when it restarts, without a word on AMQP. So what the queue drops is
+//! dead-lettered into a second queue, its **witness** (see [`crate::witness`]). A third queue, the
+//! **probe**, shows which policies of the operator apply to queues with such a name (see
+//! [`crate::probe`]).
+//!
+//! This file creates, finds and deletes the three; what they tell is read elsewhere. The arguments:
+//! <https://www.rabbitmq.com/docs/queues#optional-arguments>.
 
 use std::time::Duration;
 
@@ -21,11 +26,13 @@ use crate::{
     link::{Link, NOT_FOUND, explain, reply_code},
 };
 
-/// The token and one dropped message are enough to know.
+/// Messages that the witness holds: the token and one dropped message are enough to know.
 const WITNESSED: i32 = 2;
-/// So many small messages are put into the probe: a queue that can't hold them loses messages in ordinary use.
+/// Small messages that are put into the probe at once: a queue that can't hold so many loses
+/// messages in ordinary use.
 pub(crate) const BURST: u32 = 200;
-/// Nobody uses the probe between two looks; it must outlive the pause.
+/// How long the probe is kept unused. Nobody uses it between two looks, so it must outlive the
+/// pause.
 const PROBE_EXPIRES: Duration = Duration::from_secs(180);
 const PROBED: i32 = BURST as i32;
 
@@ -35,13 +42,15 @@ pub(crate) struct InstanceQueue {
     pub(crate) name: String,
     pub(crate) witness: String,
     pub(crate) probe: String,
-    /// The number of the token that the witness has delivered last. As long as the broker still has this very token, it
-    /// has not restarted since; without one, a restart can't be told from a lost connection.
+    /// The number of the token that the witness has delivered last. As long as the broker still has
+    /// this very token, it has not restarted since; without one, a restart can't be told from a
+    /// lost connection.
     pub(crate) token: Option<u64>,
 }
 
 impl InstanceQueue {
-    /// Names that nobody else has; nothing is created yet.
+    /// Returns names that nobody else has; nothing is created yet. Each queue is new: one that is
+    /// left from before may have lost messages.
     pub(crate) fn new(config: &Config) -> Result<Self> {
         let random = getrandom::u64().map_err(|error| {
             Error::new(
@@ -60,7 +69,8 @@ impl InstanceQueue {
         })
     }
 
-    /// Creates exchanges and queues. Once it returns, whatever is published lands in the queue.
+    /// Creates exchanges and queues. Once it returns, whatever is published lands in the queue. May
+    /// be called again after a failure.
     pub(crate) async fn create(&self, link: &Link, config: &Config) -> Result<()> {
         let failed = |error| explain(config, "opening a channel", error);
         let channel = link.channel().await.map_err(failed)?;
@@ -76,6 +86,7 @@ impl InstanceQueue {
         Ok(())
     }
 
+    /// Creates the exchange for publications and the one for dropped messages.
     async fn declare_exchanges(&self, channel: &Channel, config: &Config) -> lapin::Result<()> {
         declare_exchange(channel, config).await?;
         let durable = ExchangeDeclareOptions {
@@ -88,6 +99,8 @@ impl InstanceQueue {
             .await
     }
 
+    /// Creates and binds the three queues. The queue itself comes last: from its first message on,
+    /// the witness must be there.
     async fn declare(&self, channel: &Channel, config: &Config) -> lapin::Result<()> {
         let bind = QueueBindOptions::default();
         self.declare_watcher(channel, config, (&self.witness, WITNESSED, config.expires))
@@ -105,7 +118,7 @@ impl InstanceQueue {
             .await
     }
 
-    /// Creates the probe if it is not there.
+    /// Creates the probe if it is not there; binding it again changes nothing.
     pub(crate) async fn declare_probe(
         &self,
         channel: &Channel,
@@ -116,7 +129,8 @@ impl InstanceQueue {
             .await
     }
 
-    /// Creates the witness or the probe, which are reached by the exchange for dropped messages.
+    /// Creates the witness or the probe. Both are reached by the exchange for dropped messages, by
+    /// their own names.
     async fn declare_watcher(
         &self,
         channel: &Channel,
@@ -135,6 +149,8 @@ impl InstanceQueue {
             .await
     }
 
+    /// Creates one durable queue. Durable and not exclusive, so that it outlives the connection;
+    /// `x-expires` ends it.
     async fn declare_queue(
         &self,
         channel: &Channel,
@@ -151,8 +167,8 @@ impl InstanceQueue {
         Ok(())
     }
 
-    /// Returns whether the queue is there. Once the answer is here, the queue has passed on to its witness every message
-    /// that it had dropped when it was asked.
+    /// Returns true if the queue is there. Once the answer has come, the queue has passed on to its
+    /// witness every message that it had dropped when it was asked.
     pub(crate) async fn exists(&self, channel: &Channel) -> lapin::Result<bool> {
         match count(channel, &self.name).await {
             Ok(_) => Ok(true),
@@ -161,7 +177,7 @@ impl InstanceQueue {
         }
     }
 
-    /// Deletes all three queues; deleting what is not there does nothing.
+    /// Deletes all three queues. Deleting what is not there does nothing.
     pub(crate) async fn delete(&self, link: &Link) -> lapin::Result<()> {
         let channel = link.channel().await?;
         for queue in [&self.name, &self.witness, &self.probe] {
@@ -172,9 +188,10 @@ impl InstanceQueue {
     }
 }
 
-/// What the queues have in common. A virtual host's default may be another type of queue. Of a policy and an argument,
-/// RabbitMQ takes the argument for the overflow and for where dropped messages go, and the lower of both for lengths and
-/// times: so a policy can shorten our queues, but it can't keep us from being told.
+/// Returns the arguments that all three queues have. The type is named, because a virtual host's
+/// default may be another one. If a policy and an argument differ, RabbitMQ takes the argument for
+/// the overflow and for where dropped messages go, and the lower of both for lengths and times. So
+/// a policy can shorten our queues, but it can't keep us from being told.
 fn arguments(config: &Config, dropped_to: &str, expires: Duration) -> FieldTable {
     let expires = i64::try_from(expires.as_millis()).unwrap_or(i64::MAX);
     let mut arguments = FieldTable::default();

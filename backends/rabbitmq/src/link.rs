@@ -1,4 +1,9 @@
-//! One connection to the broker: made, cut, and its errors put into words.
+//! One connection to the broker: how it is made and cut, and how its errors are put into words.
+//!
+//! It connects once, to one node or to the first that answers; the loops that try again are the
+//! tasks'. A lost connection ends every channel on it. Reply codes are those of AMQP 0-9-1
+//! (<https://www.rabbitmq.com/amqp-0-9-1-reference#constants>). No password may get into a message:
+//! only names and the broker's own words do.
 
 use std::{
     io,
@@ -25,10 +30,13 @@ use crate::{
     nodes::{Node, Nodes},
 };
 
-/// Seconds; the probes see a dead broker sooner, this ends the broker's side of a dead connection.
+/// Seconds. The tasks' questions see a dead broker sooner; this ends the broker's side of a dead
+/// connection.
 const HEARTBEAT: u16 = 10;
-/// For looking up a name, and then for TCP, TLS and the AMQP handshake with one of its IP addresses.
+/// How long looking up a name may take, and then TCP, TLS and the AMQP handshake with one of its IP
+/// addresses.
 const DIAL: Duration = Duration::from_secs(5);
+/// How long the broker may take to answer a goodbye.
 const GOODBYE: Duration = Duration::from_secs(1);
 
 /// AMQP's reply codes, as far as they are told apart here.
@@ -36,11 +44,12 @@ pub(crate) const ACCESS_REFUSED: ReplyCode = 403;
 pub(crate) const NOT_FOUND: ReplyCode = 404;
 pub(crate) const PRECONDITION_FAILED: ReplyCode = 406;
 const NOT_ALLOWED: ReplyCode = 530;
-/// So RabbitMQ names a queue that another consumer has for itself; it is no matter of permissions.
+/// What RabbitMQ says of a queue that another consumer has for itself, with the code of a missing
+/// permission.
 const EXCLUSIVE: &str = "in exclusive use";
 
-/// Ends the socket when it is dropped: lapin alone would keep a thread on a broker that is silent, frozen or that blocks
-/// us, since it can't write its goodbye.
+/// Ends the socket when it is dropped. lapin alone would keep a thread on a broker that is silent,
+/// frozen or blocks us, since it can't write its goodbye.
 #[derive(Debug)]
 struct Cut(Socket);
 
@@ -50,23 +59,24 @@ impl Drop for Cut {
     }
 }
 
-/// The error that says most of why no node could be reached.
+/// Returns the error that says most of why no node could be reached; see [`race::most_telling`].
 fn telling(errors: Vec<Error>) -> Error {
     let none = || Error::new(ErrorKind::Config, NAME, "no host is named");
     race::most_telling(errors, none)
 }
 
-/// A connection. Dropping it cuts its socket.
+/// An open connection. Dropping it cuts its socket, without a goodbye.
 #[derive(Debug)]
 pub(crate) struct Link {
     connection: Connection,
-    /// Where it leads.
+    /// The node that it leads to.
     pub(crate) node: Node,
     _cut: Cut,
 }
 
 impl Link {
-    /// Connects to the node that answers first; `role` is shown in the broker's list of connections.
+    /// Connects to the node that answers first; `role` is shown in the broker's list of
+    /// connections.
     pub(crate) async fn dial(config: &Config, nodes: &Nodes, role: &str) -> Result<Self> {
         let attempts = nodes
             .order()
@@ -74,7 +84,8 @@ impl Link {
         race::first(attempts).await.map_err(telling)
     }
 
-    /// Connects to one node: to that of its IP addresses that answers first.
+    /// Connects to one node: to that of its IP addresses that answers first, within 5 s for the
+    /// name and 5 s for the rest.
     pub(crate) async fn dial_node(config: &Config, node: Node, role: &str) -> Result<Self> {
         let (name, port) = &config.hosts[node];
         let silent = |_| {
@@ -97,6 +108,8 @@ impl Link {
         race::first(attempts).await.map_err(telling)
     }
 
+    /// Connects to one IP address, with TLS for the host's name if the address asks for it, and
+    /// logs in.
     async fn dial_address(
         config: &Config,
         node: Node,
@@ -113,6 +126,7 @@ impl Link {
         let AsyncTcpStream::Plain(plain) = &stream else {
             unreachable!("invariant: no TLS before into_rustls")
         };
+        // A second handle of the same socket, since lapin takes the stream for good.
         let socket = SockRef::from(plain.get_ref()).try_clone();
         let cut = Cut(socket.map_err(unreachable)?);
         if let Some(tls) = &config.tls {
@@ -142,31 +156,36 @@ impl Link {
         })
     }
 
+    /// Opens a channel. An error on one channel ends that channel, and with some codes the whole
+    /// connection.
     pub(crate) async fn channel(&self) -> lapin::Result<Channel> {
         self.connection.create_channel().await
     }
 
-    /// Whether the broker has said that it takes no publications now.
+    /// Returns true while the broker says that it takes no publications (`connection.blocked`).
     pub(crate) fn blocked(&self) -> bool {
         self.connection.status().blocked()
     }
 
+    /// Returns what happens to the connection: errors, and when the broker blocks or unblocks it.
     pub(crate) fn events(&self) -> BoxStream<'static, Event> {
         self.connection.events_listener().boxed()
     }
 
-    /// Says goodbye, or cuts the connection where that takes longer than a second.
+    /// Says goodbye, and cuts the connection if that takes longer than a second.
     pub(crate) async fn close(self) {
         let goodbye = self.connection.close(200, ShortString::from("closed"));
         let _ = timeout(GOODBYE, goodbye).await;
     }
 }
 
+/// Returns the error for a node without a TCP connection.
 fn unreachable((name, port): &(String, u16), error: io::Error) -> Error {
     let message = format!("no RabbitMQ can be reached at {name}:{port}");
     Error::new(ErrorKind::Unavailable, NAME, message).with_source(error)
 }
 
+/// Returns what lapin needs for the login.
 fn uri(config: &Config, (name, port): &(String, u16)) -> AMQPUri {
     AMQPUri {
         scheme: match config.tls {
@@ -190,6 +209,7 @@ fn uri(config: &Config, (name, port): &(String, u16)) -> AMQPUri {
     }
 }
 
+/// Returns the error for a TLS handshake that failed: `Config` if trying again can't help.
 fn tls_failed(name: &str, port: u16, error: io::Error) -> Error {
     let inner = error
         .get_ref()
@@ -215,8 +235,8 @@ fn tls_failed(name: &str, port: u16, error: io::Error) -> Error {
     Error::new(ErrorKind::Config, NAME, message).with_source(error)
 }
 
-/// What the user may not do, and what it takes. RabbitMQ 3.10 names what is refused, but not the permission that is
-/// missing; so `doing` says it.
+/// Returns a sentence on what the user may not do, and which permissions it takes. RabbitMQ 3.10
+/// names what is refused, but not the permission that is missing; so `doing` says it.
 fn permissions(config: &Config, doing: &str) -> String {
     let (user, exchange) = (&config.username, &config.exchange);
     let also = match config.retention {
@@ -229,7 +249,7 @@ fn permissions(config: &Config, doing: &str) -> String {
     )
 }
 
-/// The broker's reply code, where it is the broker that refused.
+/// Returns the broker's reply code; `None` if it was not the broker that refused.
 pub(crate) fn reply_code(error: &lapin::Error) -> Option<ReplyCode> {
     match error.kind() {
         lapin::ErrorKind::ProtocolError(error) => Some(error.get_id()),
@@ -237,13 +257,16 @@ pub(crate) fn reply_code(error: &lapin::Error) -> Option<ReplyCode> {
     }
 }
 
-/// An error of lapin's as one of ours, with what to do about it.
+/// Returns an error of lapin's as one of ours, with what to do about it. `doing` says what was
+/// tried, as in “looking for the stream”. `Config` if a person has to change something, else
+/// `Unavailable`.
 pub(crate) fn explain(config: &Config, doing: &str, error: lapin::Error) -> Error {
     let (user, vhost, exchange) = (&config.username, &config.vhost, &config.exchange);
     let advice = match reply_code(&error) {
         Some(ACCESS_REFUSED) if doing == "connecting" => format!(
             "RabbitMQ refuses the user {user:?}: check the user name and the password in the address"
         ),
+        // It passes when the broker notices that the last connection is gone.
         Some(ACCESS_REFUSED) if error.to_string().contains(EXCLUSIVE) => {
             let message = "RabbitMQ still believes this instance's last connection alive";
             return Error::new(ErrorKind::Unavailable, NAME, message).with_source(error);

@@ -1,4 +1,8 @@
-//! A publication as an AMQP message, there and back.
+//! A publication as an AMQP message, there and back: the channel is the routing key, the id the
+//! property `message-id`, origin and tags are headers, and the data is the body.
+//!
+//! No envelope is needed. Outside programs read and write such messages with any AMQP library, so
+//! this form is a promise of the documentation. Pure: no channel and no connection here.
 
 use bytes::Bytes;
 use hubplane_backplane::{Error, ErrorKind, Outgoing, Publication, Result, wire};
@@ -10,13 +14,16 @@ use lapin::{
 
 use crate::capabilities::{CAPABILITIES, NAME};
 
-/// All headers travel in one frame of at most 128 KiB.
+/// Bytes of headers with their names. All of them travel in one frame, of at most 128 KiB with
+/// RabbitMQ's default.
 const LONGEST_HEADERS: usize = 64 * 1024;
-/// RabbitMQ reads these as lists of further routing keys, and closes the channel on a text.
+/// Headers that RabbitMQ reads as lists of further routing keys; on a text it closes the channel
+/// (<https://www.rabbitmq.com/docs/sender-selected>).
 const RESERVED: [&str; 2] = ["CC", "BCC"];
-/// Kept in memory while the broker can: what a restart loses is announced, and the disk is spared.
+/// The delivery mode for messages that are kept in memory while the broker can: what a restart
+/// loses is announced, and the disk is spared.
 const UNSAVED: u8 = 1;
-/// As `MessageId` has it.
+/// Bytes; as the contract's `MessageId` has it.
 const LONGEST_ID: usize = 64;
 
 /// A message ready to be sent.
@@ -27,18 +34,21 @@ pub(crate) struct Prepared {
     pub(crate) properties: BasicProperties,
 }
 
+/// Returns the error for a message that RabbitMQ could never carry; sending it again is no use.
 fn rejected(message: String) -> Error {
     Error::new(ErrorKind::Rejected, NAME, message)
 }
 
-/// The routing key of a channel.
+/// Returns the routing key of a channel, or `Rejected` if the name is longer than 255 bytes.
 pub(crate) fn routing_key(channel: &str) -> Result<ShortString> {
     ShortString::try_new(channel).map_err(|error| {
         rejected("a channel's name has at most 255 bytes on RabbitMQ".to_owned()).with_source(error)
     })
 }
 
-/// The message, or why RabbitMQ can't carry it.
+/// Returns the message as AMQP has it, or `Rejected` with the reason why RabbitMQ can't carry it.
+/// To be checked here, because the broker would answer by closing the channel, and with it
+/// everybody's messages.
 pub(crate) fn prepare(outgoing: Outgoing) -> Result<Prepared> {
     CAPABILITIES.check(NAME, &outgoing.channel, outgoing.data.len())?;
     let routing_key = routing_key(&outgoing.channel)?;
@@ -54,6 +64,7 @@ pub(crate) fn prepare(outgoing: Outgoing) -> Result<Prepared> {
         if RESERVED.contains(&name) {
             return Err(rejected(format!("a tag can't be named {name} on RabbitMQ")));
         }
+        // A name has one byte for its length, a value one for its type and four for its length.
         size += name.len() + value.len() + 6;
         let name = ShortString::try_new(name).map_err(|error| {
             rejected("a tag's name has at most 255 bytes on RabbitMQ".to_owned()).with_source(error)
@@ -76,7 +87,8 @@ pub(crate) fn prepare(outgoing: Outgoing) -> Result<Prepared> {
     })
 }
 
-/// What a delivery says. Headers that are no text are the broker's or another program's own matter.
+/// Returns a delivery as a publication without a position. Headers that are no text are the
+/// broker's or another program's own matter and are passed over.
 pub(crate) fn received(delivery: Delivery) -> Publication {
     let properties = &delivery.properties;
     let headers = properties.headers().iter().flat_map(|table| table.inner());
@@ -87,6 +99,8 @@ pub(crate) fn received(delivery: Delivery) -> Publication {
         _ => None,
     });
     let metadata = wire::from_headers(texts);
+    // An outside program may use any message id; only one that clients could have given is passed
+    // on.
     let named = || {
         let id = properties.message_id().as_ref()?.as_str();
         let plain = id.len() <= LONGEST_ID && id.bytes().all(|b| b.is_ascii_graphic() || b == b' ');

@@ -1,9 +1,11 @@
 //! Which policies of the operator apply to this instance's queues.
 //!
-//! AMQP has no question for it. So a third queue, the **probe**, is named as the other two, and what becomes of messages
-//! in it is seen: a burst of them shows a `max-length`, one that is left for a while a `message-ttl`, and the queue itself,
-//! which nobody uses meanwhile, a short `expires`. It is looked at when the instance connects, soon after, and then each
-//! minute; what has changed is logged once. All else that a policy can say of a queue, RabbitMQ takes from our arguments.
+//! AMQP has no question for it. So a third queue, the **probe**, is named as the other two, and
+//! what becomes of messages in it is seen: a burst of them shows a `max-length`, one that is left
+//! for a while a `message-ttl`, and the queue itself, which nobody uses meanwhile, a short
+//! `expires`. It is looked at when the instance connects, soon after, and then each minute; what
+//! has changed is logged once. All else that a policy can say of a queue
+//! (<https://www.rabbitmq.com/docs/parameters#policies>), RabbitMQ takes from our arguments.
 
 use std::time::Duration;
 
@@ -28,7 +30,7 @@ const PAUSES: [Duration; 3] = [
     Duration::from_secs(60),
 ];
 
-/// What was found out.
+/// What the probe has shown; empty if no policy shortens the queues.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Found {
     /// The queue holds only so many messages.
@@ -39,28 +41,30 @@ pub(crate) struct Found {
     expires: Option<Duration>,
 }
 
-/// What lies in the probe.
+/// What lies in the probe, and what it has shown so far.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Probe {
     found: Found,
-    /// When a message was left there.
+    /// When a message was left there; `None` if the next look can't conclude anything from the
+    /// time.
     left: Option<Instant>,
+    /// How many looks there were, which decides the pause.
     looks: usize,
 }
 
 impl Probe {
-    /// How long to wait for the next look.
+    /// Returns how long to wait for the next look.
     pub(crate) fn pause(&self) -> Duration {
         PAUSES[self.looks.saturating_sub(1).min(PAUSES.len() - 1)]
     }
 
-    /// Whether a policy drops messages that wait for a moment.
+    /// Returns true if a policy drops messages that wait for a moment.
     pub(crate) fn is_cut_short(&self) -> bool {
         self.found.length.is_some() || self.found.message_ttl.is_some()
     }
 
-    /// Looks, and says what has changed since the last look. The channel confirms what is published, and is closed by the
-    /// broker where the probe is gone.
+    /// Looks, and logs what has changed since the last look. `channel` must be one that confirms;
+    /// the broker closes it if the probe is gone.
     pub(crate) async fn look(
         &mut self,
         channel: &Channel,
@@ -76,6 +80,8 @@ impl Probe {
         looked
     }
 
+    /// Draws conclusions from the message that was left, then tries a burst and leaves a message
+    /// for the next look.
     async fn test(
         &mut self,
         channel: &Channel,
@@ -88,6 +94,8 @@ impl Probe {
                 Ok(0) => self.found.message_ttl = Some(lain),
                 Ok(_) => self.outlived(lain),
                 Err(error) if reply_code(&error) == Some(NOT_FOUND) => {
+                    // A probe that was gone later than the address allows has expired by our own
+                    // argument.
                     self.found.expires = Some(lain).filter(|lain| *lain < config.expires);
                     return Ok(());
                 }
@@ -102,19 +110,22 @@ impl Probe {
         Ok(())
     }
 
-    /// The probe and the message in it are still there after so long.
+    /// Notes that the probe and the message in it are still there after so long: a shorter limit is
+    /// no longer in force.
     fn outlived(&mut self, lain: Duration) {
         let longer = |limit: &Duration| *limit > lain;
         self.found.message_ttl = self.found.message_ttl.filter(longer);
         self.found.expires = self.found.expires.filter(longer);
     }
 
-    /// Looks that were begun and not ended say nothing.
+    /// Notes that the message that was left proves nothing: a look was begun and not ended, or the
+    /// queue is another one.
     pub(crate) fn interrupted(&mut self) {
         self.left = None;
     }
 
-    /// Empties the probe and puts so many messages into it.
+    /// Empties the probe, puts so many messages into it, and waits until the broker has confirmed
+    /// all of them.
     async fn put(
         &self,
         number: u32,
@@ -139,6 +150,7 @@ impl Probe {
     }
 }
 
+/// Logs what was found, with what to do about it.
 fn say(found: &Found, queue: &InstanceQueue) {
     let queue = &queue.name;
     if let Some(messages) = found.length {

@@ -1,4 +1,7 @@
-//! Where the reading of one connection stands.
+//! Where the reading of one connection stands: what was taken, acknowledged, asked and answered.
+//!
+//! Pure: [`crate::serve`] reads and changes it. It decides when a message may be handed to the hub,
+//! which is only when it is certain that nothing before it was dropped.
 
 use std::time::Duration;
 
@@ -6,22 +9,23 @@ use tokio::time::Instant;
 
 use crate::shared::SILENCE;
 
-/// How many messages the broker sends ahead of acknowledgements. lapin queues deliveries without a bound, so this is
-/// the bound.
+/// How many messages the broker sends ahead of acknowledgements. lapin queues deliveries without a
+/// bound, so this is the bound.
 pub(crate) const PREFETCH: u16 = 1_000;
-/// Besides every second the broker is asked twice a prefetch.
+/// Under load the broker is asked twice a prefetch, besides every second.
 const ASK_AFTER: u64 = PREFETCH as u64 / 2;
-/// Nothing is handed over that arrives over a connection of which nothing is known for so long.
+/// If nothing is known of a connection for so long, nothing is handed over that arrives on it.
 const STALE: Duration = Duration::from_secs(5);
 
-/// Where a reading stands, in delivery tags, which count from 1 on each channel.
+/// Where a reading stands. Messages are counted by delivery tags, which begin at 1 on each channel.
 pub(crate) struct Progress {
-    /// Handed to the hub.
+    /// The last message that was handed to the hub.
     pub(crate) taken: u64,
-    /// What an acknowledgement was begun for.
+    /// The last message that an acknowledgement was begun for; the broker may have got it.
     pub(crate) acknowledging: u64,
-    /// Acknowledged to the broker.
+    /// The last message that was acknowledged to the broker.
     pub(crate) acked: u64,
+    /// When to acknowledge what was taken since; `None` if nothing was.
     pub(crate) ack_due: Option<Instant>,
     /// `acked` when the last question was asked.
     pub(crate) asked_at: u64,
@@ -33,15 +37,18 @@ pub(crate) struct Progress {
     pub(crate) alive_at: Instant,
     /// When the open question was asked.
     pub(crate) asked: Instant,
-    /// The batch waits for the answer to a question that is asked after it was taken: see [`Receiver::is_cut_short`].
+    /// Whether the batch waits for the answer to a question that is asked after it was taken: see
+    /// `Receiver::is_cut_short`.
     pub(crate) unproved: bool,
-    /// The open question is such a one.
+    /// Whether the open question is such a one.
     pub(crate) proving: bool,
     /// When to take the broker for dead, while a question is open.
     pub(crate) silent_at: Instant,
 }
 
 impl Progress {
+    /// Returns the state of a new connection: nothing is cleared, and the first question is due at
+    /// once.
     pub(crate) fn new() -> Self {
         let now = Instant::now();
         Self {
@@ -60,17 +67,20 @@ impl Progress {
         }
     }
 
-    /// Whether a queue under load must be asked about, so that `cleared` stays ahead.
+    /// Returns true if the broker must be asked before the second is over, so that `cleared` stays
+    /// ahead under load.
     pub(crate) fn ask_early(&self) -> bool {
         self.acked + u64::from(PREFETCH) >= self.cleared + ASK_AFTER
     }
 
-    /// Whether the connection was alive a moment ago. If this process stood still, the broker may have given up the
-    /// connection, and will deliver again what still waits in its buffers.
+    /// Returns true if the connection was alive a moment ago. If this process stood still, the
+    /// broker may have given up the connection, and will deliver again what still waits in its
+    /// buffers.
     pub(crate) fn is_fresh(&self) -> bool {
         self.alive_at.elapsed() < STALE
     }
 
+    /// Notes that something has arrived: the broker is not dead, even if its answer is late.
     pub(crate) fn heard(&mut self) {
         self.silent_at = self.silent_at.max(Instant::now() + SILENCE);
     }

@@ -1,4 +1,8 @@
-//! What callers have of the side that publishes.
+//! The callers' side of publishing: prepares a batch, hands it to the writing task and waits for
+//! the answers, for less than 5 s.
+//!
+//! Every message is answered exactly once, whatever becomes of the task: [`crate::ticket`] keeps
+//! count.
 
 use std::sync::Arc;
 
@@ -15,14 +19,15 @@ use crate::{
     ticket::Ticket,
 };
 
-/// Calls that wait for the writing task.
+/// Calls that wait for the writing task. A caller that finds no room waits, within its time.
 const CALLS: usize = 64;
 
-/// One call's messages, on their way to the writing task. Dropped unwritten, its caller learns that.
+/// One call's messages, on their way to the writing task. If it is dropped, every message that was
+/// not written is refused, with the reason.
 #[derive(Debug)]
 pub(crate) struct Call {
     pub(crate) ticket: Arc<Ticket>,
-    /// Each with its place in the call.
+    /// Each message with its place in the call.
     pub(crate) messages: std::vec::IntoIter<(usize, Prepared)>,
     shared: Arc<Shared>,
 }
@@ -50,13 +55,15 @@ pub(crate) struct Publisher {
 }
 
 impl Publisher {
-    /// The other end is what the writing task takes calls from.
+    /// Returns a publisher, and the queue that the writing task takes calls from.
     pub(crate) fn new(shared: &Arc<Shared>) -> (Self, mpsc::Receiver<Call>) {
         let (calls, taken) = mpsc::channel(CALLS);
         let shared = Arc::clone(shared);
         (Self { shared, calls }, taken)
     }
 
+    /// Publishes a batch and returns one result for each message, in order; see
+    /// `Backplane::publish`.
     pub(crate) async fn publish(&self, batch: Vec<Outgoing>) -> Vec<Result<Receipt>> {
         let deadline = Instant::now() + limits::CALL;
         let ticket = Ticket::new(batch.len());
@@ -75,6 +82,8 @@ impl Publisher {
             messages: messages.into_iter(),
             shared: Arc::clone(&self.shared),
         };
+        // Without a connection the answer comes at once: the hub knows how long to wait before it
+        // tries again.
         if *self.shared.publishing.borrow() && !self.shared.is_stopped() {
             // A call that can't be passed on is dropped, and says so itself.
             let _ = timeout_at(deadline, self.calls.send(call)).await;

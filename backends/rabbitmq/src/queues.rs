@@ -1,4 +1,5 @@
-//! An open instance of the first backend, with a queue of its own.
+//! An open instance of the first backend, as the hub holds it: a queue of its own for each
+//! instance, and no history. All the work is done in [`crate::connection`] and the tasks behind it.
 
 use std::sync::Arc;
 
@@ -12,10 +13,11 @@ use crate::{
     receiver::Receiver,
 };
 
-/// See the module.
+/// An instance whose receiving task reads a queue.
 #[derive(Debug)]
 struct Queues(Instance);
 
+/// Opens an instance, within 14 s. Once it returns, every message that is published is delivered.
 pub(crate) async fn open(config: Config) -> Result<Opened> {
     let (sender, events) = events(EVENTS);
     let read = async |shared| {
@@ -39,6 +41,8 @@ impl Backplane for Queues {
         self.0.subscribe(channels)
     }
 
+    /// Needs nothing of the broker: this instance gets every channel's messages, and the hub passes
+    /// on what is wanted.
     async fn unsubscribe(&self, _channels: &[Channel]) -> Result<()> {
         Ok(())
     }

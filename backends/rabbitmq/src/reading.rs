@@ -1,4 +1,5 @@
-//! One connection that receives, and why it ends.
+//! One connection that receives: its channel, its consumer and the witness beside it; how it is
+//! begun, and why it ends. What is done with the deliveries is in [`crate::serve`].
 
 use hubplane_backplane::GapCause;
 use lapin::{
@@ -16,7 +17,7 @@ use crate::{
     witness::Witness,
 };
 
-/// A connection that receives.
+/// A connection that receives from the instance's queue.
 #[derive(Debug)]
 pub(crate) struct Reading {
     pub(crate) link: Link,
@@ -26,6 +27,8 @@ pub(crate) struct Reading {
 }
 
 impl Reading {
+    /// Starts to consume from the queue over this connection. Fails if another consumer still has
+    /// the queue.
     pub(crate) async fn start(
         link: Link,
         queue: &InstanceQueue,
@@ -51,6 +54,8 @@ impl Reading {
         })
     }
 
+    /// Acknowledges all that was taken. Only what is in the hub's queue of events counts as taken,
+    /// so a crash before that loses nothing. An error ends the reading.
     pub(crate) async fn ack(&self, progress: &mut Progress) -> Result<(), End> {
         progress.ack_due = None;
         if progress.acked == progress.taken {
@@ -59,6 +64,7 @@ impl Reading {
         progress.acknowledging = progress.taken;
         let all = BasicAckOptions { multiple: true };
         let ack = self.channel.basic_ack(progress.taken, all);
+        // lapin waits with the acknowledgement while the socket takes no bytes.
         match timeout(SILENCE, ack).await {
             Ok(Ok(())) => progress.acked = progress.taken,
             Ok(Err(error)) => return Err(End::Broken(error.to_string())),
@@ -73,19 +79,24 @@ impl Reading {
 pub(crate) enum End {
     /// The backend was closed; what is to be deleted can be deleted over this connection.
     Stopped(Box<Link>),
+    /// The connection or its channel broke; the queue may still hold everything.
     Broken(String),
-    /// The queue can't be used any more.
+    /// The queue can't be used any more; the next connection makes another one, and a gap with this
+    /// cause is told.
     Unusable(String, GapCause),
 }
 
 impl End {
+    /// Returns the end of a connection whose broker does not answer.
     pub(crate) fn silent() -> Self {
         Self::Broken("RabbitMQ does not answer".to_owned())
     }
 
-    /// What the consumer's stream says when it has no message.
+    /// Returns what the end, or an error, of the consumer's stream means.
     pub(crate) fn of(delivery: Option<lapin::Error>) -> Self {
         match delivery {
+            // lapin gives up the connection on a name that isn't UTF-8. On the next one the same
+            // message would come first again, so the queue must go.
             Some(error) if matches!(error.kind(), ErrorKind::ParsingError(_)) => Self::Unusable(
                 "the queue holds a message that can't be read: its routing key or another name is not UTF-8"
                     .to_owned(),

@@ -1,4 +1,8 @@
-//! What the task that receives owns.
+//! What the receiving task of the first backend owns, across connections; and what it tells the hub
+//! and the log.
+//!
+//! The work is in three places: [`crate::consume`] between connections, [`crate::serve`] on one,
+//! [`crate::guard`] beside it.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,29 +14,30 @@ use crate::{
     witness::advice,
 };
 
-/// A drop for the same reason is logged so often.
+/// How often a drop for the same reason is logged.
 const LOG_EVERY: Duration = Duration::from_secs(60);
 
-/// What the receiving task owns, across connections.
+/// What the receiving task owns.
 #[derive(Debug)]
 pub(crate) struct Receiver {
     pub(crate) shared: Arc<Shared>,
     pub(crate) events: EventSender,
     pub(crate) queue: InstanceQueue,
     pub(crate) redelivery: RedeliveryFilter,
-    /// To be said before anything else is delivered.
+    /// A gap that the hub must be told of before anything else is delivered.
     pub(crate) gap: Option<GapCause>,
     pub(crate) probe: Probe,
     /// When the next token is to be put, and the probe to be looked at.
     pub(crate) round_due: Instant,
     /// When the last drop was logged, and its reason.
     pub(crate) logged: Option<(Instant, String)>,
-    /// The queue must not be used again.
+    /// Whether the queue must not be used again.
     pub(crate) unusable: bool,
 }
 
 impl Receiver {
-    /// Tells the hub; `false` if the backend was closed meanwhile.
+    /// Tells the hub, and waits for room in its queue. Returns false if the backend was closed
+    /// meanwhile.
     pub(crate) async fn say(&self, event: Event) -> bool {
         select! {
             sent = self.events.send(event) => sent.is_ok(),
@@ -40,7 +45,8 @@ impl Receiver {
         }
     }
 
-    /// The broker has dropped messages of the queue.
+    /// Notes that the broker has dropped messages of the queue, for these reasons, of which there
+    /// is at least one.
     pub(crate) fn cut(&mut self, reasons: &[String]) {
         self.gap = Some(GapCause::Overflow);
         self.redelivery.unsure();

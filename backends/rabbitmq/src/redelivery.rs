@@ -1,9 +1,18 @@
 //! Drops what the broker delivers a second time.
 //!
-//! When a connection is lost, the broker puts back what was not acknowledged, in its old order, and delivers it first on the
-//! next connection, marked as redelivered. A part of it was handed over already. A message with an id or an origin is known
-//! again by that. What was never acknowledged is known by its number: so many come again first, for certain. Another message with neither is known by its place: next to one that has one, with the same content. Where no
-//! such neighbour is there it is handed over again, since two equal messages may be two messages.
+//! When a connection is lost, the broker puts back what was not acknowledged, in its old order, and
+//! delivers it first on the next connection, marked as redelivered
+//! (<https://www.rabbitmq.com/docs/consumers#message-properties>). A part of it was handed over
+//! already, and is found out in three ways:
+//!
+//! - What was surely never acknowledged surely comes again, first and in its order. So the first
+//!   ones are counted off.
+//! - A message with an id or an origin is known by that.
+//! - A message with neither is known by its place: next to one that is known, with the same
+//!   content.
+//!
+//! If none of these helps, the message is handed over again, since two equal messages may be two
+//! messages. Pure: no connection here, and no time.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -12,14 +21,16 @@ use std::{
 
 use hubplane_backplane::Publication;
 
-/// Four times what the broker delivers ahead of acknowledgements, for connections that break again and again.
+/// Messages that are remembered: four times what the broker delivers ahead of acknowledgements, for
+/// connections that break again and again.
 const MOST: usize = 4_000;
 
-/// What a message is known by.
+/// What a message is known by. A hash with a random key, so that nobody can make two messages look
+/// alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Mark {
     hash: u64,
-    /// It has an id or an origin.
+    /// Whether the message has an id or an origin.
     named: bool,
 }
 
@@ -27,21 +38,22 @@ pub(crate) struct Mark {
 #[derive(Debug, Default)]
 pub(crate) struct RedeliveryFilter {
     hasher: RandomState,
-    /// Of this connection, by rising delivery tags.
+    /// What was handed over on this connection, by rising delivery tags.
     open: VecDeque<(u64, Mark)>,
-    /// Of the connections before, in their order.
+    /// What was handed over on the connections before, in the order of the queue.
     before: Vec<Mark>,
     /// Where the named ones stand in `before`.
     named: HashMap<u64, usize>,
     /// The highest tag that may have been acknowledged on this connection.
     acknowledged: u64,
-    /// So many of the next redelivered messages were surely handed over.
+    /// How many of the next redelivered messages were surely handed over.
     sure: usize,
     /// Where the next redelivered message stands in `before`, once one of them has been found there.
     next: Option<usize>,
 }
 
 impl RedeliveryFilter {
+    /// Returns what a message is known by. Without a name that is its whole content.
     pub(crate) fn mark(&self, publication: &Publication) -> Mark {
         let Publication {
             channel,
@@ -59,13 +71,15 @@ impl RedeliveryFilter {
         Mark { hash, named }
     }
 
-    /// Whether the messages that come next may tell what this redelivered one is.
+    /// Returns true if only the messages that come next may tell whether this redelivered one was
+    /// handed over.
     pub(crate) fn is_unsure(&self, mark: Mark) -> bool {
         self.next.is_none() && !mark.named && !self.named.is_empty()
     }
 
-    /// Tells of each message, with whether it is redelivered, whether it was handed over before. To be called with
-    /// everything that arrives, in its order.
+    /// Returns for each message whether it was handed over before. Each comes with its mark and
+    /// whether the broker says that it is redelivered. To be called with everything that arrives,
+    /// in its order.
     pub(crate) fn repeats(&mut self, batch: &[(Mark, bool)]) -> Vec<bool> {
         let mut repeats = vec![false; batch.len()];
         for (index, (mark, redelivered)) in batch.iter().enumerate() {
@@ -77,6 +91,8 @@ impl RedeliveryFilter {
             let sure = self.sure > 0;
             self.sure = self.sure.saturating_sub(1);
             repeats[index] = sure;
+            // A named message is found anywhere; an unnamed one only where the last one was found,
+            // one further.
             let place = match mark.named {
                 true => self.named.get(&mark.hash).copied(),
                 false => self
@@ -86,7 +102,8 @@ impl RedeliveryFilter {
             self.next = place.map(|place| place + 1);
             let Some(place) = place else { continue };
             repeats[index] = true;
-            // What came just before it in this batch stands just before it in that order.
+            // What came just before it in this batch stands just before it in that order: so a name
+            // also tells what the unnamed messages in front of it are.
             let earlier = (0..index).rev().zip((0..place).rev());
             for (index, place) in earlier {
                 if repeats[index] || self.before[place] != batch[index].0 {
@@ -98,29 +115,33 @@ impl RedeliveryFilter {
         repeats
     }
 
-    /// Handed over, or dropped as a repetition: in both cases it may come again.
+    /// Notes a message that was handed over, or dropped as a repetition: in both cases it may come
+    /// again.
     pub(crate) fn taken(&mut self, tag: u64, mark: Mark) {
         self.open.push_back((tag, mark));
     }
 
-    /// An acknowledgement up to this tag may have been sent.
+    /// Notes that an acknowledgement up to this tag may have been sent.
     pub(crate) fn acknowledging(&mut self, tag: u64) {
         self.acknowledged = tag;
     }
 
-    /// The broker has dropped messages, or the queue is another one: what comes next may not be what was handed over.
+    /// Notes that the broker has dropped messages, or that the queue is another one: what comes
+    /// next may not be what was handed over, so nothing is counted off.
     pub(crate) fn unsure(&mut self) {
         self.sure = 0;
     }
 
-    /// The broker surely has the acknowledgement up to this tag.
+    /// Notes that the broker surely has the acknowledgement up to this tag: nothing of it comes
+    /// again.
     pub(crate) fn settled(&mut self, tag: u64) {
         while self.open.front().is_some_and(|(first, _)| *first <= tag) {
             self.open.pop_front();
         }
     }
 
-    /// The connection is lost; what was open may come again, and behind it what was to come again and has not.
+    /// Notes that the connection is lost: what was open may come again, and behind it what was to
+    /// come again and has not.
     pub(crate) fn interrupted(&mut self) {
         // What was never acknowledged surely comes again, and nothing that was not handed over comes before it.
         let acknowledged = std::mem::take(&mut self.acknowledged);
@@ -136,6 +157,7 @@ impl RedeliveryFilter {
         self.sure = sure;
     }
 
+    /// Forgets the connections before: everything of theirs has come.
     fn forget(&mut self) {
         self.before.clear();
         self.named.clear();

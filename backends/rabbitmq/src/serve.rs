@@ -1,5 +1,10 @@
-//! The receiving task's work on one connection: deliveries in, batches out, acknowledgements and questions about the
-//! queue between.
+//! The receiving task's work on one connection: deliveries in, batches out, acknowledgements and
+//! questions about the queue between.
+//!
+//! The broker drops messages of a full queue without a word, so nothing is handed to the hub before
+//! it is certain that nothing in front of it was dropped. That is what the questions are for: each
+//! answer clears a prefetch of messages. While the consumer keeps up, the answers are far ahead and
+//! cost no time. Between connections the task is in [`crate::consume`].
 
 use std::{future::pending, sync::Arc, time::Duration};
 
@@ -23,27 +28,33 @@ use crate::{
     witness::fence,
 };
 
+/// Messages after which an acknowledgement is sent; also the most in one batch.
 const ACK_AFTER: u64 = 100;
+/// How long a message that was taken may wait for its acknowledgement, so that few come again after
+/// a lost connection.
 const ACK_WITHIN: Duration = Duration::from_millis(20);
 /// How long a redelivered message waits for the ones behind it, which may tell what it is.
 const LOOK_AHEAD: Duration = Duration::from_millis(200);
-/// Bytes; RabbitMQ lets some hundred messages wait although their consumer would take them.
+/// Bytes. A queue that is shorter than this may be full although its consumer keeps up: RabbitMQ
+/// lets some hundred messages wait all the same.
 const SHORT: u64 = 1024 * 1024;
 
-/// Whether the queue and its witness are there.
+/// A question to the broker; the answer is true if the queue and its witness are there.
 type Question = BoxFuture<'static, lapin::Result<bool>>;
 
-/// What is on its way to the hub.
+/// Messages on their way to the hub, without those that were handed over before.
 struct Batch {
     publications: Vec<Publication>,
-    /// By delivery tags; also of messages that came before.
+    /// The marks of all messages by delivery tag, also of those that are dropped as repetitions:
+    /// they may come again, too.
     marks: Vec<(u64, Mark)>,
+    /// The last delivery tag, up to which this batch is acknowledged.
     last: u64,
     /// What came behind the messages, if it ends the reading.
     end: Option<End>,
 }
 
-/// The result of what is under way; never, where nothing is.
+/// Returns the result of what is under way; waits for ever if nothing is. For `select!`.
 async fn result<T>(under_way: &mut Option<BoxFuture<'static, T>>) -> T {
     match under_way {
         Some(open) => {
@@ -55,6 +66,7 @@ async fn result<T>(under_way: &mut Option<BoxFuture<'static, T>>) -> T {
     }
 }
 
+/// Waits until the time; for ever if there is none.
 async fn at(due: Option<Instant>) {
     match due {
         Some(due) => sleep_until(due).await,
@@ -63,7 +75,9 @@ async fn at(due: Option<Instant>) {
 }
 
 impl Receiver {
-    /// Receives over one connection until it ends.
+    /// Receives over one connection until it ends, and returns why. Everything that waits is an arm
+    /// of the one `select!`, in the order of its urgency: a stop, what makes the queue unusable,
+    /// answers, and only then messages.
     pub(crate) async fn serve(&mut self, mut reading: Reading) -> End {
         let (shared, events) = (Arc::clone(&self.shared), self.events.clone());
         let mut progress = Progress::new();
@@ -71,6 +85,7 @@ impl Receiver {
         let mut guarding: Option<BoxFuture<'static, Round>> = None;
         let mut batch: Option<Batch> = None;
         loop {
+            // One question at a time, as soon as one is due.
             if question.is_none()
                 && (progress.unproved || progress.ask_early() || progress.ask_due <= Instant::now())
             {
@@ -79,9 +94,12 @@ impl Receiver {
             if guarding.is_none() && self.round_due <= Instant::now() {
                 let (queue, probe) = (self.queue.clone(), self.probe.clone());
                 let next = round(Arc::clone(&shared), reading.link.node, queue, probe);
+                // If this round is lost with the connection, the message that it leaves in the
+                // probe must prove nothing.
                 self.probe.interrupted();
                 guarding = Some(next.boxed());
             }
+            // A gap may always be told; messages only if the queue is known to be whole.
             let may_hand_over = !progress.unproved && progress.is_fresh();
             let waiting = batch.is_some() || self.gap.is_some();
             let step = select! {
@@ -135,13 +153,15 @@ impl Receiver {
         }
     }
 
-    /// Whether the queue may drop messages although this instance keeps up: it is so short that it is full whenever the
-    /// broker hesitates for a moment. Then each batch costs a question.
+    /// Returns true if the queue may drop messages although this instance keeps up: it is so short
+    /// that it is full whenever the broker hesitates for a moment. Then each batch costs a
+    /// question.
     fn is_cut_short(&self) -> bool {
         self.shared.config.max_bytes < SHORT || self.probe.is_cut_short()
     }
 
-    /// Takes what is there, up to what one acknowledgement covers, and drops what was handed over before.
+    /// Returns a batch of what has arrived, up to what one acknowledgement covers, without what was
+    /// handed over before.
     async fn gather(
         &mut self,
         first: Delivery,
@@ -159,6 +179,8 @@ impl Receiver {
             taken.push((last, publication, (mark, redelivered)));
             if last < progress.cleared && last < progress.taken + ACK_AFTER {
                 let more = reading.consumer.next();
+                // Whether this message was handed over before may show only by its neighbours; for
+                // those it waits a moment.
                 let more = match redelivered && self.redelivery.is_unsure(mark) {
                     true => timeout_at(look_ahead, more).await.ok(),
                     false => more.now_or_never(),
@@ -183,6 +205,7 @@ impl Receiver {
         }
     }
 
+    /// Puts a batch into the hub's queue of events, and acknowledges it at once or a little later.
     async fn hand_over(
         &mut self,
         batch: Batch,
@@ -207,8 +230,9 @@ impl Receiver {
         Ok(())
     }
 
-    /// Asks on the consumer's own channel, behind its acknowledgements: so the answer is as of when the broker had
-    /// sent all that these allow. Then on the witness's, so that it has delivered what the queue had dropped by then.
+    /// Asks on the consumer's own channel, behind its acknowledgements: so the answer is of the
+    /// moment when the broker had sent all that these allow. Then asks on the witness's channel, so
+    /// that the witness has delivered what the queue had dropped by then.
     fn ask(&self, reading: &Reading, progress: &mut Progress) -> Question {
         progress.asked_at = progress.acked;
         progress.proving = progress.unproved;
@@ -229,6 +253,8 @@ impl Receiver {
         .boxed()
     }
 
+    /// Acts on an answer: messages up to a prefetch behind the acknowledgements are cleared, unless
+    /// the witness tells of drops; then a gap comes first.
     async fn learn(
         &mut self,
         answer: lapin::Result<bool>,
@@ -255,16 +281,21 @@ impl Receiver {
                 Err(_) => return Err(End::silent()),
             }
         }
+        // As of when it was asked: what has happened to the connection since, the answer doesn't
+        // tell.
         progress.alive_at = progress.asked;
         if std::mem::take(&mut progress.proving) {
             progress.unproved = false;
         }
         progress.cleared = progress.asked_at + u64::from(PREFETCH);
         progress.ask_due = Instant::now() + ASK_EVERY;
+        // The question went behind these acknowledgements on one channel, so the broker has them.
         self.redelivery.settled(progress.asked_at);
         Ok(())
     }
 
+    /// Acts on a round of the guard. A witness that can't be reached makes the queue unusable: its
+    /// drops would go unseen.
     fn guarded(&mut self, round: Round) -> Result<(), End> {
         self.probe = round.probe;
         self.round_due = Instant::now() + round.pause;

@@ -1,4 +1,5 @@
-//! What the tasks of one instance know of each other.
+//! What the two tasks of one instance know of each other. They have no other way to talk, and
+//! neither waits for the other without a limit.
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -17,7 +18,7 @@ use crate::{config::Config, nodes::Nodes};
 
 /// How long `Up` waits for the side that publishes.
 const PUBLISHING: Duration = Duration::from_secs(2);
-/// How long one attempt to connect and to find what is needed may take.
+/// How long one attempt to connect, and to find or make what is needed, may take.
 pub(crate) const ATTEMPT: Duration = Duration::from_secs(12);
 /// How often the broker is asked something on each connection in use.
 pub(crate) const ASK_EVERY: Duration = Duration::from_secs(1);
@@ -29,23 +30,25 @@ pub(crate) const SILENCE: Duration = Duration::from_millis(2_500);
 pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) nodes: Nodes,
-    /// The publishing side found the exchange gone, and with it the receiving side's binding.
+    /// The publishing side has found the exchange gone, and with it the receiving side's binding.
     pub(crate) exchange_lost: Notify,
-    /// The broker was reached again, so the publishing side need not wait out its delay.
+    /// The receiving side has reached the broker again, so the publishing side need not wait out
+    /// its delay.
     pub(crate) reached: Notify,
-    /// The hub wants another reading connection.
+    /// The hub wants another connection that receives.
     pub(crate) renew: Notify,
-    /// The publishing side can't work with the node that is used.
+    /// The publishing side can't work with the node in use.
     pub(crate) leave: Notify,
     /// Whether there is a connection that publishes.
     pub(crate) publishing: watch::Sender<bool>,
-    /// Why there was none last, in the broker's words.
+    /// Why there was no such connection last, in the broker's words.
     refusal: Mutex<String>,
     stop: watch::Receiver<bool>,
 }
 
 impl Shared {
-    /// The other end ends the instance, by `true` or when it is dropped.
+    /// Returns the shared part, and the sender that ends the instance: by `true`, or when it is
+    /// dropped.
     pub(crate) fn new(config: Config) -> (Self, watch::Sender<bool>) {
         let (stop, stopped) = watch::channel(false);
         let this = Self {
@@ -67,45 +70,48 @@ impl Shared {
         let _ = self.stop.clone().wait_for(|stopped| *stopped).await;
     }
 
-    /// Keeps why nothing can be published, for those who want to publish; `false` if it was the same before.
+    /// Keeps why nothing can be published, for those who want to publish. Returns false if it was
+    /// the same before.
     pub(crate) fn refused(&self, why: String) -> bool {
         let mut refusal = self.refusal.lock().unwrap_or_else(PoisonError::into_inner);
         std::mem::replace(&mut *refusal, why) != *refusal
     }
 
-    /// Why nothing could be published last.
+    /// Returns why nothing could be published last.
     pub(crate) fn refusal(&self) -> String {
         let refusal = self.refusal.lock().unwrap_or_else(PoisonError::into_inner);
         refusal.clone()
     }
 
-    /// What the hub and the log should know of an attempt that failed: that the broker refuses us, and waiting is no use.
-    /// Each reason once in a row.
+    /// Returns what the hub should know of an attempt that failed, and logs it: only that the
+    /// broker refuses us, so that waiting is no use (`Config`), and each reason once in a row.
+    /// `last` keeps the reason.
     pub(crate) fn news(&self, error: &Error, last: &mut Option<String>) -> Option<String> {
         let why = error.to_string();
         if error.kind() != ErrorKind::Config || last.as_ref() == Some(&why) {
             return None;
         }
-        tracing::warn!(why, "RabbitMQ refuses this instance; trying on");
+        tracing::warn!(why, "RabbitMQ refuses this instance, which keeps trying");
         *last = Some(why.clone());
         Some(why)
     }
 
-    /// Makes the receiving side go to another node, where there is one.
+    /// Asks the receiving side to go to another node, if there is one.
     pub(crate) fn leave_node(&self) {
         if self.nodes.several() {
             self.leave.notify_one();
         }
     }
 
-    /// What was asked for while a new connection was made is done.
+    /// Takes back requests for another connection that were made while one was being made anyway.
     pub(crate) fn reconnected(&self) {
         for asked in [&self.renew, &self.leave] {
             let _ = asked.notified().now_or_never();
         }
     }
 
-    /// After a restart the hub is told `Up` when it can also publish; but it doesn't wait for that long.
+    /// Waits until there is a connection that publishes, for at most 2 s. After a restart the hub
+    /// is told `Up` when it can also publish, but that must not hold up messages for long.
     pub(crate) async fn publishing_too(&self) {
         self.reached.notify_one();
         let mut publishing = self.publishing.subscribe();
@@ -116,6 +122,7 @@ impl Shared {
         }
     }
 
+    /// Returns true once the backend is closed, or dropped.
     pub(crate) fn is_stopped(&self) -> bool {
         *self.stop.borrow() || self.stop.has_changed().is_err()
     }

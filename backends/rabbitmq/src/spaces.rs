@@ -1,4 +1,8 @@
-//! What it takes to try these backends on somebody's RabbitMQ: exchanges of their own, named behind the address's.
+//! Lets the conformance suite use somebody's RabbitMQ without touching anything of theirs: each
+//! case gets an exchange of its own, named behind the address's.
+//!
+//! So permissions for the address's names cover the cases, too. Only the suite calls this; a
+//! running hub never does.
 
 use async_trait::async_trait;
 use hubplane_backplane::{Address, Error, ErrorKind, Leaving, Result, Spaces};
@@ -23,13 +27,15 @@ use crate::{
     },
 };
 
-/// To make a log forget takes twice of what it keeps; more than this is not written for it.
+/// Bytes. To make a log forget takes twice of what it keeps; more than this is not written for it.
 const MOST: u64 = 128 << 20;
-/// One of those messages.
+/// Bytes of one message that fills a log.
 const FILLER: u64 = 100_000;
-/// The stream of a space, where the address does not say: small enough to be filled.
+/// The stream of a space if the address does not say: small enough to be filled.
 const SMALL: [(&str, &str); 2] = [("segment-bytes", "1000000"), ("max-bytes", "20000000")];
 
+/// Returns the address with an exchange of its own for the case `name`. An address that can't be
+/// read gets the default; opening it says what is wrong.
 fn within(address: &Address, name: &str) -> Address {
     let exchange = address.settings(NAME).text("exchange").ok().flatten();
     let exchange = exchange.unwrap_or(EXCHANGE);
@@ -37,7 +43,7 @@ fn within(address: &Address, name: &str) -> Address {
     address.clone().with("exchange", space)
 }
 
-/// A channel that confirms, and the connection that it lives on.
+/// Returns a channel that confirms what is published, and the connection that it lives on.
 async fn open(config: &Config) -> Result<(Link, Channel)> {
     let link = Box::pin(Link::dial(
         config,
@@ -52,6 +58,7 @@ async fn open(config: &Config) -> Result<(Link, Channel)> {
     Ok((link, channel))
 }
 
+/// Publishes one message without any of hubplane's headers, and waits for the confirm.
 async fn publish(config: &Config, channel: &Channel, name: &str, data: &[u8]) -> Result<()> {
     let (options, properties) = (BasicPublishOptions::default(), BasicProperties::default());
     let exchange = config.exchange.as_str().into();
@@ -60,10 +67,15 @@ async fn publish(config: &Config, channel: &Channel, name: &str, data: &[u8]) ->
     let answer = published.await.map_err(failed)?.await.map_err(failed)?;
     match answer.is_ack() {
         true => Ok(()),
-        false => Err(Error::new(ErrorKind::Unavailable, NAME, "it is not taken")),
+        false => Err(Error::new(
+            ErrorKind::Unavailable,
+            NAME,
+            "RabbitMQ did not take the message",
+        )),
     }
 }
 
+/// Publishes a bare message, as a program does that has never heard of hubplane.
 async fn publish_outside(address: &Address, channel: &str, data: &[u8]) -> Result<()> {
     let config = Config::read(address)?;
     let (link, outside) = open(&config).await?;
@@ -72,7 +84,7 @@ async fn publish_outside(address: &Address, channel: &str, data: &[u8]) -> Resul
     published
 }
 
-/// The exchanges of an address, and with streams the streams.
+/// Returns the exchanges of an address, and its streams if it has any.
 fn names(config: &Config) -> (Vec<String>, Vec<String>) {
     let exchange = config.exchange.clone();
     match config.retention {
@@ -81,7 +93,8 @@ fn names(config: &Config) -> (Vec<String>, Vec<String>) {
     }
 }
 
-/// What is not there is deleted too, says the broker.
+/// Deletes what a case has made. The queues of instances expire by themselves, and deleting what is
+/// not there is no error.
 async fn remove(address: &Address) -> Result<()> {
     let config = Config::read(address)?;
     let (link, channel) = open(&config).await?;
@@ -100,6 +113,7 @@ async fn remove(address: &Address) -> Result<()> {
     Ok(())
 }
 
+/// Returns what stays at the broker, each with a command that removes it.
 fn leaves(address: &Address) -> Vec<Leaving> {
     let Ok(config) = Config::read(address) else {
         return Vec::new();
@@ -142,7 +156,7 @@ impl Spaces for RabbitDriver {
 
 #[async_trait]
 impl Spaces for StreamsDriver {
-    /// With a small log, where the address says nothing of its size.
+    /// Returns the address of a space with a small log, if the address says nothing of its size.
     fn within(&self, address: &Address, name: &str) -> Address {
         let space = within(address, name);
         let settings = |key| address.settings(STREAMS).text(key);
@@ -171,7 +185,8 @@ impl Spaces for StreamsDriver {
             .map_err(renamed)
     }
 
-    /// Twice what the log keeps: the oldest files go as new ones are begun.
+    /// Writes twice what the log keeps: the broker forgets the oldest segments when new ones are
+    /// begun, and at no other time.
     async fn trim(&self, address: &Address) -> Result<()> {
         let config = Config::read(address).map_err(renamed)?;
         let fill = config.max_bytes.saturating_mul(2);

@@ -1,4 +1,8 @@
-//! What becomes of the messages of one `publish` call, known to the caller and to the writing task alike.
+//! What becomes of the messages of one `publish` call, known to the caller and to the writing task
+//! alike.
+//!
+//! The one thing that must hold: a message for which the caller has an error other than `Unknown`
+//! is never sent afterwards. So both sides go through the lock here, for each message.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -7,11 +11,12 @@ use tokio::sync::Notify;
 
 use crate::capabilities::NAME;
 
+/// What became of one message.
 #[derive(Debug)]
 enum Slot {
-    /// Not handed over.
+    /// Not handed over; it can still be refused.
     Waiting,
-    /// Handed over, no answer yet.
+    /// Handed over to the client library, without an answer yet.
     Sent,
     Settled(Result<Receipt>),
 }
@@ -20,10 +25,11 @@ enum Slot {
 struct Slots {
     /// Empty once the caller has its answers: then nothing more may be handed over.
     slots: Vec<Slot>,
+    /// How many messages are not settled.
     open: usize,
 }
 
-/// One call's answers.
+/// The answers of one call.
 #[derive(Debug)]
 pub(crate) struct Ticket {
     slots: Mutex<Slots>,
@@ -31,6 +37,7 @@ pub(crate) struct Ticket {
 }
 
 impl Ticket {
+    /// Returns a ticket for `count` messages, which all wait.
     pub(crate) fn new(count: usize) -> Arc<Self> {
         Arc::new(Self {
             slots: Mutex::new(Slots {
@@ -47,7 +54,8 @@ impl Ticket {
             .unwrap_or_else(|poison| poison.into_inner())
     }
 
-    /// The message is about to be handed over; `None` if the caller no longer waits for it.
+    /// Says that a message is about to be handed over. Returns `None` if the caller no longer waits
+    /// for it: it must not be sent then.
     pub(crate) fn send(self: &Arc<Self>, index: usize) -> Option<Sent> {
         let mut slots = self.lock();
         match slots.slots.get_mut(index) {
@@ -61,7 +69,7 @@ impl Ticket {
         })
     }
 
-    /// The answer for one message; the first one counts.
+    /// Gives one message its answer. The first one counts.
     pub(crate) fn settle(&self, index: usize, result: Result<Receipt>) {
         let mut slots = self.lock();
         match slots.slots.get_mut(index) {
@@ -74,7 +82,7 @@ impl Ticket {
         }
     }
 
-    /// The same error for every message that was not handed over.
+    /// Gives the same error to every message that was not handed over.
     pub(crate) fn refuse(&self, kind: ErrorKind, why: &str) {
         let count = self.lock().slots.len();
         for index in 0..count {
@@ -85,14 +93,15 @@ impl Ticket {
         }
     }
 
-    /// Returns once every message has its answer.
+    /// Returns once every message has its answer. One caller only.
     pub(crate) async fn wait(&self) {
         if self.lock().open > 0 {
             self.settled.notified().await;
         }
     }
 
-    /// Ends the call: what has no answer by now gets none.
+    /// Ends the call and returns its answers: what was handed over and has none is `Unknown`, what
+    /// was not is `Unavailable`.
     pub(crate) fn end(&self) -> Vec<Result<Receipt>> {
         let mut slots = self.lock();
         let answers = std::mem::take(&mut slots.slots).into_iter();
@@ -110,6 +119,7 @@ impl Ticket {
     }
 }
 
+/// Returns the answer for a message that the broker may or may not have.
 fn unconfirmed() -> Error {
     Error::new(
         ErrorKind::Unknown,
@@ -118,7 +128,7 @@ fn unconfirmed() -> Error {
     )
 }
 
-/// A message that was handed over; dropped without an answer it counts as unconfirmed.
+/// A message that was handed over. If it is dropped without an answer, it counts as unconfirmed.
 #[derive(Debug)]
 pub(crate) struct Sent {
     ticket: Arc<Ticket>,
@@ -126,11 +136,12 @@ pub(crate) struct Sent {
 }
 
 impl Sent {
-    /// The connection has ended instead of an answer.
+    /// Notes that the connection has ended before an answer came.
     pub(crate) fn unconfirmed(self, why: &lapin::Error) {
         self.settle(Err(unconfirmed().with_source(why.clone())));
     }
 
+    /// Gives the message its answer.
     pub(crate) fn settle(self, result: Result<Receipt>) {
         self.ticket.settle(self.index, result);
     }

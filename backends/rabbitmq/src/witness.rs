@@ -1,9 +1,11 @@
-//! The reading of the **witness**, the small queue into which the broker puts what the instance's queue drops.
+//! The reading of the **witness**, the small queue into which the broker puts what the instance's
+//! queue drops.
 //!
-//! In it also lies an unsaved message of ours, the **token**: a broker that restarted has lost it. The instance consumes
-//! from the witness and acknowledges nothing but old tokens. A message that was delivered and is not acknowledged is out
-//! of every policy's reach: neither `max-length` nor `message-ttl` takes it while the connection holds. What comes back
-//! after a lost connection tells everything:
+//! In it also lies an unsaved message of ours, the **token**: a broker that restarted has lost it.
+//! The instance consumes from the witness and acknowledges nothing but old tokens. A message that
+//! was delivered and is not acknowledged is out of every policy's reach: neither `max-length` nor
+//! `message-ttl` takes it while the connection holds. What comes back after a lost connection tells
+//! everything:
 //!
 //! | in the witness | meaning |
 //! |---|---|
@@ -11,7 +13,9 @@
 //! | dropped messages | the queue was cut; `x-first-death-reason` says why |
 //! | neither | the broker restarted (in a cluster: the node of the queues), or a policy has taken all of it |
 //!
-//! A policy can't take a dropped message and leave the token, which is older: RabbitMQ takes the oldest first.
+//! A policy can't take a dropped message and leave the token, which is older: RabbitMQ takes the
+//! oldest first. What dead-lettering adds to a message:
+//! <https://www.rabbitmq.com/docs/dlx#effects>.
 
 use futures_util::{FutureExt, StreamExt};
 use lapin::{
@@ -23,7 +27,8 @@ use lapin::{
 
 use crate::{declare::count, instance_queue::InstanceQueue, link::Link};
 
-/// The token, the next token, and some dropped messages.
+/// Messages that the broker delivers without an acknowledgement: the token, the next token, and
+/// some dropped messages.
 const PREFETCH: u16 = 8;
 
 /// A consumer of the witness, on a channel of its own.
@@ -73,7 +78,9 @@ impl Witness {
         Ok(this)
     }
 
-    /// Takes what was delivered since the last call. To be called after [`fence`]. `None` if the witness is gone.
+    /// Returns what was delivered since the last call; `None` if the witness is gone. To be called
+    /// after [`fence`], which makes sure that everything has been delivered. Acknowledges old
+    /// tokens and nothing else of importance.
     pub(crate) async fn hear(&mut self) -> lapin::Result<Option<Testimony>> {
         let mut heard = Testimony::default();
         while let Some(next) = self.consumer.next().now_or_never() {
@@ -89,6 +96,7 @@ impl Witness {
                 if let Some(old) = self.token.replace(tag) {
                     self.release(old).await?;
                 }
+            // Somebody else's message: the token and the dropped ones need its place.
             } else {
                 self.release(tag).await?;
             }
@@ -109,19 +117,21 @@ impl Witness {
         Ok(())
     }
 
+    /// Acknowledges one message, so that the witness forgets it.
     async fn release(&self, tag: u64) -> lapin::Result<()> {
         let this_one = BasicAckOptions { multiple: false };
         self.channel.basic_ack(tag, this_one).await
     }
 }
 
-/// Asks the witness on its consumer's channel. Once the answer is here, everything that had reached the witness when it
-/// was asked has been delivered, as far as the prefetch allows.
+/// Asks the broker about the witness on its consumer's channel. Once the answer has come,
+/// everything that had reached the witness when it was asked has been delivered, as far as the
+/// prefetch allows.
 pub(crate) async fn fence(channel: &Channel, queue: &InstanceQueue) -> lapin::Result<()> {
     count(channel, &queue.witness).await.map(drop)
 }
 
-/// Why the broker has dropped this message; `None` if it has not.
+/// Returns why the broker has dropped this message; `None` if it has not.
 fn death(delivery: &Delivery) -> Option<String> {
     let headers = delivery.properties.headers().as_ref()?.inner();
     match headers.get("x-first-death-reason") {
@@ -130,12 +140,12 @@ fn death(delivery: &Delivery) -> Option<String> {
     }
 }
 
-/// A token's number.
+/// Returns a token's number; `None` if this is no token.
 fn number(body: &[u8]) -> Option<u64> {
     body.try_into().ok().map(u64::from_be_bytes)
 }
 
-/// What to do about dropped messages.
+/// Returns what the broker's reason for a drop means, for the log.
 pub(crate) fn advice(reason: &str) -> &'static str {
     match reason {
         "expired" => {

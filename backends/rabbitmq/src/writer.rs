@@ -1,4 +1,9 @@
-//! The side that publishes: one task, one connection, confirms. It follows the side that receives from node to node.
+//! The side that publishes: one task that writes all messages over one connection, and waits for
+//! their confirms. It follows the side that receives from node to node.
+//!
+//! One task and one channel keep each publisher's order. It reconnects and never retries: what was
+//! written and not confirmed is `Unknown`, and only the hub may send it again, with the same
+//! number. The connection itself is in [`crate::writing`].
 
 use std::{future::pending, sync::Arc, time::Duration};
 
@@ -19,15 +24,18 @@ use crate::{
     writing::{BLOCKED, Confirm, NOT_CONNECTED, Question, Writing, write},
 };
 
-/// Messages without a confirm.
+/// Messages without a confirm, at most. More would only wait in lapin, where nothing can be taken
+/// back.
 const OUTSTANDING: usize = 1_000;
-/// For the confirms that are already here when a connection ends.
+/// How long to take in the confirms that are already here when a connection ends.
 const LAST_WORDS: Duration = Duration::from_millis(100);
-/// A broker that confirms nothing for so long, and blocks nobody, is given up; so is a node that takes no connection.
+/// A broker that confirms nothing for so long, and blocks nobody, is given up; so is a node that
+/// takes no connection for so long.
 const STUCK: Duration = Duration::from_secs(5);
 
 const MOVING: &str = "the side that receives has moved to another node";
 
+/// Why the writer stopped using a connection.
 enum End {
     Stopped,
     Broken(String),
@@ -41,6 +49,8 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
+    /// Connects to the node in use. Returns what callers publish by, the task, and the connection
+    /// for [`Self::run`].
     pub(crate) async fn open(shared: &Arc<Shared>) -> Result<(Publisher, Self, Writing)> {
         let writing = Writing::start(shared).await?;
         let (publisher, calls) = Publisher::new(shared);
@@ -51,7 +61,7 @@ impl Writer {
         Ok((publisher, this, writing))
     }
 
-    /// Writes until the backend is closed.
+    /// Writes until the backend is closed, over this connection and those that come after it.
     pub(crate) async fn run(mut self, mut writing: Writing) {
         loop {
             let mut confirms = FuturesUnordered::new();
@@ -74,6 +84,8 @@ impl Writer {
             // What is left was written and has no answer: its callers learn that here.
             drop(confirms);
             if why.is_none() {
+                // Calls that wait are dropped, and so tell their callers that the backend is
+                // closed.
                 self.calls.close();
                 while self.calls.try_recv().is_ok() {}
                 writing.link.close().await;
@@ -89,6 +101,8 @@ impl Writer {
         }
     }
 
+    /// Connects until it succeeds; returns `None` once the backend is closed. Calls that come
+    /// meanwhile are refused at once.
     async fn reconnect(&mut self) -> Option<Writing> {
         let shared = Arc::clone(&self.shared);
         let mut used = shared.nodes.watch();
@@ -115,6 +129,7 @@ impl Writer {
                 Some(Ok(Err(error))) => {
                     let why = error.to_string();
                     tracing::debug!(why, "not connected yet");
+                    // Logged once for each reason: the attempts go on for as long as it takes.
                     if shared.refused(why.clone()) && error.kind() == ErrorKind::Config {
                         tracing::warn!(why, "nothing can be published to RabbitMQ");
                     }
@@ -131,6 +146,8 @@ impl Writer {
         }
     }
 
+    /// Writes over one connection until it ends. What is written waits for its confirm in
+    /// `confirms`, which the caller keeps beyond the end.
     async fn serve(
         &mut self,
         writing: &mut Writing,
@@ -149,9 +166,12 @@ impl Writer {
             if *used.borrow_and_update() != writing.link.node {
                 return End::Broken(MOVING.to_owned());
             }
+            // The time without a confirm counts only while one is owed.
             if confirms.is_empty() {
                 confirmed_at = Instant::now();
             }
+            // As many as may be outstanding, without a wait between them: a batch goes out in few
+            // writes.
             while let Some(call) = &mut current
                 && confirms.len() < OUTSTANDING
             {
@@ -210,11 +230,13 @@ impl Writer {
         }
     }
 
+    /// Returns the end of a connection by this error.
     fn broken(&self, error: &lapin::Error) -> End {
         self.noted(Some(error));
         End::Broken(error.to_string())
     }
 
+    /// Tells the receiving side if the error says that the exchange is gone.
     fn noted(&self, error: Option<&lapin::Error>) {
         if error.and_then(reply_code) == Some(NOT_FOUND) {
             self.shared.exchange_lost.notify_one();
@@ -222,6 +244,7 @@ impl Writer {
     }
 }
 
+/// Returns the answer to the open question; waits for ever if there is none. For `select!`.
 async fn answer(question: &mut Option<Question>) -> lapin::Result<()> {
     match question {
         Some(open) => {

@@ -1,4 +1,9 @@
-//! One connection that publishes: how it is opened, what is asked over it, and how one message is written.
+//! One connection that publishes: how it is opened, what is asked over it, and how one message is
+//! written and confirmed.
+//!
+//! Both backends publish by it. A confirm says that the broker has the message in every queue that
+//! is bound (<https://www.rabbitmq.com/docs/confirms#publisher-confirms>); which messages are
+//! written, and in which order, is the task's matter: [`crate::writer`].
 
 use std::{pin::Pin, sync::Arc};
 
@@ -24,7 +29,10 @@ use crate::{
     ticket::{Sent, Ticket},
 };
 
+/// The reason for messages that find no connection, and for the end of one that is found closed.
 pub(crate) const NOT_CONNECTED: &str = "there is no connection to RabbitMQ";
+/// The reason for messages that come while the broker blocks publishers, and the log line when it
+/// begins to.
 pub(crate) const BLOCKED: &str = "RabbitMQ takes no messages now: it is short of memory or of disk";
 
 /// A connection that publishes.
@@ -37,6 +45,8 @@ pub(crate) struct Writing {
 }
 
 impl Writing {
+    /// Connects to the node that the instance uses and makes sure that messages would be taken: the
+    /// exchange is there, the user may publish, and a stream keeps what it confirms.
     pub(crate) async fn start(shared: &Shared) -> Result<Self> {
         let config = &shared.config;
         let failed = |error| explain(config, "publishing (permission write)", error);
@@ -59,7 +69,7 @@ impl Writing {
         })
     }
 
-    /// Whether the broker answers and still has the exchange.
+    /// Asks whether the broker answers and still has the exchange.
     pub(crate) fn ask(&self, shared: &Arc<Shared>) -> Question {
         let (channel, shared) = (self.asking.clone(), Arc::clone(shared));
         let passive = ExchangeDeclareOptions {
@@ -75,11 +85,13 @@ impl Writing {
     }
 }
 
+/// A question to the broker; an error says that the connection, or the exchange, is gone.
 pub(crate) type Question = BoxFuture<'static, lapin::Result<()>>;
-/// Ends with the error, if it was one of the connection or the channel.
+/// Waits for the confirm of one message and settles it. Returns the error if it was one of the
+/// connection or the channel.
 pub(crate) type Confirm = Pin<Box<dyn Future<Output = Option<lapin::Error>> + Send>>;
 
-/// Hands one message to lapin, in the order of the calls.
+/// Hands one message to lapin, in the order of the calls; refuses it if it would only wait there.
 pub(crate) fn write(
     writing: &Writing,
     shared: &Arc<Shared>,
@@ -130,8 +142,10 @@ pub(crate) fn write(
     }
 }
 
+/// Settles one message by what the broker said of it.
 fn confirmed(sent: Sent, confirm: lapin::Result<Confirmation>) -> Option<lapin::Error> {
     match confirm {
+        // Returned although it was mandatory: no stream is bound to the exchange.
         Ok(Confirmation::Ack(Some(_))) => {
             let message = "the stream is gone; it is being made anew";
             sent.settle(Err(Error::new(ErrorKind::Unavailable, NAME, message)));

@@ -1,4 +1,6 @@
-//! An open instance of the second backend.
+//! An open instance of the second backend, as the hub holds it: the two tasks, and the history
+//! beside them. All the work is done in [`crate::connection`], [`super::reader`] and
+//! [`super::history`]; here errors get this backend's name.
 
 use std::sync::Arc;
 
@@ -12,13 +14,14 @@ use crate::{
     connection::{EVENTS, Instance},
 };
 
-/// See the module.
+/// An instance whose receiving task follows the stream.
 #[derive(Debug)]
 struct Streams {
     instance: Instance,
     past: Past,
 }
 
+/// Opens an instance, within 14 s. Once it returns, every message that is published is delivered.
 pub(crate) async fn open(config: Config) -> Result<Opened> {
     let (sender, events) = events(EVENTS);
     let read = async |shared| {
@@ -43,6 +46,8 @@ impl Backplane for Streams {
         self.instance.subscribe(channels).map_err(renamed)
     }
 
+    /// Needs nothing of the broker: this instance gets every channel's messages, and the hub passes
+    /// on what is wanted.
     async fn unsubscribe(&self, _channels: &[Channel]) -> Result<()> {
         Ok(())
     }

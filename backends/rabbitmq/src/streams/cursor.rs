@@ -1,4 +1,8 @@
-//! Reads a stream at the broker from some place on.
+//! Reads a stream at the broker from some place on, over AMQP 0-9-1
+//! (<https://www.rabbitmq.com/docs/streams#consuming>).
+//!
+//! The stream protocol of its own would be faster, and needs another port and another library. This
+//! file must not know what messages mean: markers and publications come out alike.
 
 use futures_util::StreamExt;
 use lapin::{
@@ -10,33 +14,42 @@ use lapin::{
 
 use crate::{declare::text, link::Link};
 
-/// Bounds what lapin queues; acknowledged in quarters.
+/// Messages that the broker sends ahead: lapin queues them without another bound. They are
+/// acknowledged in quarters, so that the broker never has to stop.
 const PREFETCH: u16 = 400;
 const ACK_AFTER: u64 = 100;
 
-/// Where a cursor begins.
+/// Where a cursor begins; the values of the argument `x-stream-offset`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum From {
+    /// The oldest message that is kept.
     First,
-    /// The newest chunk: what was written together.
+    /// The newest chunk: messages that were written together.
     Last,
+    /// What is written from now on.
     Next,
+    /// This offset, or the oldest one that is kept if that is newer.
     Offset(u64),
-    /// Seconds of the Unix epoch.
+    /// Seconds of the Unix epoch; the broker begins at a chunk, so somewhat earlier messages may
+    /// come first.
     Time(u64),
 }
 
-/// A consumer of a stream on a channel of its own. Acknowledgements are the stream's credit, no more: what was given
-/// out is acknowledged when more is asked for.
+/// A consumer of a stream, on a channel of its own. Acknowledgements are the stream's credit and no
+/// more: nothing is removed by them. What was given out is acknowledged when more is asked for.
 #[derive(Debug)]
 pub(crate) struct Cursor {
     pub(crate) channel: Channel,
     consumer: Consumer,
+    /// How many messages were given out since the last acknowledgement, and the tag of the last
+    /// one.
     given: u64,
     last: u64,
 }
 
 impl Cursor {
+    /// Begins to read. Once it returns, the broker knows where: with `Next`, what is written
+    /// afterwards will come.
     pub(crate) async fn open(link: &Link, stream: &str, from: From) -> lapin::Result<Self> {
         let channel = link.channel().await?;
         let per_consumer = BasicQosOptions::default();
@@ -61,7 +74,8 @@ impl Cursor {
         })
     }
 
-    /// The next message and its offset; `None` once the stream is gone.
+    /// Returns the next message and its offset; `None` once the stream is gone. May be dropped at
+    /// any await: no message is lost by that.
     pub(crate) async fn next(&mut self) -> Option<lapin::Result<(u64, Delivery)>> {
         if self.given >= ACK_AFTER {
             self.given = 0;
@@ -80,12 +94,14 @@ impl Cursor {
         Some(Ok((offset, delivery)))
     }
 
-    /// Ends the consumer; a cursor that is only dropped leaves its channel open.
+    /// Ends the consumer. A cursor that is only dropped leaves its channel open until the
+    /// connection ends.
     pub(crate) async fn close(self) {
         let _ = self.channel.close(200, "done".into()).await;
     }
 }
 
+/// Returns the offset that the broker has added to a message.
 fn offset(delivery: &Delivery) -> Option<u64> {
     let headers = delivery.properties.headers().as_ref()?;
     match headers.inner().get("x-stream-offset")? {

@@ -1,4 +1,10 @@
-//! Reading back, over a connection of its own that is made when it is first needed.
+//! Reads back what the stream holds, over a connection of its own that is made when it is first
+//! needed.
+//!
+//! Of its own, because what the broker sends ahead to a client that comes back must not stand in
+//! front of live messages. All channels are in one stream, so a read looks at every message; it is
+//! bounded by time, by messages and by bytes, and says in `more` whether there is more. It keeps no
+//! state between calls but the connection.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -25,17 +31,18 @@ use crate::{
     shared::Shared,
 };
 
-/// Of [`limits::CALL`], after this a page ends with what it has.
+/// After this much of [`limits::CALL`] a page ends with what it has.
 const READ: Duration = Duration::from_secs(3);
-/// A page ends after so much was looked at.
+/// Messages after which a page ends, wanted or not.
 const LOOKED_AT: u64 = 50_000;
 /// Reads at once; each holds what the broker sends ahead.
 const AT_ONCE: usize = 4;
 
-/// See [`History`].
+/// The history of one instance; see [`History`] for what its calls promise.
 #[derive(Debug)]
 pub(crate) struct Past {
     shared: Arc<Shared>,
+    /// What the receiving task knows of the log.
     known: watch::Receiver<Known>,
     link: Mutex<Option<Arc<Link>>>,
     turn: Semaphore,
@@ -43,12 +50,15 @@ pub(crate) struct Past {
 
 /// What a call asks for.
 struct Wanted<'a> {
+    /// The only channel that is wanted; `None` for all of them.
     channel: Option<&'a Channel>,
     from: Option<Start>,
     limit: usize,
+    /// When the page ends with what it has.
     until: Instant,
 }
 
+/// Returns the error for a position that can't be read from.
 fn lost(why: LostPosition) -> Error {
     why.error(STREAMS)
 }
@@ -69,6 +79,7 @@ impl History for Past {
 }
 
 impl Past {
+    /// Returns a history without a connection.
     pub(crate) fn new(shared: Arc<Shared>, known: watch::Receiver<Known>) -> Self {
         Self {
             shared,
@@ -78,7 +89,7 @@ impl Past {
         }
     }
 
-    /// Cuts the connection.
+    /// Cuts the connection, and refuses the calls that wait for their turn.
     pub(crate) fn close(&self) {
         self.turn.close();
         *self.locked() = None;
@@ -88,6 +99,7 @@ impl Past {
         self.link.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Answers one call within its time, whatever the broker does.
     async fn look(
         &self,
         channel: Option<&Channel>,
@@ -99,6 +111,8 @@ impl Past {
             let _turn = self.turn.acquire().await.map_err(|ended| {
                 Error::new(ErrorKind::Closed, STREAMS, "the backend is closed").with_source(ended)
             })?;
+            // While the reader is away, the log may be replaced without anybody having noticed: its
+            // epoch is not to be trusted.
             if !self.known.borrow().up {
                 let away = "RabbitMQ is away";
                 return Err(Error::new(ErrorKind::Unavailable, STREAMS, away));
@@ -128,6 +142,8 @@ impl Past {
         }
     }
 
+    /// Returns the connection, to the node that the instance uses; makes a new one if there is
+    /// none.
     async fn link(&self) -> Result<Arc<Link>> {
         let node = self.shared.nodes.used();
         let open = self.locked().clone();
@@ -141,7 +157,8 @@ impl Past {
         Ok(new)
     }
 
-    /// Where to begin, and where the log ends.
+    /// Returns where to begin, and where the log ends. An error says why the position can't be read
+    /// from.
     async fn bounds(&self, link: &Link, from: Option<Start>) -> Result<(From, Known)> {
         let mut known = *self.known.borrow();
         let position = match from {
@@ -167,6 +184,7 @@ impl Past {
         Ok((From::Offset(offset + 1), known))
     }
 
+    /// Reads until the page is full, the log ends, or a bound is met.
     async fn page(&self, link: &Link, wanted: Wanted<'_>) -> Result<Page> {
         let Wanted {
             channel,
@@ -182,10 +200,13 @@ impl Past {
             upto: None,
             more: false,
         };
+        // The offset that must come first, if the call names a position. Another one is a hole,
+        // which has to be explained.
         let mut expected = None;
         if let From::Offset(next) = from {
             expected = Some(next);
             page.upto = next.checked_sub(1).map(|offset| known.position(offset));
+            // At the end already; a cursor would wait for messages that nobody has published.
             if next >= known.next {
                 return Ok(page);
             }
@@ -208,6 +229,8 @@ impl Past {
                 // From an age, there may be nothing so young.
                 Err(_) => break looked_at > 0 || expected.is_some(),
             };
+            // The broker's own entries take offsets, too; only the oldest message tells whether
+            // something was cut off.
             if expected.take().is_some_and(|expected| offset > expected)
                 && self.trimmed(link, &page).await?
             {
@@ -233,7 +256,7 @@ impl Past {
         Ok(page)
     }
 
-    /// Whether the oldest that is kept lies behind where the page was to begin.
+    /// Returns true if the oldest message that is kept lies behind where the page was to begin.
     async fn trimmed(&self, link: &Link, page: &Page) -> Result<bool> {
         let first = log::first(link, &self.shared.config).await?;
         let after = page.upto.map(|position| position.offset);

@@ -1,4 +1,11 @@
-//! The stream at the broker: its declaration, its epoch, its two ends.
+//! The stream at the broker: its declaration, its epoch, its two ends. Asks and creates; who reads
+//! messages is [`super::cursor`].
+//!
+//! A stream that is deleted and made anew begins at offset 0 again, so a position must say which
+//! log it is of. The **epoch** does: a random number, kept in a second small stream, of which the
+//! last message counts. AMQP doesn't tell where a stream ends, either. So a **marker**, a message
+//! of ours straight into the stream, is written and read back; it carries the epoch, by which all
+//! readers notice an instance that reads another log.
 
 use std::time::Duration;
 
@@ -23,28 +30,31 @@ use crate::{
     link::{Link, NOT_FOUND, PRECONDITION_FAILED, explain, reply_code},
 };
 
-/// So begins what the broker says of a queue that it doesn't know.
+/// How the broker's answer begins if it knows no such queue.
 const NO_SUCH: &str = "NOT_FOUND - no queue";
-/// Somebody else holds the lock.
+/// The reply code if somebody else holds the lock.
 const RESOURCE_LOCKED: ReplyCode = 405;
-/// A marker that has not come back by then was dropped.
+/// A marker that has not come back by then was dropped, and is written again.
 const BACK: Duration = Duration::from_millis(200);
-/// A marker's length: the epoch, and a number that its sender knows again.
+/// Bytes of a marker: the epoch, and a number that its sender knows again.
 const MARKER: usize = 16;
-/// How long a stream's answer is waited for: a stream that is deleted meanwhile owes it for ever.
+/// How long to wait for a stream's answer: one that is deleted meanwhile never gives it.
 const ANSWER: Duration = Duration::from_secs(3);
-/// The epochs' segments: a cluster's new member copies them, and there is little to copy.
+/// Bytes of a segment of the epochs' stream: a cluster's new member copies segments, and there is
+/// little to copy.
 const EPOCHS_SEGMENT: u64 = 1_000_000;
 
-/// The stream's name.
+/// Returns the stream's name.
 pub(crate) fn name(config: &Config) -> String {
     format!("hubplane.{}.stream", config.exchange)
 }
 
+/// Returns an error that passes by itself.
 fn unavailable(message: &str) -> Error {
     Error::new(ErrorKind::Unavailable, NAME, message)
 }
 
+/// Returns the options of a stream: RabbitMQ has only durable ones.
 fn durable() -> QueueDeclareOptions {
     QueueDeclareOptions {
         durable: true,
@@ -52,16 +62,17 @@ fn durable() -> QueueDeclareOptions {
     }
 }
 
-/// The stream that keeps the epochs: the last one counts.
+/// Returns the name of the stream that keeps the epochs: the last one counts.
 pub(crate) fn epochs(config: &Config) -> String {
     name(config) + ".epochs"
 }
 
-/// Whether the stream is there and answers.
+/// Fails unless the stream is there and answers.
 pub(crate) async fn ask(channel: &Channel, config: &Config) -> lapin::Result<()> {
     passive(channel, &name(config)).await
 }
 
+/// Fails unless there is such a queue; declares nothing.
 async fn passive(channel: &Channel, queue: &str) -> lapin::Result<()> {
     let passive = QueueDeclareOptions {
         passive: true,
@@ -71,8 +82,9 @@ async fn passive(channel: &Channel, queue: &str) -> lapin::Result<()> {
     asked.await.map(drop)
 }
 
-/// Whether the broker knows of no such queue. For some tenths of a second after its start, a stream that is there is
-/// `NOT_FOUND` as well (its node "is down or inaccessible"); only the words tell the one from the other.
+/// Returns true if the broker knows of no such queue. For some tenths of a second after its start,
+/// a stream that is there is `NOT_FOUND` as well (its node "is down or inaccessible"); only the
+/// words tell the one from the other, and making the stream anew would lose it.
 async fn is_missing(link: &Link, queue: &str) -> lapin::Result<bool> {
     let channel = link.channel().await?;
     match passive(&channel, queue).await {
@@ -92,11 +104,14 @@ async fn is_missing(link: &Link, queue: &str) -> lapin::Result<bool> {
     }
 }
 
-/// Creates what is missing of exchange, stream and epoch, and returns the epoch; one instance at a time. `distrusted`
-/// is an epoch whose log turned out to be another one: it is replaced, unless somebody else has done so.
+/// Creates what is missing of exchange, stream and epoch, and returns the epoch; one instance at a
+/// time. `distrusted` is an epoch whose log turned out to be another one: it is replaced, unless
+/// somebody else has done so.
 pub(crate) async fn ensure(link: &Link, config: &Config, distrusted: Option<u64>) -> Result<u64> {
     let lock = lock(link, config).await?;
     let failed = |error| explain(config, "looking for the stream", error);
+    // Without the stream the old epoch is that of a log that is gone; without the epochs nobody
+    // knows which log it is.
     let fresh = is_missing(link, &name(config)).await.map_err(failed)?
         || is_missing(link, &epochs(config)).await.map_err(failed)?;
     let epoch = declare(link, config, fresh, distrusted).await?;
@@ -106,11 +121,13 @@ pub(crate) async fn ensure(link: &Link, config: &Config, distrusted: Option<u64>
     Ok(epoch)
 }
 
+/// Returns the name of the queue that serves as the lock.
 fn lock_name(config: &Config) -> String {
     name(config) + ".lock"
 }
 
-/// A queue that belongs to one connection is a lock that no crash leaves behind.
+/// Waits for the lock and returns the channel that holds it. A queue that belongs to one connection
+/// is a lock that no crash leaves behind.
 async fn lock(link: &Link, config: &Config) -> Result<Channel> {
     let failed = |error| explain(config, "creating the lock (permission configure)", error);
     let mut backoff = Backoff::default();
@@ -135,6 +152,8 @@ async fn lock(link: &Link, config: &Config) -> Result<Channel> {
     }
 }
 
+/// Creates what is missing, under the lock, and returns the epoch. With `fresh` the log gets a new
+/// one.
 async fn declare(
     link: &Link,
     config: &Config,
@@ -159,7 +178,8 @@ async fn declare(
     }
     let epoch = match epoch {
         Some(epoch) => epoch,
-        // Before the stream is there: a crash in between leaves no new stream with an old epoch.
+        // Written before the stream is there: a crash in between leaves no new stream with an old
+        // epoch.
         None => {
             let epoch = random()?;
             put(&channel, config, &epochs, &epoch.to_be_bytes()).await?;
@@ -180,6 +200,8 @@ async fn declare(
     Ok(epoch)
 }
 
+/// Returns the error for a stream that could not be declared. RabbitMQ can't change a stream's
+/// arguments, so other settings are `Config`.
 fn other_settings(config: &Config, error: lapin::Error) -> Error {
     if reply_code(&error) != Some(PRECONDITION_FAILED) {
         return explain(config, "creating the stream", error);
@@ -192,10 +214,12 @@ fn other_settings(config: &Config, error: lapin::Error) -> Error {
     Error::new(ErrorKind::Config, NAME, message).with_source(error)
 }
 
+/// Returns a number as the value of an argument.
 fn number(value: u64) -> AMQPValue {
     AMQPValue::LongLongInt(i64::try_from(value).unwrap_or(i64::MAX))
 }
 
+/// Returns the arguments that both streams have.
 fn stream_arguments(segment_bytes: u64) -> FieldTable {
     let mut arguments = FieldTable::default();
     arguments.insert("x-queue-type".into(), text("stream"));
@@ -204,6 +228,8 @@ fn stream_arguments(segment_bytes: u64) -> FieldTable {
     arguments
 }
 
+/// Returns the arguments of the stream of messages
+/// (<https://www.rabbitmq.com/docs/streams#retention>).
 fn arguments_of(retention: &Retention, config: &Config) -> FieldTable {
     let age = format!("{}s", retention.max_age.as_secs());
     let mut arguments = stream_arguments(retention.segment_bytes);
@@ -212,11 +238,12 @@ fn arguments_of(retention: &Retention, config: &Config) -> FieldTable {
     arguments
 }
 
+/// Returns a random number, for an epoch or a marker.
 fn random() -> Result<u64> {
     getrandom::u64().map_err(|error| unavailable("no randomness").with_source(error))
 }
 
-/// Puts one message straight into a stream, and waits until it is there.
+/// Puts one message straight into a stream, by the default exchange, and waits until it is there.
 async fn put(channel: &Channel, config: &Config, stream: &str, body: &[u8]) -> Result<()> {
     let failed = |error| {
         explain(
@@ -241,22 +268,24 @@ async fn put(channel: &Channel, config: &Config, stream: &str, body: &[u8]) -> R
     }
 }
 
-/// The epoch that a marker carries, and that a message of the epochs is.
+/// Returns the epoch in a marker, or in a message of the epochs' stream: the first 8 bytes of both.
 fn epoch_of(body: &[u8]) -> Option<u64> {
     body.first_chunk().copied().map(u64::from_be_bytes)
 }
 
-/// A marker is put straight into the stream; what is published comes from the exchange.
+/// Returns true if a message is a marker: it was put straight into the stream; what is published
+/// comes by the exchange.
 pub(crate) fn is_marker(delivery: &Delivery, config: &Config) -> bool {
     delivery.exchange.as_str().is_empty() && delivery.routing_key.as_str() == name(config)
 }
 
-/// Whether whoever put this marker reads the same log. What is no marker by its length is nobody's word.
+/// Returns false if whoever put this marker reads another log. A marker of another length says
+/// nothing of that.
 pub(crate) fn agrees(marker: &Delivery, epoch: u64) -> bool {
     marker.data.len() != MARKER || epoch_of(&marker.data) == Some(epoch)
 }
 
-/// Finds the end of the stream: puts a marker there and reads its offset. AMQP tells the end of a stream in no other way.
+/// Returns the offset at the end of the stream: puts a marker there and waits until it comes back.
 pub(crate) async fn end(link: &Link, config: &Config, epoch: u64) -> Result<u64> {
     let failed = |error| explain(config, "reading the stream (permission read)", error);
     let stream = name(config);
@@ -272,7 +301,7 @@ pub(crate) async fn end(link: &Link, config: &Config, epoch: u64) -> Result<u64>
     Ok(found)
 }
 
-/// Reads until this body comes; its offset.
+/// Reads until this body comes, and returns its offset.
 async fn find(cursor: &mut Cursor, config: &Config, body: &[u8]) -> Result<u64> {
     loop {
         match cursor.next().await {
@@ -284,15 +313,15 @@ async fn find(cursor: &mut Cursor, config: &Config, body: &[u8]) -> Result<u64> 
     }
 }
 
-/// Returns once what is published over this channel is kept. A stream that comes up after a kill is known to the broker
-/// before it takes messages; for some tenths of a second RabbitMQ (3.10) confirms what it drops. So only a marker that
-/// comes back is believed.
+/// Returns once what is published over this channel is kept. A stream that comes up after a kill is
+/// known to the broker before it takes messages; for some tenths of a second RabbitMQ (3.10)
+/// confirms what it drops. So only a marker that comes back is believed.
 pub(crate) async fn prove(link: &Link, channel: &Channel, config: &Config) -> Result<()> {
     let stream = name(config);
     let cursor = Cursor::open(link, &stream, From::Next).await;
     let mut cursor =
         cursor.map_err(|error| explain(config, "reading the stream (permission read)", error))?;
-    // Too short to be anybody's word on the epoch.
+    // Too short to say anything about the epoch.
     let body = random()?.to_be_bytes();
     loop {
         put(channel, config, &stream, &body).await?;
@@ -304,13 +333,13 @@ pub(crate) async fn prove(link: &Link, channel: &Channel, config: &Config) -> Re
     }
 }
 
-/// The offset of the oldest message that is kept.
+/// Returns the offset of the oldest message that is kept.
 pub(crate) async fn first(link: &Link, config: &Config) -> Result<u64> {
     let (offset, _) = one(link, config, &name(config), From::First).await?;
     Ok(offset)
 }
 
-/// One message of a stream that has some.
+/// Returns one message of a stream, and its offset. Fails after 3 s if the stream has none there.
 async fn one(link: &Link, config: &Config, stream: &str, from: From) -> Result<(u64, Vec<u8>)> {
     let failed = |error| explain(config, "reading the stream (permission read)", error);
     let mut cursor = Cursor::open(link, stream, from).await.map_err(failed)?;
@@ -322,6 +351,7 @@ async fn one(link: &Link, config: &Config, stream: &str, from: From) -> Result<(
     Ok((offset, delivery.data))
 }
 
+/// Waits for a stream's answer, for at most 3 s.
 async fn answer<T>(waiting: impl Future<Output = T>) -> Result<T> {
     let answer = timeout(ANSWER, waiting).await;
     answer.map_err(|late| unavailable("the stream does not answer").with_source(late))

@@ -1,4 +1,9 @@
-//! The side that receives: one task that follows the stream.
+//! The side that receives: one task that follows the stream over a connection of its own, and
+//! reconnects.
+//!
+//! The stream keeps what arrives while the connection is down, so it goes on behind the last
+//! message that it gave to the hub. There is a gap only if retention was faster (`Trimmed`) or the
+//! log is another one (`LogReplaced`). What the log is, is found out in [`super::log`].
 
 use std::sync::Arc;
 
@@ -24,9 +29,10 @@ use crate::{
     shared::{ASK_EVERY, ATTEMPT, SILENCE, Shared},
 };
 
+/// Messages in one event.
 const BATCH: usize = 100;
 
-/// A connection that reads.
+/// A connection that reads, and the cursor on it.
 #[derive(Debug)]
 pub(crate) struct Following {
     link: Link,
@@ -39,21 +45,25 @@ pub(crate) struct Reader {
     shared: Arc<Shared>,
     events: EventSender,
     known: watch::Sender<Known>,
+    /// The offset that the hub was told last as the next one.
     told: u64,
     retained: Retained,
 }
 
+/// Why the reader stopped using a connection.
 enum End {
     Stopped,
     Broken(String),
 }
 
+/// Returns the end of a connection that is of no more use, for this reason.
 fn broken(why: &dyn ToString) -> End {
     End::Broken(why.to_string())
 }
 
 impl Reader {
-    /// Finds the end and follows the stream from there.
+    /// Makes sure that the stream is there, finds its end and follows it from there. Returns the
+    /// task, its first connection, and what is known of the log.
     pub(crate) async fn open(
         shared: &Arc<Shared>,
         events: EventSender,
@@ -61,6 +71,7 @@ impl Reader {
         let config = &shared.config;
         let link = Link::dial(config, &shared.nodes, "consume").await?;
         let node = link.node;
+        // If anything fails from here on, the next search begins at another node.
         shared.nodes.avoid(node);
         let epoch = log::ensure(&link, config, None).await?;
         let next = log::end(&link, config, epoch).await? + 1;
@@ -84,7 +95,7 @@ impl Reader {
         Ok((this, following, seen))
     }
 
-    /// Reads until the backend is closed.
+    /// Reads until the backend is closed, over this connection and those that come after it.
     pub(crate) async fn run(mut self, mut following: Following) {
         let shared = Arc::clone(&self.shared);
         loop {
@@ -117,6 +128,8 @@ impl Reader {
         }
     }
 
+    /// Tells the hub that the log is another one, and where that one ends. Returns false if the
+    /// backend was closed.
     async fn say_replaced(&mut self) -> bool {
         let known = *self.known.borrow();
         self.told = known.next;
@@ -128,7 +141,8 @@ impl Reader {
         self.say(gap).await && self.say(at).await
     }
 
-    /// Tells the hub; `false` if the backend was closed meanwhile.
+    /// Tells the hub, and waits for room in its queue. Returns false if the backend was closed
+    /// meanwhile.
     async fn say(&self, event: Event) -> bool {
         select! {
             sent = self.events.send(event) => sent.is_ok(),
@@ -136,6 +150,8 @@ impl Reader {
         }
     }
 
+    /// Connects until it succeeds. Returns the connection, and whether the log is another one;
+    /// `None` if the backend was closed meanwhile.
     async fn reconnect(&mut self) -> Option<(Following, bool)> {
         let shared = Arc::clone(&self.shared);
         let (mut backoff, mut replaced, mut refused) = (Backoff::default(), false, None);
@@ -163,7 +179,8 @@ impl Reader {
         }
     }
 
-    /// Goes on where the reading ended, or at the end of another log. May be cancelled: `replaced` keeps what was found.
+    /// Goes on where the reading ended, or at the end of another log. May be cancelled at any
+    /// point: `replaced` keeps what was found out, so that the hub is told of it later.
     async fn attempt(&mut self, shared: &Shared, replaced: &mut bool) -> Result<Following> {
         let config = &shared.config;
         let link = Link::dial(config, &shared.nodes, "consume").await?;
@@ -197,6 +214,7 @@ impl Reader {
         Ok(following)
     }
 
+    /// Reads over one connection until it ends.
     async fn serve(&mut self, following: &mut Following) -> End {
         let shared = Arc::clone(&self.shared);
         let mut ask_due = Instant::now() + ASK_EVERY;
@@ -223,7 +241,8 @@ impl Reader {
         }
     }
 
-    /// Once a second: whether the broker answers, and how far the lane is.
+    /// Once a second, makes sure that the broker answers, looks at the retention if that is due,
+    /// and tells the hub how far the lane is.
     async fn ask(&mut self, following: &Following) -> Result<(), End> {
         match timeout(
             SILENCE,
@@ -253,6 +272,7 @@ impl Reader {
         Ok(())
     }
 
+    /// Tells the hub; the reading ends if the backend was closed.
     async fn give(&self, event: Event) -> Result<(), End> {
         match self.say(event).await {
             true => Ok(()),
@@ -260,17 +280,20 @@ impl Reader {
         }
     }
 
-    /// Takes what is there.
+    /// Takes this message and all that have arrived behind it, and gives them to the hub.
     async fn take(&mut self, first: (u64, Delivery), following: &mut Following) -> Result<(), End> {
         let mut batch: Vec<Publication> = Vec::new();
         let mut known = *self.known.borrow();
         let mut next = Some(first);
         let mut end = None;
         while let Some((offset, delivery)) = next.take() {
+            // What came before the hole goes first, then perhaps a gap.
             if offset > known.next {
                 self.flush(&mut batch, known).await?;
                 self.hole(known.next, following).await?;
             }
+            // A cursor begins at a chunk, so it may bring older messages first; those are passed
+            // over.
             if offset >= known.next {
                 known.next = offset + 1;
                 self.retained.read(delivery.data.len());
@@ -298,7 +321,8 @@ impl Reader {
         end.map_or(Ok(()), Err)
     }
 
-    /// Only what was given out counts as read: a reading that ends here begins there again.
+    /// Gives the batch to the hub. Only what was given counts as read: a reading that ends here
+    /// begins here again.
     async fn flush(&self, batch: &mut Vec<Publication>, known: Known) -> Result<(), End> {
         if !batch.is_empty() {
             self.give(Event::Published(std::mem::take(batch))).await?;
@@ -307,7 +331,8 @@ impl Reader {
         Ok(())
     }
 
-    /// Offsets that nobody delivers are the broker's own entries, or retention has taken them.
+    /// Tells the hub of a gap if retention has taken the messages at `next`. Other offsets that
+    /// nobody delivers are the broker's own entries.
     async fn hole(&self, next: u64, following: &Following) -> Result<(), End> {
         let first = log::first(&following.link, &self.shared.config).await;
         if first.map_err(|error| broken(&error))? <= next {
@@ -318,6 +343,7 @@ impl Reader {
     }
 }
 
+/// Returns a connection that reads from the offset `next` on.
 async fn follow(link: Link, shared: &Shared, next: u64) -> Result<Following> {
     let config = &shared.config;
     let cursor = Cursor::open(&link, &log::name(config), From::Offset(next)).await;

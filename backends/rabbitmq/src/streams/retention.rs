@@ -1,5 +1,9 @@
-//! Whether the stream keeps what the address says. AMQP doesn't tell which policies apply, nor when a message was written;
-//! so it is remembered how far the stream was at which time, and now and then compared with the oldest message.
+//! Whether the stream keeps what the address says. AMQP doesn't tell which policies apply, nor when
+//! a message was written; so it is remembered how far the stream was at which time, and now and
+//! then compared with the oldest message.
+//!
+//! Only for a warning: a policy is the operator's choice, and what it costs is told to clients as
+//! lost positions. Pure but for the clock and the log.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -9,9 +13,9 @@ use crate::config::Config;
 
 /// How often this is checked, besides at each connection.
 pub(crate) const EVERY: Duration = Duration::from_secs(60);
-/// Remembered looks: one a minute for a day.
+/// Looks that are remembered: one a minute for a day.
 const MOST: usize = 1_440;
-/// What the broker adds to a message's data, at most.
+/// Bytes that the broker adds to a message's data, at most.
 const OVERHEAD: u64 = 1_024;
 
 /// How far the stream was at some time.
@@ -24,16 +28,20 @@ struct Sample {
     bytes: u64,
 }
 
-/// What is remembered.
+/// What is remembered of one log.
 #[derive(Debug)]
 pub(crate) struct Retained {
     samples: VecDeque<Sample>,
+    /// Bytes read so far, with what the broker adds to each message.
     bytes: u64,
+    /// Whether the warning was given; once for each log.
     warned: bool,
+    /// When to look again.
     pub(crate) due: Instant,
 }
 
 impl Retained {
+    /// Begins to remember, at the offset that comes next.
     pub(crate) fn new(next: u64) -> Self {
         let mut this = Self {
             samples: VecDeque::new(),
@@ -45,18 +53,19 @@ impl Retained {
         this
     }
 
-    /// A message was read.
+    /// Notes that a message with so many bytes of data was read.
     pub(crate) fn read(&mut self, data: usize) {
         self.bytes += data as u64 + OVERHEAD;
     }
 
-    /// The log is another one.
+    /// Forgets everything: the log is another one.
     pub(crate) fn replaced(&mut self, next: u64) {
         *self = Self::new(next);
     }
 
-    /// The stream's oldest message is `first`, and what comes next `next`. Warns, once, where a message is gone that is
-    /// neither as old nor as far behind as the address allows.
+    /// Compares the stream with what is remembered: `first` is the offset of its oldest message,
+    /// `next` the one that comes next. Warns, once, if a message is gone that is neither as old nor
+    /// as far behind as the address allows.
     pub(crate) fn look(&mut self, first: u64, next: u64, config: &Config) {
         let now = Instant::now();
         self.due = now + EVERY;
@@ -72,6 +81,7 @@ impl Retained {
         self.remember(now, next);
     }
 
+    /// Returns true if the stream has forgotten something too early.
     fn is_short(&self, now: Instant, first: u64, config: &Config) -> bool {
         let Some(retention) = &config.retention else {
             return false;
@@ -83,6 +93,7 @@ impl Retained {
         gone.is_some_and(|gone| now - gone.at < retention.max_age && self.bytes - gone.bytes < kept)
     }
 
+    /// Remembers how far the stream is now; forgets the oldest look if there are too many.
     fn remember(&mut self, at: Instant, next: u64) {
         if self.samples.len() == MOST {
             self.samples.pop_front();
