@@ -33,17 +33,20 @@ async fn main() {
         .next()
         .map_or(256, |text| text.parse().expect("bytes"));
     let time = Duration::from_secs(seconds);
+    // The library alone can't be compared with a log: these commands store nothing.
     if !is_streams(&address) {
         for tasks in [1, 8, OUTSTANDING] {
             single_commands(&address, time, bytes, tasks).await;
         }
     }
+    // By the size of the calls: a hub under load makes large ones.
     for batch in [1, 16, 256] {
         run(&address, time, bytes, batch, false).await;
     }
     run(&address, time, bytes, 16, true).await;
 }
 
+/// Returns true if the address is one of the second backend.
 fn is_streams(address: &str) -> bool {
     address.contains("+streams:")
 }
@@ -58,6 +61,7 @@ async fn single_commands(address: &str, time: Duration, bytes: usize, tasks: usi
         .await
         .expect("connects");
     let start = Instant::now();
+    // Clones of the library's connection share one socket.
     let publishers: Vec<_> = (0..tasks)
         .map(|_| {
             let (mut connection, data) = (connection.clone(), vec![b'x'; bytes]);
@@ -121,6 +125,7 @@ async fn run(address: &str, time: Duration, bytes: usize, batch: usize, listen: 
     let publishers = (0..OUTSTANDING / batch)
         .map(|_| tokio::spawn(publish(Arc::clone(&backplane), time, bytes, batch)))
         .collect();
+    // The events must be taken, or the backend stops reading.
     let receiving = tokio::spawn(async move {
         let (mut count, mut gaps) = (0, 0);
         while let Some(event) = events.recv().await {
@@ -156,6 +161,7 @@ async fn publish(
     let start = Instant::now();
     let mut sent = 0;
     while start.elapsed() < time {
+        // A new batch each time: the backend takes the messages.
         let messages = (0..batch)
             .map(|_| Outgoing::new("rate", vec![b'x'; bytes]))
             .collect();

@@ -18,6 +18,7 @@ pub(crate) async fn in_good_state(
     connection: &mut MultiplexedConnection,
     node: &Node,
 ) -> Result<()> {
+    // Text, not the newer CLUSTER SHARDS: Redis 6 has only this.
     let nodes: RedisResult<String> = match cmd("CLUSTER").arg("NODES").query_async(connection).await
     {
         Ok(value) => redis::from_redis_value::<String>(value).map_err(Into::into),
@@ -49,8 +50,9 @@ fn sees_most_masters(nodes: &str) -> bool {
     let (mut all, mut seen) = (0, 0);
     for line in nodes.lines() {
         let fields: Vec<_> = line.split(' ').collect();
+        // A line without a ninth field has no slots: that node has no vote.
         let [_, _, flags, _, _, _, _, link, _, ..] = fields[..] else {
-            continue; // no slots: has no vote
+            continue;
         };
         let has = |flag| flags.split(',').any(|word| word == flag);
         if has("master") {
@@ -61,6 +63,7 @@ fn sees_most_masters(nodes: &str) -> bool {
                 usize::from(has("myself") || link == "connected" && !has("fail") && !has("fail?"));
         }
     }
+    // Half is not enough: both halves of a split Cluster would be used.
     seen * 2 > all
 }
 
@@ -71,10 +74,12 @@ pub(crate) async fn serving(
     connection: &mut MultiplexedConnection,
     asked: &Node,
 ) -> Result<Node> {
+    // The whole table, since Redis has no question for one slot.
     let slots: RedisResult<Vec<Value>> = cmd("CLUSTER").arg("SLOTS").query_async(connection).await;
     let slots = slots.map_err(|error| failure::of_slots(asked, error))?;
     slots
         .iter()
+        // A slot that is in no range is served by nobody.
         .find_map(|range| owner(range, slot, asked))
         .ok_or_else(|| {
             failure::unavailable(format!("{asked} knows no node that serves slot {slot}"))

@@ -13,6 +13,7 @@ use rustls::ClientConfig;
 
 use crate::backend::NAME;
 
+/// The ports of a server and of a Sentinel, as Redis's own configuration files have them.
 const PORT: u16 = 6379;
 const SENTINEL_PORT: u16 = 26379;
 /// The prefix of an address that names none.
@@ -22,7 +23,7 @@ const MAX_PREFIX: usize = 128;
 
 /// What both backends need to know of an address: which Redis it means, and how to speak to it.
 pub(crate) struct Config {
-    /// Which Redis.
+    /// Which servers the address means, and how to find the one in use.
     pub(crate) site: Site,
     /// How to speak to the nodes that carry messages.
     pub(crate) login: RedisConnectionInfo,
@@ -43,7 +44,8 @@ pub(crate) struct PubSub {
 pub(crate) enum Site {
     /// This one server.
     Server(Node),
-    /// Whichever server the Sentinels call the master.
+    /// Whichever server these Sentinels call the master of that name; they have a login of their
+    /// own.
     Sentinel {
         nodes: Vec<Node>,
         master: String,
@@ -82,6 +84,7 @@ impl Config {
         let database = database(address, settings)?;
         let login = login(settings, address.username(), password.as_ref(), database)?;
         let site = site(address, settings, database)?;
+        // Last, because it reads files.
         let tls = tls(address, settings)?;
         Ok(Self {
             site,
@@ -109,6 +112,8 @@ impl PubSub {
     }
 }
 
+/// Returns whether messages have envelopes. `never` is for channels that other programs read, which
+/// would take an envelope for data.
 fn envelope(settings: &mut Settings<'_>) -> Result<bool> {
     match settings.text("envelope")? {
         None | Some("auto") => Ok(true),
@@ -143,6 +148,7 @@ fn login(
     password: Option<&Secret>,
     database: i64,
 ) -> Result<RedisConnectionInfo> {
+    // The name is for people who look at CLIENT LIST.
     let login = RedisConnectionInfo::default()
         .set_protocol(ProtocolVersion::RESP3)
         .set_lib_name(NAME_OF_CLIENT, env!("CARGO_PKG_VERSION"))
@@ -151,6 +157,7 @@ fn login(
         (None, None) => login,
         (None, Some(password)) => login.set_password(password.reveal()),
         (Some(user), Some(password)) => login.set_username(user).set_password(password.reveal()),
+        // Redis has users without a password, but an address that forgets it is far more common.
         (Some(user), None) => {
             return Err(settings.wrong(format!(
                 "the user {user:?} has no password; write redis://{user}:PASSWORD@… or the key password=env:NAME"
@@ -159,7 +166,7 @@ fn login(
     })
 }
 
-/// What `CLIENT LIST` shows.
+/// What `CLIENT LIST` shows as the library's name.
 const NAME_OF_CLIENT: &str = "hubplane";
 
 /// Returns which Redis the address means; refuses what contradicts itself rather than guess.
@@ -168,6 +175,7 @@ fn site(address: &Address, settings: &mut Settings<'_>, database: i64) -> Result
     let sentinel_user = settings.text("sentinel-user")?;
     let sentinel_password = settings.secret("sentinel-password")?;
     let cluster = settings.flag("cluster")?.unwrap_or(false);
+    // The same hosts are Sentinels, or servers: only the default port differs.
     let nodes = |default: u16| -> Vec<Node> {
         let node = |host: &Host| Node {
             name: host.name.clone(),
@@ -178,6 +186,7 @@ fn site(address: &Address, settings: &mut Settings<'_>, database: i64) -> Result
     if address.hosts().is_empty() {
         return Err(settings.wrong("the address names no host; write redis://HOST:6379"));
     }
+    // A login for Sentinels without Sentinels is a key that was forgotten, or one too many.
     if master.is_none() && (sentinel_user.is_some() || sentinel_password.is_some()) {
         return Err(settings.wrong(
             "\"sentinel-user\" and \"sentinel-password\" go with the key \"sentinel\", which names the master",
@@ -199,6 +208,7 @@ fn site(address: &Address, settings: &mut Settings<'_>, database: i64) -> Result
             Err(settings.wrong("a Redis Cluster has only the database 0"))
         }
         (None, true) => Ok(Site::Cluster(nodes(PORT))),
+        // Several servers without a word on how they belong together could be anything.
         (None, false) => match nodes(PORT).as_slice() {
             [node] => Ok(Site::Server(node.clone())),
             _ => Err(settings.wrong(

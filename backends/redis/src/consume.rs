@@ -116,7 +116,8 @@ impl Subscriber {
             // behind it.
             let inbox = Arc::new(Inbox::default());
             let mut link = self.redial(backoff, &inbox).await?;
-            // From here on changes wait in their queue: what is not in the list taken now is subscribed after.
+            // From here on changes wait in their queue: a channel that is not in this list is
+            // subscribed after it.
             let wanted = self.interest.lock().all();
             let mut connection = link.connection.clone();
             let subscribed = tokio::select! {
@@ -159,6 +160,7 @@ impl Subscriber {
                 self.outlet.send(refused).await.ok()?;
             }
             self.outlet.send(Event::Up).await.ok()?;
+            // The inbox is emptied from now on: `run` calls `drain`.
             return Some((link, inbox));
         }
     }
@@ -194,10 +196,12 @@ impl Subscriber {
                 change = changes.recv() => {
                     let change = change?;
                     let answer = match change.kind {
+                        // The caller learns that it is not confirmed; the channel is subscribed
+                        // with all others.
                         ChangeKind::Subscribe => Err(away()),
                         ChangeKind::Unsubscribe => Ok(()),
                     };
-                    // Who no longer waits needs no answer.
+                    // A caller that no longer waits has dropped its end.
                     let _ = change.done.send(answer);
                 }
             }
@@ -228,7 +232,6 @@ async fn change(
                     // Refused by Redis: none of the call's channels is added, as the contract says.
                     // Some of its chunks may have been subscribed before, so all are taken back.
                     Err(error) if error.code().is_some() => {
-                        // Refused by Redis: none of the call's channels is added.
                         interest.lock().remove(&change.channels);
                         let _ = unsubscribe(&mut connection, config, &change.channels).await;
                     }
@@ -244,7 +247,7 @@ async fn change(
                 Ok(())
             }
         };
-        // Who no longer waits needs no answer.
+        // A caller that no longer waits has dropped its end.
         let _ = change.done.send(result);
     }
 }
@@ -289,6 +292,7 @@ async fn subscribe_again(
                 continue;
             }
         }
+        // Redis says only that one of them is forbidden, not which.
         let names = full_names(config, chunk).into_iter().zip(chunk.to_vec());
         let one_by_one = names.map(|(name, channel)| {
             let mut connection = connection.clone();

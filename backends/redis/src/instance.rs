@@ -43,12 +43,18 @@ const CHANGES: usize = 16;
 
 /// Connects the hub's calls with the two tasks. Dropping it ends them.
 pub(crate) struct Instance {
+    /// What the address says; shared with every task.
     pubsub: Arc<PubSub>,
+    /// Which channels are wanted; shared with the subscriber.
     interest: Arc<Interest>,
     outbox: Outbox,
+    /// The way of changes of interest to the subscriber.
     changes: mpsc::Sender<Change>,
+    /// Asks the subscriber for another connection.
     renew: Arc<Notify>,
+    /// Set to true by closing, and seen by both tasks; dropping the sender has the same effect.
     closed: watch::Sender<bool>,
+    /// Both tasks; empty once the instance was closed.
     tasks: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -75,6 +81,7 @@ impl Instance {
         let (closed, closing) = watch::channel(false);
         let (outbox, job_queue) = Outbox::new(closing.clone());
         let renew = Arc::new(Notify::new());
+        // The publisher has no slot: in a Cluster any node passes a PUBLISH on.
         let writer = Writer {
             dialer: Arc::clone(&dialer),
             slot: None,
@@ -121,6 +128,8 @@ impl Instance {
             true => wire::seal(outgoing),
             false => outgoing.data.clone(),
         };
+        // Checked after sealing, because only then the envelope's length is known. It is the bound
+        // that every reader has, too.
         if data.len() - outgoing.data.len() > wire::MAX_ENVELOPE {
             return Err(rejected(format!(
                 "id and tags make an envelope of more than {} bytes",
@@ -148,6 +157,7 @@ impl Instance {
             channels,
             done,
         };
+        // The subscriber may be gone, or may drop the change when its connection breaks.
         let changing = async {
             if self.changes.send(change).await.is_err() {
                 return Err(failure::closed());
@@ -166,16 +176,20 @@ impl Instance {
 
 #[async_trait]
 impl Backplane for Instance {
+    /// Publishes a batch; see [`Outbox::publish`].
     async fn publish(&self, batch: Vec<Outgoing>) -> Vec<Result<Receipt>> {
         self.outbox
             .publish(&batch, |outgoing| self.item(outgoing))
             .await
     }
 
+    /// Subscribes, and returns when Redis has confirmed every channel. Channels that are confirmed
+    /// already cost nothing.
     async fn subscribe(&self, channels: &[Channel]) -> Result<()> {
         if *self.closed.borrow() {
             return Err(failure::closed());
         }
+        // All names first: a call adds all of its channels or none.
         channels
             .iter()
             .try_for_each(|name| CAPABILITIES.check(NAME, name, 0))?;
@@ -188,6 +202,8 @@ impl Backplane for Instance {
         }
     }
 
+    /// Takes channels out of the interest. An error of the connection is none here: without a
+    /// subscription the aim is reached.
     async fn unsubscribe(&self, channels: &[Channel]) -> Result<()> {
         if *self.closed.borrow() {
             return Err(failure::closed());
@@ -204,6 +220,7 @@ impl Backplane for Instance {
         }
     }
 
+    /// Returns `None`: without a log there are no lanes.
     fn lane(&self, _channel: &str) -> Option<u32> {
         None
     }
@@ -213,6 +230,7 @@ impl Backplane for Instance {
         self.renew.notify_one();
     }
 
+    /// Returns `None`: Redis keeps nothing that was published.
     fn history(&self) -> Option<&dyn History> {
         None
     }

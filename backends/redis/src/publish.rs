@@ -254,7 +254,7 @@ fn gather(waiting: &mut mpsc::Receiver<Job>, first: Job) -> Vec<Job> {
 /// Answers each publication of a job with the same error.
 fn answer_all(job: Job, error: impl Fn() -> Error) {
     let results = job.items.iter().map(|_| Err(error())).collect();
-    // Who no longer waits needs no answer.
+    // A caller that no longer waits has dropped its end.
     let _ = job.done.send(results);
 }
 
@@ -299,7 +299,7 @@ async fn send(
     for job in jobs {
         // Answers come in the order of the commands, which is that of the jobs and of their items.
         let results = results.by_ref().take(job.items.len()).collect();
-        // Who no longer waits needs no answer.
+        // A caller that no longer waits has dropped its end.
         let _ = job.done.send(results);
     }
     lost.map_or(Ok(refusal), Err)

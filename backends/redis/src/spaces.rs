@@ -34,10 +34,12 @@ impl Spaces for RedisDriver {
         within(address, name)
     }
 
+    /// Returns nothing: subscriptions end with their connections.
     fn leaves(&self, _: &Address) -> Vec<Leaving> {
         Vec::new()
     }
 
+    /// Does nothing, since nothing stays.
     async fn remove(&self, _: &Address) -> Result<()> {
         Ok(())
     }
@@ -45,6 +47,7 @@ impl Spaces for RedisDriver {
     /// Publishes a bare payload, as a program does that has never heard of hubplane.
     async fn publish_outside(&self, address: &Address, channel: &str, data: &[u8]) -> Result<()> {
         let dialer = Dialer::new(PubSub::read(address)?.server);
+        // A connection for each message: the suite publishes a handful of them.
         let mut link = dialer.dial(None, None).await?;
         let config = &dialer.config;
         let mut publish = cmd("PUBLISH");
@@ -53,6 +56,7 @@ impl Spaces for RedisDriver {
         asked.map_err(|error| failure::of_login(&link.node, error))
     }
 
+    /// Refuses: without a log there is nothing to cut.
     async fn trim(&self, _: &Address) -> Result<()> {
         Err(Error::new(ErrorKind::Rejected, NAME, "there is no log"))
     }
@@ -78,10 +82,12 @@ async fn ask(config: &Config, link: &mut Link, command: &Cmd) -> Result<()> {
 
 #[async_trait]
 impl Spaces for StreamsDriver {
+    /// Returns the address with a prefix of its own, as for the first backend.
     fn within(&self, address: &Address, name: &str) -> Address {
         within(address, name)
     }
 
+    /// Returns the keys of a case, which Redis keeps for ever, with the command that removes them.
     fn leaves(&self, address: &Address) -> Vec<Leaving> {
         let Ok(log) = Log::read(address) else {
             return Vec::new();
@@ -103,6 +109,7 @@ impl Spaces for StreamsDriver {
     /// old log.
     async fn remove(&self, address: &Address) -> Result<()> {
         let (log, dialer) = streams(address)?;
+        // Part by part, since in a Cluster each has a node of its own.
         for part in &log.parts {
             let mut link = to(&dialer, part).await?;
             let own = log.keys.within(part).iter();

@@ -29,11 +29,14 @@ async fn at_once(
         pipeline.add_command(command);
     }
     pipeline.add_command(cmd("EXEC"));
+    // Sent as one write: others ask their questions over the same connection, and none may come
+    // between MULTI and EXEC.
     let count = pipeline.len();
     let answers = connection.send_packed_commands(&pipeline, 0, count).await?;
     let mut last = Value::Nil;
     for answer in answers {
-        // The first refusal says more than that of EXEC.
+        // The first refusal says more than that of EXEC, which only says that something before it
+        // was refused.
         if let Value::ServerError(error) = answer {
             return Err(error.into());
         }
@@ -80,6 +83,7 @@ pub(crate) async fn look(
     lanes: &[Lane],
     count: usize,
 ) -> RedisResult<Vec<Seen>> {
+    // The order of the answers below is the order of the commands here.
     let mut commands = vec![ask_tokens(keys), xread(keys, lanes, count, false)];
     for (key, lane) in keys.iter().zip(lanes) {
         let (mut ask, mut find) = (cmd("XINFO"), cmd("XRANGE"));
@@ -130,6 +134,7 @@ pub(crate) async fn wait(
         commands.push(length);
     }
     commands.push(xread(keys, lanes, count, false));
+    // One entry is enough to wake; the transaction behind it reads all of them.
     let first = xread(keys, lanes, 1, true);
     let mut answers = at_once(connection, Some(first), commands)
         .await?
@@ -226,11 +231,13 @@ pub(crate) async fn count(
 ) -> RedisResult<String> {
     let mut get = cmd("GET");
     get.arg(keys.number());
+    // Usually the number is written down already, and one command is enough.
     if let Some(number) = get.query_async(connection).await? {
         return Ok(number);
     }
     let mut set = cmd("SET");
     set.arg(keys.number()).arg(keys.count()).arg("NX");
     set.exec_async(connection).await?;
+    // Asked again, because another instance may have been faster.
     get.query_async(connection).await
 }

@@ -41,14 +41,17 @@ use hubplane_kit::LogLimiter;
 
 /// Connects the hub's calls with the tasks. Dropping it ends them.
 pub(crate) struct Instance {
+    /// What the address says; shared with every task.
     log: Arc<Log>,
     dialer: Arc<Dialer>,
     /// One for each part, in the order of `Log::parts`; so are the renewals.
     outboxes: Vec<Outbox>,
     renewals: Vec<Arc<Notify>>,
+    /// What the readers have found out that forbids publishing.
     promises: Arc<Promises>,
     /// Reads history over connections of its own.
     past: Past,
+    /// Set to true by closing, and seen by every task; dropping the sender has the same effect.
     closed: watch::Sender<bool>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -68,8 +71,12 @@ impl fmt::Debug for Instance {
 pub(crate) async fn open(log: Arc<Log>) -> Result<Opened> {
     let dialer = Dialer::new(Arc::clone(&log.server));
     let connecting = log.parts.iter().map(|part| connect(&dialer, &log, part));
+    // All parts side by side: 64 streams of a Cluster, one after the other, would take longer than
+    // opening may.
     let mut links = try_join_all(connecting).await?;
     let promises = Arc::new(Promises::default());
+    // Before anything is started: an instance that means other streams than the others must not
+    // open at all.
     for ((link, _), part) in links.iter_mut().zip(&log.parts) {
         let (connection, node) = (&mut link.connection, &link.node);
         promises.check(&log, part, connection, node).await?;
@@ -90,6 +97,7 @@ pub(crate) async fn open(log: Arc<Log>) -> Result<Opened> {
         closed,
         tasks: Mutex::default(),
     };
+    // If one of these fails, dropping the instance ends the tasks that were started.
     for (part, (mut link, publisher)) in log.parts.iter().zip(links) {
         let outlet = (sender.clone(), Arc::clone(&absence));
         let watched = (Arc::clone(&log), Arc::clone(&promises));
@@ -124,6 +132,7 @@ async fn connect(dialer: &Dialer, log: &Log, part: &Part) -> Result<(Link, Link)
 /// rights; so nothing is written.
 async fn probe(log: &Log, part: &Part, link: &mut Link) -> Result<()> {
     let key = log.keys.of(part.lanes.start);
+    // What is asked for at the start anyway (MGET, XINFO, XREAD, MULTI) needs no trial.
     let (mut add, mut length, mut watch) = (cmd("XADD"), cmd("XLEN"), cmd("WATCH"));
     add.arg(&key.stream).arg("NOMKSTREAM").arg("0-0");
     add.arg("c").arg("");
@@ -150,6 +159,7 @@ impl Instance {
         publisher: Link,
         closing: watch::Receiver<bool>,
     ) {
+        // The closing is given to each of them, so that none depends on another one's end.
         let (outbox, jobs) = Outbox::new(closing.clone());
         let writer = Writer {
             dialer: Arc::clone(&self.dialer),
@@ -196,7 +206,8 @@ impl Backplane for Instance {
                 .map(|it| it.map_err(renamed))
                 .collect();
         }
-        // To each part its own at the same time: one whose node is away holds up no other.
+        // To each part its own messages, side by side: one whose node is away holds up no other.
+        // The indexes bring the answers back into the order of the batch.
         let mut parts: Vec<(Vec<usize>, Vec<Outgoing>)> = vec![Default::default(); log.parts.len()];
         for (index, outgoing) in batch.into_iter().enumerate() {
             let (indexes, batch) = &mut parts[log.part(&outgoing.channel)];
@@ -212,6 +223,7 @@ impl Backplane for Instance {
                 indexes.iter().zip(results.await).collect::<Vec<_>>()
             });
         let mut results: Vec<_> = join_all(publishing).await.into_iter().flatten().collect();
+        // One answer for each message, so the indexes are complete.
         results.sort_by_key(|(index, _)| **index);
         let results = results.into_iter();
         results.map(|(_, result)| result.map_err(renamed)).collect()
@@ -222,14 +234,18 @@ impl Backplane for Instance {
         self.check(channels)
     }
 
+    /// Needs nothing of Redis either: the hub passes on only what is wanted.
     async fn unsubscribe(&self, _channels: &[Channel]) -> Result<()> {
         self.check(&[])
     }
 
+    /// Returns the channel's stream: messages of one lane have one order.
     fn lane(&self, channel: &str) -> Option<u32> {
         Some(self.log.keys.lane(channel))
     }
 
+    /// Makes the reading connections anew. Nothing is missed by that: each reader goes on behind
+    /// its last entry.
     fn renew(&self) {
         for reader in &self.renewals {
             reader.notify_one();
@@ -243,6 +259,7 @@ impl Backplane for Instance {
     /// Ends all tasks. Each gets half of the call's time to answer what is on its way.
     async fn close(&self) {
         self.closed.send_replace(true);
+        // The connections for history belong to no task, so they are cut here.
         self.past.close();
         let tasks = mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
         for task in tasks {

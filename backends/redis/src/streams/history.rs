@@ -90,6 +90,7 @@ impl Past {
     pub(crate) fn new(log: Arc<Log>, dialer: Arc<Dialer>, closed: watch::Receiver<bool>) -> Self {
         let parts = log.parts.len();
         let turn = || Semaphore::new(AT_ONCE.div_ceil(parts));
+        // At least one turn for each part.
         let this = Self {
             turns: std::iter::repeat_with(turn).take(parts).collect(),
             log,
@@ -128,6 +129,7 @@ impl Past {
             until: start + READ,
         };
         let page = tokio::select! {
+            // A closed instance answers at once, also when a page is ready.
             biased;
             () = closing(&mut closed) => Err(failure::closed()),
             page = timeout_at(start + limits::CALL, self.look(wanted)) => page.unwrap_or_else(|_elapsed| {
@@ -146,6 +148,7 @@ impl Past {
         let part = self.log.part_of(wanted.lane);
         let _turn = self.turns[part].acquire().await;
         let open = self.links()[part].clone();
+        // The lock is not held while a page is read: several reads share a connection.
         if let Some(link) = open {
             match self.page(&link, wanted).await {
                 // The connection may have broken long ago, unseen. What counts is the answer on a
@@ -158,6 +161,7 @@ impl Past {
         let link = Arc::new(self.dialer.dial(slot, None).await?);
         self.links()[part] = Some(Arc::clone(&link));
         let page = self.page(&link, wanted).await;
+        // A lost position says nothing against the connection; any other error may.
         if matches!(&page, Err(error) if error.kind() != ErrorKind::PositionLost) {
             self.links()[part] = None;
         }
@@ -173,6 +177,8 @@ impl Past {
             .map_err(failed)?;
         loop {
             let count = reading.count;
+            // Each stretch is asked for with the token, so that a log that is replaced in the
+            // middle is noticed.
             let key = self.log.keys.of(wanted.lane);
             let seen = ask::range(&mut connection, key, &reading.start(), count).await;
             if reading.add(seen.map_err(failed)?)? {
@@ -209,7 +215,8 @@ impl<'a> Reading<'a> {
         match wanted.from {
             Some(Start::After(position)) => {
                 after = Some(position.offset);
-                // A position of another lane is of another log.
+                // A position of another lane is of another log: with its epoch inverted it fits
+                // none.
                 let own = position.lane == wanted.lane;
                 epoch = Some(if own { position.epoch } else { !position.epoch });
             }
@@ -284,8 +291,9 @@ impl<'a> Reading<'a> {
                 self.page.publications.push(publication);
             }
         }
+        // The end of the stream: the page reaches as far as the last id, which outlives its entry.
+        // On an empty stream that was never written to there is no such place.
         if !full {
-            // The last id outlives its entry.
             if seen.info.added > 0 {
                 self.page.upto = Some(position(seen.info.last));
             }

@@ -56,11 +56,11 @@ pub(crate) fn id_text(offset: u128) -> String {
 pub(crate) struct Info {
     /// The id that was given last. It outlives its entry.
     pub(crate) last: u128,
-    /// How many entries were ever added.
+    /// How many entries were ever added, those included that were cut off.
     pub(crate) added: u64,
-    /// How many there are.
+    /// How many entries there are now.
     pub(crate) length: u64,
-    /// The oldest that is there.
+    /// The id of the oldest entry that is there.
     pub(crate) first: u128,
 }
 
@@ -88,6 +88,7 @@ impl Entry {
             Value::BulkString(bytes) => bytes.len(),
             _ => 0,
         };
+        // What the values' own bookkeeping takes, about.
         64 + self.fields.iter().map(size).sum::<usize>()
     }
 }
@@ -112,6 +113,7 @@ pub(super) fn odd(what: &'static str) -> RedisError {
 pub(super) fn info(value: Value) -> RedisResult<Info> {
     let pairs = match value {
         Value::Map(pairs) => pairs,
+        // There is no such stream yet, or it was deleted; which of the two, the token tells.
         Value::ServerError(error) => {
             let error: RedisError = error.into();
             return match error.detail() {
@@ -131,6 +133,7 @@ pub(super) fn info(value: Value) -> RedisResult<Info> {
         Some(Value::Int(number)) => u64::try_from(*number).ok(),
         _ => None,
     };
+    // Looked up by name: newer versions of Redis add fields.
     let read = || {
         Some(Info {
             last: id(find("last-generated-id")?)?,
@@ -154,7 +157,7 @@ pub(super) fn entries(value: Value) -> RedisResult<Vec<Entry>> {
                 id: id(&name).ok_or_else(|| odd("an entry has no id"))?,
                 fields,
             }),
-            // Deleted between the index and its entry.
+            // Deleted between the index and its entry: Redis gives the id without fields.
             (Some(name), _) => Ok(Entry {
                 id: id(&name).ok_or_else(|| odd("an entry has no id"))?,
                 fields: Vec::new(),

@@ -43,13 +43,17 @@ pub(crate) fn item(log: &Log, outgoing: &Outgoing) -> Result<Item> {
         )));
     }
     let lane = log.keys.lane(&outgoing.channel);
+    // What counts against a pipeline's bytes; the fields are small beside it.
     let size = outgoing.data.len();
+    // Room for the fields' names, the key and the lengths, so that the command is put together
+    // without moving it.
     let mut command = Cmd::with_capacity(13 + 2 * tags.len(), 200 + size + words);
     command.arg("XADD").arg(&log.keys.of(lane).stream);
     match log.keep {
         Keep::Length(most) => command.arg("MAXLEN").arg("~").arg(most),
         Keep::Age(age) => command.arg("MINID").arg("~").arg(oldest(age)),
     };
+    // Redis gives the id: that is what makes one order of all publishers.
     command.arg("*").arg("c").arg(&*outgoing.channel);
     command.arg("d").arg(&outgoing.data[..]);
     // An empty id or origin says that there is none, so that a tag of the same name is not taken
@@ -96,6 +100,7 @@ pub(crate) enum Message {
     Foreign,
 }
 
+/// Returns a value as text; `None` if it is not UTF-8.
 fn string(value: &Value) -> Option<&str> {
     match value {
         Value::BulkString(bytes) => std::str::from_utf8(bytes).ok(),
@@ -121,6 +126,7 @@ pub(crate) fn decode(entry: Entry, position: Position) -> Message {
             Some("o") if origin.is_none() => {
                 origin = Some(string(&value).and_then(|text| text.parse().ok()));
             }
+            // Tags are bounded, since an outside program may have written any number of fields.
             Some(name) => {
                 if let Some(value) = string(&value) {
                     tags.push(name, value);
@@ -129,6 +135,7 @@ pub(crate) fn decode(entry: Entry, position: Position) -> Message {
             None => {}
         }
     }
+    // A message needs both; all else about it may be missing.
     match (channel.flatten(), data) {
         (Some(channel), Some(data)) => Message::Publication(Publication {
             channel,

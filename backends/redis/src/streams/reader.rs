@@ -54,13 +54,19 @@ enum End {
 
 /// What the reading task owns.
 pub(crate) struct Reader {
+    /// What the address says.
     log: Arc<Log>,
     dialer: Arc<Dialer>,
+    /// What the promises depend on, as found out by all readers.
     promises: Arc<Promises>,
+    /// The streams that this reader follows.
     part: Part,
     events: EventSender,
+    /// Which of the instance's readers are away.
     absence: Arc<Absence>,
+    /// Asked by the hub for another connection.
     renew: Arc<Notify>,
+    /// How far each stream of the part was read, in the order of its keys.
     lanes: Vec<Lane>,
     /// How many entries of a stream to ask for.
     count: usize,
@@ -123,6 +129,7 @@ impl Reader {
                 () = renew.notified() => End::Lost("the hub asked for another connection".to_owned()),
                 end = self.serve(connection, &node) => end,
             };
+            // Nobody takes events: the instance is gone.
             let End::Lost(reason) = end else { return };
             drop(link);
             backoff.lost(up);
@@ -138,6 +145,7 @@ impl Reader {
             tracing::info!(
                 backend = STREAMS, node = %link.node, "reader: back after {:?}", backoff.elapsed()
             );
+            // What the first look brought, gaps included, comes before `Up`.
             if self.take(seen).await.is_err() || self.absence.end(&self.events).await.is_err() {
                 return;
             }
@@ -201,6 +209,7 @@ impl Reader {
         let (mut checked, mut behind) = (Instant::now(), true);
         let (mut told, mut examined) = (checked, checked);
         loop {
+            // A look costs two commands for each stream, so the cheaper waiting is the rule.
             let taken = if behind || self.moved && checked.elapsed() >= CHECK {
                 let seen = match self.look(&mut connection).await {
                     Ok(seen) => seen,
@@ -211,6 +220,7 @@ impl Reader {
             } else {
                 match self.wait(&mut connection).await {
                     Ok(Some(entries)) => self.give_all(entries).await.map(|()| false),
+                    // Counts as being behind, so that the next round looks.
                     Ok(None) => Ok(true),
                     Err(error) => return lost(error),
                 }
@@ -219,6 +229,8 @@ impl Reader {
                 Ok(behind) => behind,
                 Err(()) => return End::Abandoned,
             };
+            // These are for quiet times as well: the number of streams may change although no
+            // message comes.
             if told.elapsed() >= CHECK {
                 told = Instant::now();
                 if self.tell().await.is_err() {
@@ -242,6 +254,8 @@ impl Reader {
         connection: &mut MultiplexedConnection,
     ) -> RedisResult<Option<Vec<Vec<Entry>>>> {
         let awaited = ask::wait(connection, self.keys(), &self.lanes, self.count).await?;
+        // Cheap signs, all of one moment: nothing is changed if the tokens are the same and no
+        // stream is shorter than it can be.
         let known = self.lanes.iter().map(|lane| &lane.token);
         let lanes = self.lanes.iter().zip(&awaited.lengths);
         let mut lanes = lanes.zip(&awaited.entries);
@@ -271,6 +285,7 @@ impl Reader {
                     }
                     _ => continue,
                 }
+                // What was just written may be another instance's by now, so it is looked at again.
                 settled = false;
             }
             if settled || looks == LOOKS {
@@ -311,6 +326,8 @@ impl Reader {
                             .or(Err(()))?;
                     }
                     let lane = &mut self.lanes[index];
+                    // Reading goes on at the end of the new log: what it has before that belongs to
+                    // nobody's position.
                     lane.token = seen.token;
                     (lane.at, lane.added) = (seen.info.last, seen.info.added);
                     (lane.last, lane.told) = (None, Some(lane.at));
