@@ -1,4 +1,4 @@
-//! One connection to one node: how it is opened, and how it is found out that it is of no more use.
+//! One connection to one node: how it is opened, and how it is found out that it can no longer be used.
 //! Which node that is, is decided in [`crate::dial`]; what is sent, by those who hold the
 //! connection.
 //!
@@ -105,7 +105,7 @@ impl Link {
         self.driver.abort();
     }
 
-    /// Returns once the connection is of no more use, with the reason for the log: it broke, the
+    /// Returns once the connection can no longer be used, with the reason for the log: it broke, the
     /// node is silent, or, with `master_only`, the node has become a replica.
     pub(crate) async fn ended(&mut self, master_only: bool) -> String {
         let (connection, meter) = (self.connection.clone(), Arc::clone(&self.meter));

@@ -90,7 +90,7 @@ impl Dialer {
         }
     }
 
-    /// Returns once a connection is of no more use, with the reason for the log: it broke, or
+    /// Returns once a connection can no longer be used, with the reason for the log: it broke, or
     /// another node has taken over. May be dropped at any await.
     pub(crate) async fn lost(&self, link: &mut Link) -> String {
         let (node, mut connection) = (link.node.clone(), link.connection.clone());

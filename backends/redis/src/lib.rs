@@ -16,13 +16,13 @@
 //! | `cluster` | `true`: the hosts are nodes of a Cluster | `false` |
 //!
 //! The Redis channel is the prefix and the channel's name, byte for byte; no pattern is ever used, so no character
-//! means anything. Channels know no databases: the number in the path is selected for the connections, it keeps
-//! nothing apart. Two prefixes keep hubs apart unless one begins with the other.
+//! means anything. Publish and subscribe ignore databases: the number in the path is selected on the connections,
+//! but it separates nothing. Two prefixes keep hubs apart unless one begins with the other.
 //!
-//! An ACL user needs the channels under the prefix and the commands `publish`, `subscribe` and `unsubscribe`
-//! (`ACL SETUSER app on >secret resetchannels &hubplane:* -@all +publish +subscribe +unsubscribe`); with Cluster
-//! better `cluster|nodes` too. What is missing of the first three is said at the start. At the Sentinels a user needs
-//! `sentinel`, and better `subscribe` with the channels `+switch-master` and `+promoted-slave`.
+//! An ACL user needs the channels under the prefix and the commands `publish`, `subscribe` and `unsubscribe` (`ACL
+//! SETUSER app on >secret resetchannels &hubplane:* -@all +publish +subscribe +unsubscribe`); with Cluster better
+//! `cluster|nodes` too. If one of the first three is missing, opening fails and says so. At the Sentinels a user
+//! needs `sentinel`, and better `subscribe` with the channels `+switch-master` and `+promoted-slave`.
 //!
 //! The server must be a master: what is published at a replica doesn't reach those who are connected to its master.
 //!
@@ -37,14 +37,15 @@
 //! its channel.
 //!
 //! A hub that takes its events too slowly stops this backend from reading; Redis then queues up to its
-//! `client-output-buffer-limit pubsub` (8 MB for a minute, 32 MB at once, by default) and cuts the connection, which
-//! is a loss like any other. Nothing is dropped on this side.
+//! `client-output-buffer-limit pubsub` (8 MB for a minute, 32 MB at once, by default) and cuts the connection,
+//! which is a loss like any other. Nothing is dropped on this side.
 //!
 //! # Order
-//! Each publisher's messages of a channel arrive in the order of publishing: one task writes them to one connection.
-//! On a single server all instances even see one order of all publishers, since Redis executes one command at a
-//! time. That is not declared, because it does not hold for every address: between the nodes of a Cluster, messages
-//! of two publishers may cross, and so they may on two masters while Sentinel moves from one to the other.
+//! Each publisher's messages of a channel arrive in the order of publishing: one task writes them to one
+//! connection. On a single server all instances even see one order of all publishers, since Redis executes one
+//! command at a time. That is not declared, because it does not hold for every address: between the nodes of a
+//! Cluster, messages of two publishers may cross, and so they may on two masters while Sentinel moves from one to
+//! the other.
 //!
 //! A publish that was answered `Unknown`, because its connection froze, may still be carried out by Redis when it
 //! thaws: after others that were published later on the next connection.
@@ -53,30 +54,30 @@
 //! None: no positions, no replay.
 //!
 //! # Reconnection
-//! Two connections, each with its own loop: tries at growing waits of up to a second, cut at random. A broken
-//! connection is seen at once, and a dead one, frozen or cut off without a word, within 4 s: Redis is asked each second
-//! what it is (`HELLO`, which any user may), and is given up after 3.5 s without a byte. A server that has
-//! become a replica is left within 3 s, and what it took meanwhile is `Unknown`: the question for its role goes behind each
-//! pipeline of publications. A publish waits for the next try while its
-//! connection is down and is `Unavailable` when that fails; it is `Unknown` when the connection broke under it. Nothing
-//! is published twice by this backend.
+//! Two connections, each with its own loop: tries at growing waits of up to a second, cut at random. The backend
+//! notices a broken connection at once, and a dead one, frozen or cut off without a word, within 4 s: it asks Redis
+//! each second what it is (`HELLO`, which any user may), and gives it up after 3.5 s without a byte. A server that
+//! has become a replica is left within 3 s, and what it took meanwhile is `Unknown`: the question for its role goes
+//! behind each pipeline of publications. A publish waits for the next try while its connection is down and is
+//! `Unavailable` when that fails; it is `Unknown` when the connection broke under it. Nothing is published twice by
+//! this backend.
 //!
-//! With `sentinel`, all Sentinels of the address are asked for the master each second, and as soon as one announces a
-//! switch; the latest decision counts (`config-epoch`), and both connections move to that master at once. Addresses that
-//! don't answer cost no time: Sentinels, Cluster nodes and the addresses of a name are tried side by side, 250 ms apart.
-//! With `cluster`, the first node of the address that sees most of the masters serves both connections, and the next
-//! one takes over when it fails: a Cluster passes each plain `PUBLISH` on to all its nodes, so any one will do, and as long as all
-//! instances use the same, no message depends on the links between nodes. A message that such a link loses is lost
-//! without a sign from Redis; the hub's own numbering sees it.
+//! With `sentinel`, all Sentinels of the address are asked for the master each second, and as soon as one announces
+//! a switch; the latest decision counts (`config-epoch`), and both connections move to that master at once.
+//! Addresses that don't answer cost no time: Sentinels, Cluster nodes and the addresses of a name are tried side by
+//! side, 250 ms apart. With `cluster`, the first node of the address that sees most of the masters serves both
+//! connections, and the next one takes over when it fails: a Cluster passes each plain `PUBLISH` on to all its
+//! nodes, so any one will do, and as long as all instances use the same, no message depends on the links between
+//! nodes. A message that such a link loses is lost without a sign from Redis; the hub's own numbering sees it.
 //!
-//! A channel that Redis forbids when it is subscribed again, because somebody has narrowed the user's rights, is told by
-//! `Refused`; all others go on.
+//! A channel that Redis forbids when it is subscribed again, because somebody has narrowed the user's rights, is
+//! reported by `Refused`; all others go on.
 //!
 //! `renew` subscribes anew on another connection, with a `Gap`.
 //!
 //! # What it creates
 //! Nothing on the broker: subscriptions end with the connection. At the start one empty message is published to
-//! `{prefix}$hubplane/probe`, to see that it may be.
+//! `{prefix}$hubplane/probe`, to make sure that the user may publish.
 
 mod backend;
 mod cluster;

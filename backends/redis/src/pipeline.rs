@@ -147,7 +147,7 @@ fn words(answer: &Value) -> Option<String> {
     Some(format!("{} {details}", error.code()))
 }
 
-/// Returns why this node is of no more use, if the answer is one of a node that others have taken
+/// Returns why this node can no longer be used, if the answer is one of a node that others have taken
 /// the place of: `MOVED` from a Cluster node that lost the slot, `READONLY` from a master that was
 /// demoted.
 fn elsewhere(answer: &Value) -> Option<String> {

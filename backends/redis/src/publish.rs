@@ -102,7 +102,7 @@ pub(crate) struct Writer {
 }
 
 /// The pipelines that have no answer yet. Each gives Redis's words if it refused any publication,
-/// or, as an error, why the connection is of no more use.
+/// or, as an error, why the connection can no longer be used.
 type InFlight = FuturesUnordered<BoxFuture<'static, Result<Option<String>, String>>>;
 
 /// Returns once the backend is closed or dropped.
@@ -260,7 +260,7 @@ fn answer_all(job: Job, error: impl Fn() -> Error) {
 
 /// Sends one pipeline and answers its jobs; `alone` is the count of written bytes before it, if
 /// nothing else is on its way. Returns Redis's words if it refused any publication, and an error if
-/// the connection is of no more use.
+/// the connection can no longer be used.
 async fn send(
     mut connection: MultiplexedConnection,
     meter: Arc<Meter>,

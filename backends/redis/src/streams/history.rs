@@ -142,8 +142,8 @@ impl Past {
         page.map_err(renamed)
     }
 
-    /// Waits for its turn, and reads a page over the part's connection; over a new one if that is
-    /// of no more use.
+    /// Waits for its turn, and reads a page over the part's connection; over a new one if that one
+    /// can no longer be used.
     async fn look(&self, wanted: Wanted<'_>) -> Result<Page> {
         let part = self.log.part_of(wanted.lane);
         let _turn = self.turns[part].acquire().await;
