@@ -1,4 +1,5 @@
-//! The RabbitMQ backends. This page is about the first, `amqp:`; the second, with positions and history, is [`streams`].
+//! The RabbitMQ backends. This page is about the first, `amqp:`; the second, with positions and history, is
+//! [`streams`].
 //!
 //! The first: one fanout exchange for all channels, one queue for each instance, over AMQP 0-9-1.
 //!
@@ -10,10 +11,10 @@
 //! ```
 //!
 //! # Address
-//! `amqp://[USER[:PASSWORD]@]HOST[:PORT][,HOST[:PORT]…][/VHOST][?KEY=VALUE…]`; `amqps://` is the same over TLS. User and
-//! password are `guest` where the address has none, the ports 5672 and 5671, the virtual host `/`. Several hosts are
-//! the nodes of one cluster: they are tried side by side, each 250 ms after the one before, and the first that answers is
-//! used, for all connections. After any failure another one comes first.
+//! `amqp://[USER[:PASSWORD]@]HOST[:PORT][,HOST[:PORT]…][/VHOST][?KEY=VALUE…]`; `amqps://` is the same over TLS.
+//! User and password are `guest` where the address has none, the ports 5672 and 5671, the virtual host `/`. Several
+//! hosts are the nodes of one cluster: they are tried side by side, each 250 ms after the one before, and the first
+//! that answers is used, for all connections. After any failure another one comes first.
 //!
 //! | key | default | what |
 //! |---|---|---|
@@ -21,29 +22,30 @@
 //! | `expires` | `60s` | how long the broker keeps an instance's queue while the instance is away; 5s to 7d |
 //! | `max-bytes` | 67108864 | how much it keeps in that queue; the oldest messages go first |
 //! | `password` | | instead of the one before the `@`: `env:NAME`, `file:PATH` or the password itself |
-//! | `ca` | the system's | a PEM file: whom an `amqps://` connection trusts, and nobody else |
+//! | `ca` | the system's | a PEM file: the authorities that an `amqps://` connection trusts, and no others |
 //! | `cert`, `key` | | PEM files: a client certificate |
 //!
 //! # Delivery
 //! At least once. The broker confirms a message once it is in every instance's queue (`Receipt::Accepted`); at most
-//! 1,000 await their confirm. An instance acknowledges what it has handed to the hub, every 100 messages or 20 ms; the
-//! broker sends at most 1,000 messages ahead of that, which also bounds the client library's memory, in messages.
-//! What is sent again after a lost connection is recognised, and dropped, if it was never acknowledged, has an id or an
-//! origin, or stands beside a message that has one; otherwise an outside producer's plain messages may then come twice.
+//! 1,000 await their confirm. An instance acknowledges what it has handed to the hub, every 100 messages or 20 ms;
+//! the broker sends at most 1,000 messages ahead of that, which also bounds the client library's memory, in
+//! messages. What is sent again after a lost connection is recognised, and dropped, if it was never acknowledged,
+//! has an id or an origin, or stands beside a message that has one; otherwise an outside producer's plain messages
+//! may then come twice.
 //!
-//! An instance that is slower than its publishers for long has its queue cut at `max-bytes`. The broker doesn't tell;
-//! but what it drops goes into a second small queue, the instance's **witness**, which is looked at every second, and
-//! every 500 messages under load, and before a message that may lie behind the hole is handed over: a `Gap`
-//! (`Overflow`) comes first.
+//! An instance that is slower than its publishers for long has its queue cut at `max-bytes`. The broker doesn't
+//! tell; but what it drops goes into a second small queue, the instance's **witness**. The instance reads it every
+//! second, every 500 messages under load, and before it hands over a message that may lie behind the hole: so a
+//! `Gap` (`Overflow`) comes first.
 //!
 //! # Policies
-//! An operator's policy (`max-length`, `max-length-bytes`, `message-ttl`, `expires`) that matches the instance's queue
-//! shortens what the broker keeps for it. What is dropped is announced as above, whichever rule dropped it. A policy
-//! can't blind the witness: RabbitMQ takes `overflow` and `dead-letter-exchange` from our arguments, and what the
-//! witness holds is held back from it by the instance. A policy that would drop messages in ordinary use is named in
-//! the log at the start, or within a minute of being set, once; a third small queue, the **probe**, shows it. Exempt
-//! queues named `hubplane.*` from such policies. With one that is set while instances run, the first gap may come up to
-//! a second after the messages behind it.
+//! An operator's policy (`max-length`, `max-length-bytes`, `message-ttl`, `expires`) that matches the instance's
+//! queue shortens what the broker keeps for it. The instance announces what is dropped as above, whichever rule
+//! dropped it. A policy can't blind the witness: RabbitMQ takes `overflow` and `dead-letter-exchange` from our
+//! arguments, and the instance keeps what the witness holds out of the policy's reach. A policy that would drop
+//! messages in ordinary use is named in the log at the start, or within a minute of being set, once; a third small
+//! queue, the **probe**, shows it. Exempt queues named `hubplane.*` from such policies. With one that is set while
+//! instances run, the first gap may come up to a second after the messages behind it.
 //!
 //! While the broker is short of memory or disk it blocks publishers: `publish` answers `Unavailable` at once (the
 //! messages that were on their way, `Unknown`). Receiving goes on.
@@ -63,25 +65,28 @@
 //! Both connections, one to publish and one to receive, are made again by themselves, after 25 ms to 1 s, for ever.
 //! A broker that is silent is noticed within 3.5 s, by a question a second; the heartbeat is 10 s.
 //!
-//! After a lost connection the queue is still there, with what was published meanwhile, and nothing is lost. A `Gap`
-//! (`QueueLost`) is announced where that can't be proved: the queue expired or was deleted, or the broker restarted,
-//! which loses unsaved messages. The proof is an unsaved message in the witness, the **token**: if it is still there,
-//! the broker has run all the time. (In a cluster both queues must be on one node, as they are unless a policy
-//! places queues elsewhere. Where a policy sets a `message-ttl`, an older token is gone after any lost connection.)
+//! After a lost connection the queue is still there, with what was published meanwhile, and nothing is lost. A
+//! `Gap` (`QueueLost`) is announced where that can't be proved: the queue expired or was deleted, or the broker
+//! restarted, which loses unsaved messages. The proof is an unsaved message in the witness, the **token**: if it is
+//! still there, the broker has run all the time. (In a cluster both queues must be on one node, as they are unless
+//! a policy places queues elsewhere. Where a policy sets a `message-ttl`, an older token is gone after any lost
+//! connection.)
 //!
 //! If the network alone fails, the broker may take the old connection for alive until its heartbeat says otherwise,
 //! up to 30 s, and lets nobody else read the queue.
 //!
-//! `renew` gives the queue up for a new one, with a `Gap` (`QueueLost`), at another node where the address names several.
+//! `renew` gives the queue up for a new one, with a `Gap` (`QueueLost`), at another node where the address names
+//! several.
 //!
 //! Deleting the exchange under running instances is noticed by those that publish: their queues are made anew, with
 //! a `Gap`.
 //!
 //! # What it creates
 //! - the durable fanout exchange `hubplane` and the durable direct exchange `hubplane.lost`, which stay;
-//! - for each instance the durable queues `hubplane.hubplane.RANDOM`, the same with `.lost` and with `.probe` (the second
-//!   `hubplane` is the exchange). They are deleted when it closes; when it dies, they expire after `expires`, the probe
-//!   after 3 min. Into the probe it puts 200 small messages a minute, and takes them out again.
+//! - for each instance the durable queues `hubplane.hubplane.RANDOM`, the same with `.lost` and with `.probe` (the
+//!   second `hubplane` is the exchange). They are deleted when it closes; when it dies, they expire after
+//!   `expires`, the probe after 3 min. Into the probe it puts 200 small messages a minute, and takes them out
+//!   again.
 //!
 //! The user needs the permissions configure, write and read for these names.
 

@@ -253,8 +253,8 @@ impl Receiver {
         .boxed()
     }
 
-    /// Acts on an answer: messages up to a prefetch behind the acknowledgements are cleared, unless
-    /// the witness tells of drops; then a gap comes first.
+    /// Acts on an answer: clears the messages up to a prefetch behind the acknowledgements. If the
+    /// witness tells of drops, a gap comes before them.
     async fn learn(
         &mut self,
         answer: lapin::Result<bool>,

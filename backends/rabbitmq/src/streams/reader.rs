@@ -56,7 +56,7 @@ enum End {
     Broken(String),
 }
 
-/// Returns the end of a connection that is of no more use, for this reason.
+/// Returns the end of a connection that can no longer be used, for this reason.
 fn broken(why: &dyn ToString) -> End {
     End::Broken(why.to_string())
 }
