@@ -15,7 +15,7 @@ pub(crate) struct Options {
     /// Drills by name, separated by commas: D1,D3,L2
     #[arg(long, value_delimiter = ',')]
     pub(crate) drill: Vec<String>,
-    /// The short round: D1 with 3 kills, D3, D6, D7, D9, D11; with --drill, the short form of those named
+    /// The short round: D1 with 3 kills, D3, D6, D7, D9, D11, D19 to D22; with --drill, the short form of those named
     #[arg(long)]
     pub(crate) short: bool,
     /// Every drill

@@ -18,6 +18,10 @@ mod d15;
 mod d16;
 mod d17;
 mod d18;
+mod d19;
+mod d20;
+mod d21;
+mod d22;
 pub(crate) mod sabotage;
 
 use crate::{
@@ -48,6 +52,10 @@ pub(crate) const DRILLS: &[Drill] = &[
     d16::DRILL,
     d17::DRILL,
     d18::DRILL,
+    d19::DRILL,
+    d20::DRILL,
+    d21::DRILL,
+    d22::DRILL,
 ];
 
 /// What a drill demands beyond what all demand.

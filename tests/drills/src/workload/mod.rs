@@ -59,6 +59,8 @@ pub(crate) struct Settings {
     pub(crate) restless: usize,
     /// A publisher straight to the broker.
     pub(crate) native: bool,
+    /// That publisher chooses other lanes than the hub does.
+    pub(crate) astray: bool,
     /// More options of `hubplane serve`.
     pub(crate) options: Vec<String>,
     /// Clients with habits of their own, beside the others, on the channel `hot`.
@@ -84,6 +86,7 @@ impl Settings {
             bytes: 256,
             restless: 10,
             native: kind.has_broker(),
+            astray: false,
             options: Vec::new(),
             odd: Vec::new(),
             hot: None,
@@ -253,7 +256,8 @@ impl Workload {
         if settings.native {
             let journal = self.journal("native")?;
             let target =
-                native::Target::new(bench.backend.kind(), bench.backend.authority(), &self.space);
+                native::Target::new(bench.backend.kind(), bench.backend.authority(), &self.space)
+                    .astray(settings.astray);
             self.publishers.spawn(native::run(
                 "n",
                 target,

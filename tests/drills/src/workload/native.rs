@@ -25,14 +25,22 @@ pub(crate) struct Target {
     kind: Kind,
     authority: String,
     space: String,
+    /// Messages go to other lanes than the hub would choose.
+    astray: bool,
 }
 
 impl Target {
+    /// The same, by a program that chooses lanes in its own way.
+    pub(crate) fn astray(self, astray: bool) -> Self {
+        Self { astray, ..self }
+    }
+
     pub(crate) fn new(kind: Kind, authority: &str, space: &str) -> Self {
         Self {
             kind,
             authority: authority.to_owned(),
             space: space.to_owned(),
+            astray: false,
         }
     }
 
@@ -60,10 +68,15 @@ impl Target {
     }
 
     fn producer(&self) -> Result<FutureProducer> {
+        // CRC-32 is librdkafka's own choice, which programs have that name none.
+        let partitioner = match self.astray {
+            true => "consistent",
+            false => "murmur2",
+        };
         Ok(ClientConfig::new()
             .set("bootstrap.servers", &self.authority)
             .set("enable.idempotence", "true")
-            .set("partitioner", "murmur2")
+            .set("partitioner", partitioner)
             .set("linger.ms", "0")
             .set("message.timeout.ms", "4500")
             .set("reconnect.backoff.max.ms", "500")
@@ -82,7 +95,7 @@ impl Link {
     async fn publish(&mut self, target: &Target, channel: &str, data: &str) -> Result<()> {
         match self {
             Self::Redis(link) if target.kind == Kind::RedisStreams => {
-                let key = stream_key(&target.space, channel);
+                let key = stream_key(&target.space, channel, u16::from(target.astray));
                 link.ask(&["XADD", &key, "*", "c", channel, "d", data])
                     .await
                     .map(drop)
@@ -142,8 +155,8 @@ impl Link {
 /// As many streams as the backend makes where its address does not say.
 const STREAMS: u16 = 4;
 
-/// The stream that a channel lives in: by CRC-16/XMODEM of its name.
-fn stream_key(space: &str, channel: &str) -> String {
+/// The stream that a channel lives in, by CRC-16/XMODEM of its name, or one so many further on.
+fn stream_key(space: &str, channel: &str, further: u16) -> String {
     let mut crc = 0_u16;
     for byte in channel.bytes() {
         crc ^= u16::from(byte) << 8;
@@ -155,13 +168,13 @@ fn stream_key(space: &str, channel: &str) -> String {
             }
         }
     }
-    format!("{space}:stream:{{{}}}", crc % STREAMS)
+    format!("{space}:stream:{{{}}}", crc.wrapping_add(further) % STREAMS)
 }
 
 #[test]
 fn the_checksum_is_xmodems() {
     // Its check value is 0x31c3 = 12739, which leaves 3.
-    assert_eq!(stream_key("s", "123456789"), "s:stream:{3}");
+    assert_eq!(stream_key("s", "123456789", 0), "s:stream:{3}");
 }
 
 struct Writer {
