@@ -1,9 +1,24 @@
 //! The backends that are compiled in: the only file that knows the cargo features.
 
-use hubplane_backplane::{Address, Driver, Error, ErrorKind, Opened, Result};
+use hubplane_backplane::{Address, Driver, Error, ErrorKind, Opened, Result, Spaces};
 
 /// Every backend of this binary, the embedded default first.
 pub static DRIVERS: &[&dyn Driver] = &[
+    &hubplane_memory::DRIVER,
+    #[cfg(feature = "redis")]
+    &hubplane_redis::DRIVER,
+    #[cfg(feature = "redis")]
+    &hubplane_redis::STREAMS_DRIVER,
+    #[cfg(feature = "kafka")]
+    &hubplane_kafka::DRIVER,
+    #[cfg(feature = "rabbitmq")]
+    &hubplane_rabbitmq::DRIVER,
+    #[cfg(feature = "rabbitmq")]
+    &hubplane_rabbitmq::STREAMS_DRIVER,
+];
+
+/// The backends of this binary that `hubplane conformance` can try on a user's broker.
+pub static SPACES: &[&dyn Spaces] = &[
     &hubplane_memory::DRIVER,
     #[cfg(feature = "redis")]
     &hubplane_redis::DRIVER,
@@ -63,6 +78,19 @@ pub fn find(scheme: &str) -> Result<&'static dyn Driver> {
     Err(Error::new(ErrorKind::Config, "backplane", message))
 }
 
+/// The backend for a scheme, to be tried on a user's broker.
+///
+/// # Errors
+/// Those of [`find`], and `Config` if the backend does not offer [`Spaces`].
+pub fn find_spaces(scheme: &str) -> Result<&'static dyn Spaces> {
+    let driver = find(scheme)?;
+    let same = |it: &&&dyn Spaces| it.schemes() == driver.schemes();
+    SPACES.iter().find(same).copied().ok_or_else(|| {
+        let message = "this backend can't be tried from outside its own tests";
+        Error::new(ErrorKind::Config, driver.schemes()[0], message)
+    })
+}
+
 /// Opens an address by its scheme's driver.
 ///
 /// # Errors
@@ -87,6 +115,17 @@ mod tests {
                 "{driver:?}"
             );
         }
+    }
+
+    /// docs/conformance.md promises it for every backend of this repository.
+    #[test]
+    fn every_backend_of_this_build_can_be_tried() {
+        for driver in DRIVERS {
+            let found = find_spaces(driver.schemes()[0]).unwrap();
+            assert_eq!(found.schemes(), driver.schemes());
+        }
+        let error = find_spaces("carrier-pigeon").map(|_| ()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Config);
     }
 
     #[test]

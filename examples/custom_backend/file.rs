@@ -15,7 +15,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use hubplane_backplane::{
     Address, Backplane, Capabilities, Channel, Delivery, Driver, Durability, Error, ErrorKind,
     Event, EventSender, GapCause, History, Interest, OnRestart, Opened, Order, Outgoing,
-    Publication, Receipt, Replay, Result, Scope, Spaces, events, wire,
+    Publication, Receipt, Replay, Result, Scope, events, wire,
 };
 use tokio::{task::JoinHandle, time::sleep};
 
@@ -75,10 +75,6 @@ impl Driver for FileDriver {
             backplane: std::sync::Arc::new(FileBackplane { file, following }),
             events,
         })
-    }
-
-    fn spaces(&self) -> Option<&dyn Spaces> {
-        None
     }
 }
 

@@ -4,7 +4,6 @@ use async_trait::async_trait;
 
 use crate::{
     Address, Capabilities, Channel, Events, Outgoing, Position, Publication, Receipt, Result,
-    Spaces,
 };
 
 /// The static record by which a backend is found and opened: `pub static DRIVER: … ` in each backend crate.
@@ -24,9 +23,6 @@ pub trait Driver: fmt::Debug + Send + Sync {
     /// address, a credential, a certificate or the broker's settings are wrong. It doesn't retry for longer; the
     /// caller decides.
     async fn open(&self, address: &Address) -> Result<Opened>;
-
-    /// What it takes to try this backend on somebody's broker; `None` if that is not offered. Production never asks.
-    fn spaces(&self) -> Option<&dyn Spaces>;
 }
 
 /// One instance's connection to its broker.

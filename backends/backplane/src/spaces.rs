@@ -1,30 +1,38 @@
+//! What a program needs to try a backend on a broker that others use, too. A hub never needs any of it.
+
 use async_trait::async_trait;
 
-use crate::{Address, Result};
+use crate::{Address, Driver, Result};
 
-/// What a program needs that tries a backend on somebody's broker, and that production never does: places of its own
-/// there, an outside producer, and cleaning up. The conformance suite uses it; a driver offers it by `Driver::spaces`.
+/// A driver that can be tried on somebody's broker: it makes spaces of its own there, publishes as an outside program
+/// does, and removes what it made. The conformance suite takes a `Spaces`; a hub takes a [`Driver`]. A backend that
+/// nobody has to try from outside its own tests does not implement it.
 ///
-/// All of it is told to the broker with the address's own hosts, login and TLS. Calls are made one at a time and take at
-/// most 10 s, but filling a log takes what it takes; what the user has no right to is an error that says so.
+/// A space is the part of the broker that one address names: a topic, a prefix or an exchange. What is published in one
+/// space is never heard in another.
+///
+/// All methods use the hosts, the login and the TLS settings of the address. The caller makes one call at a time. A call
+/// takes at most 10 s, but [`trim`](Self::trim) may have to fill a log and takes as long as that takes. If the user
+/// lacks a right, the error says which.
 #[async_trait]
-pub trait Spaces: Send + Sync {
-    /// The address of a place of its own that lies within the one of `address`, so that a right by prefix covers it: what
-    /// is published here is never heard there. `name` is 1 to 24 bytes of `a-z`, `0-9` and `-`. All other settings stay.
+pub trait Spaces: Driver {
+    /// Returns the address of a space inside the space of `address`, so that a right given by prefix covers it. `name` is
+    /// 1 to 24 bytes of `a-z`, `0-9` and `-`. All other settings stay.
     fn within(&self, address: &Address, name: &str) -> Address;
 
-    /// What an address that was open leaves on the broker, and the command by which somebody removes it; with the
-    /// address's hosts, never with its secrets.
+    /// Returns what stays on the broker once `address` was open, each with the command by which a person removes it. The
+    /// texts name the hosts of the address and never its secrets.
     fn leaves(&self, address: &Address) -> Vec<Leaving>;
 
-    /// Removes all that; no error if it is not there. Nobody has the address open.
+    /// Removes everything that [`leaves`](Self::leaves) names; what is not there is no error. Called while nobody has the
+    /// address open.
     async fn remove(&self, address: &Address) -> Result<()>;
 
-    /// Publishes as a program does that has never heard of this backend: the broker's own client, the bare data.
+    /// Publishes the bare data by the broker's own client, as a program does that has never heard of this backend.
     async fn publish_outside(&self, address: &Address, channel: &str, data: &[u8]) -> Result<()>;
 
-    /// Makes the log forget what it holds, so that positions from before are gone. An error where there is no log, or
-    /// where it would take too much.
+    /// Makes the log forget what it holds, so that earlier positions are gone. `Rejected` if there is no log, or if it is
+    /// too large to be cut this way.
     async fn trim(&self, address: &Address) -> Result<()>;
 }
 

@@ -19,10 +19,10 @@ const ASK: Duration = Duration::from_secs(60);
 /// So begins the name of the space that is opened first.
 const CHECK: &str = "conformance-";
 
-/// A [`Harness`] for any backend whose driver offers [`Spaces`]. What can't be done at this broker is
+/// A [`Harness`] for any backend that implements [`Spaces`]. What can't be done on this broker is
 /// [`Outcome::NotTried`](crate::Outcome::NotTried).
 pub struct Site {
-    driver: &'static dyn Driver,
+    backend: &'static dyn Spaces,
     address: Address,
     in_place: bool,
     disturb: Option<Control>,
@@ -47,9 +47,9 @@ pub struct Left {
 
 impl Site {
     /// Cases get spaces within this address.
-    pub fn new(driver: &'static dyn Driver, address: Address) -> Self {
+    pub fn new(backend: &'static dyn Spaces, address: Address) -> Self {
         Self {
-            driver,
+            backend,
             address,
             in_place: false,
             disturb: None,
@@ -77,35 +77,26 @@ impl Site {
     }
 
     /// The backend that is tried.
-    pub const fn own_driver(&self) -> &'static dyn Driver {
-        self.driver
+    pub fn own_driver(&self) -> &'static dyn Driver {
+        self.backend
     }
 
     fn used(&self) -> MutexGuard<'_, BTreeSet<String>> {
         self.used.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn spaces(&self) -> Option<&'static dyn Spaces> {
-        self.driver.spaces()
-    }
-
     fn place(&self, space: &str) -> Address {
-        match self.spaces() {
-            Some(spaces) if !self.in_place => spaces.within(&self.address, space),
-            _ => self.address.clone(),
+        match self.in_place {
+            true => self.address.clone(),
+            false => self.backend.within(&self.address, space),
         }
     }
 
     /// Opens and closes one instance in a space, so that what is wrong for all cases is said once.
     ///
     /// # Errors
-    /// Those of `Driver::open`, and `Config` where the backend offers no spaces.
+    /// Those of `Driver::open`, and `Unavailable` if the system gives no random numbers.
     pub async fn check(&self) -> Result<()> {
-        if self.spaces().is_none() {
-            let name = self.driver.schemes()[0];
-            let message = "this backend can't be tried from outside its own tests";
-            return Err(Error::new(ErrorKind::Config, name, message));
-        }
         let random = getrandom::u32().map_err(|error| {
             let message = "the system gives no random numbers, for the name of a new space";
             Error::new(ErrorKind::Unavailable, "conformance", message).with_source(error)
@@ -115,7 +106,7 @@ impl Site {
         if !self.in_place {
             self.used().insert(space);
         }
-        let opened = self.driver.open(&address).await?;
+        let opened = self.backend.open(&address).await?;
         opened.backplane.close().await;
         Ok(())
     }
@@ -128,21 +119,17 @@ impl Site {
     /// Removes what the cases have made on the broker since the last call; what could not be removed.
     pub async fn tidy(&self) -> Vec<Left> {
         let used = std::mem::take(&mut *self.used());
-        let Some(spaces) = self.spaces().filter(|_| !self.in_place) else {
-            return Vec::new();
-        };
         let mut left = Vec::new();
-        for name in used {
-            let address = spaces.within(&self.address, &name);
-            for leaving in self.remove(spaces, &address).await {
-                left.push(leaving);
-            }
+        // In place, the space is the user's own.
+        for name in used.iter().filter(|_| !self.in_place) {
+            left.extend(self.remove(&self.place(name)).await);
         }
         left
     }
 
-    async fn remove(&self, spaces: &dyn Spaces, address: &Address) -> Vec<Left> {
-        let removed = timeout(ASK, spaces.remove(address)).await;
+    /// Removes one space. Returns what is still there if that failed.
+    async fn remove(&self, address: &Address) -> Vec<Left> {
+        let removed = timeout(ASK, self.backend.remove(address)).await;
         let late = |_elapsed| Err(self.late());
         let Err(error) = removed.unwrap_or_else(late) else {
             return Vec::new();
@@ -152,23 +139,17 @@ impl Site {
             leaving,
             error: Error::new(kind, backend, text.clone()),
         };
-        spaces.leaves(address).into_iter().map(because).collect()
+        let leavings = self.backend.leaves(address);
+        leavings.into_iter().map(because).collect()
     }
 
     fn late(&self) -> Error {
         let message = format!("the broker did not answer within {ASK:?}");
-        Error::new(ErrorKind::Unavailable, self.driver.schemes()[0], message)
+        Error::new(ErrorKind::Unavailable, self.backend.schemes()[0], message)
     }
 
-    /// What a space can be asked by.
-    fn asked(&self, space: &str) -> (&'static dyn Spaces, Address) {
-        match self.spaces() {
-            Some(spaces) => (spaces, self.address(space)),
-            None => not_tried("the backend offers no way to do it"),
-        }
-    }
-
-    /// What the user has no right to is not tried.
+    /// Waits for an answer about a space. An error ends the case as not tried: the user may lack a right that a hub does
+    /// not need.
     async fn allowed(&self, asking: impl Future<Output = Result<()>>) {
         let asked = timeout(ASK, asking).await;
         if let Err(error) = asked.unwrap_or_else(|_elapsed| Err(self.late())) {
@@ -180,7 +161,7 @@ impl Site {
 #[async_trait]
 impl Harness for Site {
     fn driver(&self) -> &'static dyn Driver {
-        self.driver
+        self.backend
     }
 
     fn address(&self, space: &str) -> Address {
@@ -193,7 +174,7 @@ impl Harness for Site {
     }
 
     fn control(&self) -> Option<Control> {
-        if self.driver.capabilities().on_restart == OnRestart::NoBroker {
+        if self.backend.capabilities().on_restart == OnRestart::NoBroker {
             not_tried("there is no broker apart from this process");
         }
         match &self.disturb {
@@ -213,13 +194,13 @@ impl Harness for Site {
 
     fn absent(&self) -> Option<Address> {
         // Port 1 is below the range that anything listens on.
-        let broker = self.driver.capabilities().on_restart != OnRestart::NoBroker;
+        let broker = self.backend.capabilities().on_restart != OnRestart::NoBroker;
         broker.then(|| self.address.clone().at("127.0.0.1", Some(1)))
     }
 
     async fn publish_outside(&self, space: &str, channel: &str, data: &[u8]) {
-        let (spaces, address) = self.asked(space);
-        let publishing = spaces.publish_outside(&address, channel, data);
+        let address = self.address(space);
+        let publishing = self.backend.publish_outside(&address, channel, data);
         self.allowed(publishing).await;
     }
 
@@ -227,7 +208,7 @@ impl Harness for Site {
         if self.in_place {
             not_tried("it would cut the address's own log");
         }
-        let (spaces, address) = self.asked(space);
-        self.allowed(spaces.trim(&address)).await;
+        let address = self.address(space);
+        self.allowed(self.backend.trim(&address)).await;
     }
 }

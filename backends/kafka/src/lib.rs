@@ -101,7 +101,7 @@ mod watch;
 use async_trait::async_trait;
 use hubplane_backplane::{
     Address, Capabilities, Delivery, Driver, Durability, Interest, OnRestart, Opened, Order,
-    Replay, Result, Spaces,
+    Replay, Result,
 };
 
 /// The name in errors.
@@ -138,9 +138,5 @@ impl Driver for KafkaDriver {
 
     async fn open(&self, address: &Address) -> Result<Opened> {
         connection::open(config::Config::read(address)?).await
-    }
-
-    fn spaces(&self) -> Option<&dyn Spaces> {
-        Some(self)
     }
 }

@@ -37,7 +37,7 @@ mod spaces;
 use async_trait::async_trait;
 use hubplane_backplane::{
     Address, Capabilities, Delivery, Driver, Durability, Error, ErrorKind, Interest, OnRestart,
-    Opened, Order, Replay, Result, Spaces,
+    Opened, Order, Replay, Result,
 };
 
 /// The name in errors.
@@ -74,10 +74,6 @@ impl Driver for MemoryDriver {
     async fn open(&self, address: &Address) -> Result<Opened> {
         let config = config::Config::read(address)?;
         Ok(connection::open(log::Log::of(config)?))
-    }
-
-    fn spaces(&self) -> Option<&dyn Spaces> {
-        Some(self)
     }
 }
 

@@ -117,7 +117,7 @@ mod writer;
 mod writing;
 
 use async_trait::async_trait;
-use hubplane_backplane::{Address, Capabilities, Driver, Opened, Result, Spaces};
+use hubplane_backplane::{Address, Capabilities, Driver, Opened, Result};
 
 use crate::capabilities::{CAPABILITIES, NAME};
 
@@ -147,9 +147,5 @@ impl Driver for RabbitDriver {
 
     async fn open(&self, address: &Address) -> Result<Opened> {
         queues::open(config::Config::read(address)?).await
-    }
-
-    fn spaces(&self) -> Option<&dyn Spaces> {
-        Some(self)
     }
 }

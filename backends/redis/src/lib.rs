@@ -102,7 +102,7 @@ pub mod streams;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use hubplane_backplane::{Address, Capabilities, Driver, Opened, Result, Spaces, events};
+use hubplane_backplane::{Address, Capabilities, Driver, Opened, Result, events};
 use hubplane_kit::limits;
 use redis::cmd;
 use tokio::time::timeout;
@@ -144,10 +144,6 @@ impl Driver for RedisDriver {
                 limits::OPEN
             ))),
         }
-    }
-
-    fn spaces(&self) -> Option<&dyn Spaces> {
-        Some(self)
     }
 }
 

@@ -154,15 +154,12 @@ impl Spaces for StreamsDriver {
 
 #[cfg(test)]
 mod tests {
-    use hubplane_backplane::Driver;
-
     use super::*;
     use crate::{DRIVER, STREAMS_DRIVER};
 
     #[test]
     fn a_space_is_a_prefix_behind_the_own_one() {
-        let prefix = |driver: &dyn Driver, text: &str| {
-            let spaces = driver.spaces().unwrap();
+        let prefix = |spaces: &dyn Spaces, text: &str| {
             let address = spaces.within(&text.parse().unwrap(), "c1");
             match address.scheme() {
                 "redis" => PubSub::read(&address).unwrap().server.prefix.clone(),

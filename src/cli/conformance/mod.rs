@@ -85,13 +85,13 @@ impl Conformance {
 
     fn site(&self) -> Result<Site, Failure> {
         let address: Address = self.backplane.as_deref().unwrap_or("memory:").parse()?;
-        let driver = backends::find(address.scheme())?;
-        let no_broker = driver.capabilities().on_restart == OnRestart::NoBroker;
+        let backend = backends::find_spaces(address.scheme())?;
+        let no_broker = backend.capabilities().on_restart == OnRestart::NoBroker;
         if no_broker && (self.in_place || self.disturb.is_some()) {
             let message = "--in-place and --disturb are for brokers, and this backend has none";
             return Err(Failure::wrong(message));
         }
-        let mut site = Site::new(driver, address);
+        let mut site = Site::new(backend, address);
         if self.in_place {
             site = site.in_place();
         }

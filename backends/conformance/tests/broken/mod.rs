@@ -9,7 +9,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use hubplane_backplane::{
     Address, Capabilities, Delivery, Driver, Durability, Error, ErrorKind, Interest, OnRestart,
-    Opened, Order, Outgoing, Replay, Result, Spaces,
+    Opened, Order, Outgoing, Replay, Result,
 };
 use hubplane_conformance::{Control, Harness, Refused};
 
@@ -141,10 +141,6 @@ impl Driver for BrokenDriver {
         }
         let space = self.space(host);
         Ok(handle::open(&self.broker, space, self.fault))
-    }
-
-    fn spaces(&self) -> Option<&dyn Spaces> {
-        None
     }
 }
 

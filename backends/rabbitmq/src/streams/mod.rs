@@ -81,7 +81,7 @@ mod retention;
 use async_trait::async_trait;
 use hubplane_backplane::{
     Address, Capabilities, Delivery, Driver, Durability, Interest, OnRestart, Opened, Order,
-    Replay, Result, Spaces,
+    Replay, Result,
 };
 
 use self::error::{STREAMS, renamed};
@@ -118,9 +118,5 @@ impl Driver for StreamsDriver {
     async fn open(&self, address: &Address) -> Result<Opened> {
         let config = Config::read(address).map_err(renamed)?;
         backplane::open(config).await.map_err(renamed)
-    }
-
-    fn spaces(&self) -> Option<&dyn Spaces> {
-        Some(self)
     }
 }

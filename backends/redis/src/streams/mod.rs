@@ -92,7 +92,7 @@ mod reader;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use hubplane_backplane::{Address, Capabilities, Driver, Opened, Result, Spaces};
+use hubplane_backplane::{Address, Capabilities, Driver, Opened, Result};
 use hubplane_kit::limits;
 use tokio::time::timeout;
 
@@ -128,9 +128,5 @@ impl Driver for StreamsDriver {
                 limits::OPEN
             )))),
         }
-    }
-
-    fn spaces(&self) -> Option<&dyn Spaces> {
-        Some(self)
     }
 }
