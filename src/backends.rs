@@ -98,7 +98,10 @@ pub fn find_spaces(scheme: &str) -> Result<&'static dyn Spaces> {
 pub async fn open(address: &str) -> Result<(&'static dyn Driver, Opened)> {
     let address: Address = address.parse()?;
     let driver = find(address.scheme())?;
-    Ok((driver, driver.open(&address).await?))
+    let opened = driver.open(&address).await?;
+    #[cfg(feature = "sabotage")]
+    let opened = crate::sabotage::wrap(opened);
+    Ok((driver, opened))
 }
 
 #[cfg(test)]

@@ -19,6 +19,8 @@ pub mod backends;
 #[doc(hidden)]
 pub mod cli;
 mod embed;
+#[cfg(feature = "sabotage")]
+mod sabotage;
 
 pub use hubplane_backplane as backplane;
 pub use hubplane_backplane::{Error, ErrorKind, Outgoing, Result};

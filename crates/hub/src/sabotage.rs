@@ -1,44 +1,37 @@
 //! Faults on purpose, to prove that the drills' checker sees them: only with the cargo feature `sabotage`, and then the
-//! one that the environment names: `HUBPLANE_SABOTAGE=drop`. Without the feature all of this is compiled away.
-
-mod spoil;
+//! one that the environment names: `HUBPLANE_SABOTAGE=swallow_gap`. Without the feature all of this is compiled away.
+//!
+//! Most faults are a backplane around the sound one, `src/sabotage.rs` of the program. These two can't be, because they
+//! switch off what the hub finds out by itself, whatever its backplane says:
+//!
+//! - `swallow_gap`: a wrapper could swallow the gaps that the backend tells. The hub would find what is missing by its
+//!   numbers, and tell the clients all the same.
+//! - `reuse_epoch`: a wrapper could show one epoch for ever. The hub would see by the fingerprints in clients' positions
+//!   that other messages are at their places now.
 
 use std::{
     collections::BTreeMap,
     env,
-    sync::{
-        LazyLock, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{LazyLock, Mutex, PoisonError},
 };
-
-pub(super) use self::spoil::spoil;
-
-/// One message in so many is spoilt. A prime number: every thousandth could always be the same publisher's.
-const ONE_IN: u64 = 997;
 
 static NAMED: LazyLock<String> =
     LazyLock::new(|| env::var("HUBPLANE_SABOTAGE").unwrap_or_default());
-/// The epoch that clients see.
+/// `reuse_epoch`: the epoch that clients see.
 const ONE: u64 = 1;
-/// The backend's epoch of each lane.
+/// `reuse_epoch`: the backend's epoch of each lane.
 static PRESENT: Mutex<BTreeMap<u32, u64>> = Mutex::new(BTreeMap::new());
-static COUNT: AtomicU64 = AtomicU64::new(0);
 
 fn is(fault: &str) -> bool {
     cfg!(feature = "sabotage") && *NAMED == fault
 }
 
-fn due() -> bool {
-    COUNT.fetch_add(1, Ordering::Relaxed) % ONE_IN == ONE_IN - 1
-}
-
-/// `swallow_gap`: gaps are told to nobody.
+/// `swallow_gap`: returns true if clients are not told of gaps.
 pub(super) fn swallows_gaps() -> bool {
     is("swallow_gap")
 }
 
-/// `reuse_epoch`: clients see one epoch for ever.
+/// `reuse_epoch`: returns the epoch that clients see in place of a lane's own, and notes that one.
 pub(super) fn reuse_epoch(lane: u32, epoch: u64) -> Option<u64> {
     if !is("reuse_epoch") {
         return None;
@@ -48,7 +41,7 @@ pub(super) fn reuse_epoch(lane: u32, epoch: u64) -> Option<u64> {
     Some(ONE)
 }
 
-/// `reuse_epoch`: what clients give back is taken for a place in the present log.
+/// `reuse_epoch`: returns the lane's present epoch for the one that clients give back, whichever log they got it in.
 pub(super) fn present_epoch(lane: u32, epoch: u64) -> Option<u64> {
     if !is("reuse_epoch") || epoch != ONE {
         return None;
@@ -57,17 +50,7 @@ pub(super) fn present_epoch(lane: u32, epoch: u64) -> Option<u64> {
     present.get(&lane).copied()
 }
 
-/// `reuse_epoch`: whatever message is at a client's place is taken for the one that it has seen.
+/// `reuse_epoch`: returns true if any message at a client's place counts as the one that the client has seen.
 pub(super) fn trusts_positions() -> bool {
     is("reuse_epoch")
-}
-
-/// `early_ack`: publishers are answered before the broker has.
-pub(super) fn acknowledges_early() -> bool {
-    is("early_ack")
-}
-
-/// `restart_numbers`: the numbers begin at 1 again, now and then.
-pub(super) fn restarts_numbers() -> bool {
-    is("restart_numbers") && due()
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use hubplane_backplane::{Backplane, Channel, Origin};
 
 use self::tails::Tails;
-use super::{map::HashMap, sabotage};
+use super::map::HashMap;
 
 /// How long a channel's count is kept where each channel has its own; after that it begins at 1 again.
 const KEEP: Duration = Duration::from_secs(600);
@@ -95,9 +95,6 @@ impl Sequencer {
             None => self.counts.entry(sequence.clone()).or_insert_with(fresh),
         };
         count.last += 1;
-        if sabotage::restarts_numbers() {
-            count.last = 1;
-        }
         count.used = now;
         if let Sequence::Channel(channel) = sequence {
             let waits = count.told.replace(0).is_some();

@@ -4,17 +4,17 @@ use std::sync::Arc;
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::mpsc,
     time::{MissedTickBehavior, interval},
 };
 
 use super::{
-    Job, ReplyTo, Waiting,
+    Job, Waiting,
     carrier::Carrier,
     jobs::Books,
     lanes::{BATCH, Lanes},
 };
-use crate::{Hub, sabotage, sequencer::Sequencer};
+use crate::{Hub, sequencer::Sequencer};
 
 /// The task's end: the line of jobs.
 pub(crate) struct PublishLoop {
@@ -72,7 +72,7 @@ impl PublishLoop {
                 let mut books = carrier.books();
                 lanes.follow(hub, &mut books);
                 for job in jobs.drain(..) {
-                    done.extend(lanes.take(hub, &mut books, early(job)));
+                    done.extend(lanes.take(hub, &mut books, job));
                 }
                 for key in lanes.ready() {
                     let (round, answered) = lanes.start(hub, &mut books, key);
@@ -90,20 +90,4 @@ impl PublishLoop {
             }
         }
     }
-}
-
-/// Answers before the broker has, where that is the fault to be shown.
-fn early(mut job: Job) -> Job {
-    if sabotage::acknowledges_early() {
-        let (unheard, _) = oneshot::channel();
-        let reply_to = std::mem::replace(&mut job.reply_to, ReplyTo::Caller(unheard));
-        match reply_to {
-            ReplyTo::Caller(caller) => {
-                let all = job.messages.iter().map(|_| Ok(None));
-                _ = caller.send(all.collect());
-            }
-            session @ ReplyTo::Session { .. } => job.reply_to = session,
-        }
-    }
-    job
 }

@@ -30,7 +30,6 @@ use super::{
     map::HashMap,
     message::{Message, is_id},
     position::{ClientPosition, Fingerprint},
-    sabotage,
     sequencer::Sequence,
     shard::Mail,
 };
@@ -301,8 +300,7 @@ impl<'a> Pump<'a> {
             self.pass().await;
             return;
         }
-        let fresh = sabotage::spoil(std::mem::take(&mut self.fresh));
-        let batch: Vec<_> = fresh.into_iter().map(Encoded::new).collect();
+        let batch: Vec<_> = self.fresh.drain(..).map(Encoded::new).collect();
         let batch = Arc::new(batch);
         self.hub.log.window().push(&batch, Instant::now());
         self.hub.post(|| Mail::Published(Arc::clone(&batch))).await;
