@@ -1,19 +1,24 @@
+//! What a `memory:` address says. The limits that apply if it says nothing are in `log.rs`, because a second open of a
+//! shared log may leave them out.
+
 use hubplane_backplane::{Address, Result};
 
 use crate::NAME;
 
-/// What an address says.
+/// The settings of an address, read and checked.
 #[derive(Debug)]
 pub(crate) struct Config {
-    /// The shared log's name; `None` for a log of its own.
+    /// The name of a shared log. `None` if the instance gets a log that nobody else opens.
     pub(crate) name: Option<String>,
-    /// `None` if the address leaves it open.
+    /// How many messages the log keeps. `None` if the address does not say.
     pub(crate) max_messages: Option<usize>,
-    /// `None` if the address leaves it open.
+    /// How many bytes the log keeps, as `log.rs` counts them. `None` if the address does not say.
     pub(crate) max_bytes: Option<usize>,
 }
 
 impl Config {
+    /// Reads an address. `Config` if it has an unknown key, a limit of 0, or a part that has no meaning here, such as
+    /// a port: it was then most likely meant for a broker.
     pub(crate) fn read(address: &Address) -> Result<Self> {
         let mut settings = address.settings(NAME);
         let max_messages = settings.parsed("max-messages")?;

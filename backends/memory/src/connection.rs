@@ -1,3 +1,6 @@
+//! One open instance: it publishes by appending to the log, and a task carries the log to its events. There is no
+//! broker, so nothing here connects, retries or comes back.
+
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
@@ -8,18 +11,22 @@ use tokio::{sync::watch, task::JoinHandle};
 
 use crate::{CAPABILITIES, NAME, closed, consume, history::Past, log::Log};
 
-/// Batches that may wait for the hub; more stay in the log.
+/// Events that may wait for the hub. What comes on top stays in the log, which has its own limits.
 const QUEUE: usize = 64;
 
-/// One instance: a place in a log, and whether it is closed.
+/// One instance. Dropping it ends its task, as closing it does.
 #[derive(Debug)]
 pub(crate) struct Connection {
+    /// The log, which is also what is read back.
     past: Past,
+    /// True once the instance is closed. The task and every reading of the past watch it.
     closed: watch::Sender<bool>,
+    /// Carries the log to the events. `None` once a `close` waits for its end.
     pump: Mutex<Option<JoinHandle<()>>>,
 }
 
-/// Opens an instance at the log's present end.
+/// Opens an instance at the present end of the log: it hears what is appended from now on. Its first event is the
+/// `Progress` of that place, before any message.
 pub(crate) fn open(log: Arc<Log>) -> Opened {
     let (sender, events) = events(QUEUE);
     let closed = watch::Sender::new(false);
@@ -44,7 +51,7 @@ pub(crate) fn open(log: Arc<Log>) -> Opened {
     }
 }
 
-/// Why an item can't be taken, if so.
+/// Returns the error of an item that is over the declared limits, or `None` if the log takes it.
 fn rejection(outgoing: &Outgoing) -> Option<Error> {
     let payload = outgoing.data.len();
     CAPABILITIES.check(NAME, &outgoing.channel, payload).err()
@@ -56,6 +63,8 @@ impl Backplane for Connection {
         if *self.closed.borrow() {
             return batch.iter().map(|_| Err(closed())).collect();
         }
+        // The good items are appended in one step, so that a batch stays together, and the answers are put into the
+        // items' order again.
         let rejections: Vec<_> = batch.iter().map(rejection).collect();
         let good = batch.into_iter().zip(&rejections);
         let good = good.filter_map(|(outgoing, rejection)| rejection.is_none().then_some(outgoing));
@@ -71,6 +80,8 @@ impl Backplane for Connection {
             .collect()
     }
 
+    /// Everything arrives anyway; only the limit of names is checked, so that a hub finds out here as on other
+    /// brokers.
     async fn subscribe(&self, channels: &[Channel]) -> Result<()> {
         if *self.closed.borrow() {
             return Err(closed());
@@ -88,17 +99,20 @@ impl Backplane for Connection {
         }
     }
 
+    /// There is one order for everything, and so one lane.
     fn lane(&self, _: &str) -> Option<u32> {
         Some(0)
     }
 
-    /// The log is read directly: there is nothing that could go deaf.
+    /// Does nothing: the log is read directly, and no connection can go deaf.
     fn renew(&self) {}
 
     fn history(&self) -> Option<&dyn History> {
         Some(&self.past)
     }
 
+    /// Ends the task and waits for its end, which drops the sender: the events that are queued can still be taken, and
+    /// then they end. A second call finds no task and returns at once.
     async fn close(&self) {
         self.closed.send_replace(true);
         let pump = self
@@ -107,7 +121,7 @@ impl Backplane for Connection {
             .unwrap_or_else(PoisonError::into_inner)
             .take();
         if let Some(pump) = pump {
-            // A pump that panicked has ended too, and has said so.
+            // An error means that the task panicked; it has ended, and the panic was reported.
             let _ = pump.await;
         }
     }
@@ -143,6 +157,7 @@ mod tests {
     #[tokio::test]
     async fn who_is_too_slow_is_told_before_the_next_message() {
         let (a, mut events) = opened("memory:?max-messages=10").await;
+        // The instance reads nothing meanwhile: the queue fills, and the log of ten messages moves on.
         for _ in 0..10 * QUEUE {
             a.publish(vec![Outgoing::new("c", "x")])
                 .await
@@ -170,6 +185,7 @@ mod tests {
                         }
                     }
                 }
+                // The `Progress` behind a gap says where the log goes on.
                 Event::Gap { cause, .. } => {
                     assert_eq!(cause, GapCause::Trimmed);
                     gaps += 1;

@@ -1,3 +1,6 @@
+//! Carries the log to the events of one instance. Each instance has its own task and its own place, so that a slow one
+//! holds up neither publishers nor other instances.
+
 use std::{sync::Arc, time::Duration};
 
 use hubplane_backplane::{Event, EventSender, GapCause, Scope};
@@ -8,13 +11,13 @@ use tokio::{
 
 use crate::log::{Log, Stretch};
 
-/// Publications an event holds at most.
+/// Publications in one event at most.
 const BATCH: usize = 256;
-/// How often a lane that moved is reported.
+/// How often `Progress` is sent while the log moves, as the contract asks.
 const PROGRESS: Duration = Duration::from_secs(1);
 
 /// Carries the log to one instance, from `start`, until it is closed or its events are no longer taken. Waits for the
-/// instance as long as it takes; whoever falls behind the log's oldest message gets a gap.
+/// instance as long as it takes; an instance that falls behind the oldest message of the log gets a gap.
 pub(crate) async fn pump(
     log: Arc<Log>,
     start: u64,
@@ -24,6 +27,7 @@ pub(crate) async fn pump(
     // An error means that the instance was dropped, which is as good as closed.
     let stop = async move { drop(closed.wait_for(|closed| *closed).await) };
     tokio::select! {
+        // Closing comes first, so that it ends the task even while the events are taken quickly.
         biased;
         () = stop => {}
         () = events.closed() => {}
@@ -31,11 +35,12 @@ pub(crate) async fn pump(
     }
 }
 
-/// Ends only when the events are no longer taken, or the log is gone.
+/// Ends only if nobody takes the events any more, or if the log is gone.
 async fn carry(log: &Log, start: u64, events: &EventSender) {
     let mut ends = log.ends();
     // What came between `start` and here is looked at without another publication having to come.
     ends.mark_changed();
+    // Everything up to `seen` was given out; `reported` is the last place that a `Progress` named.
     let mut seen = start;
     let mut reported = start;
     let mut tick = interval(PROGRESS);
@@ -51,6 +56,7 @@ async fn carry(log: &Log, start: u64, events: &EventSender) {
                 }
             }
         }
+        // Several batches may have come since the last wake-up: go on until the end of the log.
         loop {
             let stretch = log.look(seen, None, BATCH);
             if stretch.trimmed && !tell_gap(log, events, &stretch).await {
@@ -73,7 +79,8 @@ async fn carry(log: &Log, start: u64, events: &EventSender) {
     }
 }
 
-/// Announces what is gone, and where the rest begins; `false` when nobody listens.
+/// Announces that messages are gone, and then, by a `Progress`, where the rest begins. Returns false if nobody takes the
+/// events any more.
 async fn tell_gap(log: &Log, events: &EventSender, stretch: &Stretch) -> bool {
     let scope = Scope::Lane(0);
     let resumed = stretch.upto - stretch.publications.len() as u64;

@@ -1,3 +1,6 @@
+//! Reads the log back, for one channel or for all. It never blocks publishers for long: the log is locked for one step
+//! at a time.
+
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -6,10 +9,10 @@ use tokio::{sync::watch, task};
 
 use crate::{NAME, closed, log::Log};
 
-/// Messages looked at in one go: publishers wait for the log while it is read.
+/// Messages that are looked at in one step. Publishers wait while the log is locked for it.
 const LOOK: usize = 4096;
 
-/// The log, read back.
+/// The past of one instance; it ends with the instance.
 #[derive(Debug)]
 pub(crate) struct Past {
     pub(crate) log: Arc<Log>,
@@ -22,11 +25,12 @@ fn lost(message: &str) -> Error {
 
 #[async_trait]
 impl History for Past {
+    /// A channel has no index of its own: all messages after the position are looked at.
     async fn read(&self, channel: &Channel, after: Option<Position>, limit: usize) -> Result<Page> {
         self.look(Some(channel), after, limit).await
     }
 
-    /// There is one lane, and no times in it: an age means all that is kept.
+    /// There is one lane, and its messages carry no times: an age stands for everything that is kept.
     async fn scan(&self, _: u32, from: Start, limit: usize) -> Result<Page> {
         let after = match from {
             Start::After(position) => Some(position),
@@ -37,6 +41,8 @@ impl History for Past {
 }
 
 impl Past {
+    /// Collects up to `limit` publications of a channel, or of all, step by step. Between the steps other tasks run,
+    /// and the log may be trimmed.
     async fn look(
         &self,
         channel: Option<&Channel>,
@@ -50,6 +56,8 @@ impl Past {
             None => 0,
         };
         let mut publications = Vec::new();
+        // Whether the caller knows where the page begins. A reading from the oldest message loses nothing if the log
+        // is trimmed before it has found one.
         let mut begun = after.is_some();
         loop {
             if *self.closed.borrow() {
@@ -70,6 +78,7 @@ impl Past {
             publications.append(&mut stretch.publications);
             offset = stretch.upto;
             begun = !publications.is_empty() || after.is_some();
+            // One more than asked for was found, so there is more.
             if publications.len() > limit {
                 publications.truncate(limit);
                 let last = publications.last().and_then(|last| last.position);

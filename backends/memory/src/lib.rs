@@ -50,6 +50,8 @@ pub static DRIVER: MemoryDriver = MemoryDriver;
 #[derive(Debug)]
 pub struct MemoryDriver;
 
+/// What the log keeps to. The limits of payload and name are this backend's own: memory would take more, but a hub
+/// that is developed on `memory:` should meet limits like those of a broker.
 const CAPABILITIES: Capabilities = Capabilities {
     order: Order::PerChannel,
     delivery: Delivery::AtMostOnce,

@@ -1,3 +1,6 @@
+//! The log that instances share: a ring of messages, bounded by number and by bytes. It knows no instance; each keeps
+//! its own place and is woken when the end moves.
+
 use std::{
     collections::{HashMap, VecDeque},
     sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak},
@@ -8,22 +11,25 @@ use tokio::sync::watch;
 
 use crate::{NAME, config::Config};
 
+/// Messages that a log keeps if no address says otherwise.
 pub(crate) const MAX_MESSAGES: usize = 100_000;
+/// Bytes that a log keeps if no address says otherwise: 64 MiB.
 const MAX_BYTES: usize = 64 * 1024 * 1024;
-/// What a kept message costs besides its bytes: its records in the ring and the allocations behind them.
+/// What a kept message costs beside its own bytes, roughly: its entry in the ring and its allocations.
 const OVERHEAD: usize = 128;
 
-/// The logs that have a name and are open.
+/// The open logs that have a name. They are held weakly: a log ends with its last instance.
 static NAMED: LazyLock<Mutex<HashMap<String, Weak<Log>>>> = LazyLock::new(Mutex::default);
 
 /// A bounded log that any number of instances of this process read, each at its own pace.
 #[derive(Debug)]
 pub(crate) struct Log {
+    /// Random, so that a position of an earlier log is never taken for one of this log.
     epoch: u64,
     max_messages: usize,
     max_bytes: usize,
     ring: Mutex<Ring>,
-    /// The last offset, for those who wait for more.
+    /// The last offset that was appended; instances wait here for more.
     end: watch::Sender<u64>,
 }
 
@@ -35,24 +41,30 @@ struct Ring {
     first: u64,
 }
 
-/// What stands behind an offset, as far as one look reaches.
+/// The result of one look at the log, after a given offset.
 pub(crate) struct Stretch {
+    /// Those of the wanted channel, oldest first.
     pub(crate) publications: Vec<Publication>,
     /// The last offset looked at; the next look begins after it.
     pub(crate) upto: u64,
-    /// Whether offsets after the one asked for are no longer kept.
+    /// True if messages after the given offset are no longer kept: there is a hole before `publications`.
     pub(crate) trimmed: bool,
-    /// Whether the log ends at `upto`.
+    /// True if the log ends at `upto`; otherwise there is more to look at.
     pub(crate) at_end: bool,
 }
 
 impl Log {
-    /// The log that an address means: a new one, or the one of its name.
+    /// Returns the log of an address: the open one of its name, or a new one.
+    ///
+    /// `Config` if the open log has other limits than the address states: which of the two counted would depend on who
+    /// came first.
     pub(crate) fn of(config: Config) -> Result<Arc<Self>> {
         let Some(name) = config.name else {
             return Self::new(config.max_messages, config.max_bytes);
         };
         let mut named = NAMED.lock().unwrap_or_else(PoisonError::into_inner);
+        // Names of logs that ended are forgotten here, so the map never holds more than the open logs and those that
+        // ended since.
         named.retain(|_, log| log.strong_count() > 0);
         let Some(log) = named.get(&name).and_then(Weak::upgrade) else {
             let log = Self::new(config.max_messages, config.max_bytes)?;
@@ -101,7 +113,7 @@ impl Log {
         self.ring.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The position behind which `offset` messages lie.
+    /// Returns the position of an offset of this log. Offset 0 is before the first message.
     pub(crate) fn position(&self, offset: u64) -> Position {
         Position {
             epoch: self.epoch,
@@ -110,18 +122,19 @@ impl Log {
         }
     }
 
-    /// The offset of a position of this log; `None` for one of another log or ahead of the end.
+    /// Returns the offset of a position. `None` if the position is of another log, or ahead of the end.
     pub(crate) fn offset(&self, position: Position) -> Option<u64> {
         let offset = u64::try_from(position.offset).ok()?;
         (position == self.position(offset) && offset <= *self.end.borrow()).then_some(offset)
     }
 
-    /// Tells of each new end; `borrow` is the present one.
+    /// Returns a receiver that is woken at each new end; `borrow` shows the present one.
     pub(crate) fn ends(&self) -> watch::Receiver<u64> {
         self.end.subscribe()
     }
 
-    /// Appends in one step, so that nothing of others comes between; tells the places.
+    /// Appends a batch in one step, so that no other message comes in between, and forgets the oldest messages over the
+    /// limits. Returns the position of each message.
     pub(crate) fn append(&self, batch: impl Iterator<Item = Outgoing>) -> Vec<Position> {
         let mut ring = self.ring();
         let mut places = Vec::with_capacity(batch.size_hint().0);
@@ -147,16 +160,17 @@ impl Log {
             }
         }
         if !places.is_empty() {
-            // Under the ring's lock, so that ends are told in their order.
+            // Still under the lock of the ring, so that the end never goes back.
             self.end
                 .send_replace(ring.first + ring.kept.len() as u64 - 1);
         }
         places
     }
 
-    /// Looks at no more than `limit` messages after `after`, and takes those of `channel`, or all.
+    /// Looks at up to `limit` messages after the offset `after`, and copies those of `channel`, or all of them.
     pub(crate) fn look(&self, after: u64, channel: Option<&Channel>, limit: usize) -> Stretch {
         let ring = self.ring();
+        // The first offset that can be looked at: the log may no longer reach back to `after`.
         let from = (after + 1).max(ring.first);
         let skip = usize::try_from(from - ring.first)
             .unwrap_or(usize::MAX)
@@ -177,6 +191,7 @@ impl Log {
     }
 }
 
+/// What a message counts against `max-bytes`.
 fn weight(publication: &Publication) -> usize {
     let tags = publication
         .tags

@@ -15,10 +15,12 @@ impl Harness for Memory {
     }
 
     fn address(&self, space: &str) -> Address {
+        // Small enough to be filled quickly, for the cases about a log that is trimmed.
         let address = format!("memory://{space}?max-messages=20000");
         address.parse().expect("an address")
     }
 
+    /// There is no broker that could be stopped.
     fn control(&self) -> Option<Control> {
         None
     }
@@ -34,6 +36,7 @@ impl Harness for Memory {
         ]
     }
 
+    /// There is no broker that could be absent.
     fn absent(&self) -> Option<Address> {
         None
     }
