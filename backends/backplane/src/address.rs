@@ -1,9 +1,13 @@
+//! The address of a broker: one line that holds all settings of a backend. Reading it is in `address/parse.rs`; what
+//! each key means is the backend's affair, by [`Settings`].
+
 mod parse;
 #[cfg(test)]
 mod tests;
 
 use std::fmt;
 
+/// Also for errors about keys, in `settings.rs`.
 pub(crate) use self::parse::nameable;
 use crate::{Secret, Settings};
 
@@ -15,11 +19,13 @@ use crate::{Secret, Settings};
 /// a part of the address that could be a secret. White space and a byte order mark around an address do not count.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Address {
+    /// In lower case.
     scheme: String,
     username: Option<String>,
     password: Option<Secret>,
     hosts: Vec<Host>,
     path: String,
+    /// Keys and values, decoded, in the order given. No key is there twice.
     params: Vec<(String, String)>,
 }
 
@@ -28,12 +34,12 @@ pub struct Address {
 pub struct Host {
     /// A name or an IP address, without the brackets of IPv6.
     pub name: String,
-    /// `None` if the address leaves it to the backend's default.
+    /// `None` stands for the usual port of the backend.
     pub port: Option<u16>,
 }
 
 impl Host {
-    /// `name:port` as socket libraries take it, with `default` where no port was given.
+    /// Returns `name:port` as socket libraries take it, with `default` if no port was given.
     pub fn with_port(&self, default: u16) -> String {
         let port = self.port.unwrap_or(default);
         match self.name.contains(':') {
@@ -44,7 +50,7 @@ impl Host {
 }
 
 impl Address {
-    /// The part before the first colon, in lower case.
+    /// The part before the first colon, in lower case. By it a backend is found.
     pub fn scheme(&self) -> &str {
         &self.scheme
     }
@@ -59,12 +65,12 @@ impl Address {
         &self.hosts
     }
 
-    /// What stands after the hosts' `/`, decoded, without that slash.
+    /// The part after the `/` behind the hosts, decoded, without that slash. Empty if there is none.
     pub fn path(&self) -> &str {
         &self.path
     }
 
-    /// The same address with another value of a key.
+    /// Returns the same address with this value of a key, which it may have or not.
     #[must_use]
     pub fn with(mut self, key: &str, value: impl Into<String>) -> Self {
         self.params.retain(|(known, _)| known != key);
@@ -72,7 +78,7 @@ impl Address {
         self
     }
 
-    /// The same address at another host.
+    /// Returns the same address with this single host.
     #[must_use]
     pub fn at(mut self, name: impl Into<String>, port: Option<u16>) -> Self {
         let name = name.into();
@@ -80,21 +86,24 @@ impl Address {
         self
     }
 
-    /// Starts reading the settings; `backend` names who asks, in errors.
+    /// Starts reading the settings. `backend` is the name that errors show.
     pub fn settings(&self, backend: &'static str) -> Settings<'_> {
         Settings::new(self, backend)
     }
 
+    /// The password behind the user name; a backend asks [`Settings::password`], which knows the other ways, too.
     pub(crate) fn inline_password(&self) -> Option<&Secret> {
         self.password.as_ref()
     }
 
+    /// All keys with their values, for [`Settings`].
     pub(crate) fn params(&self) -> &[(String, String)] {
         &self.params
     }
 }
 
-/// Returns true if a setting's value must not be shown.
+/// Returns true if the value of a key must not be shown: the key sounds like a secret, and the value is not only a
+/// reference to one. It rather hides too much, since backends pass keys through that nobody here knows.
 pub(crate) fn is_secret(key: &str, value: &str) -> bool {
     const WORDS: [&str; 8] = [
         "pass",
@@ -111,6 +120,8 @@ pub(crate) fn is_secret(key: &str, value: &str) -> bool {
     !reference && WORDS.iter().any(|word| key.contains(word))
 }
 
+/// For logs and errors. It reads like the address that was given, without its secrets, and is not made to be parsed
+/// again.
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:", self.scheme)?;
@@ -145,6 +156,7 @@ impl fmt::Display for Address {
     }
 }
 
+/// As `Display`: a derived one would show the secrets among the keys.
 impl fmt::Debug for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)

@@ -1,3 +1,6 @@
+//! What backends promise, as data: programs print and compare it, the hub acts on it, and the conformance suite holds
+//! it against the real broker.
+
 use serde::Serialize;
 
 use crate::{Error, ErrorKind, Result};
@@ -18,7 +21,7 @@ pub struct Capabilities {
     pub max_payload: usize,
     /// The longest channel name in bytes that the backend takes; one more is `Rejected`.
     pub max_channel: usize,
-    /// What an idle channel costs this instance.
+    /// What this instance receives of channels that it is not subscribed to.
     pub interest: Interest,
     /// What happens to accepted messages when the broker restarts.
     pub on_restart: OnRestart,
@@ -72,13 +75,13 @@ pub enum Durability {
     Logged,
 }
 
-/// What an idle channel costs this instance.
+/// What an instance receives of channels that it is not subscribed to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Interest {
     /// The broker sends only what the instance subscribed to.
     Routed,
-    /// Every instance receives everything and drops what nobody here wants.
+    /// Every instance receives everything; the hub drops what none of its clients wants.
     Everything,
 }
 
@@ -86,7 +89,7 @@ pub enum Interest {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OnRestart {
-    /// There is no broker apart from this process.
+    /// There is no broker besides this process.
     NoBroker,
     /// They are delivered once it is back.
     Delivered,
@@ -95,8 +98,8 @@ pub enum OnRestart {
 }
 
 impl Capabilities {
-    /// Whether a backend that promises this takes a payload of so many bytes for a channel; `Rejected` with the limit
-    /// if not.
+    /// Checks a payload of so many bytes and a channel name against the declared limits. `Rejected` if one is over, with
+    /// both numbers; the name itself is not shown, it may be very long.
     pub fn check(&self, backend: &'static str, channel: &str, payload: usize) -> Result<()> {
         let over = |what, length: usize, most| {
             let message = format!("the {what} has {length} bytes; at most {most} are taken");
@@ -111,12 +114,12 @@ impl Capabilities {
         Ok(())
     }
 
-    /// Whether publications carry positions.
+    /// Returns true if publications carry positions.
     pub const fn has_positions(&self) -> bool {
         !matches!(self.replay, Replay::None)
     }
 
-    /// Whether `Backplane::history` is there.
+    /// Returns true if `Backplane::history` is there.
     pub const fn has_history(&self) -> bool {
         matches!(self.replay, Replay::Bounded(_))
     }

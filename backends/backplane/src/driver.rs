@@ -1,3 +1,6 @@
+//! What a backend implements: [`Driver`] to be found and opened, [`Backplane`] for one open instance, [`History`] if
+//! its broker keeps a log. The texts here are the contract; the conformance suite tests them.
+
 use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
@@ -6,13 +9,14 @@ use crate::{
     Address, Capabilities, Channel, Events, Outgoing, Position, Publication, Receipt, Result,
 };
 
-/// The static record by which a backend is found and opened: `pub static DRIVER: … ` in each backend crate.
+/// The static record by which a backend is found and opened: `pub static DRIVER` in each backend crate. It keeps no state;
+/// that is in what [`Driver::open`] returns.
 #[async_trait]
 pub trait Driver: fmt::Debug + Send + Sync {
-    /// The address schemes it answers to, the usual one first; that one is also its name in errors.
+    /// The address schemes that it answers to. The usual one comes first; it is also the name of the backend in errors.
     fn schemes(&self) -> &'static [&'static str];
 
-    /// What it promises; the same for every address.
+    /// What it promises. The same for every address.
     fn capabilities(&self) -> Capabilities;
 
     /// Connects one instance. Called once a process (tests: several times, each an instance of its own), on the
@@ -28,9 +32,9 @@ pub trait Driver: fmt::Debug + Send + Sync {
 /// One instance's connection to its broker.
 #[derive(Debug)]
 pub struct Opened {
-    /// To publish, and to state interest.
+    /// Publishes, and states which channels are wanted.
     pub backplane: Arc<dyn Backplane>,
-    /// What arrives. Must be read: a full queue stops the backend from reading its broker.
+    /// What arrives. The hub must read it: a full queue stops the backend from reading its broker.
     pub events: Events,
 }
 
@@ -107,10 +111,10 @@ pub trait History: Send + Sync {
 pub enum Start {
     /// After this position (exclusive).
     After(Position),
-    /// With what was published so long ago; it may begin earlier, where the log can't tell so exactly, and begins
-    /// with the oldest where the log doesn't reach back so far.
+    /// With the first message of this age or younger. The scan may begin earlier if the log can't tell so exactly, and
+    /// begins with the oldest message if the log does not reach back so far.
     Recent {
-        /// How long ago.
+        /// The age.
         age: Duration,
         /// More messages than this are not wanted: a log that can count may begin with the newest so many.
         most: usize,
@@ -118,20 +122,20 @@ pub enum Start {
 }
 
 impl Start {
-    /// All that was published so long ago.
+    /// Returns the start that takes everything of this age or younger, however many messages that are.
     pub const fn since(age: Duration) -> Self {
         let most = usize::MAX;
         Self::Recent { age, most }
     }
 }
 
-/// A stretch of the past: of a channel, or of a lane.
+/// A part of the past: of a channel, or of a lane.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page {
     /// Oldest first.
     pub publications: Vec<Publication>,
-    /// Everything up to here is in this page: what to give as `after` for the next. `None` if the log is empty.
+    /// Everything up to here is in this page. Give it as `after` to read the next page. `None` if the log is empty.
     pub upto: Option<Position>,
-    /// Whether there is more now.
+    /// True if the log holds more now.
     pub more: bool,
 }

@@ -1,9 +1,12 @@
+//! The errors of backends. Their kinds say what a caller can do; the sentence is for people.
+
 use std::{error, fmt};
 
 /// The result of a call on a backend.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What went wrong, as far as the caller can act on it.
+/// What went wrong, as far as the caller can act on it. A backend must choose with care between `Unavailable` and
+/// `Unknown`: publishers are told by it whether their message may arrive all the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
@@ -34,7 +37,7 @@ impl ErrorKind {
         }
     }
 
-    /// Whether the same call may succeed later.
+    /// Returns true if the same call may succeed later.
     pub const fn is_retryable(self) -> bool {
         matches!(self, Self::Unavailable | Self::Unknown)
     }
@@ -85,6 +88,7 @@ impl Error {
     }
 }
 
+/// One line: backend, kind, sentence and source, in this order.
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(

@@ -1,3 +1,5 @@
+//! What a backend tells its hub: events in one bounded queue, in the order in which they count.
+
 use std::fmt;
 
 use tokio::sync::mpsc;
@@ -7,14 +9,14 @@ use crate::{Channel, Position, Publication};
 /// What a backend tells its hub, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// Messages in the order of the broker, as many as were there. Never empty.
+    /// Messages in the order of the broker, as many as had come. Never empty.
     Published(Vec<Publication>),
-    /// Everything up to this position of its lane has been seen, also if none of it was for anybody here. Log
-    /// backends send one for each lane right after `open`, and then each second for a lane that moved.
+    /// The backend has given out everything up to this position of its lane, also if none of it was for this instance.
+    /// Backends with a log send one for each lane right after `open`, and then each second for a lane that moved.
     Progress(Position),
     /// Messages may have been missed. Comes **before** the first message after the hole.
     Gap {
-        /// Whose messages.
+        /// Which channels it concerns.
         scope: Scope,
         /// Why.
         cause: GapCause,
@@ -38,7 +40,7 @@ pub enum Event {
     Up,
 }
 
-/// Whose messages a gap concerns.
+/// Which channels a gap concerns.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Scope {
     /// Every channel.
@@ -65,6 +67,7 @@ impl fmt::Display for Scope {
 pub struct Listed<'a>(pub &'a [Channel]);
 
 impl Listed<'_> {
+    /// Names that a line shows. A hub may have a hundred thousand channels.
     const MOST: usize = 5;
 }
 

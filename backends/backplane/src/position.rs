@@ -1,3 +1,6 @@
+//! Positions: where a message is in the log of a broker. Only the backend that made a position can say what its offset
+//! means.
+
 use std::{fmt, str::FromStr};
 
 use crate::HexText;
@@ -30,7 +33,7 @@ impl Position {
         HexText::of(epoch).and(b'-', lane).and(b'-', offset)
     }
 
-    /// Whether `self` lies after `other`; `None` if the two are of different logs.
+    /// Returns true if `self` lies after `other`, and `None` if they are of different logs or lanes.
     pub fn is_after(&self, other: &Self) -> Option<bool> {
         (self.epoch == other.epoch && self.lane == other.lane).then_some(self.offset > other.offset)
     }
@@ -43,12 +46,13 @@ impl fmt::Display for Position {
     }
 }
 
+/// Returns a part of the text if it consists of hexadecimal digits: `from_str_radix` alone would also take a `+`.
 fn hex(part: Option<&str>) -> Result<&str, ParsePositionError> {
     part.filter(|p| !p.is_empty() && p.bytes().all(|b| b.is_ascii_hexdigit()))
         .ok_or(ParsePositionError)
 }
 
-/// The text is no position of ours.
+/// The text is not a position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ParsePositionError;
 
@@ -74,6 +78,7 @@ impl FromStr for Position {
             lane: u32::from_str_radix(hex(parts.next())?, 16).map_err(bad)?,
             offset: u128::from_str_radix(hex(parts.next())?, 16).map_err(bad)?,
         };
+        // A fourth part makes it something else.
         parts
             .next()
             .is_none()

@@ -1,3 +1,5 @@
+//! What is published, what arrives, and what the broker answers. Data is bytes; nobody here looks inside.
+
 use std::{fmt, str::FromStr, sync::Arc};
 
 use bytes::Bytes;
@@ -8,13 +10,13 @@ use crate::{HexText, Position};
 /// begin with `$hubplane/` are the hub's own.
 pub type Channel = Arc<str>;
 
-/// Tells a publication from its retry: at most 64 bytes of printable ASCII, chosen by the publisher.
+/// Names a publication, so that a retry is recognised: at most 64 bytes of printable ASCII, chosen by the publisher.
 pub type MessageId = Arc<str>;
 
 /// The broker's own headers besides hubplane's: names and values as text.
 pub type Tags = Vec<(Arc<str>, Arc<str>)>;
 
-/// Who published, and its running number, so that receivers can see a hole.
+/// Who published, and the number of the message. By it receivers see that one is missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Origin {
     /// Random, new at each start of a hub process.
@@ -60,9 +62,9 @@ pub struct Publication {
     pub position: Option<Position>,
     /// `None` if an outside producer gave none.
     pub id: Option<MessageId>,
-    /// `None` if it was not published by a hub.
+    /// `None` if no hub published it.
     pub origin: Option<Origin>,
-    /// The other headers.
+    /// The other headers of the broker.
     pub tags: Tags,
 }
 
@@ -82,7 +84,7 @@ pub struct Outgoing {
 }
 
 impl Outgoing {
-    /// A message without metadata: on every broker its plain form.
+    /// Returns a message without metadata: every broker carries it as a plain message of its own.
     pub fn new(channel: impl Into<Channel>, data: impl Into<Bytes>) -> Self {
         Self {
             channel: channel.into(),
@@ -106,7 +108,7 @@ pub enum Receipt {
 }
 
 impl Receipt {
-    /// The place in the log, where there is one.
+    /// Returns the place in the log. `None` if the answer told none.
     pub const fn position(&self) -> Option<Position> {
         match self {
             Self::Stored(position) => Some(*position),

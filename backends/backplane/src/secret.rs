@@ -1,3 +1,5 @@
+//! Texts that no log line and no error may show.
+
 use std::fmt;
 
 /// A password or key. `Debug` and `Display` never show it.
@@ -22,6 +24,7 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// So that a secret that gets into a message by mistake is not shown there either.
 impl fmt::Display for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("***")

@@ -1,3 +1,6 @@
+//! Reads the keys of an address for a backend, and refuses what it does not know. All errors are `Config` and name the
+//! key.
+
 use std::{env, fmt::Display, fs, str::FromStr, time::Duration};
 
 use crate::{
@@ -5,8 +8,8 @@ use crate::{
     address::{is_secret, nameable},
 };
 
-/// Reads a duration with its unit: `250ms`, `25s`, `5m`, `1h`, `7d`. Every setting of the hub and of its backends that
-/// is a duration is read by this.
+/// Reads a duration with its unit: `250ms`, `25s`, `5m`, `1h`, `7d`. It reads all durations in settings, of the hub and
+/// of its backends, so that they have one form everywhere.
 ///
 /// # Errors
 /// A sentence that shows the form. It does not repeat the text, which may be a secret in the wrong place.
@@ -17,15 +20,19 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     })
 }
 
-/// A hundred years: so much can be added to any clock.
+/// A hundred years. Longer durations are refused, because adding one to the clock could overflow.
 const LONGEST: Duration = Duration::from_secs(36_500 * 24 * 3_600);
 
-/// Reads the keys of an address: each asked for once, then [`Settings::finish`] refuses what nobody asked for.
+/// Reads the keys of an address. A backend asks for each key that it knows, and [`Settings::finish`] refuses the rest: a
+/// misspelt key is an error, not a setting that silently keeps its default.
 #[derive(Debug)]
 pub struct Settings<'a> {
     address: &'a Address,
+    /// The name in errors.
     backend: &'static str,
+    /// The keys that were asked for, which are the known ones.
     asked: Vec<&'static str>,
+    /// The beginnings of keys that are passed through.
     prefixes: Vec<&'static str>,
 }
 
@@ -39,12 +46,12 @@ impl<'a> Settings<'a> {
         }
     }
 
-    /// A `Config` error of this backend.
+    /// Returns a `Config` error of this backend.
     pub fn wrong(&self, message: impl Into<String>) -> Error {
         Error::new(ErrorKind::Config, self.backend, message)
     }
 
-    /// A text; an empty one is an error.
+    /// Returns the text of a key, or `None` if the address does not have it. An empty text is an error.
     pub fn text(&mut self, key: &'static str) -> Result<Option<&'a str>> {
         self.asked.push(key);
         match self.address.params().iter().find(|(known, _)| known == key) {
@@ -55,7 +62,7 @@ impl<'a> Settings<'a> {
         }
     }
 
-    /// A number, or whatever else can be read from text.
+    /// Returns a number, or whatever else can be read from text. The error shows the text, unless it may be a secret.
     pub fn parsed<T: FromStr<Err: Display>>(&mut self, key: &'static str) -> Result<Option<T>> {
         let Some(text) = self.text(key)? else {
             return Ok(None);
@@ -69,12 +76,12 @@ impl<'a> Settings<'a> {
         }
     }
 
-    /// `true` or `false`; a key alone is an error.
+    /// Returns `true` or `false`; a key without a value is an error.
     pub fn flag(&mut self, key: &'static str) -> Result<Option<bool>> {
         self.parsed(key)
     }
 
-    /// A duration with its unit: `250ms`, `5s`, `10m`, `24h`, `7d`.
+    /// Returns a duration, in the form of [`parse_duration`].
     pub fn duration(&mut self, key: &'static str) -> Result<Option<Duration>> {
         let Some(text) = self.text(key)? else {
             return Ok(None);
@@ -85,8 +92,8 @@ impl<'a> Settings<'a> {
         }
     }
 
-    /// A secret: `env:NAME` reads the environment, `file:PATH` a file, both without the white space around them; all
-    /// else is the secret itself.
+    /// Returns a secret. `env:NAME` reads it from the environment, `file:PATH` from a file, both without the white space
+    /// around it; any other text is the secret itself.
     pub fn secret(&mut self, key: &'static str) -> Result<Option<Secret>> {
         let Some(text) = self.text(key)? else {
             return Ok(None);
@@ -94,7 +101,7 @@ impl<'a> Settings<'a> {
         self.resolved(key, text).map(|text| Some(Secret::new(text)))
     }
 
-    /// The password: behind the user name, or by the key `password`; both is an error.
+    /// Returns the password, which stands behind the user name or in the key `password`. Giving both is an error.
     pub fn password(&mut self) -> Result<Option<Secret>> {
         let by_key = self.secret("password")?;
         match (self.address.inline_password(), by_key) {
@@ -105,8 +112,8 @@ impl<'a> Settings<'a> {
         }
     }
 
-    /// All keys that begin with `prefix`, without it, for settings that are passed through; `env:` and `file:`
-    /// values are resolved.
+    /// Returns all keys that begin with `prefix`, without it, for settings that are passed through to a client library.
+    /// Values of the form `env:` and `file:` are resolved.
     pub fn with_prefix(&mut self, prefix: &'static str) -> Result<Vec<(&'a str, String)>> {
         self.prefixes.push(prefix);
         let all = self.address.params().iter();
@@ -115,7 +122,7 @@ impl<'a> Settings<'a> {
             .collect()
     }
 
-    /// Ends the reading: an error for a key that was not asked for.
+    /// Ends the reading. An error if the address has a key that was not asked for; it lists those that were.
     pub fn finish(self) -> Result<()> {
         let known = |key: &str| {
             self.asked.contains(&key) || self.prefixes.iter().any(|p| key.starts_with(p))
@@ -131,6 +138,7 @@ impl<'a> Settings<'a> {
         } else {
             keys.join(", ")
         };
+        // A key behind a secret may be the rest of that secret, after an `&` that was not encoded.
         let named = nameable(&params[..unknown], &params[unknown].0).unwrap_or_else(|| {
             "of the name given (not shown: it may be a part of the secret before it, where an & is written %26) "
                 .to_owned()
@@ -141,6 +149,7 @@ impl<'a> Settings<'a> {
         )))
     }
 
+    /// Reads the environment or a file if the text says so. Errors name the variable or the path, never the value.
     fn resolved(&self, key: &str, text: &str) -> Result<String> {
         if let Some(name) = text.strip_prefix("env:") {
             // The error of a value that is not UTF-8 shows the value, so it is no source.

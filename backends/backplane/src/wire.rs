@@ -15,16 +15,20 @@ use crate::{MessageId, Origin, Outgoing, Tags};
 pub const ID_HEADER: &str = "hubplane-id";
 /// The header that carries origin and number, in the text form of [`Origin`].
 pub const ORIGIN_HEADER: &str = "hubplane-origin";
-/// Longest envelope line in bytes, start and newline included; a longer one is undecodable.
+/// The longest envelope in bytes, with its start and its newline. A longer one is undecodable, so that no reader has to
+/// search a large payload for a newline.
 pub const MAX_ENVELOPE: usize = 8 * 1024;
 
-/// Headers of one message that are kept as tags; more are left out.
+/// How many headers of one message are kept as tags; more are left out.
 pub const MAX_TAGS: usize = 64;
-/// Bytes of their names and values together; what is beyond is left out.
+/// How many bytes the names and values of tags have together; a header beyond is left out.
 pub const MAX_TAG_BYTES: usize = 8 * 1024;
 
+/// How an envelope begins. The number is the version of its form.
 const START: &[u8] = b"\x1ehubplane1 ";
 
+/// The JSON of an envelope. A field that is not known makes it undecodable: a later version that adds one must change
+/// [`START`], or older hubs would give out messages without what it says.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Line {
@@ -36,23 +40,23 @@ struct Line {
     tags: Tags,
 }
 
-/// What an envelope carried.
+/// The metadata of a message, as an envelope or headers carried it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Metadata {
     /// The message id.
     pub id: Option<MessageId>,
-    /// Who published.
+    /// Who published, and the message's number.
     pub origin: Option<Origin>,
     /// The other headers.
     pub tags: Tags,
 }
 
-/// The bytes begin like an envelope but can't be read as one.
+/// The bytes begin like an envelope but can't be read as one. A backend announces this as a gap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Undecodable;
 
-/// The bytes to publish: the data alone where there is no metadata, else the envelope in front of it. Data that
-/// would itself read as an envelope gets an empty one, so that it arrives as it is.
+/// Returns the bytes to publish: the data alone if there is no metadata, otherwise the envelope and then the data. Data
+/// that begins like an envelope gets an empty one in front, so that it arrives exactly.
 pub fn seal(outgoing: &Outgoing) -> Bytes {
     let bare = outgoing.id.is_none() && outgoing.origin.is_none() && outgoing.tags.is_empty();
     if bare && !outgoing.data.starts_with(START) {
@@ -73,7 +77,7 @@ pub fn seal(outgoing: &Outgoing) -> Bytes {
     sealed.freeze()
 }
 
-/// Takes an envelope apart, if there is one.
+/// Returns the metadata and the data of a payload. Without an envelope there is no metadata, and the data is all of it.
 pub fn open(sealed: Bytes) -> Result<(Metadata, Bytes), Undecodable> {
     if !sealed.starts_with(START) {
         return Ok((Metadata::default(), sealed));
@@ -99,8 +103,8 @@ pub fn open(sealed: Bytes) -> Result<(Metadata, Bytes), Undecodable> {
     ))
 }
 
-/// Gathers the headers that others have set. They are kept as long as the message is, so they are bounded here: a header
-/// beyond [`MAX_TAGS`] or [`MAX_TAG_BYTES`] is left out, the message itself is not.
+/// Gathers the headers that other programs have set. They stay in memory as long as the message does, so they are
+/// bounded: a header beyond [`MAX_TAGS`] or [`MAX_TAG_BYTES`] is left out, the message itself is not.
 #[derive(Debug, Default)]
 pub struct BoundedTags {
     tags: Tags,
@@ -108,7 +112,7 @@ pub struct BoundedTags {
 }
 
 impl BoundedTags {
-    /// Takes a header, if there is room for it.
+    /// Takes a header if there is room for it, and leaves it out otherwise.
     pub fn push(&mut self, name: &str, value: &str) {
         let bytes = self.bytes + name.len() + value.len();
         if self.tags.len() < MAX_TAGS && bytes <= MAX_TAG_BYTES {
@@ -117,14 +121,14 @@ impl BoundedTags {
         }
     }
 
-    /// What was taken.
+    /// Returns the headers that were taken.
     pub fn into_tags(self) -> Tags {
         self.tags
     }
 }
 
-/// Sorts a broker's text headers into metadata: hubplane's own by name, all others as tags. An origin that can't
-/// be read counts as none.
+/// Sorts the text headers of a broker into metadata: hubplane's own by their names, all others as tags. An origin that
+/// can't be read counts as none, since any program can set that header.
 pub fn from_headers<'a>(headers: impl IntoIterator<Item = (&'a str, &'a str)>) -> Metadata {
     let mut metadata = Metadata::default();
     let mut tags = BoundedTags::default();
@@ -139,7 +143,7 @@ pub fn from_headers<'a>(headers: impl IntoIterator<Item = (&'a str, &'a str)>) -
     metadata
 }
 
-/// A publication's metadata as text headers: the counterpart of [`from_headers`].
+/// Returns the metadata of a message as text headers, which [`from_headers`] reads.
 pub fn to_headers(outgoing: &Outgoing) -> Vec<(&str, String)> {
     let id = outgoing
         .id

@@ -11,14 +11,17 @@ use percent_encoding::percent_decode_str;
 use super::{Address, Host, is_secret};
 use crate::{Error, ErrorKind, Result, Secret};
 
-/// What to do about a password that the address can't be read with.
+/// The advice in errors that an unencoded character of a password may have caused.
 const ENCODE: &str = "in a user name or password, write / ? # @ : % & and spaces percent-encoded (%2F for /, %3F for ?, \
                       %23 for #, %40 for @), or give the password as ?password=env:NAME or ?password=file:PATH";
 
+/// An error about the address itself. The message must not repeat text from it, other than what is known to be
+/// harmless.
 fn wrong(message: impl Into<String>) -> Error {
     Error::new(ErrorKind::Config, "address", message)
 }
 
+/// Percent-decodes a part; `what` is its name in the error, which does not show the part.
 fn decoded(text: &str, what: &str) -> Result<String> {
     match percent_decode_str(text).decode_utf8() {
         Ok(text) => Ok(text.into_owned()),
@@ -70,7 +73,9 @@ fn is_host(name: &str, bracketed: bool) -> bool {
             .all(|c| c.is_alphanumeric() || matches!(c, '-' | '_' | '.'))
 }
 
+/// Reads `name`, `name:port`, `[IPv6]` or `[IPv6]:port`. Port 0 is refused: nobody can listen there.
 fn host(text: &str) -> Result<Host> {
+    // IPv6 has colons of its own, so it needs brackets.
     let bracketed = text.strip_prefix('[').and_then(|rest| rest.split_once(']'));
     let (name, port) = match bracketed {
         Some((name, "")) => (name, None),
@@ -110,6 +115,8 @@ fn login(user: &str) -> Result<(Option<String>, Option<Secret>)> {
     ))
 }
 
+/// Reads `key=value` pairs; a key alone has an empty value, which a backend refuses when it asks. A key that is given
+/// twice is an error: which of them counts would be a guess.
 fn params(query: &str) -> Result<Vec<(String, String)>> {
     let mut params: Vec<(String, String)> = Vec::new();
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
@@ -135,11 +142,13 @@ impl FromStr for Address {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
+        // An address often comes from a file, where editors leave a byte order mark or a newline.
         let text = text.trim_start_matches('\u{feff}').trim();
         let (scheme, rest) = scheme(text)?;
         let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
         let rest = match rest.strip_prefix("//") {
             Some(rest) => rest,
+            // `memory:` alone is an address.
             None if rest.is_empty() => rest,
             None => {
                 return Err(wrong(
@@ -148,9 +157,11 @@ impl FromStr for Address {
             }
         };
         let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+        // The hosts end at the first `/`, so a password with a `/` ends up in the path, and the `@` with it.
         if path.contains('@') || query.contains('@') {
             return Err(wrong(format!("there is an @ behind the hosts; {ENCODE}")));
         }
+        // The last `@` separates: a password may hold one that was not encoded.
         let (user, hosts) = match authority.rsplit_once('@') {
             Some((user, hosts)) => (Some(user), hosts),
             None => (None, authority),
@@ -159,6 +170,7 @@ impl FromStr for Address {
             Some(user) => login(user)?,
             None => (None, None),
         };
+        // A comma too many between hosts is forgiven.
         let hosts = hosts
             .split(',')
             .filter(|host| !host.is_empty())
