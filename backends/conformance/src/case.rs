@@ -16,9 +16,9 @@ use tokio::time::timeout;
 
 use crate::{Guarantee, Harness};
 
-/// How long one case may take.
+/// How long one case may take, on a slow broker and a busy machine.
 const LIMIT: Duration = Duration::from_secs(120);
-/// What the contract allows for a close.
+/// How long the contract lets `close` take.
 const CLOSE: Duration = Duration::from_secs(5);
 
 /// A case on its way.
@@ -27,17 +27,17 @@ type Panic = Box<dyn Any + Send>;
 type Instances = Arc<Mutex<Vec<Arc<dyn Backplane>>>>;
 
 tokio::task_local! {
-    /// What the case that runs here has opened.
+    /// The instances that the case on this task has opened.
     static OPENED: Instances;
 }
 
-/// Notes an instance, so that it is closed also where the case ends before it does so itself.
+/// Notes an instance, so that it is closed also if the case fails before it closes it.
 pub(crate) fn note_opened(instance: &Arc<dyn Backplane>) {
     let note = |all: &Instances| {
         let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
         all.push(Arc::clone(instance));
     };
-    // Outside of a case there is nobody who closes it.
+    // Outside of a case nobody would close it, and nobody has to.
     _ = OPENED.try_with(note);
 }
 
@@ -46,9 +46,9 @@ pub(crate) fn note_opened(instance: &Arc<dyn Backplane>) {
 pub struct Case {
     /// The name of its test.
     pub name: &'static str,
-    /// It stops or kills the broker, so that nothing else may run beside it.
+    /// True if it stops or kills the broker, so that no other case may run at the same time.
     pub disturbs: bool,
-    /// Which guarantees it tries.
+    /// The guarantees that it tries.
     pub about: &'static [Guarantee],
     pub(crate) run: for<'a> fn(&'a dyn Harness) -> Running<'a>,
 }
@@ -59,27 +59,28 @@ impl fmt::Debug for Case {
     }
 }
 
-/// What came of a case.
+/// The result of a case.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// The backend and its broker do as is promised.
+    /// The backend and its broker keep what is promised.
     Held,
-    /// They don't, and this is what was seen.
+    /// They do not keep it; the text says what was seen.
     NotHeld(String),
-    /// It was not, or not wholly, tried, for this reason.
+    /// It was not tried, or only a part of it, for this reason.
     NotTried(String),
 }
 
-/// The payload of a panic that is no failure.
+/// The payload of a panic that is not a failure: the case can't be tried here, for this reason.
 struct Impossible(String);
 
-/// Ends the case that calls it: this can't be tried here, for this reason. For the methods of a [`Harness`] that is not a
-/// test's: a test that can't do what it should fails.
+/// Ends the case that calls it: it can't be tried here, for this reason. Only for a [`Harness`] on a user's broker, where a
+/// right may be missing. In a test the same call is a failure, because no test skips itself.
 pub fn not_tried(reason: impl fmt::Display) -> ! {
-    // No panic's hook is called.
+    // Unlike `panic!`, this calls no hook: nothing is printed.
     resume_unwind(Box::new(Impossible(reason.to_string())))
 }
 
+/// How a run of a case ended.
 enum Ended {
     Done(Result<(), Panic>),
     Late,
@@ -117,7 +118,8 @@ impl Case {
         format!("the case {} was not over after {LIMIT:?}", self.name)
     }
 
-    /// The broker runs again afterwards in any case.
+    /// Runs the case until it ends, is late, or `stop` comes. A case that did not end well may have left the broker
+    /// stopped and its instances open, so both are put right here.
     async fn end(&self, harness: &dyn Harness, stop: impl Future<Output = ()>) -> Ended {
         let opened = Instances::default();
         let running = AssertUnwindSafe((self.run)(harness)).catch_unwind();
@@ -127,7 +129,7 @@ impl Case {
             () = stop => Ended::Stopped,
         };
         if !matches!(ended, Ended::Done(Ok(()))) {
-            // Where there is no way to disturb the broker, it was not disturbed.
+            // `control` may panic by `not_tried`: then the broker was not disturbed either.
             let control = self.disturbs.then(|| {
                 let control = AssertUnwindSafe(|| harness.control());
                 catch_unwind(control).ok().flatten()
@@ -143,6 +145,7 @@ impl Case {
     }
 }
 
+/// Reads the result from the panic with which a case ended.
 fn outcome(panic: &Panic) -> Outcome {
     if let Some(Impossible(reason)) = panic.downcast_ref() {
         return Outcome::NotTried(reason.clone());

@@ -1,4 +1,6 @@
-/// A row of the guarantee table: one of the capabilities, or what every backend does alike.
+//! What a case is about: the rows of the table that `hubplane conformance` prints.
+
+/// A row of the table: one of the capabilities, or what every backend must do alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Guarantee {
     /// In which order messages arrive.
@@ -22,7 +24,7 @@ pub enum Guarantee {
 }
 
 impl Guarantee {
-    /// All, in the order of the capability table.
+    /// All rows, in the order of the table of capabilities.
     pub const ALL: [Self; 9] = [
         Self::Order,
         Self::Delivery,
@@ -35,7 +37,7 @@ impl Guarantee {
         Self::Contract,
     ];
 
-    /// The row's name, which is also the capability table's.
+    /// The name of the row, the same as in the table of capabilities.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Order => "order",

@@ -1,3 +1,6 @@
+//! What the suite must be told of a backend and its broker. A backend's tests implement [`Harness`] for their own
+//! broker; [`Site`](crate::Site) implements it for a user's.
+
 use std::{env, fmt, process::Stdio, sync::Arc};
 
 use async_trait::async_trait;
@@ -40,11 +43,12 @@ pub struct Refused {
     pub address: String,
 }
 
-/// Stops and starts the broker under test by a command, in which `{}` stands for the verb: `start`, `stop` (an
-/// orderly end) or `kill` (SIGKILL). `start` returns once the broker answers.
+/// Stops and starts the broker under test, by a shell command in which `{}` stands for the verb: `start`, `stop` (an
+/// orderly end) or `kill` (SIGKILL). `start` must return only when the broker answers.
 #[derive(Clone)]
 pub struct Control(Means);
 
+/// How the broker is told a verb.
 #[derive(Clone)]
 enum Means {
     Command(String),
@@ -64,15 +68,15 @@ impl Control {
     /// From the environment variable `name`, which `tests/brokers/up` sets.
     ///
     /// # Panics
-    /// Where it is not set: a test that needs a broker fails without one, it is never skipped.
+    /// If it is not set: a test that needs a broker fails without one, and is never skipped.
     pub fn from_env(name: &str) -> Self {
         Self(Means::Command(required(name)))
     }
 
-    /// By a command.
+    /// From a shell command.
     ///
     /// # Errors
-    /// Where `{}` is missing in it.
+    /// If `{}` is missing in it.
     pub fn from_command(command: impl Into<String>) -> Result<Self, String> {
         let command = command.into();
         match command.contains("{}") {
@@ -83,7 +87,7 @@ impl Control {
         }
     }
 
-    /// By a function that is called with the verb: for brokers inside this process.
+    /// From a function that is called with the verb, for brokers inside this process.
     pub fn from_fn(call: impl Fn(&str) + Send + Sync + 'static) -> Self {
         Self(Means::Call(Arc::new(call)))
     }
@@ -93,7 +97,7 @@ impl Control {
         self.run("start").await;
     }
 
-    /// Ends the broker in good order.
+    /// Ends the broker in an orderly way.
     pub async fn stop(&self) {
         self.run("stop").await;
     }
@@ -103,6 +107,8 @@ impl Control {
         self.run("kill").await;
     }
 
+    /// Tells the broker a verb and waits until it is done. Panics if the command fails: without it the case would
+    /// prove nothing.
     async fn run(&self, verb: &str) {
         let command = match &self.0 {
             Means::Command(command) => command.replace("{}", verb),
@@ -119,10 +125,10 @@ impl Control {
     }
 }
 
-/// The value of an environment variable that a broker test can't do without.
+/// Returns the value of an environment variable that a broker test can't do without.
 ///
 /// # Panics
-/// Where it is not set, saying how to set it.
+/// If it is not set, saying how to set it.
 pub fn required(name: &str) -> String {
     env::var(name).unwrap_or_else(|_| {
         panic!("{name} is not set: start the brokers with `eval \"$(tests/brokers/up)\"`, or run tests/run")

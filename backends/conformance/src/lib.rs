@@ -19,10 +19,11 @@ pub use guarantee::Guarantee;
 pub use harness::{Control, Harness, Refused, required};
 pub use site::{Left, Site};
 
-/// The central list: from it come [`cases()`] and `suite!`.
+/// The central list, from which [`cases()`] and `suite!` are made: each case with whether it stops the broker, and the
+/// guarantees that it is about. A case that is missing here is dead code, which the compiler finds.
 macro_rules! list {
     ($d:tt $($name:ident: $disturbs:literal [$($about:ident)*],)*) => {
-        /// All cases.
+        /// All cases, in the order in which the command runs them.
         pub fn cases() -> Vec<Case> {
             vec![$(Case {
                 name: stringify!($name),
@@ -32,7 +33,7 @@ macro_rules! list {
             },)*]
         }
 
-        /// One named test per case, for a [`Harness`].
+        /// Expands to one named test per case, for a [`Harness`].
         #[macro_export]
         macro_rules! suite {
             ($d harness:expr) => {
@@ -75,14 +76,15 @@ list! { $
 /// Runs one case as a test, on a runtime of its own.
 ///
 /// # Panics
-/// Where the backend fails it.
+/// If the backend fails it.
 pub fn run(name: &str, harness: &dyn Harness) {
+    // Cases that stop the broker run alone; all others may run at the same time.
     static BROKER: RwLock<()> = RwLock::new(());
     let case = cases()
         .into_iter()
         .find(|case| case.name == name)
         .expect("invariant: the suite lists its cases");
-    // A failed case must not stop the others.
+    // A case that failed has poisoned the lock, and the others run all the same.
     let (_alone, _together);
     match case.disturbs {
         true => _alone = BROKER.write().unwrap_or_else(PoisonError::into_inner),

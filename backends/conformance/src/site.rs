@@ -1,4 +1,5 @@
-//! The suite on somebody's broker, with nothing but its address.
+//! The suite on a user's broker, with nothing but its address. What is made there is removed again, and what can't be
+//! removed is named with the command that does it.
 
 use std::{
     collections::BTreeSet,
@@ -13,10 +14,10 @@ use tokio::time::timeout;
 
 use crate::{Control, Harness, Refused, not_tried};
 
-/// For what a [`Spaces`] is asked; filling a log takes its time.
+/// How long one call of [`Spaces`] may take: filling a log takes its time.
 const ASK: Duration = Duration::from_secs(60);
 
-/// So begins the name of the space that is opened first.
+/// How the name of the space begins that is opened first.
 const CHECK: &str = "conformance-";
 
 /// A [`Harness`] for any backend that implements [`Spaces`]. What can't be done on this broker is
@@ -24,12 +25,15 @@ const CHECK: &str = "conformance-";
 pub struct Site {
     backend: &'static dyn Spaces,
     address: Address,
+    /// See [`Site::in_place`].
     in_place: bool,
+    /// How the broker is stopped; `None` if the user does not allow it.
     disturb: Option<Control>,
-    /// The spaces that were asked for and not removed yet.
+    /// The names of the spaces that were opened and are not removed yet.
     used: Mutex<BTreeSet<String>>,
 }
 
+/// The address hides its secrets.
 impl fmt::Debug for Site {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Site({})", self.address)
@@ -39,14 +43,14 @@ impl fmt::Debug for Site {
 /// Something that the suite has made and could not remove, and why.
 #[derive(Debug)]
 pub struct Left {
-    /// What, and how to remove it.
+    /// What it is, and how to remove it.
     pub leaving: Leaving,
     /// Why it is still there.
     pub error: Error,
 }
 
 impl Site {
-    /// Cases get spaces within this address.
+    /// The cases get spaces of their own within this address.
     pub fn new(backend: &'static dyn Spaces, address: Address) -> Self {
         Self {
             backend,
@@ -57,21 +61,22 @@ impl Site {
         }
     }
 
-    /// Cases use the address itself, one after the other, and nobody else may meanwhile.
+    /// The cases use the address itself, one after the other. Nobody else may publish there meanwhile, and nothing is
+    /// removed.
     #[must_use]
     pub const fn in_place(mut self) -> Self {
         self.in_place = true;
         self
     }
 
-    /// The broker may be stopped and killed.
+    /// The broker may be stopped and killed, by this control.
     #[must_use]
     pub fn disturbed_by(mut self, control: Control) -> Self {
         self.disturb = Some(control);
         self
     }
 
-    /// The address that it was made for.
+    /// The address that the site was made for.
     pub const fn own_address(&self) -> &Address {
         &self.address
     }
@@ -85,6 +90,7 @@ impl Site {
         self.used.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The address of a space, which in place is the given one.
     fn place(&self, space: &str) -> Address {
         match self.in_place {
             true => self.address.clone(),
@@ -92,7 +98,7 @@ impl Site {
         }
     }
 
-    /// Opens and closes one instance in a space, so that what is wrong for all cases is said once.
+    /// Opens and closes one instance in a new space, so that an error that every case would meet is told once.
     ///
     /// # Errors
     /// Those of `Driver::open`, and `Unavailable` if the system gives no random numbers.
@@ -111,12 +117,13 @@ impl Site {
         Ok(())
     }
 
-    /// Whether an error of [`check`](Self::check) is of the space, so that the address itself may do.
+    /// Returns true if an error of [`check`](Self::check) names the new space: the user may lack the right to make one,
+    /// and the address itself may still work.
     pub fn is_of_space(&self, error: &Error) -> bool {
         !self.in_place && error.to_string().contains(CHECK)
     }
 
-    /// Removes what the cases have made on the broker since the last call; what could not be removed.
+    /// Removes what the cases have made on the broker since the last call. Returns what could not be removed.
     pub async fn tidy(&self) -> Vec<Left> {
         let used = std::mem::take(&mut *self.used());
         let mut left = Vec::new();
@@ -134,6 +141,7 @@ impl Site {
         let Err(error) = removed.unwrap_or_else(late) else {
             return Vec::new();
         };
+        // An error can't be copied, and each thing that stays gets one.
         let (kind, backend, text) = (error.kind(), error.backend(), error.to_string());
         let because = |leaving| Left {
             leaving,
@@ -143,6 +151,7 @@ impl Site {
         leavings.into_iter().map(because).collect()
     }
 
+    /// The error of a broker that does not answer.
     fn late(&self) -> Error {
         let message = format!("the broker did not answer within {ASK:?}");
         Error::new(ErrorKind::Unavailable, self.backend.schemes()[0], message)
@@ -165,6 +174,7 @@ impl Harness for Site {
     }
 
     fn address(&self, space: &str) -> Address {
+        // In place all spaces are one, so a case that needs two would hear itself.
         let others = |used: &BTreeSet<String>| used.iter().any(|name| name != space);
         if self.in_place && others(&self.used()) {
             not_tried("it takes two spaces, and in place there is one");
@@ -183,7 +193,7 @@ impl Harness for Site {
         }
     }
 
-    /// Wrong passwords are left to the tests: a managed broker may lock the user out.
+    /// Wrong passwords are tried in the tests alone: a managed broker may lock the user out.
     fn refused(&self) -> Vec<Refused> {
         let scheme = self.address.scheme();
         vec![Refused {

@@ -1,4 +1,5 @@
-//! What the cases share: a space of their own on the broker, and instances that note all they are told.
+//! What the cases share: a space of its own on the broker for each case, and instances that note all events. The methods
+//! panic if the backend breaks its contract, which is how a case says so.
 
 use std::{
     fmt,
@@ -17,9 +18,9 @@ use tokio::{
 
 use crate::{Harness, case::note_opened};
 
-/// How long a message may take on a busy machine.
+/// How long a message may take, on a busy machine.
 pub(crate) const SOON: Duration = Duration::from_secs(10);
-/// After the last expected message: time for one too many to show.
+/// How long a case waits after the last expected message, for one that should not come.
 pub(crate) const SETTLE: Duration = Duration::from_millis(400);
 
 /// A space that only this case uses.
@@ -30,6 +31,7 @@ pub(crate) struct Space<'a> {
 }
 
 impl<'a> Space<'a> {
+    /// Chooses a new name. Nothing is made on the broker yet.
     pub(crate) fn new(harness: &'a dyn Harness) -> Self {
         let name = format!("c{:x}", getrandom::u64().expect("random bytes"));
         Self {
@@ -39,7 +41,7 @@ impl<'a> Space<'a> {
         }
     }
 
-    /// Opens without reading the events.
+    /// Opens an instance whose events the case reads itself, or leaves unread.
     pub(crate) async fn open_raw(&self) -> (Arc<dyn Backplane>, Events) {
         let address = self.harness.address(&self.name);
         let opened = self.harness.driver().open(&address).await;
@@ -48,6 +50,7 @@ impl<'a> Space<'a> {
         (opened.backplane, opened.events)
     }
 
+    /// Opens an instance whose events are read all the time and noted.
     pub(crate) async fn open(&self) -> Instance {
         let (backplane, mut events) = self.open_raw().await;
         let log = Arc::new(Log::default());
@@ -65,7 +68,7 @@ impl<'a> Space<'a> {
         }
     }
 
-    /// Two instances that both want these channels.
+    /// Opens two instances that are both subscribed to these channels.
     pub(crate) async fn pair(&self, channels: &[&str]) -> (Instance, Instance) {
         let (a, b) = (self.open().await, self.open().await);
         a.subscribe(channels).await;
@@ -74,9 +77,11 @@ impl<'a> Space<'a> {
     }
 }
 
+/// The events of one instance so far.
 #[derive(Default)]
 pub(crate) struct Log {
     events: Mutex<Vec<Event>>,
+    /// Wakes [`Instance::until`] after each event.
     changed: Notify,
 }
 
@@ -86,7 +91,7 @@ impl Log {
     }
 }
 
-/// One open instance, with everything that it was told.
+/// One open instance, with all events so far.
 pub(crate) struct Instance {
     pub(crate) backplane: Arc<dyn Backplane>,
     log: Arc<Log>,
@@ -100,6 +105,7 @@ impl fmt::Debug for Instance {
 }
 
 impl Instance {
+    /// Subscribes to channels, which must succeed.
     pub(crate) async fn subscribe(&self, channels: &[&str]) {
         let channels: Vec<Channel> = channels.iter().map(|&name| name.into()).collect();
         self.backplane
@@ -108,13 +114,14 @@ impl Instance {
             .unwrap_or_else(|error| panic!("subscribe: {error}"));
     }
 
+    /// Publishes one message and returns its answer.
     pub(crate) async fn publish(&self, channel: &str, data: impl Into<Vec<u8>>) -> Result<Receipt> {
         self.publish_all(vec![Outgoing::new(channel, data.into())])
             .await
             .remove(0)
     }
 
-    /// Publishes, and holds that there is one answer per item.
+    /// Publishes a batch. There must be one answer per item, within the 5 s of the contract and 2 s for a busy machine.
     pub(crate) async fn publish_all(&self, batch: Vec<Outgoing>) -> Vec<Result<Receipt>> {
         let count = batch.len();
         let answers = timeout(Duration::from_secs(7), self.backplane.publish(batch)).await;
@@ -123,11 +130,12 @@ impl Instance {
         answers
     }
 
+    /// All events so far.
     pub(crate) fn events(&self) -> Vec<Event> {
         self.log.locked().clone()
     }
 
-    /// All publications of a channel so far.
+    /// All publications of one channel so far, in their order.
     pub(crate) fn heard(&self, channel: &str) -> Vec<Publication> {
         self.all_heard()
             .into_iter()
@@ -135,6 +143,7 @@ impl Instance {
             .collect()
     }
 
+    /// All publications so far, in their order.
     pub(crate) fn all_heard(&self) -> Vec<Publication> {
         let batches = self.events().into_iter().filter_map(|event| match event {
             Event::Published(publications) => Some(publications),
@@ -151,17 +160,17 @@ impl Instance {
             .collect()
     }
 
-    /// Waits until something holds of what was heard.
+    /// Waits until `holds` returns true. Panics with `what` if it does not within `limit`.
     pub(crate) async fn until(&self, what: &str, limit: Duration, holds: impl Fn(&Self) -> bool) {
         let deadline = Instant::now() + limit;
         while !holds(self) {
             assert!(Instant::now() < deadline, "not within {limit:?}: {what}");
-            // A change between the look and the wait is seen at the next look.
+            // An event that comes between the look and the wait wakes nobody, so the wait is short.
             _ = timeout(Duration::from_millis(20), self.log.changed.notified()).await;
         }
     }
 
-    /// Waits for this many messages of a channel, and a while for one too many.
+    /// Waits until this many messages of a channel have come, and then makes sure that no more come.
     pub(crate) async fn hears(&self, channel: &str, count: usize) {
         let what = format!("{count} messages of {channel:?}");
         self.until(&what, SOON, |it| it.heard(channel).len() >= count)
@@ -176,6 +185,7 @@ impl Instance {
         );
     }
 
+    /// Closes the instance. It must end within 5 s, and its events with it.
     pub(crate) async fn close(self) {
         let closed = timeout(Duration::from_secs(5), self.backplane.close()).await;
         assert!(closed.is_ok(), "close takes at most 5 s");

@@ -1,5 +1,5 @@
-//! The suite must bite: backends on a broker in this process, each broken in one way, fail the case that is meant for
-//! it, and no other that has nothing to do with it.
+//! The suite must catch faults: backends that are broken in one way each must fail the case that is meant for the fault, and
+//! pass the cases that have nothing to do with it.
 
 mod broken;
 
@@ -9,10 +9,10 @@ use broken::{Broken, Fault};
 use hubplane_conformance::{Case, cases};
 use tokio::{sync::Semaphore, task::JoinSet};
 
-/// Cases that run at the same time: they wait more than they work, but some flood.
+/// Cases that run at the same time. Most of them wait, but some publish as fast as they can.
 const TOGETHER: usize = 32;
 
-/// Each fault, the case that is meant for it, and those that can't but see it too.
+/// Each fault, the case that is meant for it, and the cases that must see it, too.
 const CAUGHT: &[(Fault, &str, &[&str])] = &[
     (Fault::Drops, "every_instance_hears_each_message_once", &[]),
     (
@@ -161,6 +161,7 @@ const CAUGHT: &[(Fault, &str, &[&str])] = &[
     ),
 ];
 
+/// Runs every case on the sound backend and on each broken one. Returns how each ended: `None` if it passed.
 fn verdicts() -> Vec<(Option<Fault>, Case, Option<String>)> {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     runtime.block_on(async {
@@ -183,6 +184,7 @@ fn verdicts() -> Vec<(Option<Fault>, Case, Option<String>)> {
     })
 }
 
+/// The words of the panic that ended a task.
 fn message(failed: tokio::task::JoinError) -> String {
     let panic = failed.into_panic();
     let text = panic.downcast_ref::<String>().cloned();
@@ -211,6 +213,7 @@ fn each_mutant_is_caught_by_its_case_and_the_sound_one_passes() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// A case that no fault fails may test nothing.
 #[test]
 fn each_case_has_a_mutant() {
     let names: BTreeSet<_> = cases().iter().map(|case| case.name).collect();

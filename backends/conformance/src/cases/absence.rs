@@ -1,3 +1,5 @@
+//! What calls answer while the broker is away, and what they leave behind.
+
 use std::time::Duration;
 
 use hubplane_backplane::{Channel, ErrorKind};
@@ -9,6 +11,8 @@ use crate::{
     space::{Instance, SETTLE, SOON, Space},
 };
 
+/// A publish without a broker is answered in time, and what is called surely not stored (`Unavailable`) is never heard
+/// later. A publisher that is told so publishes again; were the first one stored, clients would see it twice.
 pub(crate) async fn publishing_without_a_broker_is_answered(harness: &dyn Harness) {
     let Some(control) = control(harness) else {
         return;
@@ -48,7 +52,8 @@ pub(crate) async fn publishing_without_a_broker_is_answered(harness: &dyn Harnes
     b.close().await;
 }
 
-/// What the hub wants while the broker is away is wanted once it is back, and who ends meanwhile ends in time.
+/// A channel that is subscribed to while the broker is away is heard once the broker is back. An instance that is closed
+/// meanwhile ends in time.
 pub(crate) async fn interest_without_a_broker_is_kept(harness: &dyn Harness) {
     let Some(control) = control(harness) else {
         return;
@@ -58,14 +63,15 @@ pub(crate) async fn interest_without_a_broker_is_kept(harness: &dyn Harness) {
     let ending = space.open().await;
     ending.subscribe(&["before"]).await;
     control.stop().await;
-    // So that all have noticed.
+    // A publish that fails shows that the loss of the broker was noticed.
     let answer = a.publish("before", "meanwhile").await;
     answer.expect_err("there is no broker");
     let wanted = [Channel::from("meanwhile.1"), Channel::from("meanwhile.2")];
+    // Twice for the first one, as a hub does that tries again.
     for channels in [&wanted[..], &wanted[..1]] {
         let answer = timeout(Duration::from_secs(7), b.backplane.subscribe(channels));
         let answer = answer.await.expect("subscribe answers within its limit");
-        // Whoever receives everything has nothing to ask the broker for.
+        // A backend that receives everything does not have to ask the broker.
         if let Err(error) = answer {
             assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
         }

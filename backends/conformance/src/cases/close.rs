@@ -1,3 +1,5 @@
+//! How an instance ends: in time, in whatever state it is, with every call answered.
+
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use futures_util::future::join;
@@ -9,8 +11,11 @@ use crate::{
     space::{Instance, SOON, Space},
 };
 
+/// How long `close` and calls on a closed instance may take.
 const LIMIT: Duration = Duration::from_secs(5);
 
+/// An instance is closed while it publishes. What it had acknowledged arrives all the same, every later call answers
+/// `Closed`, a second `close` returns, and another instance goes on undisturbed.
 pub(crate) async fn close_ends_everything(harness: &dyn Harness) {
     let space = Space::new(harness);
     let (a, b) = space.pair(&["c"]).await;
@@ -34,7 +39,7 @@ pub(crate) async fn close_ends_everything(harness: &dyn Harness) {
         "a second close returns"
     );
     is_closed(&*backplane).await;
-    // The other instance goes on.
+    // The other instance is not closed with it.
     b.publish("c", "still here").await.expect("published");
     b.until("its own message", LIMIT, |it| {
         it.texts("c").contains(&"still here".to_owned())
@@ -43,7 +48,7 @@ pub(crate) async fn close_ends_everything(harness: &dyn Harness) {
     b.close().await;
 }
 
-/// Every call says so.
+/// Every call on a closed instance answers `Closed`, and in time.
 async fn is_closed(backplane: &dyn Backplane) {
     let late = timeout(LIMIT, backplane.publish(vec![Outgoing::new("c", "late")]))
         .await
@@ -76,7 +81,7 @@ async fn is_closed(backplane: &dyn Backplane) {
     }
 }
 
-/// Publishes until there is an error, which `close` must be the reason of; what was acknowledged.
+/// Publishes until an answer is an error, which only `close` can cause here. Returns what was acknowledged.
 async fn flying(backplane: Arc<dyn Backplane>) -> Vec<String> {
     let mut acknowledged = Vec::new();
     for number in 0.. {
@@ -100,14 +105,14 @@ async fn flying(backplane: Arc<dyn Backplane>) -> Vec<String> {
     acknowledged
 }
 
-/// The hub has stopped reading: the backend must not wait for it when it is told to end.
+/// The hub has stopped reading, so the event queue is full. The backend must not wait for it when it is told to end.
 pub(crate) async fn close_works_while_blocked(harness: &dyn Harness) {
     let space = Space::new(harness);
     let (blocked, mut events) = space.open_raw().await;
     blocked.subscribe(&["c".into()]).await.expect("subscribed");
     let other = space.open().await;
     let start = Clock::now();
-    // Either is enough to fill every queue on the way.
+    // 1.5 s of publishing or 40,000 messages: either fills every queue on the way.
     let mut left = 400;
     while start.elapsed() < Duration::from_millis(1_500) && left > 0 {
         left -= 1;
@@ -128,6 +133,8 @@ pub(crate) async fn close_works_while_blocked(harness: &dyn Harness) {
     other.close().await;
 }
 
+/// Two tasks close the same instance at the same time: both calls return in time, and another instance is not
+/// affected.
 pub(crate) async fn close_works_twice_at_once(harness: &dyn Harness) {
     let space = Space::new(harness);
     let (a, b) = space.pair(&["c"]).await;

@@ -1,12 +1,17 @@
+//! That messages arrive: once, in order, with their metadata, and in their own space only.
+
 use futures_util::future::join_all;
 use hubplane_backplane::{ErrorKind, Event, Order, Origin, Outgoing};
 
 use crate::{Harness, space::Space};
 
+/// Two instances publish in turn; both hear every message once, their own included, with id, origin and tags as they
+/// were published. No event speaks of a fault.
 pub(crate) async fn every_instance_hears_each_message_once(harness: &dyn Harness) {
     let space = Space::new(harness);
     let (a, b) = space.pair(&["c"]).await;
     let mut expected = Vec::new();
+    // Each with its own bytes, so that it can be told apart, and with a tag that is not ASCII.
     for number in 0..50_u64 {
         for (publisher, id) in [(&a, 1), (&b, 2)] {
             let outgoing = Outgoing {
@@ -43,6 +48,7 @@ pub(crate) async fn every_instance_hears_each_message_once(harness: &dyn Harness
                 "the metadata arrives with it"
             );
         }
+        // A gap without a loss would make every client recover.
         let quiet = instance
             .events()
             .iter()
@@ -56,13 +62,17 @@ pub(crate) async fn every_instance_hears_each_message_once(harness: &dyn Harness
     b.close().await;
 }
 
+/// Four publishers on two instances publish at the same time. Each publisher's order must be kept if any is declared,
+/// and all instances must see one order if that is declared.
 pub(crate) async fn order_is_as_declared(harness: &dyn Harness) {
+    /// Messages of each publisher.
     const EACH: usize = 200;
     let space = Space::new(harness);
     let (a, b) = space.pair(&["c"]).await;
     let publishers = (0..4).map(|publisher| {
         let instance = if publisher % 2 == 0 { &a } else { &b };
         async move {
+            // In batches, so that the order within one is tried, too.
             for first in (0..EACH).step_by(4) {
                 let batch = (first..first + 4)
                     .map(|n| Outgoing::new("c", format!("{publisher} {n}")))
@@ -101,6 +111,7 @@ pub(crate) async fn order_is_as_declared(harness: &dyn Harness) {
     b.close().await;
 }
 
+/// A batch with a payload and a name over the limits: these items are `Rejected`, and the others of the batch arrive.
 pub(crate) async fn a_batch_is_answered_item_by_item(harness: &dyn Harness) {
     let space = Space::new(harness);
     let (a, b) = space.pair(&["c"]).await;
@@ -137,6 +148,7 @@ pub(crate) async fn a_batch_is_answered_item_by_item(harness: &dyn Harness) {
     b.close().await;
 }
 
+/// Two spaces have a channel of the same name: each hears only what was published in it.
 pub(crate) async fn spaces_never_hear_each_other(harness: &dyn Harness) {
     let (here, there) = (Space::new(harness), Space::new(harness));
     let (a, b) = (here.open().await, there.open().await);
@@ -157,6 +169,8 @@ pub(crate) async fn spaces_never_hear_each_other(harness: &dyn Harness) {
     b.close().await;
 }
 
+/// A program that has never heard of hubplane publishes bytes that are not text. They arrive exactly, without id and
+/// origin.
 pub(crate) async fn outside_messages_arrive_as_they_are(harness: &dyn Harness) {
     let space = Space::new(harness);
     let (a, b) = space.pair(&["c"]).await;

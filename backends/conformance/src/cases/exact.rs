@@ -1,3 +1,6 @@
+//! That names and payloads arrive byte by byte, up to the declared limits. A name either arrives exactly or is
+//! `Rejected`; it never becomes another one.
+
 use hubplane_backplane::{Channel, ErrorKind, Interest, Outgoing};
 use tokio::time::sleep;
 
@@ -6,7 +9,8 @@ use crate::{
     space::{SETTLE, SOON, Space},
 };
 
-/// Names that mean something to some broker, and their neighbours that they must not reach.
+/// Names with characters that mean something to some broker, such as patterns and separators, and names that these would
+/// reach if they were read so.
 const NAMES: &[&str] = &[
     "",
     "*",
@@ -66,11 +70,12 @@ const NAMES: &[&str] = &[
     "null",
 ];
 
-/// Names that nobody subscribes to, but that one of the above would reach if it were read as a pattern.
+/// Names that nobody subscribes to. They would be heard if one of the names above were read as a pattern.
 const DECOYS: &[&str] = &[
     "aZ", "Z", "a.Z", "Z.b", "aZZ", "z", "a/Z", "tag", "a.b.Z", "*Z",
 ];
 
+/// Subscribes to all the names and publishes to each. Everything that was accepted arrives exactly, and nothing else.
 pub(crate) async fn hostile_names_and_payloads_arrive_exactly(harness: &dyn Harness) {
     let space = Space::new(harness);
     let (a, b) = (space.open().await, space.open().await);
@@ -112,6 +117,7 @@ pub(crate) async fn hostile_names_and_payloads_arrive_exactly(harness: &dyn Harn
             ),
         }
     }
+    // A backend that rejects everything would pass otherwise.
     let everyday = ["a", "a.b", "ab", "a_b", "é", "🦀"];
     assert!(
         everyday
@@ -131,6 +137,7 @@ pub(crate) async fn hostile_names_and_payloads_arrive_exactly(harness: &dyn Harn
     })
     .await;
     sleep(SETTLE).await;
+    // Each expected message is taken out once; what is left was heard too often, or was never sent.
     let mut heard: Vec<_> = b
         .all_heard()
         .into_iter()
@@ -152,7 +159,7 @@ pub(crate) async fn hostile_names_and_payloads_arrive_exactly(harness: &dyn Harn
     b.close().await;
 }
 
-/// Different bytes for each name: some empty, some no UTF-8, some that look like hubplane's envelope.
+/// Returns other bytes for each name: empty ones, ones that are not UTF-8, and ones that look like hubplane's envelope.
 fn payload(i: usize) -> Vec<u8> {
     match i % 6 {
         0 => Vec::new(),
@@ -164,10 +171,12 @@ fn payload(i: usize) -> Vec<u8> {
     }
 }
 
+/// The largest declared payload arrives exactly; with one byte more it is `Rejected`.
 pub(crate) async fn payloads_are_limited_as_declared(harness: &dyn Harness) {
     let space = Space::new(harness);
     let (a, b) = space.pair(&["c"]).await;
     let most = space.capabilities.max_payload;
+    // Not all bytes are the same, so that a part that is missing or moved shows.
     let largest: Vec<u8> = (0..most).map(|i| (i % 251) as u8).collect();
     let taken = a.publish("c", largest.clone()).await;
     taken.unwrap_or_else(|error| panic!("a payload of {most} bytes is not taken: {error}"));
@@ -188,6 +197,7 @@ pub(crate) async fn payloads_are_limited_as_declared(harness: &dyn Harness) {
     b.close().await;
 }
 
+/// The longest declared name arrives; with one byte more, publishing and subscribing are `Rejected`.
 pub(crate) async fn names_are_limited_as_declared(harness: &dyn Harness) {
     let space = Space::new(harness);
     let most = space.capabilities.max_channel;

@@ -1,3 +1,6 @@
+//! The broker is stopped or killed under traffic and comes back. Every acknowledged message must be heard, or a gap
+//! must stand in its place, as far as the capabilities allow.
+
 use std::{collections::HashSet, time::Duration};
 
 use hubplane_backplane::{Delivery, ErrorKind, Event, OnRestart, Scope};
@@ -11,20 +14,25 @@ use crate::{
     space::{Instance, SETTLE, SOON, Space},
 };
 
-/// A broker's restart and the reconnection after it, on a busy machine.
+/// How long a broker's restart and the reconnection may take, on a busy machine.
 pub(super) const BACK: Duration = Duration::from_secs(60);
+/// Several, since a backend may lose one and keep another.
 const CHANNELS: [&str; 3] = ["c0", "c1", "c2"];
-/// Acknowledged messages before the broker ends, and as many after it is back: however long a machine takes for them.
+/// How many messages are acknowledged before the broker ends, and as many after it is back. A number instead of a time,
+/// so that a slow machine tries as much as a fast one.
 const ENOUGH: usize = 60;
 
+/// The broker ends in an orderly way and starts again.
 pub(crate) async fn a_restart_is_survived(harness: &dyn Harness) {
     survived(harness, false).await;
 }
 
+/// The broker is killed by SIGKILL and starts again.
 pub(crate) async fn a_kill_is_survived(harness: &dyn Harness) {
     survived(harness, true).await;
 }
 
+/// Returns how to stop the broker. `None` only for a backend that declares to have none.
 pub(super) fn control(harness: &dyn Harness) -> Option<Control> {
     let control = harness.control();
     let on_restart = harness.driver().capabilities().on_restart;
@@ -36,13 +44,17 @@ pub(super) fn control(harness: &dyn Harness) -> Option<Control> {
     control
 }
 
-/// What was answered, as (channel, number).
+/// What publishing answered. Each message is the number of its channel and its own number.
 #[derive(Default)]
 struct Answers {
+    /// These must be heard, or a gap must stand in their place.
     acknowledged: Vec<(usize, u32)>,
+    /// These must not be heard.
     surely_not_stored: Vec<(usize, u32)>,
 }
 
+/// Publishes all the time while the broker goes and comes back, until both instances say that they are back; then
+/// compares what each instance heard with the answers.
 async fn survived(harness: &dyn Harness, kill: bool) {
     let Some(control) = control(harness) else {
         return;
@@ -80,6 +92,7 @@ async fn survived(harness: &dyn Harness, kill: bool) {
         }
         answers
     };
+    // Only once there is traffic, or the broker would be stopped before anything was tried.
     let hurt = async {
         flows.notified().await;
         if kill {
@@ -91,7 +104,7 @@ async fn survived(harness: &dyn Harness, kill: bool) {
         control.start().await;
     };
     let (mut answers, ()) = tokio::join!(traffic, hurt);
-    // What is published now that all are back is heard, gap or not.
+    // A message after the return must be heard. It also marks the end of the hole in each channel.
     let marker = answers
         .acknowledged
         .last()
@@ -116,7 +129,7 @@ async fn survived(harness: &dyn Harness, kill: bool) {
     b.close().await;
 }
 
-/// What an instance was told besides messages.
+/// All events of an instance besides messages and `Progress`.
 fn told(instance: &Instance) -> Vec<Event> {
     let events = instance.events().into_iter();
     events
@@ -124,7 +137,7 @@ fn told(instance: &Instance) -> Vec<Event> {
         .collect()
 }
 
-/// `Down` and, as the last of its kind, `Up`.
+/// Returns true if the instance said that it was cut off, and last that messages arrive again.
 pub(super) fn is_back(instance: &Instance) -> bool {
     let told = told(instance);
     let last = told
@@ -134,7 +147,8 @@ pub(super) fn is_back(instance: &Instance) -> bool {
     matches!(last, Some(Event::Up)) && told.iter().any(|event| matches!(event, Event::Down(_)))
 }
 
-/// Every acknowledged message was heard, or a gap stands where it is missing; what was surely not stored was not.
+/// Compares what an instance heard with the answers: every acknowledged message, or a gap in its place; nothing that was
+/// surely not stored; repetitions only if they are declared.
 fn account(space: &Space<'_>, instance: &Instance, answers: &Answers) {
     let capabilities = space.capabilities;
     let acknowledged = &answers.acknowledged;
@@ -152,6 +166,7 @@ fn account(space: &Space<'_>, instance: &Instance, answers: &Answers) {
         acknowledged.len()
     );
     for (index, channel) in CHANNELS.iter().enumerate() {
+        // The numbers in the order in which they were heard, and `None` for each gap that concerns the channel.
         let mut timeline = Vec::new();
         for event in instance.events() {
             match event {
@@ -187,6 +202,7 @@ fn account(space: &Space<'_>, instance: &Instance, answers: &Answers) {
             capabilities.delivery == Delivery::AtLeastOnce || repeated == 0,
             "{repeated} are heard twice"
         );
+        // With repetitions, earlier numbers come again and the order can't be judged so simply.
         if repeated == 0 {
             assert!(heard.is_sorted(), "order holds across the restart");
         }
@@ -201,7 +217,7 @@ fn account(space: &Space<'_>, instance: &Instance, answers: &Answers) {
                 heard.iter().filter(|n| **n < number).max(),
                 heard.iter().filter(|n| **n > number).min(),
             );
-            // Between the last one heard before it and the first after it, at the latest.
+            // The gap must stand behind the last message that was heard before it, and in front of the first one after it.
             let before = timeline
                 .iter()
                 .rposition(|entry| entry.is_some_and(|n| n < number))
@@ -219,6 +235,7 @@ fn account(space: &Space<'_>, instance: &Instance, answers: &Answers) {
     }
 }
 
+/// Returns true if a gap of this scope tells the subscribers of the channel.
 fn concerns(instance: &Instance, scope: &Scope, channel: &str) -> bool {
     match scope {
         Scope::All => true,

@@ -1,3 +1,5 @@
+//! That the log can be read back as declared, and that reading says so if it no longer reaches back far enough.
+
 use std::time::Duration;
 
 use hubplane_backplane::{Channel, Error, ErrorKind, History, Position};
@@ -8,6 +10,7 @@ use crate::{
     space::{Instance, SOON, Space},
 };
 
+/// The history of an instance, which must be there.
 fn history(instance: &Instance) -> &dyn History {
     instance
         .backplane
@@ -15,9 +18,11 @@ fn history(instance: &Instance) -> &dyn History {
         .expect("a history, as declared")
 }
 
+/// Reads a channel in pages: they are what was heard, in order, without the messages of another channel. A backend
+/// that declares no history must have none.
 pub(crate) async fn history_is_as_declared(harness: &dyn Harness) {
     let space = Space::new(harness);
-    // Of its own, since the log may be older than this case.
+    // A channel that no earlier case used: in place, the log is older than this case.
     let own = format!("c.{}", space.name);
     let (a, b) = space.pair(&[&own]).await;
     if !space.capabilities.has_history() {
@@ -45,7 +50,7 @@ pub(crate) async fn history_is_as_declared(harness: &dyn Harness) {
         receipts.push(position);
     }
     b.hears(&own, 25).await;
-    // Where the acknowledgement tells no place, what was heard does.
+    // If the acknowledgement tells no position, the message that was heard does.
     let heard = b.heard(&own).into_iter();
     let positions: Vec<_> = heard
         .zip(receipts)
@@ -75,7 +80,8 @@ pub(crate) async fn history_is_as_declared(harness: &dyn Harness) {
     b.close().await;
 }
 
-/// What is read from the middle, the end, and from where this log never was.
+/// Reads after a position in the middle, after the end, and after positions that this log never had: of another epoch, and
+/// ahead of its end. A client may give back any of them.
 async fn edges(b: &Instance, channel: &Channel, positions: &[Position]) {
     let rest = history(b)
         .read(channel, Some(positions[19]), 100)
@@ -120,6 +126,8 @@ async fn edges(b: &Instance, channel: &Channel, positions: &[Position]) {
     }
 }
 
+/// A position is read, the log is trimmed, and reading the same position answers `PositionLost`. An empty page would
+/// hide the loss.
 pub(crate) async fn trimmed_history_is_said(harness: &dyn Harness) {
     let space = Space::new(harness);
     let (a, b) = space.pair(&["c"]).await;
@@ -146,7 +154,8 @@ pub(crate) async fn trimmed_history_is_said(harness: &dyn Harness) {
     b.close().await;
 }
 
-/// What reading after a position that is gone answers, once the log can be read: filling one keeps a broker busy.
+/// Returns the error of reading after a position that is gone. A log that was just filled keeps its broker busy, so
+/// `Unavailable` is tried again for a while.
 async fn lost(b: &Instance, channel: &Channel, after: Position) -> Error {
     let deadline = Instant::now() + SOON;
     loop {

@@ -1,3 +1,5 @@
+//! That subscribing and unsubscribing take effect when they return, and disturb no other channel.
+
 use std::{
     sync::atomic::{AtomicBool, Ordering},
     time::Duration,
@@ -11,15 +13,20 @@ use crate::{
     space::{SETTLE, SOON, Space},
 };
 
+/// How many channels come and go.
 const CHANNELS: usize = 1_000;
+/// How many of them each call subscribes to.
 const CHUNK: usize = 100;
 
-/// A thousand channels come and go while another one carries traffic.
+/// A thousand channels are subscribed to and unsubscribed from while another one carries traffic. A message that is
+/// published after `subscribe` returned arrives; one after `unsubscribe` does not, if interest is routed; and the
+/// other channel loses nothing meanwhile.
 pub(crate) async fn interest_changes_lose_nothing(harness: &dyn Harness) {
     let space = Space::new(harness);
     let (a, b) = (space.open().await, space.open().await);
     b.subscribe(&["stay"]).await;
     let stop = AtomicBool::new(false);
+    // Ends with the changes, so that it covers all of them.
     let traffic = async {
         let mut sent = 0;
         while !stop.load(Ordering::Relaxed) {
@@ -88,7 +95,8 @@ pub(crate) async fn interest_changes_lose_nothing(harness: &dyn Harness) {
     b.close().await;
 }
 
-/// Interest is a set: twice is once, and what is not there can be removed.
+/// Interest is a set: subscribing twice is the same as once, and unsubscribing from a channel that is not there does
+/// nothing.
 pub(crate) async fn repeated_interest_is_as_once(harness: &dyn Harness) {
     let space = Space::new(harness);
     let (a, b) = space.pair(&["twice", "kept"]).await;
@@ -102,6 +110,7 @@ pub(crate) async fn repeated_interest_is_as_once(harness: &dyn Harness) {
     }
     b.hears("kept", 1).await;
     let everything = space.capabilities.interest == Interest::Everything;
+    // A backend that receives everything hears one more message on each channel.
     let more = usize::from(everything);
     assert_eq!(
         (b.heard("twice").len(), b.heard("never").len()),

@@ -1,4 +1,5 @@
-//! The cases, by what they are about.
+//! The cases, by what they are about. Each opens its instances in a space of its own, and says by a panic that a promise
+//! is not kept. The list in `lib.rs` makes tests of them.
 
 mod absence;
 mod close;

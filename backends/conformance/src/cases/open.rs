@@ -1,3 +1,5 @@
+//! What `open` answers if it can't succeed: the right kind, in time, and without a secret.
+
 use std::time::Duration;
 
 use hubplane_backplane::{Address, ErrorKind, OnRestart, Result};
@@ -5,7 +7,7 @@ use tokio::time::timeout;
 
 use crate::{Harness, space::Space};
 
-/// What an address that must not work answers, in time.
+/// Opens an address that must not work. Returns the kind of the error and its whole text, also the one for programmers.
 async fn refusal(
     harness: &dyn Harness,
     what: &str,
@@ -23,6 +25,8 @@ async fn refusal(
     (error.kind(), format!("{error} {error:?}"))
 }
 
+/// Nobody listens at the address: `Unavailable` within 15 s, so that a hub that starts before its broker can try
+/// again.
 pub(crate) async fn an_absent_broker_is_said_in_time(harness: &dyn Harness) {
     let Some(address) = harness.absent() else {
         let on_restart = harness.driver().capabilities().on_restart;
@@ -36,7 +40,8 @@ pub(crate) async fn an_absent_broker_is_said_in_time(harness: &dyn Harness) {
     assert_eq!(kind, ErrorKind::Unavailable, "{error}");
 }
 
-/// Passwords in the harness's wrong addresses contain `hunter2`.
+/// Wrong addresses are `Config`, since trying again is no use, and no error shows a password. The passwords in the
+/// harness's addresses contain `hunter2`.
 pub(crate) async fn wrong_addresses_are_refused(harness: &dyn Harness) {
     let all = harness.refused();
     assert!(
@@ -53,7 +58,7 @@ pub(crate) async fn wrong_addresses_are_refused(harness: &dyn Harness) {
         );
     }
     let space = Space::new(harness);
-    // Not only of wrong addresses, but of the right one, too.
+    // An unknown key is refused also if all else is right. Behind a password it is not named: it may be a part of it.
     let unknown = harness.address(&space.name).with("no-such-key", "1");
     let unheard = unknown.clone().with("password", "hunter2");
     for (what, address, named) in [
@@ -68,6 +73,7 @@ pub(crate) async fn wrong_addresses_are_refused(harness: &dyn Harness) {
         );
         assert!(!error.contains("hunter2"), "the password is shown: {error}");
     }
+    // The right address still opens.
     let (a, b) = space.pair(&["c"]).await;
     a.close().await;
     b.close().await;

@@ -1,3 +1,5 @@
+//! That positions are there if they are declared, grow, and are reported also for lanes that are silent here.
+
 use hubplane_backplane::{Event, Position};
 
 use crate::{
@@ -5,6 +7,8 @@ use crate::{
     space::{Instance, SOON, Space},
 };
 
+/// Publishes to two channels: what is heard carries the position of the receipt, in the lane of its channel, and
+/// positions grow. Without declared positions there are none.
 pub(crate) async fn positions_are_as_declared(harness: &dyn Harness) {
     let space = Space::new(harness);
     let (a, b) = space.pair(&["c", "d"]).await;
@@ -28,7 +32,7 @@ pub(crate) async fn positions_are_as_declared(harness: &dyn Harness) {
         instance.hears("d", 20).await;
         for &(channel, n, receipt) in &receipts {
             let heard = &instance.heard(channel)[n];
-            // An acknowledgement may tell no place; one that it tells is the true one.
+            // An acknowledgement may tell no position; if it tells one, it is the true one.
             assert_eq!(
                 (receipt.or(heard.position), heard.position.is_some()),
                 (heard.position, declared),
@@ -52,6 +56,7 @@ pub(crate) async fn positions_are_as_declared(harness: &dyn Harness) {
     b.close().await;
 }
 
+/// All `Progress` events of an instance so far.
 fn progress(instance: &Instance) -> Vec<Position> {
     let events = instance.events().into_iter();
     events
@@ -62,7 +67,8 @@ fn progress(instance: &Instance) -> Vec<Position> {
         .collect()
 }
 
-/// Also a lane in which nobody here is interested says how far it is: right after `open`, and soon after it moved.
+/// `Progress` comes right after `open`, and soon after a lane has moved, also to an instance that is subscribed to nothing
+/// in that lane. By it a hub knows that nothing is missing there.
 pub(crate) async fn progress_is_as_declared(harness: &dyn Harness) {
     let space = Space::new(harness);
     let (a, b) = (space.open().await, space.open().await);

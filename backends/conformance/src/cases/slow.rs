@@ -1,3 +1,5 @@
+//! A hub that reads too slowly: it is not waited for, and what it misses is announced.
+
 use std::time::Duration;
 
 use hubplane_backplane::{Event, Outgoing};
@@ -8,15 +10,17 @@ use crate::{
     space::{SOON, Space},
 };
 
-/// How long one hub reads nothing.
+/// How long the slow instance reads nothing.
 const ASLEEP: Duration = Duration::from_millis(1_500);
-/// So long without an event, and the end is taken for lost.
+/// After so long without an event, the last messages count as lost.
 const QUIET: Duration = Duration::from_secs(2);
-/// What is published meanwhile at most.
+/// How many messages are published meanwhile at most.
 const MOST: u32 = 40_000;
+/// Messages in one call of `publish`.
 const BATCH: u32 = 100;
 
-/// A hub that does not read is not waited for, and finds afterwards each message, or a gap in its place.
+/// One instance does not read its events. Publishing goes on and another instance hears at once; when the slow one reads
+/// again, it finds each message, or a gap in its place.
 pub(crate) async fn a_slow_instance_loses_nothing_in_silence(harness: &dyn Harness) {
     let space = Space::new(harness);
     let (slow, mut events) = space.open_raw().await;
@@ -46,7 +50,7 @@ pub(crate) async fn a_slow_instance_loses_nothing_in_silence(harness: &dyn Harne
         );
         match timeout(QUIET, events.recv()).await {
             Ok(event) => reading.take(event.expect("the events go on")),
-            // A hole at the very end is told with what comes after it.
+            // A hole at the very end is announced with the next message, so there must be one.
             Err(_) => {
                 quick.publish("c", numbered(sent)).await.expect("published");
                 sent += 1;
@@ -58,22 +62,24 @@ pub(crate) async fn a_slow_instance_loses_nothing_in_silence(harness: &dyn Harne
     quick.close().await;
 }
 
-/// Large enough to fill queues soon.
+/// Returns a message with its number, large enough to fill the queues on the way soon.
 fn numbered(n: u32) -> Vec<u8> {
     let mut text = format!("{n} ").into_bytes();
     text.resize(1_024, b'x');
     text
 }
 
-/// What the slow one has read.
+/// What the slow instance has read so far.
 #[derive(Default)]
 struct Reading {
     /// The number that comes next if nothing is lost.
     next: u32,
+    /// True if a gap was announced since the last message.
     gap: bool,
 }
 
 impl Reading {
+    /// Notes an event. Panics if messages are missing in front of it without a gap, or come again.
     fn take(&mut self, event: Event) {
         let publications = match event {
             Event::Gap { .. } => {

@@ -1,4 +1,5 @@
-//! The broker: a log a space, and who is connected. Down, it takes nothing and tells nobody.
+//! The broker: a log for each space, and the instances that are connected. While it is down it takes nothing and tells
+//! nobody. It is always sound; the faults are in the instances.
 
 use std::{
     collections::HashMap,
@@ -23,13 +24,17 @@ struct State {
 #[derive(Debug, Default)]
 struct Space {
     log: Vec<Publication>,
+    /// How many of the oldest messages can no longer be read.
     trimmed: usize,
+    /// How many instances were ever connected, which numbers them.
     joined: usize,
     members: Vec<Arc<Instance>>,
 }
 
+/// There is one log for ever, so one epoch.
 pub(crate) const EPOCH: u64 = 7;
 
+/// The position of a message, counted from 1.
 pub(crate) fn position(offset: usize) -> Position {
     Position {
         epoch: EPOCH,
@@ -38,7 +43,7 @@ pub(crate) fn position(offset: usize) -> Position {
     }
 }
 
-/// Who publishes, and who of the members does not hear it.
+/// The instance that publishes, and whether it is deaf to what it published itself.
 #[derive(Clone, Copy)]
 pub(crate) struct Sender<'a> {
     pub(crate) instance: &'a Arc<Instance>,
@@ -50,6 +55,7 @@ impl Broker {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Stops or starts the broker, and tells every instance. Stopping twice is the same as once.
     pub(crate) fn set_up(&self, up: bool) {
         let members: Vec<_> = {
             let mut state = self.locked();
@@ -65,7 +71,7 @@ impl Broker {
         }
     }
 
-    /// Connects the instance that `make` gives for its number in the space and the log's end.
+    /// Connects an instance. `make` is given its number in the space and the end of the log.
     pub(crate) fn join(
         &self,
         space: &str,
@@ -79,6 +85,7 @@ impl Broker {
         instance
     }
 
+    /// Disconnects an instance: it hears nothing more.
     pub(crate) fn leave(&self, space: &str, instance: &Arc<Instance>) {
         if let Some(space) = self.locked().spaces.get_mut(space) {
             space
@@ -87,7 +94,8 @@ impl Broker {
         }
     }
 
-    /// Appends and tells everybody; `None` while down.
+    /// Appends a message and tells every instance. Returns `None` while the broker is down. Under one lock, so that all
+    /// instances are told in the order of the log.
     pub(crate) fn publish(
         &self,
         space: &str,
@@ -118,7 +126,7 @@ impl Broker {
         Some(position)
     }
 
-    /// Calls with the log's end, while nothing is appended.
+    /// Calls `tell` with the end of the log, while nothing can be appended.
     pub(crate) fn at_end(&self, space: &str, tell: impl FnOnce(Position)) {
         let state = self.locked();
         if let (false, Some(space)) = (state.down, state.spaces.get(space)) {
@@ -126,13 +134,14 @@ impl Broker {
         }
     }
 
+    /// Makes the log forget all that it holds now.
     pub(crate) fn trim(&self, space: &str) {
         let mut state = self.locked();
         let space = state.spaces.entry(space.to_owned()).or_default();
         space.trimmed = space.log.len();
     }
 
-    /// How much of a space's log is gone, and all of it.
+    /// Returns how many of the oldest messages are gone, and all messages, with those.
     pub(crate) fn log(&self, space: &str) -> (usize, Vec<Publication>) {
         let state = self.locked();
         let space = state.spaces.get(space);

@@ -1,4 +1,4 @@
-//! What the hub holds of an instance: the calls, with their faults.
+//! The calls of an instance, as a hub makes them, with their faults.
 
 use std::{
     future::pending,
@@ -33,10 +33,11 @@ struct Held {
     broker: Arc<Broker>,
     space: String,
     instance: Arc<Instance>,
-    /// Refused, and yet kept: a fault.
+    /// With [`Fault::StoresWhatItRefuses`]: what was refused, and is published later all the same.
     kept: Mutex<Vec<Outgoing>>,
 }
 
+/// Connects an instance to a space of the broker, and starts its task.
 pub(crate) fn open(broker: &Arc<Broker>, space: &str, fault: Option<Fault>) -> Opened {
     let mut events = None;
     let instance = broker.join(space, |number, end| {
@@ -62,6 +63,7 @@ impl Handle {
         self.0.instance.has(fault)
     }
 
+    /// `Closed` if the instance is closed.
     fn open(&self) -> Result<()> {
         match self.0.instance.is_closed() {
             true => Err(error(ErrorKind::Closed)),
@@ -69,6 +71,8 @@ impl Handle {
         }
     }
 
+    /// Reports the end of the log, as the contract asks of a backend with positions, and publishes what a fault has
+    /// kept.
     async fn tick(self) {
         let mut ticks = interval(PROGRESS);
         while !self.0.instance.is_closed() {
@@ -82,6 +86,7 @@ impl Handle {
         }
     }
 
+    /// Gives a message to the broker. `None` if that is down.
     fn send(&self, outgoing: &Outgoing) -> Option<Position> {
         let sender = Sender {
             instance: &self.0.instance,
@@ -90,6 +95,7 @@ impl Handle {
         self.0.broker.publish(&self.0.space, outgoing, Some(sender))
     }
 
+    /// Publishes one message, or answers why not.
     fn publish(&self, outgoing: &Outgoing) -> Result<Receipt> {
         self.open()?;
         let large = outgoing.data.len() > MAX_PAYLOAD && !self.has(Fault::TakesTooLarge);
@@ -132,6 +138,7 @@ impl Backplane for Handle {
             return self.publish_later(batch);
         }
         let answers: Vec<_> = batch.iter().map(|item| self.publish(item)).collect();
+        // A publish on a real broker lets other tasks run.
         tokio::task::yield_now().await;
         let rejected = answers.iter().flat_map(|answer| answer.as_ref().err());
         let any_rejected = rejected
@@ -210,6 +217,7 @@ impl History for Handle {
 }
 
 impl Handle {
+    /// Reads the log after a position, one channel or all.
     fn look(
         &self,
         channel: Option<&Channel>,

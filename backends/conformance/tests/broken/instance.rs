@@ -1,4 +1,4 @@
-//! What one instance hears and says, with its fault.
+//! The events of one instance, with their faults.
 
 use std::{
     collections::HashMap,
@@ -17,32 +17,39 @@ use tokio::time::sleep;
 
 use super::Fault;
 
-/// Events that may wait; what comes on top is lost, and announced.
+/// Events that may wait. An event that finds no room is lost, and a gap says so before the next one.
 const QUEUE: usize = 16_384;
 /// The message in which a faulty instance does its fault. Most such faults keep to messages with an id, as the case
 /// about delivery sends them, so that not every case sees them.
 const UNLUCKY: usize = 30;
-/// How long one out of two instances needs longer than the other to come back.
+/// How much longer every second instance needs to come back, so that the two of a case see different holes.
 const SLOW: Duration = Duration::from_millis(600);
 
 pub(crate) struct Instance {
     fault: Option<Fault>,
-    /// Which one of its space it is.
+    /// Counts the instances of the space, from 1.
     number: usize,
     state: Mutex<State>,
     pub(crate) closed: AtomicBool,
 }
 
 struct State {
+    /// `None` once closed.
     events: Option<EventSender>,
     /// Wanted channels; how often is what only a fault asks for.
     interest: HashMap<Channel, usize>,
+    /// Messages so far, by which the unlucky one is found.
     heard: usize,
     up: bool,
+    /// An event was lost, and no gap has said so yet.
     overflowed: bool,
+    /// [`Fault::AnnouncesLate`]: the gap comes after the next message.
     late_gap: bool,
+    /// Kept back by a fault of order, until another one has overtaken it.
     held: Option<Publication>,
+    /// [`Fault::RepeatsOnReconnect`]: what is told again.
     last: Option<Publication>,
+    /// The last end that was reported.
     progress: Position,
 }
 
@@ -70,6 +77,7 @@ impl State {
 }
 
 impl Instance {
+    /// Returns an instance at this end of the log, and its events.
     pub(crate) fn new(
         fault: Option<Fault>,
         number: usize,
@@ -138,6 +146,7 @@ impl Instance {
         self.locked().up
     }
 
+    /// Returns true unless the hub has stopped taking events.
     pub(crate) fn has_room(&self) -> bool {
         let state = self.locked();
         let events = state.events.as_ref();
@@ -149,6 +158,7 @@ impl Instance {
         self.locked().events = None;
     }
 
+    /// Reports the end of the log if it has moved.
     pub(crate) fn progress(&self, end: Position) {
         let mut state = self.locked();
         if state.up && state.progress != end && !self.has(Fault::KeepsProgressToItself) {
@@ -195,6 +205,7 @@ impl Instance {
         }
     }
 
+    /// Returns true if the channel is subscribed to, or looks so to [`Fault::ReadsPatterns`].
     fn wants(&self, state: &State, channel: &str) -> bool {
         let pattern = |known: &Channel| {
             let start = known.strip_suffix('*');
@@ -222,6 +233,7 @@ impl Instance {
         });
     }
 
+    /// The broker has gone.
     pub(crate) fn down(&self) {
         let mut state = self.locked();
         state.up = false;

@@ -1,4 +1,5 @@
-//! A backend on a small broker in this process, which can be stopped and killed; sound, or broken in one way.
+//! A backend on a small broker in this process, which can be stopped and killed. It is sound, or broken in one way, so that
+//! the suite can be tried on it. `broker` keeps the messages, `handle` answers the calls, `instance` tells the events.
 
 mod broker;
 mod handle;
@@ -15,7 +16,7 @@ use hubplane_conformance::{Control, Harness, Refused};
 
 use self::broker::Broker;
 
-/// What is wrong with a backend.
+/// What is wrong with a backend. Each is a fault that a real backend had, or could have, and each is caught by one case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
     Drops,
@@ -65,6 +66,7 @@ pub(crate) struct Broken {
 
 #[derive(Debug)]
 pub(crate) struct BrokenDriver {
+    /// `None` for the sound one.
     fault: Option<Fault>,
     broker: Arc<Broker>,
 }
@@ -74,6 +76,7 @@ impl BrokenDriver {
         self.fault == Some(fault)
     }
 
+    /// The space that an address means: with [`Fault::LeaksAcrossSpaces`] all are one.
     fn space<'a>(&self, name: &'a str) -> &'a str {
         match self.has(Fault::LeaksAcrossSpaces) {
             true => "one",
@@ -92,10 +95,12 @@ impl Broken {
     }
 }
 
+/// An error of this backend. Its text is of no interest.
 pub(crate) fn error(kind: ErrorKind) -> Error {
     Error::new(kind, "broken", "as tested")
 }
 
+/// Small, so that a payload over it is made quickly.
 pub(crate) const MAX_PAYLOAD: usize = 64 * 1024;
 pub(crate) const MAX_CHANNEL: usize = 300;
 
