@@ -169,6 +169,7 @@ fn verdicts() -> Vec<(Option<Fault>, Case, Option<String>)> {
         let mut running = JoinSet::new();
         let sound = std::iter::once(None);
         for fault in sound.chain(CAUGHT.iter().map(|caught| Some(caught.0))) {
+            // A broker for each run, so that no case sees what another one left.
             for case in cases() {
                 let room = Arc::clone(&room);
                 running.spawn(async move {
@@ -200,6 +201,7 @@ fn each_mutant_is_caught_by_its_case_and_the_sound_one_passes() {
     drop(panic::take_hook());
     let mut wrong = Vec::new();
     for (fault, case, said) in verdicts {
+        // The sound backend is in no row, so no case may fail it.
         let caught = CAUGHT.iter().find(|caught| Some(caught.0) == fault);
         let fails =
             caught.is_some_and(|(_, by, also)| *by == case.name || also.contains(&case.name));

@@ -21,6 +21,7 @@ pub(crate) async fn publishing_without_a_broker_is_answered(harness: &dyn Harnes
     let (a, b) = space.pair(&["c"]).await;
     a.publish("c", "before").await.expect("published");
     b.hears("c", 1).await;
+    // An orderly end, so that nothing is in doubt that was published before it.
     control.stop().await;
     let mut surely_not = Vec::new();
     for n in 0..4 {
@@ -28,6 +29,7 @@ pub(crate) async fn publishing_without_a_broker_is_answered(harness: &dyn Harnes
         let error = answer.expect_err("there is no broker");
         match error.kind() {
             ErrorKind::Unavailable => surely_not.push(format!("meanwhile {n}")),
+            // May be stored: a library may have it in a buffer that it sends once the broker is back.
             kind => assert_eq!(kind, ErrorKind::Unknown, "{error}"),
         }
     }
@@ -35,6 +37,7 @@ pub(crate) async fn publishing_without_a_broker_is_answered(harness: &dyn Harnes
     for instance in [&a, &b] {
         instance.until("it comes back", BACK, is_back).await;
     }
+    // What was kept by mistake would come before this one, or soon after it.
     a.publish("c", "after").await.expect("published");
     b.until("the message after", SOON, |it| {
         it.texts("c").contains(&"after".to_owned())
@@ -76,11 +79,13 @@ pub(crate) async fn interest_without_a_broker_is_kept(harness: &dyn Harness) {
             assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
         }
     }
+    // While the broker is away there is nobody to say goodbye to.
     ending.close().await;
     control.start().await;
     for instance in [&a, &b] {
         instance.until("it comes back", BACK, is_back).await;
     }
+    // The interest of before the stop is kept as well.
     for channel in ["before", "meanwhile.1", "meanwhile.2"] {
         a.publish(channel, "after").await.expect("published");
         let hears = |it: &Instance| it.texts(channel).contains(&"after".to_owned());

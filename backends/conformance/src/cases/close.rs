@@ -20,6 +20,7 @@ pub(crate) async fn close_ends_everything(harness: &dyn Harness) {
     let space = Space::new(harness);
     let (a, b) = space.pair(&["c"]).await;
     let backplane = Arc::clone(&a.backplane);
+    // Publishes are on their way all the time, so that `close` meets some of them.
     let flying = tokio::spawn(flying(backplane));
     tokio::time::sleep(Duration::from_millis(200)).await;
     let backplane = Arc::clone(&a.backplane);
@@ -28,6 +29,7 @@ pub(crate) async fn close_ends_everything(harness: &dyn Harness) {
         .await
         .expect("publishes end with close")
         .expect("answers as allowed");
+    // An acknowledged message belongs to the broker, and does not end with the instance that published it.
     let all_heard = |it: &Instance| {
         let heard: HashSet<_> = it.texts("c").into_iter().collect();
         acknowledged.iter().all(|text| heard.contains(text))
@@ -91,6 +93,7 @@ async fn flying(backplane: Arc<dyn Backplane>) -> Vec<String> {
         for (text, answer) in texts.iter().zip(backplane.publish(batch.collect()).await) {
             match answer.map_err(|error| error.kind()) {
                 Ok(_) => acknowledged.push(text.clone()),
+                // Never sent, or sent without an answer; nothing else may happen to it.
                 Err(ErrorKind::Closed | ErrorKind::Unknown | ErrorKind::Unavailable) => {
                     ended = true
                 }
@@ -110,6 +113,7 @@ pub(crate) async fn close_works_while_blocked(harness: &dyn Harness) {
     let space = Space::new(harness);
     let (blocked, mut events) = space.open_raw().await;
     blocked.subscribe(&["c".into()]).await.expect("subscribed");
+    // The instance that is blocked can't be asked to publish: it may wait for its own queue.
     let other = space.open().await;
     let start = Clock::now();
     // 1.5 s of publishing or 40,000 messages: either fills every queue on the way.
@@ -125,6 +129,7 @@ pub(crate) async fn close_works_while_blocked(harness: &dyn Harness) {
         timeout(LIMIT, blocked.close()).await.is_ok(),
         "close takes at most 5 s, also while blocked"
     );
+    // A hub that wakes up takes what is there, and sees the end.
     let drained = async { while events.recv().await.is_some() {} };
     assert!(
         timeout(LIMIT, drained).await.is_ok(),

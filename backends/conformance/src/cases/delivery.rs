@@ -21,6 +21,7 @@ pub(crate) async fn every_instance_hears_each_message_once(harness: &dyn Harness
                 ..Outgoing::new("c", format!("{id} {number}"))
             };
             expected.push(outgoing.clone());
+            // One after the other, so that each is acknowledged before the next is sent.
             publisher
                 .publish_all(vec![outgoing])
                 .await
@@ -32,6 +33,7 @@ pub(crate) async fn every_instance_hears_each_message_once(harness: &dyn Harness
         instance.hears("c", expected.len()).await;
         for outgoing in &expected {
             let heard = instance.heard("c");
+            // By its bytes, since a backend that is broken may have lost the id.
             let got: Vec<_> = heard
                 .iter()
                 .filter(|publication| publication.data == outgoing.data)
@@ -86,6 +88,7 @@ pub(crate) async fn order_is_as_declared(harness: &dyn Harness) {
     join_all(publishers).await;
     a.hears("c", 4 * EACH).await;
     b.hears("c", 4 * EACH).await;
+    // Each message names its publisher and counts, so that both orders can be read off the texts.
     let order = space.capabilities.order;
     for instance in [&a, &b] {
         for publisher in 0..4 {
@@ -124,6 +127,7 @@ pub(crate) async fn a_batch_is_answered_item_by_item(harness: &dyn Harness) {
         Outgoing::new(long, "lost"),
         Outgoing::new("c", "three"),
     ];
+    // Good and bad items in turn: an answer that is moved by one place shows.
     let answers = a.publish_all(batch).await;
     let kinds: Vec<_> = answers
         .iter()
@@ -143,6 +147,7 @@ pub(crate) async fn a_batch_is_answered_item_by_item(harness: &dyn Harness) {
             "what was not rejected arrives"
         );
     }
+    // A batch without items is answered, too, and not left waiting.
     assert!(a.publish_all(Vec::new()).await.is_empty());
     a.close().await;
     b.close().await;
@@ -154,6 +159,7 @@ pub(crate) async fn spaces_never_hear_each_other(harness: &dyn Harness) {
     let (a, b) = (here.open().await, there.open().await);
     a.subscribe(&["c"]).await;
     b.subscribe(&["c"]).await;
+    // Both at the same time, so that a shared topic or pattern would mix them.
     for _ in 0..20 {
         a.publish("c", "here").await.expect("published");
         b.publish("c", "there").await.expect("published");
@@ -174,6 +180,7 @@ pub(crate) async fn spaces_never_hear_each_other(harness: &dyn Harness) {
 pub(crate) async fn outside_messages_arrive_as_they_are(harness: &dyn Harness) {
     let space = Space::new(harness);
     let (a, b) = space.pair(&["c"]).await;
+    // Not UTF-8, and with a zero byte: no text type of a library may be in the way.
     let data = b"bare \x00\xff bytes";
     harness.publish_outside(&space.name, "c", data).await;
     for instance in [&a, &b] {

@@ -79,6 +79,7 @@ const DECOYS: &[&str] = &[
 pub(crate) async fn hostile_names_and_payloads_arrive_exactly(harness: &dyn Harness) {
     let space = Space::new(harness);
     let (a, b) = (space.open().await, space.open().await);
+    // Around 255 bytes, the limit of AMQP's names, which counts bytes and not letters.
     let long = [
         "l".repeat(254),
         "l".repeat(255),
@@ -90,6 +91,7 @@ pub(crate) async fn hostile_names_and_payloads_arrive_exactly(harness: &dyn Harn
         .copied()
         .chain(long.iter().map(String::as_str))
         .collect();
+    // A name may be refused here or there; what both calls take must arrive.
     let mut wanted = Vec::new();
     for &name in &names {
         match b.backplane.subscribe(&[Channel::from(name)]).await {
@@ -102,6 +104,7 @@ pub(crate) async fn hostile_names_and_payloads_arrive_exactly(harness: &dyn Harn
         }
     }
     let mut expected = Vec::new();
+    // One message on each name, with bytes of its own: one that arrives under another name shows.
     for (i, &name) in names.iter().enumerate() {
         let data = payload(i);
         match a
@@ -126,6 +129,7 @@ pub(crate) async fn hostile_names_and_payloads_arrive_exactly(harness: &dyn Harn
         "everyday names are taken"
     );
     expected.retain(|(name, _)| wanted.contains(name));
+    // Without a subscription these arrive only where everything does.
     for &name in DECOYS {
         a.publish(name, "decoy").await.expect("an everyday name");
         if space.capabilities.interest == Interest::Everything {
@@ -185,6 +189,7 @@ pub(crate) async fn payloads_are_limited_as_declared(harness: &dyn Harness) {
         b.heard("c")[0].data == largest,
         "the largest payload arrives exactly"
     );
+    // One byte more is refused here; at the broker it might close the connection.
     let mut larger = largest;
     larger.push(0);
     let refused = a.publish("c", larger).await;

@@ -73,6 +73,7 @@ async fn survived(harness: &dyn Harness, kill: bool) {
                 told(&a),
                 told(&b)
             );
+            // In turn, so that every channel has traffic at each moment of the fault.
             let channel = number as usize % CHANNELS.len();
             match a.publish(CHANNELS[channel], number.to_string()).await {
                 Ok(_) => answers.acknowledged.push((channel, number)),
@@ -100,6 +101,7 @@ async fn survived(harness: &dyn Harness, kill: bool) {
         } else {
             control.stop().await
         }
+        // Long enough that both instances must notice.
         sleep(Duration::from_millis(300)).await;
         control.start().await;
     };
@@ -121,6 +123,7 @@ async fn survived(harness: &dyn Harness, kill: bool) {
                 .await;
         }
     }
+    // A repetition or a late gap would still come.
     sleep(SETTLE).await;
     for instance in [&a, &b] {
         account(&space, instance, &answers);
@@ -152,6 +155,7 @@ pub(super) fn is_back(instance: &Instance) -> bool {
 fn account(space: &Space<'_>, instance: &Instance, answers: &Answers) {
     let capabilities = space.capabilities;
     let acknowledged = &answers.acknowledged;
+    // `Up` and `Down` alternate, though `Down` may be said again with another reason.
     let mut down = false;
     for event in told(instance) {
         match event {

@@ -34,6 +34,7 @@ pub(crate) async fn history_is_as_declared(harness: &dyn Harness) {
         return b.close().await;
     }
     let channel: Channel = own.as_str().into();
+    // A channel that has never been used is empty, which is no error.
     let empty = history(&b)
         .read(&channel, None, 10)
         .await
@@ -41,6 +42,7 @@ pub(crate) async fn history_is_as_declared(harness: &dyn Harness) {
     assert!(empty.publications.is_empty() && !empty.more);
     let mut receipts = Vec::new();
     for n in 0..25 {
+        // Another channel shares the log, and perhaps the lane.
         a.publish("other", "noise").await.expect("published");
         let position = a
             .publish(&own, n.to_string())
@@ -56,6 +58,7 @@ pub(crate) async fn history_is_as_declared(harness: &dyn Harness) {
         .zip(receipts)
         .map(|(heard, receipt)| receipt.or(heard.position).expect("a position, as declared"))
         .collect();
+    // Without `after` the reading begins with the oldest message.
     let mut after = None;
     let mut got = Vec::new();
     loop {
@@ -109,6 +112,7 @@ async fn edges(b: &Instance, channel: &Channel, positions: &[Position]) {
         end.publications.is_empty() && !end.more,
         "nothing comes after the end"
     );
+    // As a client has it that comes back after the log was replaced, or rolled back.
     let foreign = Position {
         epoch: positions[0].epoch ^ 1,
         ..positions[0]
@@ -137,6 +141,7 @@ pub(crate) async fn trimmed_history_is_said(harness: &dyn Harness) {
         a.publish("c", "second").await.expect("published");
         b.until("both", SOON, |it| it.heard("c").len() == 2).await;
         let first = first.or(b.heard("c")[0].position).expect("a position");
+        // It can be read before, so the error below is the trimming's.
         history(&b)
             .read(&channel, Some(first), 10)
             .await

@@ -46,6 +46,7 @@ pub(crate) async fn interest_changes_lose_nothing(harness: &dyn Harness) {
                 .map(|channel| Outgoing::new(Channel::clone(channel), text))
                 .collect::<Vec<_>>()
         };
+        // A publishes as soon as B's `subscribe` has returned: no message may be too early.
         for chunk in channels.chunks(CHUNK) {
             b.backplane.subscribe(chunk).await.expect("subscribed");
             for answer in a.publish_all(say(chunk, "wanted")).await {
@@ -69,6 +70,7 @@ pub(crate) async fn interest_changes_lose_nothing(harness: &dyn Harness) {
             }
         }
         sleep(SETTLE).await;
+        // Wanted and unwanted messages differ in their data, not in their channels.
         let unwanted = b
             .all_heard()
             .iter()
@@ -100,6 +102,7 @@ pub(crate) async fn interest_changes_lose_nothing(harness: &dyn Harness) {
 pub(crate) async fn repeated_interest_is_as_once(harness: &dyn Harness) {
     let space = Space::new(harness);
     let (a, b) = space.pair(&["twice", "kept"]).await;
+    // Three times in all: once by `pair`, and twice in one call.
     b.subscribe(&["twice", "twice"]).await;
     a.publish("twice", "1").await.expect("published");
     b.hears("twice", 1).await;
@@ -117,6 +120,7 @@ pub(crate) async fn repeated_interest_is_as_once(harness: &dyn Harness) {
         (1 + more, more),
         "removed once is removed, and what was never wanted is not sent where interest is routed"
     );
+    // The other instance has not unsubscribed.
     a.hears("twice", 2).await;
     a.close().await;
     b.close().await;

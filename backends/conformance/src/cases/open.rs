@@ -22,6 +22,7 @@ async fn refusal(
         .unwrap_or_else(|_| panic!("{what}: open takes at most 15 s"))
         .err();
     let error = error.unwrap_or_else(|| panic!("{what}: open must fail"));
+    // With `Debug`, which a careless log line may use.
     (error.kind(), format!("{error} {error:?}"))
 }
 

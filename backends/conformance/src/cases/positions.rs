@@ -14,6 +14,7 @@ pub(crate) async fn positions_are_as_declared(harness: &dyn Harness) {
     let (a, b) = space.pair(&["c", "d"]).await;
     let declared = space.capabilities.has_positions();
     assert_eq!(a.backplane.lane("c").is_some(), declared, "lane");
+    // Two channels in turn: they may share a lane or not.
     let mut receipts = Vec::new();
     for n in 0..20 {
         for channel in ["c", "d"] {
@@ -73,6 +74,7 @@ pub(crate) async fn progress_is_as_declared(harness: &dyn Harness) {
     let space = Space::new(harness);
     let (a, b) = (space.open().await, space.open().await);
     a.subscribe(&["mine"]).await;
+    // Nobody is subscribed to this channel, so nothing but `Progress` can tell how far its lane is.
     let mut last = None;
     for n in 0..20 {
         let receipt = a.publish("other", n.to_string()).await.expect("published");
@@ -83,6 +85,7 @@ pub(crate) async fn progress_is_as_declared(harness: &dyn Harness) {
         .await;
     match b.backplane.lane("other") {
         Some(lane) => {
+            // If receipts tell no position: the message that came last, which is in the same log.
             let last = last.or_else(|| a.heard("mine")[0].position);
             let last = last.expect("a position, as there are lanes");
             for instance in [&a, &b] {

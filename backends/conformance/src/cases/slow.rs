@@ -27,6 +27,7 @@ pub(crate) async fn a_slow_instance_loses_nothing_in_silence(harness: &dyn Harne
     slow.subscribe(&["c".into()]).await.expect("subscribed");
     let quick = space.open().await;
     quick.subscribe(&["quick"]).await;
+    // As much as fits into the time, or what is enough to overflow any queue.
     let (mut sent, start) = (0_u32, Instant::now());
     while start.elapsed() < ASLEEP && sent < MOST {
         let batch = (sent..sent + BATCH).map(|n| Outgoing::new("c", numbered(n)));
@@ -103,6 +104,7 @@ impl Reading {
                 "{} to {number} are lost without a gap before {number}",
                 self.next
             );
+            // A gap covers one hole.
             (self.next, self.gap) = (number + 1, false);
         }
     }

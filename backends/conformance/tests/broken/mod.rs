@@ -19,42 +19,79 @@ use self::broker::Broker;
 /// What is wrong with a backend. Each is a fault that a real backend had, or could have, and each is caught by one case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
+    /// One message is lost in silence.
     Drops,
+    /// One message comes twice.
     Repeats,
+    /// One message comes after its successor.
     Reorders,
+    /// Each publisher's order is kept, but two instances see two orders.
     OrdersDifferently,
+    /// Messages come without their ids.
     LosesMetadata,
+    /// An instance does not hear what it published itself.
     EchoesNothing,
+    /// A gap is announced, and nothing is missing.
     CriesWolf,
+    /// One bad item makes all answers of its batch `Rejected`.
     FailsTheWholeBatch,
+    /// Channels stay subscribed to when many are removed at once.
     ForgetsRemovedInterest,
+    /// A channel that was added twice must be removed twice.
     CountsInterest,
+    /// A name with a `*` at its end is read as a pattern.
     ReadsPatterns,
+    /// An empty payload becomes another one.
     AltersPayloads,
+    /// A payload over the declared limit is taken.
     TakesTooLarge,
+    /// A name over the declared limit is published to.
     TakesTooLong,
+    /// All spaces are one.
     LeaksAcrossSpaces,
+    /// A message from outside gets an id.
     NamesOutsiders,
+    /// Messages come without the positions that are declared.
     HasNoPositions,
+    /// `Progress` comes only once, at the start.
     KeepsProgressToItself,
+    /// A page begins with the message at `after`.
     ReadsInclusively,
+    /// Reading after a position that is trimmed begins with what is left.
     HidesTheTrim,
+    /// A history is declared, and there is none.
     PromisesHistory,
+    /// A batch is acknowledged before the broker has it.
     AcknowledgesBeforeStoring,
+    /// Calls go on after `close`.
     IgnoresClose,
+    /// `close` waits until the hub reads its events.
     ClosesOnceReadOnly,
+    /// A second `close` never returns.
     HangsInTheSecondClose,
+    /// What finds no room in the queue is lost in silence.
     HidesTheOverflow,
+    /// An absent broker is called a wrong address.
     BlamesTheAddress,
+    /// Unknown keys of an address are ignored.
     OpensAnything,
+    /// An error shows the password.
     ShowsThePassword,
+    /// No gap is told after a reconnection.
     HidesTheGap,
+    /// The gap comes after the first message behind the hole.
     AnnouncesLate,
+    /// It is declared that a restart loses nothing, and it does.
     PromisesDelivery,
+    /// The last message comes again after a reconnection.
     RepeatsOnReconnect,
+    /// No channel is subscribed to after a reconnection.
     ForgetsInterestOnReconnect,
+    /// What is subscribed to while the broker is away is forgotten.
     ForgetsInterestWhileDown,
+    /// Messages are acknowledged while there is no broker.
     AcknowledgesWithoutBroker,
+    /// What was called surely not stored is published later.
     StoresWhatItRefuses,
 }
 
