@@ -1,4 +1,5 @@
-//! What it takes to try this backend on somebody's Kafka: topics of its own beside the address's.
+//! What it takes to try this backend on a user's Kafka. A space is a topic whose name begins with that of the address, so
+//! that a right by prefix covers it.
 
 use std::time::Duration;
 
@@ -19,21 +20,23 @@ use crate::{
     failure::failed,
 };
 
-/// For one question to the broker.
+/// How long one request to the broker may take.
 const ASK: Duration = Duration::from_secs(5);
 
+/// The same limit at the client and at the broker.
 fn options() -> AdminOptions {
     AdminOptions::new()
         .request_timeout(Some(ASK))
         .operation_timeout(Some(ASK))
 }
 
+/// A client for topics. `Config` if librdkafka refuses a setting.
 fn admin(config: &ClientConfig) -> Result<AdminClient<DefaultClientContext>> {
     let made = config.create();
     made.map_err(|error| failed(ErrorKind::Config, "the client can't be made", error))
 }
 
-/// What the broker refused, in librdkafka's words.
+/// Returns the error of a request about a topic. A missing right is `Config`, since trying again is no use.
 fn refused(doing: &str, topic: &str, error: KafkaError) -> Error {
     let kind = match error.rdkafka_error_code() {
         Some(RDKafkaErrorCode::TopicAuthorizationFailed) => ErrorKind::Config,
@@ -48,12 +51,14 @@ fn refused(doing: &str, topic: &str, error: KafkaError) -> Error {
 
 #[async_trait]
 impl Spaces for KafkaDriver {
+    /// The topic `TOPIC-NAME`. It is created when it is opened, unless the address says `create=false`.
     fn within(&self, address: &Address, name: &str) -> Address {
         let topic = address.settings(NAME).text("topic").ok().flatten();
         let topic = topic.unwrap_or(TOPIC);
         address.clone().with("topic", format!("{topic}-{name}"))
     }
 
+    /// The topic.
     fn leaves(&self, address: &Address) -> Vec<Leaving> {
         let Ok(Config { topic, brokers, .. }) = Config::read(address) else {
             return Vec::new();
@@ -66,6 +71,7 @@ impl Spaces for KafkaDriver {
         }]
     }
 
+    /// Deletes the topic. The broker does so a moment later than it answers.
     async fn remove(&self, address: &Address) -> Result<()> {
         let config = Config::read(address)?;
         let topic = config.topic.as_str();
@@ -83,7 +89,7 @@ impl Spaces for KafkaDriver {
     async fn publish_outside(&self, address: &Address, channel: &str, data: &[u8]) -> Result<()> {
         let config = Config::read(address)?;
         let mut client = config.client();
-        // As Java's clients choose.
+        // Chooses the partition as Java's clients do.
         client.set("partitioner", "murmur2_random");
         let producer: FutureProducer = client
             .create()
@@ -95,11 +101,12 @@ impl Spaces for KafkaDriver {
         }
     }
 
+    /// Deletes all records up to the end of each partition; needs the right to delete records.
     async fn trim(&self, address: &Address) -> Result<()> {
         let config = Config::read(address)?;
         let topic = config.topic.clone();
         let client = config.client();
-        // librdkafka waits here, and holds up no task meanwhile.
+        // librdkafka blocks its thread for these requests, so they have one of their own.
         let asked = tokio::task::spawn_blocking(move || {
             let consumer: BaseConsumer = client.create()?;
             let metadata = consumer.fetch_metadata(Some(&topic), ASK)?;
