@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{Failure, print};
 use crate::backends::{DRIVERS, KNOWN};
-use hubplane_bench::table::align;
+use hubplane_bench::{results::PROMISES, table::align};
 
 /// List the backends, what each promises, and which are in this build.
 #[derive(Debug, clap::Args)]
@@ -36,51 +36,48 @@ fn json() -> Value {
         .collect()
 }
 
-/// The columns of the table, as README shows them too.
-pub(crate) const HEAD: [&str; 9] = [
-    "backend",
-    "order",
-    "delivery",
-    "replay",
-    "durability",
-    "on restart",
-    "interest",
-    "payload",
-    "channel",
-];
+/// The columns of the table, as README.md shows them too: the addresses, and what the backend declares.
+pub(crate) const HEAD: [&str; PROMISES.len() + 1] = head();
 
-/// One backend's row.
-pub(crate) fn row(schemes: &[&str], capabilities: &Capabilities) -> [String; 9] {
-    let word = |value: Value| match value {
-        Value::String(word) => word.replace('_', " "),
-        Value::Object(map) => map
-            .into_iter()
-            .map(|(_, value)| value.as_str().unwrap_or_default().to_owned())
-            .collect(),
-        other => other.to_string(),
-    };
-    let capability = |name: &str| {
-        let all = serde_json::to_value(capabilities).unwrap_or_default();
-        word(all.get(name).cloned().unwrap_or_default())
-    };
-    [
-        schemes
+const fn head() -> [&'static str; PROMISES.len() + 1] {
+    let mut all = ["backend"; PROMISES.len() + 1];
+    let mut column = 0;
+    while column < PROMISES.len() {
+        all[column + 1] = PROMISES[column];
+        column += 1;
+    }
+    all
+}
+
+/// Returns one backend's row, a cell for each column of [`HEAD`].
+pub(crate) fn row(schemes: &[&str], capabilities: &Capabilities) -> [String; HEAD.len()] {
+    let all = serde_json::to_value(capabilities).unwrap_or_default();
+    // A column is called as the capability is in JSON, but for the underscores; so no cell can stand in the wrong column.
+    HEAD.map(|column| match column {
+        "backend" => schemes
             .iter()
             .map(|scheme| format!("{scheme}:"))
             .collect::<Vec<_>>()
             .join(" "),
-        capability("order"),
-        capability("delivery"),
-        capability("replay"),
-        capability("durability"),
-        capability("on_restart"),
-        capability("interest"),
-        size(capabilities.max_payload),
-        size(capabilities.max_channel),
-    ]
+        "payload" => size(capabilities.max_payload),
+        "channel" => size(capabilities.max_channel),
+        column => words(all.get(column.replace(' ', "_"))),
+    })
 }
 
-/// One backend's row, each cell with its column's name.
+/// Puts a capability's JSON into words. A capability with a value of its own, such as what limits a replay, is an object:
+/// the value says all, so its key is left out.
+fn words(value: Option<&Value>) -> String {
+    match value {
+        Some(Value::String(word)) => word.replace('_', " "),
+        Some(Value::Object(map)) => map.values().filter_map(Value::as_str).collect(),
+        Some(other) => other.to_string(),
+        None => String::new(),
+    }
+}
+
+/// Returns what the backend with this scheme declares: each column's name and what it says. Empty if the backend is not in
+/// this build.
 pub(super) fn promises(scheme: &str) -> Vec<(String, String)> {
     let driver = DRIVERS
         .iter()
@@ -89,8 +86,9 @@ pub(super) fn promises(scheme: &str) -> Vec<(String, String)> {
         return Vec::new();
     };
     let cells = row(driver.schemes(), &driver.capabilities());
-    let names = HEAD.iter().map(|name| (*name).to_owned());
-    names.zip(cells).skip(1).collect()
+    let columns = HEAD.map(str::to_owned).into_iter();
+    // The first column is the backend's name, which is no promise.
+    columns.zip(cells).skip(1).collect()
 }
 
 fn size(bytes: usize) -> String {

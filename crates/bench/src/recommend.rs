@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::{
-    results::{Figures, Step},
+    results::{Figures, Step, is_one_process, promise},
     scenario::Scenario,
     summary::{Figure, Unit, rate},
 };
@@ -164,9 +164,9 @@ impl Judge<'_> {
         let worst = reasons.iter().map(|it| it.answer).max();
         let median = |figure: Figure| Some(figure.spread(self.candidate.figures?)?.median);
         let hub_cpu = median(Figure::HubCpu);
-        let broker_cpu = match self.promise("on restart") {
-            Some("no broker") => hub_cpu.map(|_| 0.0),
-            _ => median(Figure::BrokerCpu),
+        let broker_cpu = match is_one_process(&self.candidate.promises) {
+            true => hub_cpu.map(|_| 0.0),
+            false => median(Figure::BrokerCpu),
         };
         Judged {
             name: self.candidate.name.clone(),
@@ -177,16 +177,9 @@ impl Judge<'_> {
         }
     }
 
-    fn promise(&self, column: &str) -> Option<&str> {
-        let mut promises = self.candidate.promises.iter();
-        promises
-            .find(|(name, _)| name == column)
-            .map(|(_, says)| &**says)
-    }
-
-    /// A need that a promise answers.
+    /// Answers a need by what the backend declares in this column.
     fn by(&self, need: &str, column: &str, met: impl Fn(&str) -> bool) -> Reason {
-        match self.promise(column) {
+        match promise(&self.candidate.promises, column) {
             Some(says) => reason(need, answer(met(says)), plain(column, says), DECLARED),
             None => {
                 let says = "this build does not have this backend, so it can't tell".to_owned();
@@ -197,8 +190,7 @@ impl Judge<'_> {
 
     fn declared(&self) -> Vec<Reason> {
         let (needs, mut reasons) = (self.needs, Vec::new());
-        let embedded = self.promise("on restart") == Some("no broker");
-        if !needs.have.is_empty() && !embedded {
+        if !needs.have.is_empty() && !is_one_process(&self.candidate.promises) {
             let have = needs.have.contains(&self.candidate.broker);
             let says = format!(
                 "it needs {}; you have {}",

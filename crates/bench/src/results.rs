@@ -11,6 +11,31 @@ use super::scenario::Scenario;
 /// The layout of this file; one with another number is refused.
 pub const VERSION: u32 = 1;
 
+/// The columns of the capability table that say what a backend declares, in the order in which they are shown. The
+/// command `hubplane backends`, the report and README.md all have these.
+pub const PROMISES: [&str; 8] = [
+    "order",
+    "delivery",
+    "replay",
+    "durability",
+    "on restart",
+    "interest",
+    "payload",
+    "channel",
+];
+
+/// Returns what a row of the capability table says in this column, or `None` if the row does not have it: a run of an
+/// older version, or a backend that was not in the build.
+pub fn promise<'a>(promises: &'a [(String, String)], column: &str) -> Option<&'a str> {
+    let found = promises.iter().find(|(name, _)| name == column);
+    found.map(|(_, says)| &**says)
+}
+
+/// Returns whether a backend with these promises keeps its messages inside one hub process, with no broker behind it.
+pub fn is_one_process(promises: &[(String, String)]) -> bool {
+    promise(promises, "on restart") == Some("no broker")
+}
+
 /// One run: several backends, the same scenarios, one machine.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Run {
@@ -119,14 +144,12 @@ pub struct Round {
 impl Measured {
     /// What the backend declares in this column of the capability table; absent if it is not known.
     pub fn promise(&self, column: &str) -> Option<&str> {
-        let mut promises = self.promises.iter();
-        let found = promises.find(|(name, _)| name == column);
-        found.map(|(_, says)| &**says)
+        promise(&self.promises, column)
     }
 
     /// Whether its messages stay inside one hub process, so that its figures are for less work than those of a broker.
     pub fn is_one_process(&self) -> bool {
-        self.promise("on restart") == Some("no broker")
+        is_one_process(&self.promises)
     }
 }
 

@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 
 use super::{
-    results::{Cost, Fault, Figures, Latency, Machine, Measured, Round, Run, Step, VERSION},
+    results::{
+        Cost, Fault, Figures, Latency, Machine, Measured, PROMISES, Round, Run, Step, VERSION,
+    },
     scenario::Scenario,
 };
 
@@ -18,19 +20,9 @@ struct Shape {
     tail: f64,
     cpu: f64,
     knee: f64,
-    promises: [&'static str; 8],
+    /// What it declares, in the order of [`PROMISES`].
+    promises: [&'static str; PROMISES.len()],
 }
-
-const COLUMNS: [&str; 8] = [
-    "order",
-    "delivery",
-    "replay",
-    "durability",
-    "on restart",
-    "interest",
-    "payload",
-    "channel",
-];
 
 const SHAPES: [Shape; 3] = [
     Shape {
@@ -123,7 +115,7 @@ fn measured(shape: &Shape, scenarios: &[Scenario]) -> Measured {
     for scenario in scenarios {
         all.insert(scenario.name.clone(), figures(shape, scenario));
     }
-    let promises = COLUMNS.iter().zip(shape.promises);
+    let promises = PROMISES.iter().zip(shape.promises);
     Measured {
         name: shape.name.to_owned(),
         address: shape.address.to_owned(),
