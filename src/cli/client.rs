@@ -126,7 +126,7 @@ async fn post(hub: &HubArgs, body: String) -> Result<String, Failure> {
     let host = (authority.host(), authority.port_u16().unwrap_or(80));
     let stream = TcpStream::connect(host)
         .await
-        .map_err(|error| unreachable_hub(hub, &error))?;
+        .map_err(|error| unreachable_hub(&hub.url, &error))?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
         .await
         .map_err(Failure::failed)?;
@@ -165,10 +165,10 @@ async fn post(hub: &HubArgs, body: String) -> Result<String, Failure> {
     )))
 }
 
-fn unreachable_hub(hub: &HubArgs, error: &std::io::Error) -> Failure {
+/// Says that no hub answers at this address, and what to do.
+fn unreachable_hub(url: &str, error: &dyn std::error::Error) -> Failure {
     Failure::failed(format!(
-        "no hub at {}: {error}; `hubplane serve` starts one, --url names another",
-        hub.url
+        "no hub at {url}: {error}; `hubplane serve` starts one, --url names another"
     ))
 }
 
@@ -215,9 +215,7 @@ impl Sub {
                         ""
                     }
                 )),
-                error => Failure::failed(format!(
-                    "no hub at {base}: {error}; `hubplane serve` starts one, --url names another"
-                )),
+                error => unreachable_hub(base, &error),
             })?;
         for channel in &self.channels {
             let presence = Presence {
