@@ -1,4 +1,9 @@
 //! The task behind a client: connects, reads, writes, waits, and connects again.
+//!
+//! Only this task touches the socket and the clock. `connection/incoming.rs` takes the frames that come; what one means for
+//! a subscription or a publish is decided in `subscriptions` and `publishes`.
+
+mod incoming;
 
 use std::{collections::VecDeque, future::Future, pin::pin, time::Duration};
 
@@ -8,47 +13,54 @@ use tokio::{
     sync::mpsc,
     time::{Instant, sleep, sleep_until, timeout},
 };
-use tokio_tungstenite::tungstenite::{self, protocol::CloseFrame};
+use tokio_tungstenite::tungstenite;
 
 use super::{
-    Backoff, Command, Event, Options, event,
+    Backoff, Command, Event, Options,
     options::{Socket, connect},
     publishes::Publishes,
     retries::{Again, Retries},
     subscriptions::Subscriptions,
-    wire::Incoming,
 };
 
-/// Comings and goings of connections that wait for somebody who does not listen.
+/// How many events may wait here at most before [`Event::Down`] and [`Event::Up`] are dropped. A program that takes no
+/// events while a hub comes and goes for days must not fill the memory with them.
 const UNHEARD: usize = 64;
 
 /// How one connection ended.
 enum Ending {
-    /// This side does not want it any more.
+    /// The program has dropped or closed its client.
     Closed,
+    /// It broke, or the hub ended it in a way that lets the client come back. With the reason.
     Lost(String),
-    /// The hub does not want this client back.
+    /// The hub has told this client not to come back. With the reason.
     Terminal(String),
 }
 
+/// The state of a client, through all its connections.
 pub(super) struct Connection {
     options: Options,
+    /// The handshake for each address.
     requests: Vec<Request<()>>,
+    /// Which address the next attempt takes; wraps around.
     turn: usize,
     commands: mpsc::Receiver<Command>,
     events: mpsc::Sender<Event>,
-    /// Events that found no room; nothing is read while there are any.
+    /// Events that found no room. While there are any, nothing is read, so TCP holds the hub back.
     unheard: VecDeque<Event>,
     subscriptions: Subscriptions,
     publishes: Publishes,
     retries: Retries,
+    /// The delays before a command is sent again that the hub could not carry out for now.
     patience: Backoff,
+    /// The last `ref` that was used; each is used once in a client's life.
     reference: u64,
-    /// Frames to send; filled and emptied within one turn.
+    /// Frames to send; filled and emptied within one turn of the loop.
     out: Vec<String>,
 }
 
 impl Connection {
+    /// Returns a client's state. The next attempt to connect takes the address number `turn`.
     pub(super) fn new(
         options: Options,
         requests: Vec<Request<()>>,
@@ -57,6 +69,7 @@ impl Connection {
         events: mpsc::Sender<Event>,
     ) -> Self {
         let mut patience = options.backoff.clone();
+        // The connection stands, so only the broker is away: asking every 2 s is cheap, and waiting longer gains nothing.
         patience.max = Duration::from_secs(2);
         Self {
             subscriptions: Subscriptions::new(options.remember),
@@ -74,6 +87,7 @@ impl Connection {
         }
     }
 
+    /// Serves the first connection and those that follow, until the program or the hub wants no more.
     pub(super) async fn run(mut self, first: Socket) {
         let mut socket = first;
         loop {
@@ -88,6 +102,7 @@ impl Connection {
                 Ending::Closed => return,
                 Ending::Terminal(reason) => {
                     self.tell(Event::Ended { reason });
+                    // The last event says why: wait until the program has taken it.
                     while let Some(event) = self.unheard.pop_front() {
                         if self.events.send(event).await.is_err() {
                             return;
@@ -106,7 +121,7 @@ impl Connection {
         }
     }
 
-    /// `None`: nobody wants it any more.
+    /// Connects, however many attempts it takes. Returns `None` if the program has ended the client meanwhile.
     async fn connect_again(&mut self) -> Option<Socket> {
         loop {
             let delay = self.options.backoff.next();
@@ -122,7 +137,8 @@ impl Connection {
         }
     }
 
-    /// Takes commands while something else is waited for. `None`: nobody wants it any more.
+    /// Waits for something, and takes commands meanwhile, so that calls do not hang while there is no connection. Returns
+    /// `None` if the program has ended the client.
     async fn meanwhile<T>(&mut self, other: impl Future<Output = T>) -> Option<T> {
         let mut other = pin!(other);
         loop {
@@ -131,11 +147,12 @@ impl Connection {
                 command = self.commands.recv() => self.take(command?),
                 listens = room(&self.events), if !self.unheard.is_empty() => self.hear(listens),
             }
-            // All of it is asked for anew on the next connection.
+            // The next connection asks for everything again, so these frames are not needed.
             self.out.clear();
         }
     }
 
+    /// Serves one connection to its end.
     async fn serve(&mut self, socket: &mut Socket) -> Ending {
         for channel in self.subscriptions.channels() {
             self.ask(&channel);
@@ -147,6 +164,7 @@ impl Connection {
             if let Err(reason) = self.write(socket).await {
                 return Ending::Lost(reason);
             }
+            // When the silence has lasted too long: first for a ping, and then for the connection.
             let watch = seen
                 + self.options.idle
                 + if pinged {
@@ -165,7 +183,7 @@ impl Connection {
                 },
                 listens = room(&self.events), if !self.unheard.is_empty() => {
                     self.hear(listens);
-                    // It was this side that did not read.
+                    // Nothing was read while events waited, so the silence says nothing of the hub.
                     (seen, pinged) = (Instant::now(), false);
                 }
                 received = socket.next(), if self.unheard.is_empty() => {
@@ -186,6 +204,7 @@ impl Connection {
         }
     }
 
+    /// Writes what waits in `out`. The error is the reason why the connection is lost.
     async fn write(&mut self, socket: &mut Socket) -> Result<(), String> {
         if self.out.is_empty() {
             return Ok(());
@@ -203,6 +222,7 @@ impl Connection {
         }
     }
 
+    /// Carries out a command, with or without a connection.
     fn take(&mut self, command: Command) {
         match command {
             Command::Subscribe {
@@ -230,18 +250,21 @@ impl Connection {
         }
     }
 
+    /// Sends a subscribe, if there is still such a subscription.
     fn ask(&mut self, channel: &str) {
         self.reference += 1;
         self.out
             .extend(self.subscriptions.ask(channel, self.reference));
     }
 
+    /// Asks for the members, if the program waits for them.
     fn question(&mut self, channel: &str) {
         self.reference += 1;
         self.out
             .extend(self.subscriptions.question(channel, self.reference));
     }
 
+    /// Sends publishes, as many as may be unanswered, unless the hub has just refused one for now.
     fn flush(&mut self) {
         if !self.retries.has(&Again::Publishes) {
             while let Some(frame) = self.publishes.next() {
@@ -255,101 +278,13 @@ impl Connection {
             match again {
                 Again::Subscribe(channel) => self.ask(&channel),
                 Again::Question(channel) => self.question(&channel),
-                // Held back no more.
+                // `flush` sends them, since this no longer waits.
                 Again::Publishes => {}
             }
         }
     }
 
-    fn receive(
-        &mut self,
-        received: Option<Result<tungstenite::Message, tungstenite::Error>>,
-    ) -> Option<Ending> {
-        match received {
-            Some(Ok(tungstenite::Message::Text(text))) => {
-                match serde_json::from_str::<Incoming>(&text) {
-                    Ok(incoming) => self.incoming(incoming),
-                    Err(error) => {
-                        return Some(Ending::Lost(format!("not of this protocol: {error}")));
-                    }
-                }
-                None
-            }
-            Some(Ok(tungstenite::Message::Close(frame))) => Some(ended(frame)),
-            Some(Ok(_)) => None,
-            Some(Err(error)) => Some(Ending::Lost(error.to_string())),
-            None => Some(Ending::Lost("the connection ended".to_owned())),
-        }
-    }
-
-    fn incoming(&mut self, frame: Incoming) {
-        if matches!(&*frame.kind, "join" | "leave" | "presence") {
-            let event = self.subscriptions.presence(frame);
-            return event.into_iter().for_each(|event| self.tell(event));
-        }
-        match (&*frame.kind, frame.channel, frame.reference) {
-            ("message", Some(channel), _) => {
-                let Some(data) = frame.data else { return };
-                let message = event::Message {
-                    channel,
-                    data,
-                    position: frame.position,
-                    id: frame.id,
-                };
-                if let Some(event) = self.subscriptions.message(message) {
-                    self.tell(event);
-                }
-            }
-            ("gap", Some(channel), _) => {
-                let cause = frame.cause.unwrap_or_default();
-                if let Some(event) = self.subscriptions.gap(channel, cause) {
-                    self.tell(event);
-                }
-            }
-            ("subscribed", Some(channel), Some(reference)) => {
-                let (position, recovered) = (frame.position, frame.recovered);
-                for event in self
-                    .subscriptions
-                    .subscribed(reference, channel, position, recovered)
-                {
-                    self.tell(event);
-                }
-            }
-            ("unsubscribed", Some(channel), None) => {
-                let event = self.subscriptions.ended_by_hub(channel);
-                event.into_iter().for_each(|event| self.tell(event));
-            }
-            ("published", _, Some(reference)) => {
-                self.patience.lasted(self.patience.stable);
-                self.publishes.published(reference, frame.position);
-            }
-            ("error", _, Some(reference)) => {
-                let (code, message) = (frame.code.unwrap_or_default(), frame.message);
-                self.refused(reference, code, message.unwrap_or_default());
-            }
-            _ => {}
-        }
-    }
-
-    fn refused(&mut self, reference: u64, code: Box<str>, message: Box<str>) {
-        let temporary = matches!(&*code, "unavailable" | "unknown");
-        match self.subscriptions.asked(reference) {
-            Some(again) if temporary => self.again(again),
-            Some(Again::Subscribe(channel)) => {
-                self.subscriptions.remove(&channel);
-                self.tell(Event::Refused {
-                    channel,
-                    code,
-                    message,
-                });
-            }
-            // The hub answers these for every channel that it lets be subscribed.
-            Some(_) => {}
-            None if temporary && self.publishes.again(reference) => self.again(Again::Publishes),
-            None => _ = self.publishes.refused(reference, code, message),
-        }
-    }
-
+    /// Tries something again after a delay, unless it waits already.
     fn again(&mut self, what: Again) {
         if !self.retries.has(&what) {
             let at = Instant::now() + self.patience.next();
@@ -357,6 +292,7 @@ impl Connection {
         }
     }
 
+    /// Tells the program an event, or keeps it until there is room. The order stays the same.
     fn tell(&mut self, event: Event) {
         let passing = matches!(event, Event::Down { .. } | Event::Up);
         if self.unheard.is_empty() {
@@ -368,7 +304,8 @@ impl Connection {
         }
     }
 
-    /// There is room for one more, or nobody listens; then publishing goes on alone.
+    /// Moves one waiting event to the program, which has room now. If the program has dropped its events, forgets all
+    /// that wait, so that a program that only publishes can go on.
     fn hear(&mut self, listens: bool) {
         if !listens {
             self.unheard.clear();
@@ -383,14 +320,4 @@ impl Connection {
 /// Waits for room among the events. Returns false if nobody listens.
 async fn room(events: &mpsc::Sender<Event>) -> bool {
     events.reserve().await.is_ok()
-}
-
-fn ended(frame: Option<CloseFrame>) -> Ending {
-    let code = frame.as_ref().map_or(1005, |frame| frame.code.into());
-    let reason = frame.map_or_else(|| "no reason given".to_owned(), |frame| frame.to_string());
-    if code < 3500 || (4000..4500).contains(&code) {
-        Ending::Lost(reason)
-    } else {
-        Ending::Terminal(reason)
-    }
 }
