@@ -1,16 +1,17 @@
-//! How long to wait before the next attempt.
+//! How long to wait before the next attempt. Knows no clock: it is told how long a connection lasted.
 
 use std::time::Duration;
 
-/// Exponential, with full jitter: anything from nothing to the limit, so that those who lost one hub do not all come
-/// back at once.
+/// Exponential delays with full jitter: each is random, between zero and a limit that doubles with each attempt. So the
+/// clients that lost one hub do not all come back at once.
 #[derive(Clone, Debug)]
 pub struct Backoff {
-    /// The first delay at most; doubled with each attempt.
+    /// The limit of the first delay; it doubles with each attempt. 250 ms by default.
     pub min: Duration,
-    /// Any delay at most.
+    /// The highest limit. 30 s by default.
     pub max: Duration,
-    /// A connection that lasted this long counts as good: the delays begin anew.
+    /// After a connection that lasted this long, the limit starts again at `min`. A hub that takes connections and
+    /// drops them at once does not reset it. 5 s by default.
     pub stable: Duration,
     attempt: u32,
 }
@@ -27,16 +28,16 @@ impl Default for Backoff {
 }
 
 impl Backoff {
-    /// The delay before the next attempt.
+    /// Returns the delay before the next attempt, and counts that attempt.
     pub(super) fn next(&mut self) -> Duration {
         let most = limit(self.min, self.max, self.attempt);
         self.attempt = self.attempt.saturating_add(1);
-        // Without randomness the longest delay is the kindest.
+        // If the system has no randomness, the longest delay is the one that burdens the hub least.
         let part = getrandom::u32().map_or(1.0, |random| f64::from(random) / f64::from(u32::MAX));
         most.mul_f64(part)
     }
 
-    /// A connection has ended that lasted this long.
+    /// Notes that a connection has ended which lasted this long.
     pub(super) fn lasted(&mut self, time: Duration) {
         if time >= self.stable {
             self.attempt = 0;
@@ -44,6 +45,7 @@ impl Backoff {
     }
 }
 
+/// Returns the limit of the delay before an attempt, counted from 0.
 fn limit(min: Duration, max: Duration, attempt: u32) -> Duration {
     let factor = 1_u32.checked_shl(attempt).unwrap_or(u32::MAX);
     min.saturating_mul(factor).min(max)

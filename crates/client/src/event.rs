@@ -1,4 +1,6 @@
-//! What a client hears.
+//! What a client tells its program: messages, changes of subscriptions and connection, and errors.
+//!
+//! Plain values; how they come about is decided in `connection` and `subscriptions`.
 
 use std::fmt;
 
@@ -11,83 +13,84 @@ use super::{Member, Roster};
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(tag = "type", rename = "message")]
 pub struct Message {
-    /// Of the subscription.
+    /// The channel, as it was subscribed.
     pub channel: Box<str>,
-    /// Its JSON, byte for byte.
+    /// The message's JSON, byte for byte as it was published: numbers keep their digits and keys their order.
     pub data: Box<RawValue>,
-    /// Opaque, only to be given back as `since`; none on brokers without positions.
+    /// Where the message is in the channel. Opaque: its only use is as `since`. Absent on brokers without positions.
     pub position: Option<Box<str>>,
     /// The same for every repetition of this message.
     pub id: Option<Box<str>>,
 }
 
-/// Something that a client hears. Events come in the order of what the hub sent.
+/// An event of a client. Events come in the order in which the hub sent what caused them.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Event {
     /// A message; repetitions are dropped.
     Message(Message),
-    /// Messages of the channel may have been missed: fetch the state again from where it lives.
+    /// Messages of the channel may have been missed: fetch the current state from its source again.
     Gap {
-        /// Whose.
+        /// The channel.
         channel: Box<str>,
-        /// As the hub says it; [`NOT_RECOVERED`](super::NOT_RECOVERED) when it could not say what was missed.
+        /// The hub's word for the cause, or [`NOT_RECOVERED`](super::NOT_RECOVERED) if the hub could not replay what
+        /// came while the client was away.
         cause: Box<str>,
     },
     /// The hub's answer to a subscribe; there is one after each new connection.
     Subscribed {
-        /// Whose.
+        /// The channel.
         channel: Box<str>,
-        /// Where it begins.
+        /// The position after which messages follow; absent on brokers without positions.
         position: Option<Box<str>>,
-        /// Everything after the position given was kept, and comes after this.
+        /// Whether the broker has everything after the position given. If so, it follows as messages.
         recovered: bool,
     },
-    /// Somebody has come to the channel.
+    /// A member has joined a channel.
     Join {
-        /// Which.
+        /// The channel.
         channel: Box<str>,
-        /// Who.
+        /// The member.
         member: Member,
     },
-    /// Somebody has left it.
+    /// A member has left a channel.
     Leave {
-        /// Which.
+        /// The channel.
         channel: Box<str>,
-        /// Who.
+        /// The member.
         member: Member,
     },
     /// The answer to [`Client::ask_members`](super::Client::ask_members).
     Members(Roster),
-    /// The subscription is refused for good, or was ended by the hub, and is gone.
+    /// The hub refuses the subscription for good, or has ended it. The client does not subscribe again.
     Refused {
-        /// Whose.
+        /// The channel.
         channel: Box<str>,
         /// The hub's error code.
         code: Box<str>,
         /// A sentence.
         message: Box<str>,
     },
-    /// The connection has ended, or an attempt failed; the next follows.
+    /// The connection has ended. The client tries to connect until it succeeds; then [`Event::Up`] follows.
     Down {
-        /// A sentence.
+        /// Why, for people to read.
         reason: String,
     },
     /// Connected again.
     Up,
-    /// The hub does not want this client back: nothing follows.
+    /// The hub has told this client not to come back. No event follows, and each call fails with [`Error::Closed`].
     Ended {
-        /// Its close code and reason.
+        /// The hub's close code and reason.
         reason: String,
     },
 }
 
-/// The broker has a publish.
+/// The acknowledgement of a publish: the broker has the message.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Published {
-    /// Given or made.
+    /// The id that was given, or that the client made.
     pub id: Box<str>,
-    /// Where it is in the log, if there is one.
+    /// Where the message is in the channel; absent on brokers without positions.
     pub position: Option<Box<str>>,
 }
 
@@ -95,7 +98,7 @@ pub struct Published {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
-    /// The first connection failed.
+    /// The first connection failed. With the reason.
     Connect(String),
     /// The hub refused the first connection, such as for a wrong key (401) or a foreign origin (403).
     Denied {
@@ -104,20 +107,20 @@ pub enum Error {
         /// The hub's reason.
         detail: Box<str>,
     },
-    /// The options can't work.
+    /// The options can't work. With the reason.
     Options(String),
-    /// The hub will not take this publish.
+    /// The hub refuses this publish; sending it again does not help.
     Refused {
         /// The hub's error code.
         code: Box<str>,
         /// A sentence.
         message: Box<str>,
     },
-    /// Larger than [`Options::message_bytes`](super::Options::message_bytes).
+    /// The publish is larger than [`Options::message_bytes`](super::Options::message_bytes).
     TooLarge,
     /// Too many publishes wait already.
     Full,
-    /// No acknowledgement in time; it may be published all the same. Try again with the same id.
+    /// No acknowledgement came in time. The message may be published all the same, so try again with the same id.
     Timeout,
     /// The client has ended; what was sent may be published all the same.
     Closed,

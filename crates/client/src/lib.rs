@@ -1,9 +1,13 @@
 //! A client of the hub that stays connected: the native protocol over WebSocket, as `docs/protocol.md` has it.
 //!
-//! When the connection ends it connects again, to the next address, after a random delay that doubles; it subscribes
-//! again from where it was, sends again what was not acknowledged, under the same ids, drops repetitions, and says when
-//! something may have been missed. It knows nothing of the hub's inside; only `ws:`, so over other networks through a
-//! proxy that ends TLS.
+//! When the connection ends, the client connects again, to the next address, after a random delay whose limit doubles. It
+//! subscribes again from where it was, sends again under the same ids what was not acknowledged, drops repetitions, and
+//! says when something may have been missed.
+//!
+//! A [`Client`] is only the sending end of a channel; one task (`connection`) owns the socket and all state.
+//! `subscriptions`, `publishes` and `retries` are that state: they know no socket and take the time as an argument, so
+//! that tests drive them without a hub. This crate knows nothing of the inside of a hub. It speaks `ws:` and no TLS; to
+//! reach a hub over a foreign network, let a proxy end TLS beside the client.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), hubplane_client::Error> {
@@ -55,11 +59,12 @@ use self::{connection::Connection, options::connect, publishes::Publish};
 /// The cause of a gap after a new connection, when the hub could not say what was missed.
 pub const NOT_RECOVERED: &str = "not_recovered";
 
-/// Commands that wait for the connection's task.
+/// Commands that wait for the connection's task; with more, the caller waits.
 const COMMANDS: usize = 64;
-/// To take leave of the hub.
+/// How long [`Client::close`] waits for the hub to confirm the close, before it leaves the task to itself.
 const LEAVE: Duration = Duration::from_secs(2);
 
+/// What a [`Client`] asks of the connection's task.
 #[derive(Debug)]
 enum Command {
     Subscribe {
@@ -76,7 +81,7 @@ enum Command {
     Publish(Publish),
 }
 
-/// A connection to a hub, or to whichever of several is there. It ends when this is dropped.
+/// A connection to a hub, or to one of several. It ends when this is dropped.
 #[derive(Debug)]
 pub struct Client {
     commands: mpsc::Sender<Command>,
@@ -85,24 +90,26 @@ pub struct Client {
     message_bytes: usize,
 }
 
-/// What a client hears. Take the events while you wait for a publish: when [`Options::events`] wait, nothing is read from
-/// the hub, acknowledgements neither. Whoever only publishes may drop this.
+/// The events of a client. Keep taking them while you wait for a publish: once [`Options::events`] of them wait, the
+/// client reads nothing more from the hub, and so gets no acknowledgement either. A program that only publishes may drop
+/// this.
 #[derive(Debug)]
 pub struct Events(mpsc::Receiver<Event>);
 
 impl Events {
-    /// The next; `None` after the client's end. May be cancelled.
+    /// Returns the next event, or `None` once the client has ended. A cancelled call loses no event.
     pub async fn next(&mut self) -> Option<Event> {
         self.0.recv().await
     }
 }
 
 impl Client {
-    /// Connects. Only the first connection is this call's affair: it tries each address once.
+    /// Connects, and returns the client with its events. Tries each address once, in order; only the connections after
+    /// this first one are repeated without end.
     ///
     /// # Errors
-    /// [`Error::Options`]: they can't work. [`Error::Connect`], [`Error::Denied`]: the last address's hub can't be reached,
-    /// or refuses this client.
+    /// [`Error::Options`] if the options can't work. [`Error::Connect`] or [`Error::Denied`] if no hub takes this client;
+    /// the reason is that of the last address.
     pub async fn connect(options: Options) -> Result<(Self, Events), Error> {
         let requests = options.requests()?;
         let mut turn = 0;
@@ -116,6 +123,7 @@ impl Client {
         let (commands, taken) = mpsc::channel(COMMANDS);
         let (events, heard) = mpsc::channel(options.events.max(1));
         let (publish_timeout, message_bytes) = (options.publish_timeout, options.message_bytes);
+        // The next attempt goes to the address behind this one: a hub that has just ended is the worst candidate.
         let connection = Connection::new(options, requests, turn + 1, taken, events);
         let client = Self {
             commands,
@@ -126,11 +134,11 @@ impl Client {
         Ok((client, Events(heard)))
     }
 
-    /// Subscribes, from after `since` where that is given; the answer comes as an event. Does nothing where it is
-    /// subscribed already.
+    /// Subscribes to a channel, and again on each new connection. With `since`, starts after that position. The hub's
+    /// answer comes as [`Event::Subscribed`] or [`Event::Refused`]. Does nothing if the client is subscribed already.
     ///
     /// # Errors
-    /// [`Error::Closed`].
+    /// [`Error::Closed`] if the client has ended.
     pub async fn subscribe(&self, channel: &str, since: Option<&str>) -> Result<(), Error> {
         self.command(Command::Subscribe {
             channel: channel.into(),
@@ -140,10 +148,10 @@ impl Client {
         .await
     }
 
-    /// As [`Client::subscribe`], and takes part in the channel's presence, after each new connection again.
+    /// Subscribes as [`Client::subscribe`] does, and takes part in the channel's presence on each connection.
     ///
     /// # Errors
-    /// [`Error::Closed`].
+    /// [`Error::Closed`] if the client has ended.
     pub async fn attend(
         &self,
         channel: &str,
@@ -158,30 +166,32 @@ impl Client {
         .await
     }
 
-    /// Asks who is on a channel that is subscribed; the answer comes as [`Event::Members`]. To know it always, ask at
-    /// each [`Event::Subscribed`], and watch.
+    /// Asks who is on a channel to which this client is subscribed; the answer comes as [`Event::Members`]. To stay
+    /// informed, ask at each [`Event::Subscribed`] and set [`Presence::watch`].
     ///
     /// # Errors
-    /// [`Error::Closed`].
+    /// [`Error::Closed`] if the client has ended.
     pub async fn ask_members(&self, channel: &str) -> Result<(), Error> {
         let channel = channel.into();
         self.command(Command::Members { channel }).await
     }
 
-    /// Unsubscribes; what has come before may still be among the events.
+    /// Unsubscribes. Messages that came before may still be among the events.
     ///
     /// # Errors
-    /// [`Error::Closed`].
+    /// [`Error::Closed`] if the client has ended.
     pub async fn unsubscribe(&self, channel: &str) -> Result<(), Error> {
         let channel = channel.into();
         self.command(Command::Unsubscribe { channel }).await
     }
 
-    /// Publishes, and waits until the broker has acknowledged: across new connections, and while the broker is away.
-    /// An id is made where none is given. Cancelled, it may be published all the same.
+    /// Publishes a message, and waits until the broker has acknowledged it, for at most [`Options::publish_timeout`]. If
+    /// the connection ends or the broker is away meanwhile, the client sends the message again. Without `id` it makes one,
+    /// so that receivers can drop repetitions. If the call is cancelled, the message may be published all the same.
     ///
     /// # Errors
-    /// Any but [`Error::Connect`], [`Error::Denied`] and [`Error::Options`].
+    /// [`Error::Refused`], [`Error::TooLarge`], [`Error::Full`], [`Error::Timeout`] or [`Error::Closed`]. After the last
+    /// two the message may be published all the same.
     pub async fn publish<T: Serialize + ?Sized>(
         &self,
         channel: &str,
@@ -216,8 +226,10 @@ impl Client {
             .map_err(|_late| Error::Timeout)?
     }
 
-    /// Ends the connection in good order. What is not acknowledged may be published or not.
+    /// Closes the connection, and waits up to two seconds for the hub to confirm it. A publish that is not acknowledged
+    /// by then may be published or not.
     pub async fn close(self) {
+        // The task closes the socket when nobody can give it commands any more.
         drop(self.commands);
         _ = timeout(LEAVE, self.task).await;
     }
@@ -230,6 +242,7 @@ impl Client {
     }
 }
 
+/// Returns 128 random bits as hexadecimal: an id that no other publish has.
 fn new_id() -> Result<Box<str>, getrandom::Error> {
     let (high, low) = (getrandom::u64()?, getrandom::u64()?);
     Ok(format!("{high:016x}{low:016x}").into())

@@ -1,4 +1,6 @@
-//! What a client is told at its start.
+//! How a client connects: its options with their defaults, and one attempt at a connection.
+//!
+//! Whether and when to try again is decided in `connection`, not here.
 
 use std::{fmt, time::Duration};
 
@@ -12,6 +14,7 @@ use tokio_tungstenite::{
 
 use super::{Backoff, Error};
 
+/// An open WebSocket. Never TLS here: `request` refuses such addresses.
 pub(super) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 /// How a client connects, and its limits.
@@ -20,32 +23,33 @@ pub(super) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 pub struct Options {
     /// The hubs, as `http://host:port` or `ws://host:port/ws`; each attempt takes the next.
     pub urls: Vec<String>,
-    /// Sent with the handshake.
+    /// Headers of the handshake, such as `authorization`.
     pub headers: HeaderMap,
-    /// Between attempts.
+    /// The delays between attempts to connect.
     pub backoff: Backoff,
-    /// For a connection to be made, and for each write.
+    /// How long making a connection may take, and each write to it. 10 s by default.
     pub connect_timeout: Duration,
-    /// After this long without any message the hub is pinged.
+    /// The client pings the hub after this long without any message. 30 s by default.
     pub idle: Duration,
-    /// For its answer.
+    /// How long the hub may take to answer a ping; then the client takes the connection for dead. 10 s by default.
     pub pong: Duration,
-    /// For the acknowledgement of a publish, new connections and repetitions included.
+    /// How long a publish waits for its acknowledgement, new connections and repetitions included. 30 s by default.
     pub publish_timeout: Duration,
-    /// Events that wait for whoever takes them; while it is full, nothing is read from the hub.
+    /// How many events may wait to be taken; with more, the client reads nothing from the hub. 1,024 by default.
     pub events: usize,
-    /// Publishes that wait for their acknowledgement.
+    /// How many publishes may wait for their acknowledgement; one more fails with [`Error::Full`]. 1,000 by default.
     pub publishes: usize,
-    /// Their bytes.
+    /// How many bytes these publishes may have together. 4 MiB by default.
     pub publish_bytes: usize,
-    /// Of one publish, all fields together, as the hub takes it.
+    /// How many bytes one publish may have, all fields together. 64 KiB by default, as on the hub: the hub ends a
+    /// connection that sends more.
     pub message_bytes: usize,
-    /// Ids of each channel that are remembered to drop repetitions.
+    /// How many message ids the client remembers for each channel to drop repetitions. 1,000 by default.
     pub remember: usize,
 }
 
 impl Options {
-    /// The defaults, for these hubs.
+    /// Returns the defaults, for these hubs.
     pub fn new<U: Into<String>>(urls: impl IntoIterator<Item = U>) -> Self {
         Self {
             urls: urls.into_iter().map(Into::into).collect(),
@@ -63,6 +67,10 @@ impl Options {
         }
     }
 
+    /// Returns the handshake for each address.
+    ///
+    /// # Errors
+    /// [`Error::Options`] with the address that is wrong, or if there is none.
     pub(super) fn requests(&self) -> Result<Vec<Request<()>>, Error> {
         if self.urls.is_empty() {
             return Err(Error::Options("no hub is named".to_owned()));
@@ -90,7 +98,7 @@ impl Options {
     }
 }
 
-/// Without the headers' values: the key is among them.
+/// Leaves the headers out: one of them holds the key.
 impl fmt::Debug for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Options")
@@ -100,6 +108,10 @@ impl fmt::Debug for Options {
     }
 }
 
+/// Makes one attempt to connect, of at most `limit`.
+///
+/// # Errors
+/// [`Error::Denied`] if the hub answers and refuses, and otherwise [`Error::Connect`].
 pub(super) async fn connect(request: &Request<()>, limit: Duration) -> Result<Socket, Error> {
     match timeout(limit, connect_async(request.clone())).await {
         Ok(Ok((socket, _))) => Ok(socket),
@@ -109,7 +121,7 @@ pub(super) async fn connect(request: &Request<()>, limit: Duration) -> Result<So
     }
 }
 
-/// What a hub says that answers the handshake with a problem document instead of a WebSocket.
+/// Reads the answer of a hub that refuses the handshake: a problem document (RFC 9457) says why.
 fn refused(answer: &Response<Option<Vec<u8>>>) -> Error {
     let body = answer.body().as_deref().unwrap_or_default();
     let problem: Value = serde_json::from_slice(body).unwrap_or_default();

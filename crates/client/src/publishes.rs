@@ -1,4 +1,7 @@
-//! Publishes that wait for their acknowledgement, in order. No sockets here.
+//! Publishes that wait for their acknowledgement, in order.
+//!
+//! Decides which is sent next and which is sent again. Knows no socket and no clock: frames and answers go out and come in
+//! as values, and `connection` carries them.
 
 use std::collections::BTreeMap;
 
@@ -6,27 +9,33 @@ use tokio::sync::oneshot;
 
 use super::{Error, Published};
 
-/// Sent and unanswered at once: with the largest messages still less than the hub takes in a burst.
+/// How many may be sent and unanswered at once. So many of the largest messages are still fewer bytes than the hub takes
+/// in a burst.
 const WINDOW: usize = 15;
 
 /// One publish.
 #[derive(Debug)]
 pub(super) struct Publish {
-    /// Without its `ref`: that is this client's affair.
     pub(super) channel: Box<str>,
+    /// The message as JSON, sent byte for byte.
     pub(super) data: Box<serde_json::value::RawValue>,
     pub(super) id: Box<str>,
-    /// Closed when nobody waits any more: then it is withdrawn, or its answer ignored.
+    /// Takes the answer. If the caller no longer waits, this is closed: the publish may then be withdrawn if it was not
+    /// sent, and otherwise its answer is ignored.
     pub(super) done: oneshot::Sender<Result<Published, Error>>,
 }
 
+/// A publish without an acknowledgement.
 #[derive(Debug)]
 struct Waiting {
     publish: Publish,
+    /// Whether it was sent on this connection.
     sent: bool,
+    /// What it counts against the limit of bytes.
     bytes: usize,
 }
 
+/// The publish frame, as the hub reads it.
 #[derive(serde::Serialize)]
 struct Frame<'a> {
     #[serde(rename = "type")]
@@ -38,9 +47,10 @@ struct Frame<'a> {
     id: &'a str,
 }
 
+/// The publishes of one client.
 #[derive(Debug)]
 pub(super) struct Publishes {
-    /// By `ref`, and so in order.
+    /// By `ref`. References only grow, so the order of the map is the order of publishing.
     waiting: BTreeMap<u64, Waiting>,
     bytes: usize,
     most: usize,
@@ -48,6 +58,7 @@ pub(super) struct Publishes {
 }
 
 impl Publishes {
+    /// Returns an empty list with these limits: how many may wait, and how many bytes they may have together.
     pub(super) fn new(most: usize, most_bytes: usize) -> Self {
         Self {
             waiting: BTreeMap::new(),
@@ -57,8 +68,10 @@ impl Publishes {
         }
     }
 
+    /// Adds a publish. If there is no room, answers it with [`Error::Full`].
     pub(super) fn insert(&mut self, reference: u64, publish: Publish) {
         let bytes = publish.channel.len() + publish.data.get().len() + publish.id.len();
+        // Only when room is needed: looking at all of them for each publish would cost too much.
         if self.is_full(bytes) {
             self.forget_the_abandoned();
         }
@@ -79,13 +92,15 @@ impl Publishes {
         self.waiting.len() >= self.most || self.bytes + bytes > self.most_bytes
     }
 
+    /// Removes what was not sent and has nobody waiting. One that was sent stays until it is answered: it counts
+    /// against what the hub takes at once.
     fn forget_the_abandoned(&mut self) {
         self.waiting
             .retain(|_, waiting| waiting.sent || !waiting.publish.done.is_closed());
         self.bytes = self.waiting.values().map(|waiting| waiting.bytes).sum();
     }
 
-    /// The connection has ended: everything is sent again.
+    /// Notes that the connection has ended: everything that still waits is sent again on the next one.
     pub(super) fn down(&mut self) {
         for waiting in self.waiting.values_mut() {
             waiting.sent = false;
@@ -93,7 +108,8 @@ impl Publishes {
         self.forget_the_abandoned();
     }
 
-    /// The next to send.
+    /// Returns the next frame to send, or `None` if all was sent or enough is unanswered: only the [`WINDOW`] oldest are
+    /// looked at.
     pub(super) fn next(&mut self) -> Option<String> {
         let (&reference, waiting) = self
             .waiting
@@ -111,10 +127,11 @@ impl Publishes {
             data,
             id,
         };
-        // Nothing in it can fail.
+        // Texts, a number and JSON that was parsed before: writing them can't fail.
         serde_json::to_string(&frame).ok()
     }
 
+    /// Takes an acknowledgement. One that is not known was answered before, and is ignored.
     pub(super) fn published(&mut self, reference: u64, position: Option<Box<str>>) {
         if let Some(publish) = self.remove(reference) {
             let id = publish.id;
@@ -122,7 +139,7 @@ impl Publishes {
         }
     }
 
-    /// Returns false if it is not one of these.
+    /// Takes a refusal for good. Returns false if the reference is not one of these.
     pub(super) fn refused(&mut self, reference: u64, code: Box<str>, message: Box<str>) -> bool {
         let Some(publish) = self.remove(reference) else {
             return false;
@@ -131,7 +148,8 @@ impl Publishes {
         true
     }
 
-    /// The broker is away: to be sent again. Returns false if it is not one of these.
+    /// Notes that the hub could not publish this for now, so that it is sent again. Returns false if the reference is not
+    /// one of these.
     pub(super) fn again(&mut self, reference: u64) -> bool {
         match self.waiting.get_mut(&reference) {
             Some(waiting) => {

@@ -1,4 +1,6 @@
-//! What the hub could not do for now, and when it is asked again.
+//! What the hub could not do for now, and when the client asks again. Knows no clock: the time comes in.
+//!
+//! A retry belongs to one connection. A new connection asks for everything again, so `connection` clears this list.
 
 use std::collections::VecDeque;
 
@@ -7,33 +9,36 @@ use tokio::time::Instant;
 /// One thing to try again.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Again {
-    /// The publishes, which are held back meanwhile.
+    /// Sending publishes. All are held back until then: their order must not change.
     Publishes,
-    /// To subscribe to this channel.
+    /// Subscribing to this channel.
     Subscribe(Box<str>),
-    /// To know the members of this channel.
+    /// Asking who is on this channel.
     Question(Box<str>),
 }
 
-/// At most two a subscription, and one for the publishes.
+/// The retries that wait. At most two for each subscription and one for the publishes, since nothing is in it twice; so a
+/// list that is searched from its start is enough.
 #[derive(Debug, Default)]
 pub(super) struct Retries(VecDeque<(Instant, Again)>);
 
 impl Retries {
-    /// The next.
+    /// Returns when the next retry is due, or `None` if nothing waits.
     pub(super) fn at(&self) -> Option<Instant> {
         self.0.iter().map(|(at, _)| *at).min()
     }
 
+    /// Returns whether this waits already.
     pub(super) fn has(&self, what: &Again) -> bool {
         self.0.iter().any(|(_, known)| known == what)
     }
 
+    /// Adds a retry; the caller has asked [`Retries::has`].
     pub(super) fn add(&mut self, at: Instant, what: Again) {
         self.0.push_back((at, what));
     }
 
-    /// Takes out what is due.
+    /// Removes and returns what is due.
     pub(super) fn due(&mut self, now: Instant) -> Vec<Again> {
         let (due, later) = self.0.drain(..).partition(|(at, _)| *at <= now);
         self.0 = later;

@@ -1,4 +1,7 @@
-//! What a client is subscribed to, and up to where it has heard. No sockets here.
+//! What a client is subscribed to, and up to which position it has received each channel.
+//!
+//! Decides what to ask the hub, and which events follow from its answers. Knows no socket and no clock: `connection`
+//! carries frames and events. A subscription stays here while there is no connection, so that the next one can go on.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -9,22 +12,25 @@ use super::{
     Event, NOT_RECOVERED, Presence, event::Message, presence, retries::Again, wire::Incoming,
 };
 
+/// One channel's state.
 #[derive(Debug, Default)]
 struct Subscription {
-    /// Of the subscribe that waits for its answer, or was answered.
+    /// The `ref` of the latest subscribe. An answer with another one is to an older question, and is ignored.
     reference: u64,
+    /// The latest position that the client has; it goes on from there.
     position: Option<Box<str>>,
-    /// It has a past: what can't be recovered may have been missed.
+    /// Whether the program counts on messages from before this connection: it was subscribed once, or gave `since`. If
+    /// the hub can't replay them, that is a gap.
     expects: bool,
-    /// Answered on this connection.
+    /// Whether the hub has confirmed it on this connection. Before that, what comes is from an older subscription.
     live: bool,
     presence: Option<Box<Presence>>,
-    /// Somebody waits for its members; the question's reference, once it was sent.
+    /// Whether the program waits for the members: the `ref` of the question, 0 before it was sent.
     question: Option<u64>,
     recent: Recent,
 }
 
-/// The last ids, to drop repetitions.
+/// The last ids of a channel, to drop repetitions: in a set to be found, and in order to forget the oldest.
 #[derive(Debug, Default)]
 struct Recent {
     set: HashSet<Arc<str>>,
@@ -32,7 +38,7 @@ struct Recent {
 }
 
 impl Recent {
-    /// Returns false if it was there already.
+    /// Adds an id, and forgets the oldest if there are more than `most`. Returns false if it was there already.
     fn insert(&mut self, id: &str, most: usize) -> bool {
         let id = Arc::<str>::from(id);
         if !self.set.insert(Arc::clone(&id)) {
@@ -48,6 +54,7 @@ impl Recent {
     }
 }
 
+/// The subscriptions of one client.
 #[derive(Debug)]
 pub(super) struct Subscriptions {
     by_channel: HashMap<Box<str>, Subscription>,
@@ -55,6 +62,7 @@ pub(super) struct Subscriptions {
 }
 
 impl Subscriptions {
+    /// Returns an empty list that remembers so many ids for each channel.
     pub(super) fn new(remember: usize) -> Self {
         Self {
             by_channel: HashMap::new(),
@@ -62,7 +70,7 @@ impl Subscriptions {
         }
     }
 
-    /// Returns false if it is there already.
+    /// Adds a subscription, which is still to be asked for. Returns false if it is there already; then nothing changes.
     pub(super) fn insert(
         &mut self,
         channel: &str,
@@ -82,18 +90,20 @@ impl Subscriptions {
         true
     }
 
+    /// Removes a subscription. Returns false if there is none.
     pub(super) fn remove(&mut self, channel: &str) -> bool {
         self.by_channel.remove(channel).is_some()
     }
 
-    /// The unsubscribe to send, if there is such a subscription. With a `ref`, so that an answer without one is the hub's
-    /// own doing.
+    /// Removes a subscription at the program's wish. Returns the unsubscribe to send, or `None` if there is no such
+    /// subscription. It has a `ref`, so that an `unsubscribed` without one can only be the hub's own doing.
     pub(super) fn give_up(&mut self, channel: &str, reference: u64) -> Option<String> {
         let frame = json!({ "type": "unsubscribe", "ref": reference, "channel": channel });
         self.remove(channel).then(|| frame.to_string())
     }
 
-    /// The broker does not let the hub receive a channel any more. What the program has given up itself is no news.
+    /// Removes a subscription that the hub has ended, because the broker no longer lets it receive the channel. Returns
+    /// `None` if the program has given it up meanwhile.
     pub(super) fn ended_by_hub(&mut self, channel: Box<str>) -> Option<Event> {
         let message = "the broker does not let the hub receive the channel any more";
         self.remove(&channel).then(|| Event::Refused {
@@ -103,18 +113,19 @@ impl Subscriptions {
         })
     }
 
+    /// Returns all channels, to be asked for on a new connection.
     pub(super) fn channels(&self) -> Vec<Box<str>> {
         self.by_channel.keys().cloned().collect()
     }
 
-    /// The connection has ended.
+    /// Notes that the connection has ended: nothing is confirmed until the hub answers on the next one.
     pub(super) fn down(&mut self) {
         for subscription in self.by_channel.values_mut() {
             subscription.live = false;
         }
     }
 
-    /// The subscribe to send.
+    /// Returns the subscribe to send, from where the client is, or `None` if the program has given it up meanwhile.
     pub(super) fn ask(&mut self, channel: &str, reference: u64) -> Option<String> {
         let subscription = self.by_channel.get_mut(channel)?;
         subscription.reference = reference;
@@ -128,14 +139,14 @@ impl Subscriptions {
         Some(ask.to_string())
     }
 
-    /// Somebody wants to know the members.
+    /// Notes that the program wants to know the members. Does nothing without a subscription.
     pub(super) fn want_members(&mut self, channel: &str) {
         if let Some(subscription) = self.by_channel.get_mut(channel) {
             subscription.question = Some(0);
         }
     }
 
-    /// The question to send, where somebody waits for the answer.
+    /// Returns the question for the members to send, or `None` if the program does not wait for them.
     pub(super) fn question(&mut self, channel: &str, reference: u64) -> Option<String> {
         let subscription = self.by_channel.get_mut(channel)?;
         *subscription.question.as_mut()? = reference;
@@ -143,7 +154,7 @@ impl Subscriptions {
         Some(question.to_string())
     }
 
-    /// A join, a leave, or the members.
+    /// Takes a join, a leave, or the members. Returns its event, or `None` if the program did not ask for it.
     pub(super) fn presence(&mut self, frame: Incoming) -> Option<Event> {
         let subscription = self.by_channel.get_mut(frame.channel.as_deref()?)?;
         let told = match &*frame.kind {
@@ -153,6 +164,8 @@ impl Subscriptions {
         told.then(|| presence::event(frame)).flatten()
     }
 
+    /// Takes a message. Returns its event, or `None` if it is a repetition or of no subscription. The position moves on
+    /// in both cases: the program has had everything up to there.
     pub(super) fn message(&mut self, message: Message) -> Option<Event> {
         let subscription = self.by_channel.get_mut(&message.channel)?;
         if !subscription.live {
@@ -168,11 +181,14 @@ impl Subscriptions {
         new.then_some(Event::Message(message))
     }
 
+    /// Takes the hub's notice of a gap. Returns its event, or `None` if there is no confirmed subscription.
     pub(super) fn gap(&self, channel: Box<str>, cause: Box<str>) -> Option<Event> {
         let live = self.by_channel.get(&channel)?.live;
         live.then_some(Event::Gap { channel, cause })
     }
 
+    /// Takes the hub's confirmation. Returns the events that follow from it: a gap first, if the hub could not replay what
+    /// the program counts on, so that the program hears of it before the first message behind the gap.
     pub(super) fn subscribed(
         &mut self,
         reference: u64,
@@ -195,6 +211,7 @@ impl Subscriptions {
         }
         subscription.live = true;
         subscription.expects = true;
+        // If the hub replays and names no position, the client's own still holds; without a replay it is void.
         if position.is_some() || !recovered {
             subscription.position.clone_from(&position);
         }
@@ -206,7 +223,7 @@ impl Subscriptions {
         events
     }
 
-    /// What was asked with this reference.
+    /// Returns what was asked with this reference, or `None` if it belongs to no subscription.
     pub(super) fn asked(&self, reference: u64) -> Option<Again> {
         self.by_channel.iter().find_map(|(channel, it)| {
             let channel = || channel.clone();

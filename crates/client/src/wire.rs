@@ -1,14 +1,17 @@
-//! The frames that a client reads.
+//! The frames that a client reads, as `docs/protocol.md` describes them.
+//!
+//! What a client sends is written where it is sent (`publishes`, `subscriptions`).
 
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::Member;
 
-/// Room for the fields' names and a `ref` in a publish.
+/// Bytes that the names of the fields and a `ref` of any length take in a publish.
 const FIELDS: usize = 100;
 
-/// Any frame of the hub, flat: few fields, all optional but the type.
+/// Any frame of the hub. One flat type for all: the hub may add kinds and fields, and a client must skip what it does not
+/// know. So each field but the type may be missing, and unknown ones are ignored.
 #[derive(Debug, Deserialize)]
 pub(super) struct Incoming {
     #[serde(rename = "type")]
@@ -45,12 +48,13 @@ pub(super) struct Incoming {
     pub(super) more: bool,
 }
 
-/// `null` is data, too.
+/// Reads a field that is there, `null` included: a message whose data is `null` has data.
 fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Box<RawValue>>, D::Error> {
     Box::<RawValue>::deserialize(deserializer).map(Some)
 }
 
-/// What a publish has on the wire, at most, where its texts need no escapes.
+/// Returns how many bytes a publish has on the wire at most, if neither channel nor id needs escapes. So a client can
+/// refuse a publish that the hub would punish by ending the connection.
 pub(super) fn publish_bytes(channel: &str, data: &str, id: &str) -> usize {
     FIELDS + channel.len() + data.len() + id.len()
 }
