@@ -7,6 +7,7 @@
 mod churn;
 mod clock;
 mod frame;
+mod heard;
 mod http;
 mod layout;
 mod pacer;
@@ -34,12 +35,12 @@ use super::{
     target::Target,
 };
 
-/// How long deliveries are waited for after the last message was due.
+/// How long to wait for deliveries after the last message was due. What is missing then counts as lost.
 const SETTLE: Duration = Duration::from_secs(2);
-/// How long is waited for acknowledgements: longer than a hub's own deadline. A short measurement has lost by
-/// [`SETTLE`].
+/// How long to wait for acknowledgements: longer than a hub's own deadline, so that the hub's answer decides. A
+/// measurement shorter than [`SETTLE`], such as a step of a ladder, waits only as long as that.
 const ANSWERS: Duration = Duration::from_secs(6);
-/// How often this checks whether all have come.
+/// How often to check whether all have come.
 const LOOK: Duration = Duration::from_millis(20);
 
 /// A scenario's clients, connected to one backend's hubs.
@@ -50,13 +51,14 @@ pub(super) struct Load {
     stage: Arc<Stage>,
     sockets: Sockets,
     publishers: Option<Publishers>,
-    /// Comes and goes for as long as this is there.
+    /// Clients that come and go, for as long as this lives.
     _churn: Option<churn::Churn>,
     pacer: Pacer,
 }
 
 impl Load {
-    /// Connects all sockets; returns when every subscription is confirmed.
+    /// Connects all sockets, and returns when every subscription is confirmed. The error is the first of any socket: a load
+    /// with fewer clients than the scenario asks for would be another load.
     pub(super) fn connect(scenario: &Scenario, target: &Target, run: &str) -> io::Result<Self> {
         let clock = Clock::start();
         let layout = Arc::new(Layout::new(scenario, run, target.hubs.len()));
@@ -81,8 +83,9 @@ impl Load {
         })
     }
 
-    /// Publishes at a rate, first for a while that is not counted, then for `length`, and counts what came of it.
-    /// `between` is called at the beginning and at the end of what is counted.
+    /// Publishes at a rate, first for a warm-up that does not count, then for `length`, and returns what came of it, without
+    /// its cost. Calls `between(false)` when counting begins and `between(true)` when it ends: the caller reads CPU times
+    /// then. What an earlier measurement left is discarded, and broken sockets are connected again.
     pub(super) fn measure(
         &mut self,
         rate: f64,
@@ -115,6 +118,7 @@ impl Load {
             paced.map_err(|_panic| io::Error::other("the schedule's thread panicked"))??;
         let patience = if length < SETTLE { SETTLE } else { ANSWERS };
         let tally = self.settle(paced.due, patience);
+        // Never more than were due, so that the refused can't fall below zero.
         let acknowledged = tally.acknowledged.min(paced.due);
         let expected = acknowledged * u64::from(self.layout.subscribers());
         Ok(Round {
@@ -136,7 +140,7 @@ impl Load {
         })
     }
 
-    /// Waits for what is still on its way.
+    /// Waits until all answers and deliveries have come, or until it takes too long, and returns the counts.
     fn settle(&self, due: u64, patience: Duration) -> Tally {
         let begin = self.clock.now();
         let each = u64::from(self.layout.subscribers());
@@ -152,13 +156,13 @@ impl Load {
         }
     }
 
-    /// Sockets that are not connected.
+    /// Returns how many sockets are not connected.
     pub(super) fn broken(&self) -> usize {
         self.sockets.broken()
     }
 }
 
-/// Publishers alone, for those who have subscribers of their own.
+/// Publishers alone, for measurements that have subscribers of their own (`fault`).
 #[derive(Debug)]
 pub(super) struct Feed {
     pacer: Pacer,
@@ -167,6 +171,7 @@ pub(super) struct Feed {
 }
 
 impl Feed {
+    /// Starts the publishers. They connect in the background.
     pub(super) fn connect(
         layout: &Arc<Layout>,
         target: &Target,
@@ -179,7 +184,7 @@ impl Feed {
         })
     }
 
-    /// Publishes at a rate until the stage ends, and waits for the answers; how many were due.
+    /// Publishes at a rate until the stage ends, and waits for the answers. Returns how many messages were due.
     pub(super) fn run(&mut self, rate: f64) -> io::Result<u64> {
         let out = pacer::Out::Http(&self.publishers);
         let due = self.pacer.run(rate, &self.stage, &out)?.due;
@@ -195,6 +200,7 @@ impl Feed {
     }
 }
 
+/// Locks a mutex. If a thread panicked with it, its counts are used all the same: the panic is told elsewhere.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

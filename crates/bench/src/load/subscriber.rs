@@ -1,4 +1,7 @@
-//! One client: its socket, what it has heard, and what it makes of what comes.
+//! One client of the load: its socket, what it has received, and how it counts what comes.
+//!
+//! It reads frames by their first bytes and never parses JSON: tens of thousands of deliveries per second must cost the load
+//! much less than they cost the hub. It never connects again by itself; `sockets` does that between measurements.
 
 use std::{
     io,
@@ -15,6 +18,7 @@ use tokio::{
 
 use super::{
     frame::{self, Head},
+    heard::{Heard, News},
     http,
     layout::{Layout, Mark},
     lock,
@@ -22,10 +26,10 @@ use super::{
 };
 use crate::target::HubAddress;
 
-/// Read at once.
+/// The most bytes that are read at once.
 const READ: usize = 64 * 1024;
 
-/// A client, also while it is not connected.
+/// A client. It outlives its connections, so that what it has received is known after a new one.
 #[derive(Debug)]
 pub(super) struct Subscriber {
     index: u32,
@@ -34,47 +38,11 @@ pub(super) struct Subscriber {
     heard: Mutex<Vec<Heard>>,
 }
 
-/// What is written to one socket, from whichever thread.
+/// What is written to one socket, by the schedule's thread and by the one that reads.
 #[derive(Debug)]
 pub(super) struct Writer {
     stream: Arc<TcpStream>,
     pending: Vec<u8>,
-}
-
-/// One publisher's numbers in one channel: the last, and which of the 64 up to it have come.
-#[derive(Clone, Copy, Debug, Default)]
-struct Heard {
-    last: u64,
-    seen: u64,
-}
-
-#[derive(Debug, PartialEq, Eq)]
-enum News {
-    New,
-    Late,
-    Repeated,
-}
-
-impl Heard {
-    fn take(&mut self, number: u64) -> News {
-        if let Some(ahead) = number.checked_sub(self.last).filter(|ahead| *ahead > 0) {
-            self.seen = self
-                .seen
-                .checked_shl(ahead as u32)
-                .filter(|_| ahead < 64)
-                .unwrap_or(0)
-                | 1;
-            self.last = number;
-            return News::New;
-        }
-        let back = self.last - number;
-        let bit = if back < 64 { 1_u64 << back } else { 0 };
-        if self.seen & bit != 0 || bit == 0 {
-            return News::Repeated;
-        }
-        self.seen |= bit;
-        News::Late
-    }
 }
 
 impl Writer {
@@ -85,7 +53,8 @@ impl Writer {
         }
     }
 
-    /// Writes what the socket takes at once; the rest goes with the next write.
+    /// Writes what the socket takes at once; the rest goes with the next write. Never waits: the schedule goes on whatever
+    /// a socket does.
     pub(super) fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         if !self.pending.is_empty() {
             self.pending.extend_from_slice(bytes);
@@ -96,6 +65,7 @@ impl Writer {
         Ok(())
     }
 
+    /// Writes what is left, as far as the socket takes it.
     pub(super) fn flush(&mut self) -> io::Result<()> {
         while !self.pending.is_empty() {
             match self.try_write(&self.pending)? {
@@ -106,6 +76,7 @@ impl Writer {
         Ok(())
     }
 
+    /// Returns whether something is left to write.
     pub(super) const fn is_blocked(&self) -> bool {
         !self.pending.is_empty()
     }
@@ -139,7 +110,7 @@ impl Subscriber {
         self.alive.load(Ordering::Relaxed)
     }
 
-    /// Publishes; `false` if there is no connection.
+    /// Writes a frame. Returns false if there is no connection, or it breaks.
     pub(super) fn publish(&self, frame: &[u8]) -> bool {
         let mut writer = lock(&self.writer);
         writer
@@ -147,7 +118,7 @@ impl Subscriber {
             .is_some_and(|writer| writer.send(frame).is_ok())
     }
 
-    /// Connects, and subscribes to its channels; returns when all are confirmed.
+    /// Connects, and subscribes to its channels. Returns when all are confirmed, with the bytes that came after that.
     pub(super) async fn connect(
         &self,
         layout: &Layout,
@@ -163,7 +134,7 @@ impl Subscriber {
         Ok((stream, got))
     }
 
-    /// Reads until the connection ends.
+    /// Reads and counts until the connection ends.
     pub(super) async fn listen(
         &self,
         (stream, mut got): (Arc<TcpStream>, Vec<u8>),
@@ -211,7 +182,7 @@ impl Subscriber {
     }
 }
 
-/// What a client does with what has come.
+/// What a client needs to count a batch of frames; both locks are taken once for all of them.
 struct Listener<'a> {
     subscriber: &'a Subscriber,
     layout: &'a Layout,
@@ -221,7 +192,8 @@ struct Listener<'a> {
 }
 
 impl Listener<'_> {
-    /// Takes in all whole frames; how many bytes they were. `None` if the server has ended it.
+    /// Takes all whole frames, and returns how many bytes they were, or `None` if the hub has closed the connection. All
+    /// frames of one read have one time, which is when they were there to be read.
     fn take(&mut self, bytes: &[u8]) -> Option<usize> {
         let now = self.stage.clock.now();
         let mut used = 0;
@@ -242,6 +214,7 @@ impl Listener<'_> {
         Some(used)
     }
 
+    /// Tells frames apart by the first letter of their type: `message`, `published`, `error`, `gap`.
     fn message(&mut self, message: &[u8], now: u64) {
         let Some(kind) = message.strip_prefix(b"{\"type\":\"") else {
             return;
@@ -255,6 +228,7 @@ impl Listener<'_> {
         }
     }
 
+    /// Counts a delivery, and the time that it took.
     fn delivered(&mut self, message: &[u8], now: u64) {
         let Some(mark) = Mark::read(message) else {
             return;
@@ -266,6 +240,7 @@ impl Listener<'_> {
         let Some(heard) = self.heard.get_mut(place) else {
             return;
         };
+        // Noted also if it does not count: a later repetition must be known.
         let news = heard.take(mark.number);
         if !self.stage.counts(mark.due) {
             return;
@@ -281,7 +256,7 @@ impl Listener<'_> {
         }
     }
 
-    /// Which of the connection's channels a message is of.
+    /// Returns the connection's slot of a message's channel, or `None` if the connection has no such channel.
     fn slot(&self, message: &[u8]) -> Option<u32> {
         if self.layout.each == 1 {
             return Some(0);
@@ -293,7 +268,7 @@ impl Listener<'_> {
         (slot < self.layout.each).then_some(slot)
     }
 
-    /// The reference of a publication is when it was due.
+    /// Counts the answer to a publish. Its `ref` is the time when the message was due.
     fn answered(&mut self, message: &[u8], now: u64, well: bool) {
         let Some(at) = memchr::memmem::find(message, b"\"ref\":") else {
             return;
@@ -318,7 +293,8 @@ impl Listener<'_> {
     }
 }
 
-/// Connects to a hub and subscribes by the handshake; what came behind the confirmations comes along.
+/// Connects to a hub and subscribes by the query of the handshake. Returns the socket, and the bytes that came after the
+/// confirmations. An error if the hub refuses the handshake or a channel.
 pub(super) async fn subscribe(
     hub: &HubAddress,
     channels: &[String],
@@ -369,27 +345,10 @@ pub(super) async fn subscribe(
     Ok((stream, got))
 }
 
+/// Reads some bytes; an error if the connection has ended.
 async fn more(stream: &mut TcpStream, got: &mut Vec<u8>) -> io::Result<()> {
     match stream.read_buf(got).await? {
         0 => Err(io::ErrorKind::UnexpectedEof.into()),
         _ => Ok(()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_are_new_late_or_repeated() {
-        use News::{Late, New, Repeated};
-        let mut heard = Heard::default();
-        let news: Vec<_> = [1, 2, 2, 5, 4, 4, 300, 3, 299, 300]
-            .map(|number| heard.take(number))
-            .into();
-        let expected = [
-            New, New, Repeated, New, Late, Repeated, New, Repeated, Late, Repeated,
-        ];
-        assert_eq!(news, expected);
     }
 }
