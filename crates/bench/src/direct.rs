@@ -1,4 +1,5 @@
-//! The broker alone: two instances of the driver in this process, no hub, no socket. What a hub adds is the rest.
+//! The broker alone: two instances of its driver in this process, without hub and socket. The difference to a round is what
+//! the hub adds. Same rate, same payload and same clock as the round, or the two could not be compared.
 
 use std::{io, sync::Arc, time::Duration};
 
@@ -16,14 +17,15 @@ use super::{
 };
 use crate::plan::Drivers;
 
-/// Channels at most: the broker's latency does not hang on more.
+/// The most channels: a broker's latency does not depend on more.
 const CHANNELS: u32 = 100;
-/// Publications on their way at once; one more waits, and its time runs.
+/// How many publications may be on their way at once. One more waits, and its time runs meanwhile.
 const ON_THEIR_WAY: usize = 1_000;
-/// For what is still on its way at the end.
+/// How long to wait at the end for what is still on its way.
 const SETTLE: Duration = Duration::from_secs(2);
 
-/// Publishes at the scenario's rate at one instance, and takes the time until the other has it.
+/// Publishes at the scenario's rate through one instance, and measures the time until the other has each message. Returns an
+/// empty latency if nothing came, and an error if the broker can't be reached. `run` keeps runs apart by their channels.
 pub(super) fn measure(
     (drivers, backplane): (Drivers, &str),
     scenario: &Scenario,
@@ -88,6 +90,7 @@ pub(super) fn measure(
     measured.map_err(io::Error::other)
 }
 
+/// Takes what comes until the driver is closed, and returns the times of what was due from `begin` on.
 async fn hear(mut events: Events, clock: Clock, begin: u64, layout: Arc<Layout>) -> Latency {
     let mut heard = histogram();
     while let Some(event) = events.recv().await {

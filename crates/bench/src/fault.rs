@@ -1,4 +1,7 @@
-//! What breaks on purpose: a hub is killed, or the broker is restarted, while clients watch that reconnect as any would.
+//! What is broken on purpose: a hub is killed, or the broker is restarted, while clients listen that reconnect as any would.
+//!
+//! The clients are those of `hubplane-client` and not the load's sockets: what a user loses depends on what a client does to
+//! get back what it missed.
 
 use std::{collections::HashSet, io, process::Command, sync::Arc, thread, time::Duration};
 
@@ -13,27 +16,28 @@ use super::{
 };
 use hubplane_client::{Client, Event, Options};
 
-/// Before the fault.
+/// How long to publish before the fault.
 const CALM: Duration = Duration::from_secs(2);
-/// From the fault to the end of publishing: who is not back by then has not recovered.
+/// How long to publish after the fault. A client that has no message by then counts as not recovered.
 const AFTER: Duration = Duration::from_secs(15);
-/// For the last messages.
+/// How long to wait for the last messages.
 const SETTLE: Duration = Duration::from_secs(2);
-/// Clients, two a channel, and messages a second at most: recovery is measured, not throughput.
+/// The most channels, with two clients each, and the most messages per second: recovery is measured, not throughput.
 const CHANNELS: u32 = 50;
 const RATE: f64 = 200.0;
 
-/// What one client has had.
+/// What one client has received.
 #[derive(Debug, Default)]
 struct Watched {
     channel: u32,
     numbers: HashSet<u64>,
+    /// Whether it was told of a gap.
     told: bool,
-    /// When the first message came that was due after the fault.
+    /// When the first message came that was due after the fault, in microseconds of the clock.
     back: Option<u64>,
 }
 
-/// Kills one hub with SIGKILL; publishers use the others.
+/// Kills one hub with SIGKILL; publishers use the others. An error if the hubs were not started here.
 pub(super) fn hub(run: &str, site: &mut Site, scenario: &Scenario) -> io::Result<Fault> {
     let target = Target {
         hubs: site.target.hubs[1..].to_vec(),
@@ -48,7 +52,7 @@ pub(super) fn hub(run: &str, site: &mut Site, scenario: &Scenario) -> io::Result
     })
 }
 
-/// Runs the command that kills and restarts the broker.
+/// Runs the command that kills and restarts the broker. An error if the command fails.
 pub(super) fn broker(
     run: &str,
     site: &Site,
@@ -74,6 +78,7 @@ fn urls(target: &Target) -> Vec<String> {
     target.hubs.iter().map(url).collect()
 }
 
+/// Connects clients, publishes, breaks something in the middle, and returns what came of it.
 fn watch(
     run: &str,
     scenario: &Scenario,
@@ -143,7 +148,7 @@ fn watch(
     Ok(judge(&watched, &tally.accepted, *broken.borrow(), due))
 }
 
-/// One client, until it is over.
+/// Listens with one client until the measurement is over, and returns what it has received.
 async fn one(
     client: Client,
     mut events: hubplane_client::Events,
@@ -180,6 +185,7 @@ async fn one(
     watched
 }
 
+/// Compares what the hubs acknowledged with what each client has received.
 fn judge(watched: &[Watched], accepted: &[(u32, u64)], broken: u64, due: u64) -> Fault {
     let (mut lost, mut announced) = (0, 0);
     for client in watched {

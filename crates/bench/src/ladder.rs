@@ -1,4 +1,7 @@
-//! The knee: the highest rate at which nothing is lost and p99 stays within the limit.
+//! The knee: the highest rate at which nothing is lost and p99 stays within the scenario's limit.
+//!
+//! A limit on latency and not the highest throughput: beyond the knee a hub still delivers more, but late, and nobody would
+//! run it there.
 
 use std::io;
 
@@ -11,7 +14,7 @@ use super::{
     summary::{Unit, rate as per_second},
 };
 
-/// From one step to the next, until one fails.
+/// The factor from one step's rate to the next one's, until a step fails.
 const FACTOR: f64 = 4.0;
 /// How often the stretch between the last step that held and the first that did not is halved; what is left is 9 %.
 const HALVINGS: usize = 4;
@@ -43,6 +46,7 @@ pub(super) fn climb(
             }
             (Some(held), Some(failed)) if halvings < HALVINGS => {
                 halvings += 1;
+                // The geometric mean halves the ratio of the two rates, which is what the error is measured by.
                 (held * failed).sqrt()
             }
             _ => break,
@@ -65,6 +69,7 @@ pub(super) fn climb(
     })
 }
 
+/// Judges one step. It holds if nothing was lost, refused or repeated, no socket broke, and p99 is within the limit.
 fn step(round: &Round, scenario: &Scenario, broken: usize) -> Step {
     let limit = scenario.limit().as_micros() as u64;
     let whole = round.lost == 0 && round.refused == 0 && round.repeated == 0 && broken == 0;

@@ -1,4 +1,7 @@
-//! What a run does, in which order, and how long each part may take.
+//! What a run does, and how long each part may take.
+//!
+//! Pure arithmetic: from the number of backends, scenarios and rounds it computes lengths that fit in the time. The constants
+//! are rough seconds: a machine that needs more or less only makes the run longer or shorter than its time.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -6,27 +9,27 @@ use hubplane_backplane::{Address, Driver, Opened, Result};
 
 use super::scenario::Scenario;
 
-/// How long a whole run takes at most, if nothing else is said.
+/// How long a whole run takes at most by default.
 pub const USUAL: Duration = Duration::from_secs(15 * 60);
-/// With `--quick`.
+/// How long it takes at most with `--quick`.
 pub const QUICK: Duration = Duration::from_secs(170);
 
-/// What it takes to start hubs and clients, and to end them.
+/// Starting hubs and clients, and ending them.
 const START: f64 = 2.2;
-/// Before each measurement; a step of a ladder has less.
+/// The load before counting begins; a step of a ladder needs less, since its clients are warm from the step before.
 const WARM_UP: f64 = 1.0;
 const STEP_WARM_UP: f64 = 0.3;
-/// For what is still on its way.
+/// Waiting for what is still on its way.
 const SETTLE: f64 = 0.2;
-/// Steps of a ladder, more or less: to the first that fails, and the halving of the last stretch.
+/// About how many steps a ladder has: up to the first that fails, and those that halve the last stretch.
 const STEPS: f64 = 9.0;
-/// What steps that fail take longer, of one ladder.
+/// How much longer the failing steps of one ladder take: they wait for what never comes.
 const FAILURES: f64 = 6.0;
-/// Something broken on purpose, and what comes of it.
+/// One fault, from connecting to the last message.
 const FAULT: f64 = 23.0;
-/// A step is so much shorter than a round, and so is the broker alone.
+/// The length of a step, and of the broker alone, as a share of a round.
 const STEP: f64 = 0.4;
-/// A round, shortest and longest, seconds.
+/// The shortest and the longest that a round may be.
 const SHORTEST: f64 = 1.0;
 const SHORTEST_STEP: f64 = 0.8;
 const LONGEST: f64 = 10.0;
@@ -36,12 +39,12 @@ const LONGEST: f64 = 10.0;
 pub struct Drivers(pub fn(&str) -> Result<&'static dyn Driver>);
 
 impl Drivers {
-    /// The driver for a scheme; the error says how to build a program that has it.
+    /// Returns the driver for a scheme. The error says how to build a program that has it.
     pub(super) fn find(&self, scheme: &str) -> Result<&'static dyn Driver> {
         (self.0)(scheme)
     }
 
-    /// Opens an address by its scheme's driver.
+    /// Opens an address by its scheme's driver. The error is that of the address, the scheme or the broker.
     pub(super) async fn open(&self, address: &str) -> Result<Opened> {
         let address: Address = address.parse()?;
         self.find(address.scheme())?.open(&address).await
@@ -53,9 +56,9 @@ impl Drivers {
 pub struct Plan {
     /// Opens the brokers that are measured without a hub.
     pub drivers: Drivers,
-    /// Where.
+    /// The backends to compare, in this order.
     pub backends: Vec<Backend>,
-    /// What.
+    /// The scenarios; faults are tried in the first.
     pub scenarios: Vec<Scenario>,
     /// Hub processes for each backend that can be shared.
     pub hubs: usize,
@@ -65,7 +68,7 @@ pub struct Plan {
     pub ladder: bool,
     /// Cores of the hubs and of the load, as `taskset` takes them.
     pub pin: Option<(String, String)>,
-    /// Whether a hub is killed.
+    /// Whether to kill a hub at the end.
     pub kill_hub: bool,
     /// How long everything may take.
     pub time: Duration,
@@ -109,7 +112,8 @@ pub(super) struct Lengths {
 }
 
 impl Plan {
-    /// So long that all of it fits in the time: shorter rounds for more backends and scenarios.
+    /// Returns lengths with which the run fits in its time: more backends and scenarios make rounds shorter. A round is
+    /// never shorter than 1 s, even if the run then takes longer than it should.
     pub(super) fn lengths(&self) -> Lengths {
         let (fixed, scaled) = self.work();
         let round = (self.time.as_secs_f64() - fixed) / scaled;
@@ -123,7 +127,7 @@ impl Plan {
         }
     }
 
-    /// How long it all takes, about.
+    /// Returns about how long the run takes.
     pub(super) fn estimate(&self) -> Duration {
         let (fixed, scaled) = self.work();
         Duration::from_secs_f64(fixed + scaled * self.lengths().round.as_secs_f64())
@@ -154,7 +158,7 @@ impl Plan {
         )
     }
 
-    /// Measurements of the whole run, as progress counts them.
+    /// Returns how many measurements the run has, as progress counts them; faults are not among them.
     pub(super) fn measurements(&self) -> usize {
         let pairs = self.backends.len() * self.scenarios.len();
         pairs * (self.rounds + usize::from(self.ladder))

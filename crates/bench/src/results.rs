@@ -1,6 +1,8 @@
 //! What a run has measured, as it is kept in JSON: written by `--json`, read by `report` and `recommend`.
 //!
-//! Times are microseconds, sizes bytes, rates a second. What could not be measured is absent (`null`), never 0.
+//! Times are in microseconds, sizes in bytes, rates per second. What could not be measured is absent (`null`), never 0: a
+//! 0 would look like a very good figure. This file holds values only; how they are measured is in `load` and `site`, and
+//! what may be concluded from them in [`super::summary`].
 
 use std::collections::BTreeMap;
 
@@ -8,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::scenario::Scenario;
 
-/// The layout of this file; one with another number is refused.
+/// The number of this layout. A file with another number is refused. A new field that may be absent does not change it.
 pub const VERSION: u32 = 1;
 
 /// The columns of the capability table that say what a backend declares, in the order in which they are shown. The
@@ -41,7 +43,7 @@ pub fn is_one_process(promises: &[(String, String)]) -> bool {
 pub struct Run {
     /// [`VERSION`].
     pub version: u32,
-    /// When it began: seconds since 1970.
+    /// When the run began: seconds since 1970.
     pub started: u64,
     /// The command line, with secrets left out.
     pub command: String,
@@ -62,9 +64,9 @@ pub struct Run {
 pub struct Machine {
     /// The processor's name.
     pub processor: String,
-    /// Cores that the run could use.
+    /// Cores of the machine, whether or not the run used all.
     pub cores: usize,
-    /// Memory.
+    /// Memory in bytes.
     pub memory: u64,
     /// The operating system and its kernel.
     pub system: String,
@@ -82,7 +84,7 @@ pub struct Measured {
     pub program: Option<String>,
     /// The capability table's row: the column's name and what it says.
     pub promises: Vec<(String, String)>,
-    /// By the scenario's name.
+    /// The figures, by the scenario's name.
     pub scenarios: BTreeMap<String, Figures>,
     /// Why there are no figures, or not all.
     pub failure: Option<String>,
@@ -91,52 +93,56 @@ pub struct Measured {
 /// What one backend did in one scenario.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Figures {
-    /// The fixed rate, measured again and again, in turn with the other backends.
+    /// The measurements at the scenario's fixed rate. They are made in turn with the other backends, so that whatever
+    /// slows the machine for a while slows all of them.
     pub rounds: Vec<Round>,
-    /// The broker alone, measured once for all rounds, as old files have it: `Figures::place_alone`.
+    /// The broker alone, measured once for all rounds: only in old files. `Figures::place_alone` moves it.
     #[serde(default, rename = "direct", skip_serializing)]
     pub once: Option<Latency>,
-    /// The ladder's steps, by rate.
+    /// The steps of the search for the highest rate, in the order in which they were measured.
     pub ladder: Vec<Step>,
     /// The highest rate at which nothing was lost and p99 was within the scenario's limit; messages a second.
     pub knee: Option<f64>,
-    /// What was broken on purpose, and how long it took.
+    /// What was broken on purpose, and what came of it.
     pub faults: Vec<Fault>,
 }
 
 /// One measurement at one rate.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Round {
-    /// Which run of a merged report it is from; 0 in a run's own file.
+    /// Which run of a merged report it is from: a place in `Merged::sources`; 0 in a run's own file.
     #[serde(default)]
     pub run: usize,
-    /// Messages that were due, a second.
+    /// Messages that were due per second.
     pub rate: f64,
-    /// How long it took.
+    /// How long the counted part took, without the warm-up. Seconds.
     pub seconds: f64,
-    /// Messages that were due.
+    /// Messages that were due in this time. Only these count below, whenever their answers and deliveries came.
     pub due: u64,
-    /// Of these, acknowledged.
+    /// How many of these the hub acknowledged.
     pub acknowledged: u64,
-    /// Of these, refused or never answered.
+    /// How many of these the hub refused or never answered.
     pub refused: u64,
-    /// Messages that subscribers got.
+    /// Deliveries: a message to three subscribers counts three times.
     pub delivered: u64,
-    /// Acknowledged, due at a subscriber, and not there.
+    /// Deliveries that are missing: every acknowledged message is due at every subscriber of its channel.
     pub lost: u64,
-    /// Delivered again.
+    /// Deliveries of a message that the subscriber had already.
     pub repeated: u64,
-    /// Delivered behind a later one of the same publisher and channel.
+    /// Deliveries behind a later message of the same publisher and channel.
     pub reordered: u64,
-    /// From when it was due to its acknowledgement.
+    /// The time from when a message was due until its publisher had the acknowledgement.
     pub acknowledgement: Latency,
-    /// From when it was due to a subscriber.
+    /// The time from when a message was due until a subscriber had it. From when it was due and not from when it was sent:
+    /// so a hub that stands still is charged for all messages that wait meanwhile.
     pub delivery: Latency,
-    /// The 99th percentile of how late the load itself was: what is above the figures' own size spoils them.
+    /// How late the load itself published, the 99th percentile, in microseconds. If this is as large as a latency, that
+    /// latency tells of the load and not of the hub.
     pub late: u64,
-    /// What it cost.
+    /// CPU time, memory and bytes on the wire.
     pub cost: Cost,
-    /// The broker alone, right behind it, by the same clock and at the same rate: the driver without a hub.
+    /// The broker alone, that is the driver without a hub, measured right after this round by the same clock and at the
+    /// same rate. What the hub adds is the difference.
     #[serde(default)]
     pub alone: Option<Latency>,
 }
@@ -154,7 +160,7 @@ impl Measured {
 }
 
 impl Figures {
-    /// Gives what an old file measured once for all rounds to the first.
+    /// Moves what an old file measured once for all rounds to the first round, so that readers find it in one place.
     pub(super) fn place_alone(&mut self) {
         if let (Some(once), Some(first)) = (self.once.take(), self.rounds.first_mut()) {
             first.alone.get_or_insert(once);
@@ -162,39 +168,43 @@ impl Figures {
     }
 }
 
-/// What a measurement cost, by the operating system's accounting.
+/// What a measurement cost, by the operating system's accounting. CPU time is divided by the deliveries and not by the
+/// messages: delivering is most of a hub's work, and scenarios differ in how many subscribers a message has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Cost {
-    /// CPU time of all hubs, microseconds a delivery.
+    /// CPU time of all hubs together, in microseconds per delivery. Absent for hubs that were not started here.
     pub hub_cpu: Option<f64>,
-    /// CPU time of the broker, microseconds a delivery.
+    /// CPU time of the broker, in microseconds per delivery. Absent if its process is not on this machine or may not be
+    /// looked at.
     pub broker_cpu: Option<f64>,
-    /// Memory of all hubs, proportional (PSS), at the end.
+    /// Memory of all hubs at the end, in bytes, as PSS: pages that processes share are divided among them, so the sum
+    /// counts the program's code once.
     pub hub_memory: Option<u64>,
-    /// The broker's.
+    /// Memory of the broker, counted likewise.
     pub broker_memory: Option<u64>,
-    /// Bytes between hubs and broker, both ways, a message.
+    /// Bytes between hubs and broker, in both directions, per message that was due.
     pub wire: Option<f64>,
-    /// CPU time of the load itself, as a share of one core: near 1 it is the limit.
+    /// CPU time of the load itself, as a share of one core. Near 1 the load is the limit, not the hub.
     pub load_cpu: Option<f64>,
 }
 
 /// A distribution of times, in microseconds.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Latency {
-    /// How many times.
+    /// How many times were measured.
     pub count: u64,
     /// The median.
     pub p50: u64,
-    /// 90 %.
+    /// The 90th percentile.
     pub p90: u64,
-    /// 99 %.
+    /// The 99th percentile.
     pub p99: u64,
-    /// 99.9 %.
+    /// The 99.9th percentile.
     pub p999: u64,
     /// The largest.
     pub max: u64,
-    /// The whole of it: value and how often, ascending, to two digits.
+    /// All times, ascending: a value, rounded up to two digits, and how often it was measured. From these, several rounds
+    /// are pooled: percentiles can't be averaged.
     pub buckets: Vec<(u64, u64)>,
 }
 
@@ -204,15 +214,15 @@ pub struct Step {
     /// Which run of a merged report it is from.
     #[serde(default)]
     pub run: usize,
-    /// Messages that were due, a second.
+    /// Messages that were due per second.
     pub rate: f64,
-    /// Deliveries a second.
+    /// Deliveries per second.
     pub deliveries: f64,
-    /// Of the delivery.
+    /// The median of the delivery's time, in microseconds.
     pub p50: u64,
-    /// Of the delivery.
+    /// The 99th percentile of the delivery's time, in microseconds.
     pub p99: u64,
-    /// Acknowledged and not delivered.
+    /// Deliveries that are missing.
     pub lost: u64,
     /// Whether the step holds: nothing lost or refused, and p99 within the limit.
     pub held: bool,
@@ -226,12 +236,13 @@ pub struct Fault {
     pub run: usize,
     /// `hub` or `broker`.
     pub what: String,
-    /// From the fault until every subscriber got messages again, milliseconds; absent where that did not happen.
+    /// From the fault until the last subscriber got a message that was due after it, in milliseconds. Absent if one of
+    /// them got none within the time watched.
     pub recovered: Option<u64>,
-    /// Acknowledged messages that no subscriber got, although it asked for what it had missed.
+    /// Deliveries of acknowledged messages that are missing, although each subscriber asked for what it had missed.
     pub lost: u64,
-    /// Of these, those for which the subscriber was told so.
+    /// How many of these are missing at a subscriber that was told of a gap.
     pub announced: u64,
-    /// Publications that were refused meanwhile.
+    /// Publications that were refused or not answered meanwhile.
     pub refused: u64,
 }

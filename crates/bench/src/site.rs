@@ -1,4 +1,7 @@
 //! Where one measurement is made, and what it cost there.
+//!
+//! The load counts messages and times; this file adds what hubs, broker and load used meanwhile, as the operating system
+//! counts it (`system`).
 
 use std::{io, thread, time::Duration};
 
@@ -9,16 +12,21 @@ use super::{
     target::{Hubs, Target},
 };
 
-/// Where one measurement is made, for as long as it is.
+/// Hubs and broker of one measurement. Hubs that were started for it end when this is dropped.
 pub(super) struct Site {
+    /// Hubs that were started here; absent for hubs that run already, whose cost is not known.
     pub(super) hubs: Option<Hubs>,
+    /// Where the load goes.
     pub(super) target: Target,
+    /// The broker's process, if it is on this machine.
     pub(super) broker: Option<u32>,
+    /// The broker's ports, by which the bytes on the wire are found.
     pub(super) ports: Vec<u16>,
 }
 
 impl Site {
-    /// Measures, and what it cost.
+    /// Measures at a rate for a warm-up and a length, and returns the figures with their cost. Usage is read when counting
+    /// begins and when it ends: the difference is the cost, without that of starting and connecting.
     pub(super) fn measure(
         &self,
         load: &mut Load,
@@ -63,12 +71,13 @@ impl Site {
         Ok(round)
     }
 
-    /// Lets hubs that have just been loaded come to rest.
+    /// Waits a moment, so that hubs that have just been overloaded work off what they still have.
     pub(super) fn rest(&self) {
         thread::sleep(Duration::from_millis(200));
     }
 }
 
+/// What was used so far: CPU times of the processes, and bytes on the wire. Absent where it can't be read.
 struct Usage {
     hubs: Option<Duration>,
     broker: Option<Duration>,

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 
 use super::results::Machine;
 
-/// The machine, as a report shows it.
+/// Returns the machine as a report shows it. What can't be read is left empty.
 pub(super) fn machine() -> Machine {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
     let value = |text: &str, key: &str| {
@@ -38,14 +38,15 @@ pub(super) fn machine() -> Machine {
     }
 }
 
-/// Tells one file's content from another's: the beginning of its SHA-256.
+/// Returns the first 8 bytes of a file's SHA-256 as hexadecimal, which tell one program from another.
 pub(super) fn fingerprint(file: &Path) -> io::Result<String> {
     let hash = Sha256::digest(fs::read(file)?);
     let start = hash.into_iter().take(8);
     Ok(start.map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// CPU time of all threads of a process.
+/// Returns the CPU time that the threads of a process have used, in nanoseconds from `schedstat`: the ticks of `stat` are too
+/// coarse for a measurement of seconds. `None` if the process is gone or may not be looked at.
 pub(super) fn cpu(process: u32) -> Option<Duration> {
     let mut nanos = 0;
     for thread in fs::read_dir(format!("/proc/{process}/task")).ok()? {
@@ -58,7 +59,8 @@ pub(super) fn cpu(process: u32) -> Option<Duration> {
     Some(Duration::from_nanos(nanos))
 }
 
-/// A process's proportional memory in bytes.
+/// Returns a process's memory in bytes, as PSS: a page that n processes share counts one nth. `None` if the process is gone or
+/// may not be looked at.
 pub(super) fn memory(process: u32) -> Option<u64> {
     let rollup = fs::read_to_string(format!("/proc/{process}/smaps_rollup")).ok()?;
     let row = rollup.lines().find_map(|line| line.strip_prefix("Pss:"))?;
@@ -66,7 +68,7 @@ pub(super) fn memory(process: u32) -> Option<u64> {
     Some(kib * 1024)
 }
 
-/// Keeps a process, with all its threads, on these cores.
+/// Keeps a process, with all its threads, on these cores. An error if there is no `taskset`, or no such core.
 pub(super) fn pin(process: u32, cores: &str) -> io::Result<()> {
     let status = Command::new("taskset")
         .args(["-acp", cores, &process.to_string()])
@@ -82,14 +84,15 @@ pub(super) fn pin(process: u32, cores: &str) -> io::Result<()> {
     }
 }
 
-/// A program that is on these cores, as the process that the command starts: `taskset` becomes it.
+/// Returns a command that runs a program on these cores. `taskset` becomes the program, so the process that is started is the
+/// program's own, and its id can be measured.
 pub(super) fn pinned(program: &Path, cores: &str) -> Command {
     let mut command = Command::new("taskset");
     command.args(["-c", cores]).arg(program);
     command
 }
 
-/// Asks a process to end.
+/// Asks a process to end (SIGTERM). Does nothing if it is gone.
 pub(super) fn terminate(process: u32) {
     _ = Command::new("kill")
         .args(["-TERM", &process.to_string()])
@@ -97,7 +100,7 @@ pub(super) fn terminate(process: u32) {
         .status();
 }
 
-/// The process on this machine that listens there, if it is one that we may look at.
+/// Returns the process that listens on this port, if the host is this machine and its process may be looked at.
 pub(super) fn listener(host: &str, port: u16) -> Option<u32> {
     let local = |ip: IpAddr| ip.is_loopback() || ip.is_unspecified();
     let mut found = (host, port).to_socket_addrs().ok()?;
@@ -115,7 +118,8 @@ pub(super) fn listener(host: &str, port: u16) -> Option<u32> {
         .find(|process: &u32| owns(Path::new(&format!("/proc/{process}/fd")), &wanted))
 }
 
-/// The inode of the socket that listens on a port, from a table of `/proc/net` (proc_net_tcp.txt).
+/// Returns the inode of the socket that listens on a port, from a table of `/proc/net` (proc_net_tcp.txt in the kernel's
+/// documentation): column 1 is the address, 3 the state (0A is LISTEN), 9 the inode.
 fn inode(table: &str, port: u16) -> Option<u64> {
     table.lines().skip(1).find_map(|line| {
         let columns: Vec<_> = line.split_whitespace().collect();
@@ -125,6 +129,7 @@ fn inode(table: &str, port: u16) -> Option<u64> {
     })
 }
 
+/// Returns whether one of a process's open files is this socket.
 fn owns(files: &Path, wanted: &str) -> bool {
     let files = fs::read_dir(files).into_iter().flatten().flatten();
     files
@@ -132,8 +137,8 @@ fn owns(files: &Path, wanted: &str) -> bool {
         .any(|target| target.to_str() == Some(wanted))
 }
 
-/// Bytes that these processes have exchanged with a port, both ways, over the connections that are open now; by `ss`
-/// (iproute2).
+/// Returns the bytes that these processes have exchanged with these ports, in both directions, over the connections that are
+/// open now. `ss` (iproute2) counts them; `None` without it, or without ports. A connection that was closed meanwhile is missing.
 pub(super) fn exchanged(processes: &[u32], ports: &[u16]) -> Option<u64> {
     if ports.is_empty() {
         return None;
@@ -156,6 +161,7 @@ pub(super) fn exchanged(processes: &[u32], ports: &[u16]) -> Option<u64> {
     Some(sum_of(&String::from_utf8_lossy(&output.stdout), processes))
 }
 
+/// Adds up the bytes in the lines of `ss` that belong to these processes.
 fn sum_of(table: &str, processes: &[u32]) -> u64 {
     let ours = |line: &&str| {
         processes

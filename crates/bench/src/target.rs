@@ -1,4 +1,7 @@
 //! Where the load goes: hubs that run already, or processes of this program, started for one measurement.
+//!
+//! A hub is a process of its own, so that its CPU time and memory can be told from the load's. Each measurement has new ones:
+//! what an earlier one has left in a hub's memory must not change the next.
 
 use std::{
     fmt,
@@ -14,12 +17,12 @@ use hubplane_backplane::Address;
 
 use super::system;
 
-/// A hub that has not said that it listens by then does not start.
+/// How long a hub may take to say that it listens.
 const START: Duration = Duration::from_secs(40);
-/// How long a hub that is told to end has for it.
+/// How long hubs may take to end; then they are killed.
 const END: Duration = Duration::from_secs(5);
 
-/// Whether a running hub can be measured at this address.
+/// Checks that a running hub can be measured at this address. Does not connect to it.
 ///
 /// # Errors
 /// A sentence that says how to write it.
@@ -27,15 +30,16 @@ pub fn check(url: &str) -> Result<(), String> {
     HubAddress::parse(url, None).map(drop)
 }
 
-/// A hub, for clients.
+/// Where clients reach a hub.
 #[derive(Clone)]
 pub(super) struct HubAddress {
     /// Host and port.
     pub(super) authority: String,
+    /// The publishers' key; never shown, see `Debug`.
     key: Option<String>,
 }
 
-/// What one measurement is made on.
+/// The hubs of one measurement.
 #[derive(Clone, Debug)]
 pub(super) struct Target {
     pub(super) hubs: Vec<HubAddress>,
@@ -49,7 +53,8 @@ pub(super) struct Hubs {
 }
 
 impl HubAddress {
-    /// From `http://HOST:PORT`; the key is what publishers show.
+    /// Reads `http://HOST:PORT`; the port is 80 if none is given. `key` is what publishers show. The error is a sentence
+    /// that says how to write it.
     pub(super) fn parse(url: &str, key: Option<&str>) -> Result<Self, String> {
         let authority = url
             .strip_prefix("http://")
@@ -70,7 +75,7 @@ impl HubAddress {
         })
     }
 
-    /// The header line, if there is a key.
+    /// Returns the header line with the key, line end included; empty without a key.
     pub(super) fn authorization(&self) -> String {
         let line = |key| format!("authorization: Bearer {key}\r\n");
         self.key.as_ref().map(line).unwrap_or_default()
@@ -87,7 +92,8 @@ impl fmt::Debug for HubAddress {
 }
 
 impl Hubs {
-    /// Starts so many processes of a program on one backend, on the cores given as `taskset` takes them.
+    /// Starts `many` processes of a program on one backend, on the cores given as `taskset` takes them. Returns when all
+    /// listen. An error if one does not start within 40 s; those that were started end then.
     pub(super) fn start(
         program: &Path,
         backplane: &str,
@@ -136,7 +142,7 @@ impl Hubs {
         Ok(hubs)
     }
 
-    /// Ends the first by SIGKILL.
+    /// Kills the first hub with SIGKILL, as a crash would.
     pub(super) fn kill_first(&mut self) -> io::Result<()> {
         let first = self.processes.first_mut();
         let first = first.ok_or_else(|| io::Error::other("no hub was started"))?;
@@ -144,13 +150,13 @@ impl Hubs {
         first.wait().map(drop)
     }
 
-    /// The processes' ids.
+    /// Returns the ids of the processes, also of one that was killed.
     pub(super) fn ids(&self) -> Vec<u32> {
         self.processes.iter().map(Child::id).collect()
     }
 }
 
-/// What the hub says when it takes connections, or why it ended.
+/// Returns where to read the hub's address once it takes connections, or why it ended. A thread reads both outputs.
 fn listening(process: &mut Child) -> mpsc::Receiver<Result<String, String>> {
     let (said, line) = mpsc::sync_channel(1);
     let (out, error) = (process.stdout.take(), process.stderr.take());
@@ -194,7 +200,8 @@ impl Drop for Hubs {
     }
 }
 
-/// Where a broker listens, where its address says so: hosts and ports.
+/// Returns where a broker listens: hosts and ports, with the usual port of its protocol if the address names none. Empty if
+/// there is no broker, or its protocol is not known here; then its cost is not measured.
 pub(super) fn broker_ports(address: &Address) -> Vec<(String, u16)> {
     let default = match address.scheme().split('+').next() {
         Some("redis" | "rediss") => 6379,

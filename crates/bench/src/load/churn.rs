@@ -1,4 +1,6 @@
 //! Clients that come and go: they subscribe and unsubscribe all the time, beside those that are counted.
+//!
+//! They are a burden for the hub, as browsers are that move from page to page. Nothing that they receive is measured.
 
 use std::{io, sync::Arc, time::Duration};
 
@@ -16,16 +18,18 @@ use super::{
 };
 use crate::target::Target;
 
-/// Subscriptions a second of one of them, at most.
+/// Subscriptions per second that one of these clients makes at most; a higher rate takes more clients.
 const EACH: u32 = 10;
 
+/// The clients; they end when this is dropped.
 #[derive(Debug)]
 pub(super) struct Churn {
     _worker: Worker,
 }
 
 impl Churn {
-    /// So many subscriptions a second, all together, until it is dropped.
+    /// Starts clients that make `rate` subscriptions per second together. Returns an error if there is no thread for them;
+    /// a hub that can't be reached is tried again.
     pub(super) fn start(layout: &Arc<Layout>, target: &Target, rate: u32) -> io::Result<Self> {
         let worker = Worker::start("bench-churn")?;
         let many = rate.div_ceil(EACH);
@@ -34,6 +38,7 @@ impl Churn {
             let hub = target.hubs[n as usize % target.hubs.len()].clone();
             let layout = Arc::clone(layout);
             worker.runtime.spawn(async move {
+                // Each starts at another moment of the turn, so that the rate is even.
                 sleep(turn.mul_f64(f64::from(n) / f64::from(many))).await;
                 loop {
                     if let Ok((stream, _)) = subscribe(&hub, &[]).await {
@@ -48,6 +53,7 @@ impl Churn {
     }
 }
 
+/// Subscribes to one channel after the other, each turn to another one, until the connection ends.
 async fn come_and_go(
     mut stream: TcpStream,
     layout: &Layout,
@@ -71,6 +77,7 @@ async fn come_and_go(
                 let text = format!("{{\"type\":\"subscribe\",\"channel\":\"{name}\"}}");
                 frame::push(&mut out, frame::TEXT, text.as_bytes());
                 last = Some(name);
+                // 7 has no factor in common with the usual numbers of channels, so that all have their turn.
                 at = at.wrapping_add(7);
                 stream.write_all(&out).await?;
             }

@@ -1,6 +1,9 @@
 //! The little of RFC 6455 that a load needs: masked frames out, whole text frames in.
+//!
+//! Not a library: a load of many thousand sockets must cost far less than the hub that it measures, and a frame that is
+//! only counted needs no buffer of its own. It reads only what a hub sends, so fragments and extensions are left out.
 
-/// A frame from a server: its opcode, and where its payload is.
+/// A frame from a server: its opcode, and where its payload begins and ends in the bytes that were read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Head {
     pub(super) opcode: u8,
@@ -8,12 +11,13 @@ pub(super) struct Head {
     pub(super) end: usize,
 }
 
+/// The opcodes (RFC 6455, section 5.2).
 pub(super) const TEXT: u8 = 1;
 pub(super) const CLOSE: u8 = 8;
 pub(super) const PING: u8 = 9;
 pub(super) const PONG: u8 = 10;
 
-/// The first frame, if all of it is there.
+/// Returns the first frame, or `None` if a part of it is still to come.
 pub(super) fn head(bytes: &[u8]) -> Option<Head> {
     let opcode = bytes.first()? & 0x0f;
     let (begin, length) = match bytes.get(1)? & 0x7f {
@@ -28,7 +32,8 @@ pub(super) fn head(bytes: &[u8]) -> Option<Head> {
     (bytes.len() >= end).then_some(Head { opcode, begin, end })
 }
 
-/// Adds a frame as a client sends it. The mask is all zeros: it protects proxies from scripts, and there are none here.
+/// Adds a frame as a client sends it: masked, but with zeros, which leaves the payload as it is. A mask protects proxies
+/// from the scripts of web pages, and here are neither.
 pub(super) fn push(out: &mut Vec<u8>, opcode: u8, payload: &[u8]) {
     out.push(0x80 | opcode);
     match payload.len() {

@@ -1,4 +1,4 @@
-//! Answers of HTTP/1.1 over a connection that stays open.
+//! Answers of HTTP/1.1 over a connection that stays open. Only answers with a length: a hub gives no others.
 
 use std::io;
 
@@ -13,13 +13,14 @@ const HEAD_BYTES: usize = 16 * 1024;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Head {
     pub(super) status: u16,
-    /// Of the body; absent if the answer does not say it.
+    /// The body's bytes; absent if the answer does not say it.
     pub(super) length: Option<usize>,
     /// Where the body begins.
     pub(super) end: usize,
 }
 
-/// The head of the first answer; none if a part of it is still to come.
+/// Returns the head of the first answer, or `None` if a part of it is still to come. An error if this is no HTTP, or the
+/// head is too long.
 pub(super) fn head(bytes: &[u8]) -> io::Result<Option<Head>> {
     let mut headers = [EMPTY_HEADER; HEADERS];
     let mut answer = Response::new(&mut headers);
@@ -38,7 +39,7 @@ pub(super) fn head(bytes: &[u8]) -> io::Result<Option<Head>> {
     }))
 }
 
-/// An answer: its status, and where its body is.
+/// An answer: its status, and where its body begins and ends in the bytes that were read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Answer {
     pub(super) status: u16,
@@ -46,7 +47,7 @@ pub(super) struct Answer {
     pub(super) end: usize,
 }
 
-/// The first answer, if all of it is there.
+/// Returns the first answer, or `None` if a part of it is still to come. An error if it does not say its length.
 pub(super) fn answer(bytes: &[u8]) -> io::Result<Option<Answer>> {
     let Some(Head {
         status,

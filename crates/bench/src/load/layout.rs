@@ -1,4 +1,7 @@
 //! Who is subscribed to what, on which hub, who publishes, and what a message says.
+//!
+//! Pure arithmetic on numbers: each part of the load computes the same answer, so that none has to hold a table. A *voice*
+//! is one publisher of one channel, and its *rank* its number among the publishers of that channel.
 
 use std::io::Write;
 
@@ -7,28 +10,33 @@ use crate::scenario::{Publish, Scenario};
 /// A scenario's clients, by number.
 #[derive(Debug)]
 pub(crate) struct Layout {
+    /// What all names of channels begin with.
     prefix: String,
     pub(crate) connections: u32,
     pub(crate) channels: u32,
+    /// Channels of one connection.
     pub(crate) each: u32,
+    /// Bytes of a message's data, quotation marks included.
     payload: usize,
     pub(crate) publish: Publish,
     hubs: usize,
 }
 
-/// What a message says: who published it, its number there, and when it was due.
+/// What a message says: who published it, its number there, and when it was due. From these a subscriber tells what is
+/// repeated, out of order or lost, and how long it took, without asking the publisher.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Mark {
     /// The publisher's rank among those of the channel.
     pub(crate) rank: u32,
-    /// From 1, for each channel and publisher.
+    /// Counts from 1 for each channel and publisher.
     pub(crate) number: u64,
-    /// Microseconds of the load's clock.
+    /// When the message was due, in microseconds of the load's clock.
     pub(crate) due: u64,
 }
 
 impl Layout {
-    /// `run` keeps runs on one broker apart.
+    /// Returns a scenario's layout on so many hubs. The names of the channels contain `run`, so that runs on one broker do
+    /// not receive each other's messages.
     pub(crate) fn new(scenario: &Scenario, run: &str, hubs: usize) -> Self {
         Self {
             prefix: format!("bench.{run}."),
@@ -41,11 +49,12 @@ impl Layout {
         }
     }
 
+    /// Subscribers of one channel. A whole number: `Scenario::parse` refuses other scenarios.
     pub(crate) const fn subscribers(&self) -> u32 {
         self.connections * self.each / self.channels
     }
 
-    /// Publishers of one channel.
+    /// Publishers of one channel: one if they publish by HTTP, and otherwise all its subscribers.
     pub(crate) const fn ranks(&self) -> u32 {
         match self.publish {
             Publish::Http => 1,
@@ -53,43 +62,45 @@ impl Layout {
         }
     }
 
-    /// Everybody who publishes, in one row: each channel's publishers.
+    /// How many voices there are: all publishers of all channels.
     pub(crate) const fn voices(&self) -> u32 {
         self.channels * self.ranks()
     }
 
-    /// Channel and rank of a voice.
+    /// Returns the channel and rank of a voice.
     pub(crate) const fn voice(&self, voice: u32) -> (u32, u32) {
         (voice % self.channels, voice / self.channels)
     }
 
-    /// Which channel a connection's slot is subscribed to.
+    /// Returns the channel to which a connection is subscribed in this slot, from 0 to `each` - 1.
     pub(crate) const fn channel_of(&self, connection: u32, slot: u32) -> u32 {
         (connection * self.each + slot) % self.channels
     }
 
-    /// The connection of a voice that publishes by its own socket.
+    /// Returns the connection of a voice that publishes by its own socket.
     pub(crate) const fn connection_of(&self, voice: u32) -> u32 {
         voice / self.each
     }
 
-    /// Which hub a connection goes to: a channel's subscribers are spread over all.
+    /// Returns the hub to which a connection goes. Each channel's subscribers are spread over all hubs: so every message
+    /// passes between hubs through the broker, which is what is measured.
     pub(crate) const fn hub_of(&self, connection: u32) -> usize {
         let first = connection * self.each;
         ((first % self.channels + first / self.channels) as usize) % self.hubs
     }
 
+    /// Returns the name of a channel.
     pub(crate) fn name(&self, channel: u32) -> String {
         format!("{}{channel}", self.prefix)
     }
 
-    /// Which channel a name is of.
+    /// Returns the channel of a name, or `None` if it is not of this run.
     pub(crate) fn number(&self, name: &[u8]) -> Option<u32> {
         let digits = name.strip_prefix(self.prefix.as_bytes())?;
         str::from_utf8(digits).ok()?.parse().ok()
     }
 
-    /// The data of a message, a JSON string of so many bytes.
+    /// Appends a message's data: a JSON string that holds the mark, filled up to the scenario's payload.
     pub(crate) fn write(&self, out: &mut Vec<u8>, mark: Mark) {
         let begin = out.len();
         // A Vec takes everything.
@@ -100,13 +111,14 @@ impl Layout {
 }
 
 impl Mark {
-    /// From a message as hubs push it: the first member `data` is ours.
+    /// Reads the mark from a message as hubs push it, or returns `None` if it has none. Searches for `"data"` instead of
+    /// parsing JSON: this is done for every delivery, and must cost little. A channel's name can't contain it.
     pub(crate) fn read(message: &[u8]) -> Option<Self> {
         let at = memchr::memmem::find(message, b"\"data\":\"")? + 8;
         Self::parse(&message[at..])
     }
 
-    /// From what stands behind the data's quotation mark.
+    /// Reads the mark from what follows the opening quotation mark of the data, or returns `None` if it is not one.
     pub(crate) fn parse(mut rest: &[u8]) -> Option<Self> {
         let mut next = || -> Option<u64> {
             let mut value = 0_u64;

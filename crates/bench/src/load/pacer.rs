@@ -1,4 +1,6 @@
-//! The schedule: which message is due when, whatever comes of the ones before.
+//! The schedule: which message is due when, whatever comes of the ones before (an open loop).
+//!
+//! If it waited for answers, a slow hub would get fewer messages just when it is slow, and look better than it is.
 
 use std::{io, sync::Arc, thread, time::Duration};
 
@@ -13,10 +15,10 @@ use super::{
     tally::{Stage, histogram},
 };
 
-/// A thread that woke up so late is the system's affair, and the message is due when it is awake; later than this, what
-/// was due counts from when it should have been.
+/// Microseconds by which this thread may wake up late without harm. Up to this, a message is due when the thread is awake:
+/// the delay is the operating system's and not the hub's. Beyond it, the message is due when the schedule says.
 const SLACK: u64 = 1_000;
-/// No sleep is shorter.
+/// The shortest sleep, so that this thread does not spin.
 const NAP: Duration = Duration::from_micros(50);
 
 /// Where messages go out.
@@ -26,22 +28,26 @@ pub(super) enum Out<'a> {
     Sockets(&'a Sockets),
 }
 
-/// What was paced, of what counts.
+/// What the schedule did in the time that counts.
 #[derive(Debug)]
 pub(super) struct Paced {
+    /// Messages that were due.
     pub(super) due: u64,
-    /// How late the schedule itself was.
+    /// How late the schedule itself was, in microseconds.
     pub(super) late: Histogram<u64>,
 }
 
-/// Walks through all who publish, evenly and not in their order.
+/// Walks through all voices, evenly and not in their order.
 #[derive(Debug)]
 pub(super) struct Pacer {
     layout: Arc<Layout>,
     clock: Clock,
+    /// The voice that published last, and the step to the next one.
     voice: u32,
     stride: u32,
+    /// Each voice's last number; goes on through all measurements, so that a late message is never taken for a new one.
     numbers: Vec<u64>,
+    /// Buffers that are used again for each message.
     frame: Vec<u8>,
     message: Vec<u8>,
 }
@@ -60,7 +66,7 @@ impl Pacer {
         }
     }
 
-    /// Publishes at a rate until the stage ends.
+    /// Publishes `rate` messages per second until the stage ends. Blocks this thread meanwhile.
     pub(super) fn run(&mut self, rate: f64, stage: &Stage, out: &Out<'_>) -> io::Result<Paced> {
         let begin = self.clock.now();
         let end = stage.end();
@@ -72,6 +78,7 @@ impl Pacer {
         let step = 1e6 / rate;
         let mut sent = 0_u64;
         loop {
+            // Computed from the start and not from the message before, so that errors do not add up.
             let at = begin + (sent as f64 * step) as u64;
             if at >= end {
                 break;
@@ -101,6 +108,7 @@ impl Pacer {
         Ok(paced)
     }
 
+    /// Publishes the next voice's message.
     fn publish(&mut self, due: u64, out: &Out<'_>) {
         self.voice = (self.voice + self.stride) % self.numbers.len() as u32;
         let voice = self.voice;
@@ -125,6 +133,7 @@ impl Pacer {
                 publishers.publish(ticket, &self.message);
             }
             Out::Sockets(sockets) => {
+                // The `ref` is the time when the message was due: the answer then says what it took.
                 let name = self.layout.name(channel);
                 let head = format!(
                     "{{\"type\":\"publish\",\"ref\":{due},\"channel\":\"{name}\",\"data\":"
@@ -140,7 +149,8 @@ impl Pacer {
     }
 }
 
-/// A step that comes by everybody before it comes by somebody again, and by neighbours far apart in time.
+/// Returns a step that visits all of `many` before it visits one again, with neighbours far apart in time: neighbours are
+/// on one hub or one socket, and a burst on one of them would be no even load. Near the golden ratio, and coprime.
 fn stride(many: u32) -> u32 {
     let golden = (f64::from(many) * 0.618).round() as u32;
     (golden.max(1)..)

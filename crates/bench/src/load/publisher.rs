@@ -1,5 +1,5 @@
-//! Backends that publish by HTTP: each channel by one of them, over a connection that stays open. What becomes due while
-//! an answer is on its way goes out together with the next request.
+//! Publishers that use HTTP, as a team's backend does: each channel has one of them, over a connection that stays open. What
+//! becomes due while an answer is on its way goes out together as the next request, so that a channel's order is kept.
 
 use std::{
     collections::VecDeque,
@@ -20,15 +20,16 @@ use super::{
 };
 use crate::target::{HubAddress, Target};
 
-/// Connections to each hub.
+/// Connections to each hub. A channel always uses the same one.
 const EACH: usize = 8;
-/// Of one request, as the hub's limits are: `batch_messages`, and `body_bytes` less what surrounds the data.
+/// The most that one request may hold. The hub's limits are `batch_messages` and `body_bytes`; of the latter, a part is left
+/// for what surrounds the data.
 const MOST_MESSAGES: usize = 1_000;
 const MOST_BYTES: usize = 900_000;
-/// Between two tries to connect.
+/// The pause between two attempts to connect.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// All of them.
+/// All publishers, and the thread that reads their answers.
 #[derive(Debug)]
 pub(super) struct Publishers {
     layout: Arc<Layout>,
@@ -36,13 +37,14 @@ pub(super) struct Publishers {
     _worker: Worker,
 }
 
+/// One connection, and what waits for it.
 #[derive(Debug)]
 struct Publisher {
     hub: HubAddress,
     state: Mutex<State>,
 }
 
-/// Which message.
+/// Names a message until its answer comes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ticket {
     pub(super) channel: u32,
@@ -50,11 +52,14 @@ pub(super) struct Ticket {
     pub(super) due: u64,
 }
 
+/// What the schedule's thread and the reading thread share.
 #[derive(Debug, Default)]
 struct State {
+    /// Absent while there is no connection.
     writer: Option<Writer>,
+    /// What is due and not sent. Not limited: a measurement ends after seconds, and what waits must count as late.
     waiting: VecDeque<(Ticket, Vec<u8>)>,
-    /// The messages of the request on its way.
+    /// The messages of the request that is not answered yet.
     on_its_way: Vec<Ticket>,
     request: Vec<u8>,
 }
@@ -87,7 +92,7 @@ impl Publishers {
         })
     }
 
-    /// One message; it goes out at once where no answer is waited for.
+    /// Publishes a message: at once if its publisher waits for no answer, and otherwise with the next request.
     pub(super) fn publish(&self, ticket: Ticket, data: &[u8]) {
         let publisher = &self.all[ticket.channel as usize % self.all.len()];
         let name = self.layout.name(ticket.channel);
@@ -102,13 +107,14 @@ impl Publishers {
         state.go_on(&publisher.hub);
     }
 
-    /// What a measurement before has left over is not published any more.
+    /// Discards what an earlier measurement has left unsent.
     pub(super) fn clear(&self) {
         for publisher in &self.all {
             lock(&publisher.state).waiting.clear();
         }
     }
 
+    /// Sends what waits, wherever no answer is on its way.
     pub(super) fn flush(&self) {
         for publisher in &self.all {
             lock(&publisher.state).go_on(&publisher.hub);
@@ -117,7 +123,7 @@ impl Publishers {
 }
 
 impl State {
-    /// Sends what waits, as one request, unless one is on its way.
+    /// Sends what waits, as one request, unless one is on its way or there is no connection.
     fn go_on(&mut self, hub: &HubAddress) {
         let Some(writer) = &mut self.writer else {
             return;
@@ -155,7 +161,8 @@ impl State {
     }
 }
 
-/// Keeps one connection open, and takes its answers.
+/// Keeps one connection open, and takes its answers. What was on its way when a connection ended counts as refused and is
+/// not sent again: a second attempt would hide what the fault has cost.
 async fn run(publisher: Arc<Publisher>, stage: Arc<Stage>, tally: Arc<Mutex<Tally>>) {
     loop {
         let Ok(stream) = TcpStream::connect(&publisher.hub.authority).await else {
@@ -179,6 +186,7 @@ async fn run(publisher: Arc<Publisher>, stage: Arc<Stage>, tally: Arc<Mutex<Tall
     }
 }
 
+/// Takes answers until the connection ends, and sends the next request after each.
 async fn read(
     publisher: &Publisher,
     stream: &TcpStream,
@@ -221,6 +229,7 @@ async fn read(
     }
 }
 
+/// Counts the answers to the messages of one request, and the time that they took.
 fn take(status: u16, body: &[u8], tickets: &[Ticket], (stage, tally): (&Stage, &Mutex<Tally>)) {
     let now = stage.clock.now();
     // A batch's results stand in its order; the word can't stand in a position.

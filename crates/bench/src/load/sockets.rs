@@ -1,4 +1,6 @@
 //! All subscribers, on a few threads that do nothing else.
+//!
+//! Knows how sockets are spread over threads; what a client does with a frame is in `subscriber`.
 
 use std::{
     io,
@@ -18,12 +20,12 @@ use super::{
 };
 use crate::target::Target;
 
-/// Handshakes on their way at once, of each thread.
+/// How many handshakes each thread makes at once, so that not all sockets come to a hub in the same moment.
 const AT_ONCE: usize = 64;
-/// More threads than this measure the load and not the hubs.
+/// The most threads of the load: they take cores from the hubs.
 const MOST_THREADS: usize = 4;
 
-/// A thread that serves sockets until it is dropped.
+/// A thread that serves sockets. It ends when this is dropped.
 #[derive(Debug)]
 pub(super) struct Worker {
     pub(super) runtime: Handle,
@@ -31,6 +33,7 @@ pub(super) struct Worker {
 }
 
 impl Worker {
+    /// Starts a thread with a runtime of its own. The error is the operating system's.
     pub(super) fn start(name: &str) -> io::Result<Self> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();
@@ -47,7 +50,7 @@ impl Worker {
         })
     }
 
-    /// One for two cores: the hubs need the others.
+    /// Starts one thread for two cores: the hubs need the others.
     pub(super) fn some() -> io::Result<Vec<Self>> {
         let cores = thread::available_parallelism().map_or(1, usize::from);
         let many = (cores / 2).clamp(1, MOST_THREADS);
@@ -57,7 +60,7 @@ impl Worker {
     }
 }
 
-/// The subscribers.
+/// All subscribers of a scenario, connected or not.
 #[derive(Debug)]
 pub(super) struct Sockets {
     layout: Arc<Layout>,
@@ -68,6 +71,7 @@ pub(super) struct Sockets {
 }
 
 impl Sockets {
+    /// Connects all; returns when each is subscribed. The error is the first of any socket.
     pub(super) fn connect(
         layout: &Arc<Layout>,
         target: &Target,
@@ -89,7 +93,7 @@ impl Sockets {
         Ok(sockets)
     }
 
-    /// Connects those that are not connected.
+    /// Connects those that are not connected, such as after a hub was killed. The error is the first of any socket.
     pub(super) fn repair(&self) -> io::Result<()> {
         let (done, all_done) = mpsc::sync_channel(self.all.len().max(1));
         let mut open = 0;
@@ -132,12 +136,12 @@ impl Sockets {
         results.into_iter().collect()
     }
 
-    /// How many are not connected.
+    /// Returns how many are not connected.
     pub(super) fn broken(&self) -> usize {
         self.all.iter().filter(|it| !it.is_alive()).count()
     }
 
-    /// Publishes by a subscriber's socket; `false` if it is not connected.
+    /// Publishes by a subscriber's socket. Returns false if it is not connected; the message then counts as refused.
     pub(super) fn publish(&self, connection: u32, frame: &[u8]) -> bool {
         self.all[connection as usize].publish(frame)
     }

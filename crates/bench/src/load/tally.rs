@@ -1,4 +1,6 @@
 //! What is counted, by all threads of the load, while one measurement runs.
+//!
+//! Each thread counts for itself, and they are added up at the end, so that counting makes no thread wait for another.
 
 use std::sync::{
     Arc, Mutex,
@@ -10,15 +12,15 @@ use hdrhistogram::Histogram;
 use super::{clock::Clock, lock};
 use crate::results::Latency;
 
-/// The longest time that is told apart, microseconds: two minutes.
+/// The longest time that a histogram tells apart, in microseconds: two minutes. A longer one counts as this.
 const LONGEST: u64 = 120_000_000;
 
-/// To three digits.
+/// Returns an empty histogram of microseconds, exact to three digits.
 pub(crate) fn histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1, LONGEST, 3).expect("invariant: sound bounds")
 }
 
-/// One thread's counts.
+/// One thread's counts, or the sum of all. What each count means is said in [`crate::results::Round`].
 #[derive(Debug, Clone)]
 pub(crate) struct Tally {
     pub(crate) delivered: u64,
@@ -27,7 +29,7 @@ pub(crate) struct Tally {
     pub(crate) gaps: u64,
     pub(crate) acknowledged: u64,
     pub(crate) refused: u64,
-    /// Channels and numbers of what was acknowledged, where the stage wants names.
+    /// The channel and number of each acknowledged message, if the stage wants them (`fault`).
     pub(crate) accepted: Vec<(u32, u64)>,
     pub(crate) delivery: Histogram<u64>,
     pub(crate) acknowledgement: Histogram<u64>,
@@ -84,7 +86,8 @@ impl Tally {
     }
 }
 
-/// The measurement under way: what was due in its time counts.
+/// The measurement under way. A message counts if it was due within its time, whenever the answer comes: so the first and
+/// the last messages of a measurement are treated alike.
 #[derive(Debug)]
 pub(crate) struct Stage {
     pub(crate) clock: Clock,
@@ -95,6 +98,7 @@ pub(crate) struct Stage {
 }
 
 impl Stage {
+    /// Returns a stage on which nothing counts until [`Stage::set`].
     pub(crate) fn new(clock: Clock) -> Self {
         Self {
             clock,
@@ -105,7 +109,7 @@ impl Stage {
         }
     }
 
-    /// As [`Stage::new`], and keeps the names of what was acknowledged.
+    /// Returns a stage as [`Stage::new`] does, which also keeps channel and number of each acknowledged message.
     pub(crate) fn with_names(clock: Clock) -> Self {
         Self {
             names: true,
@@ -113,18 +117,19 @@ impl Stage {
         }
     }
 
+    /// Returns whether acknowledged messages are kept by name.
     pub(crate) const fn names(&self) -> bool {
         self.names
     }
 
-    /// A tally of one thread's own.
+    /// Returns a new tally for one thread; it counts towards the sum.
     pub(crate) fn tally(&self) -> Arc<Mutex<Tally>> {
         let tally = Arc::new(Mutex::new(Tally::new()));
         lock(&self.tallies).push(Arc::clone(&tally));
         tally
     }
 
-    /// A measurement begins: all counts are of it from here on.
+    /// Begins a measurement from `begin` to `end`, in microseconds of the clock, and sets all counts to 0.
     pub(crate) fn set(&self, begin: u64, end: u64) {
         self.begin.store(begin, Ordering::SeqCst);
         self.end.store(end, Ordering::SeqCst);
@@ -133,16 +138,17 @@ impl Stage {
         }
     }
 
-    /// Whether what was due then counts.
+    /// Returns whether a message counts that was due then.
     pub(crate) fn counts(&self, due: u64) -> bool {
         due >= self.begin.load(Ordering::Relaxed) && due < self.end.load(Ordering::Relaxed)
     }
 
+    /// Returns when the measurement ends, in microseconds of the clock.
     pub(crate) fn end(&self) -> u64 {
         self.end.load(Ordering::Relaxed)
     }
 
-    /// What all threads have counted so far.
+    /// Returns the sum of what all threads have counted so far.
     pub(crate) fn look(&self) -> Tally {
         let mut sum = Tally::new();
         for tally in &*lock(&self.tallies) {
@@ -152,7 +158,7 @@ impl Stage {
     }
 }
 
-/// What is kept of a histogram.
+/// Returns what is kept of a histogram: the percentiles to three digits, and buckets to two, so that a file stays small.
 pub(crate) fn latency(histogram: &Histogram<u64>) -> Latency {
     if histogram.is_empty() {
         return Latency::default();
@@ -176,7 +182,7 @@ pub(crate) fn latency(histogram: &Histogram<u64>) -> Latency {
     }
 }
 
-/// To two digits, upwards: a time is never shown shorter than it was.
+/// Rounds up to two digits: a time is never shown shorter than it was.
 fn rounded(value: u64) -> u64 {
     let mut scale = 1;
     while value / scale >= 100 {
