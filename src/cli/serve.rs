@@ -1,19 +1,15 @@
-//! `hubplane serve`.
+//! `hubplane serve`: one instance of the hub, from its options to its end.
+//!
+//! Brings the parts together: options and file, backend, hub, shards, listener, signals. What a limit means and how a hub ends
+//! its sessions is decided in the crates; this file only says when.
 
-use std::{
-    fs,
-    io::{self, IsTerminal},
-    net::SocketAddr,
-    path::PathBuf,
-    sync::Arc,
-    thread,
-    time::Duration,
-};
+mod listener;
+
+use std::{fs, io::IsTerminal, net::SocketAddr, path::PathBuf, sync::Arc, thread, time::Duration};
 
 use clap::builder::BoolishValueParser;
 use hubplane_backplane::{Driver, ErrorKind, Opened, parse_duration};
 use tokio::{
-    net::{TcpListener, TcpSocket, lookup_host},
     runtime,
     task::LocalSet,
     time::{Instant, sleep},
@@ -23,7 +19,6 @@ use tracing_subscriber::EnvFilter;
 use super::config::{DRAIN, File};
 use super::{
     Failure,
-    environment::shown,
     files::connections_that_fit,
     print,
     signals::{Signals, ignore_hangup},
@@ -32,14 +27,14 @@ use crate::backends;
 use hubplane_hub::{Hub, MOST_SHARDS, Setup};
 use hubplane_identity::{ANY, Access, Hosts, Key, parse_host, parse_origin};
 use hubplane_server::{Mounts, Server, Shards};
+pub(super) use listener::listen_on;
+use listener::refuse_open_door;
 
-/// Between two tries to reach the broker at the start.
+/// The pause between two attempts to reach the broker at the start.
 const RETRY: Duration = Duration::from_millis(500);
-/// How long the start waits for this instance to hear itself through the broker.
+/// How long the start waits until what this instance publishes comes back from the broker. Then it starts all the same: /ready
+/// says no until it comes back.
 const FIRST_BEACON: Duration = Duration::from_secs(15);
-
-/// Connections that may wait to be accepted: after a network's failure all clients come at once.
-const BACKLOG: u32 = 4_096;
 
 /// Run one instance of the hub.
 #[derive(Debug, clap::Args)]
@@ -106,23 +101,25 @@ pub(super) struct Serve {
 }
 
 impl Serve {
+    /// Runs the hub until a signal ends it. The failure has code 2 if the options or the file are wrong.
     pub(super) fn run(self) -> Result<(), Failure> {
         log_to_stderr(&self.log)?;
         let file = match &self.config {
             Some(path) => read_config(path)?,
             None => File::default(),
         };
+        // One thread for the broker's work; each shard brings its own.
         let runtime = runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(Failure::failed)?;
         let ended = LocalSet::new().block_on(&runtime, self.until_signalled(file));
-        // A name that is being looked up, or a client library's thread, must not keep a stopped process.
+        // A look-up of a name, or a thread of a client library, must not keep a process alive that has stopped.
         runtime.shutdown_background();
         ended
     }
 
-    /// Starts the hub, and stops it when a signal comes, at whatever time.
+    /// Starts the hub, and stops it when a signal comes, even during the start. A second signal ends it at once.
     async fn until_signalled(self, file: File) -> Result<(), Failure> {
         let mut signals = Signals::catch()?;
         ignore_hangup()?;
@@ -151,7 +148,8 @@ impl Serve {
         }
     }
 
-    /// Starts the hub, and says where it listens once it hears itself through the broker.
+    /// Starts the hub, and prints where it listens once its own messages come back from the broker. Checks everything that
+    /// the user may have got wrong before it touches the broker.
     async fn start(self, file: File) -> Result<Server, Failure> {
         let listen = given(self.listen, file.listen).unwrap_or_else(|| "127.0.0.1:8080".to_owned());
         let backplane =
@@ -185,7 +183,7 @@ impl Serve {
             origins,
             hosts,
         });
-        // Before anything is waited for: mail that nobody takes would hold up all that the broker sends.
+        // Before waiting for anything: if nobody took the shards' mail, all that the broker sends would wait for it.
         let started = match shards {
             1 => Ok(Shards::start_here(
                 &hub,
@@ -208,7 +206,7 @@ impl Serve {
     }
 }
 
-/// Opens the backplane, as often as it takes while its broker can't be reached.
+/// Opens the backplane. While its broker can't be reached, tries again for as long as `wait` says; other errors end it at once.
 async fn reached(address: &str, wait: Duration) -> Result<(&'static dyn Driver, Opened), Failure> {
     let end = Instant::now() + wait;
     loop {
@@ -228,6 +226,7 @@ fn given(option: Option<String>, file: Option<String>) -> Option<String> {
     option.and_then(text).or_else(|| file.and_then(text))
 }
 
+/// Returns the origins of pages that may connect; empty if only pages of the hub's own host may.
 fn allowed_origins(
     options: Vec<String>,
     file: Option<Vec<String>>,
@@ -255,8 +254,8 @@ fn given_list(options: Vec<String>, file: Option<Vec<String>>) -> Vec<String> {
     }
 }
 
-/// Which hosts the hub answers to. One that anybody on this machine may use must not be open to the pages that its user
-/// visits.
+/// Returns the hosts that the hub answers to. A hub on loopback without a key (`only_local`) answers to no name but those
+/// given: a web page could otherwise make its own name point to this machine, and use the hub of the user who visits it.
 fn answered_hosts(
     options: Vec<String>,
     file: Option<Vec<String>>,
@@ -273,6 +272,7 @@ fn answered_hosts(
     })
 }
 
+/// Returns the number of shards: as given, or one for each core.
 fn shards(given: Option<usize>) -> Result<usize, Failure> {
     match given {
         None => Ok(thread::available_parallelism().map_or(1, |cores| cores.get().min(MOST_SHARDS))),
@@ -283,48 +283,7 @@ fn shards(given: Option<usize>) -> Result<usize, Failure> {
     }
 }
 
-/// Binds the port of a command, or says what to do.
-pub(super) async fn listen_on(address: &str) -> Result<TcpListener, Failure> {
-    bind(address).await.map_err(|error| {
-        let hint = match error.kind() {
-            io::ErrorKind::AddrInUse => {
-                "; another program listens there: end it, or choose another port, such as --listen 127.0.0.1:8090"
-            }
-            io::ErrorKind::InvalidInput => "; write host and port, such as --listen 127.0.0.1:8080",
-            io::ErrorKind::PermissionDenied => "; ports below 1024 need root: choose another, such as --listen 127.0.0.1:8080",
-            _ => "",
-        };
-        Failure::wrong(format!("can't listen on {}: {error}{hint}", shown(address)))
-    })
-}
-
-async fn bind(address: &str) -> io::Result<TcpListener> {
-    let mut last = io::ErrorKind::AddrNotAvailable.into();
-    for address in lookup_host(address).await? {
-        let socket = match address {
-            SocketAddr::V4(_) => TcpSocket::new_v4(),
-            SocketAddr::V6(_) => TcpSocket::new_v6(),
-        }?;
-        socket.set_reuseaddr(true)?;
-        match socket.bind(address).and_then(|()| socket.listen(BACKLOG)) {
-            Ok(listener) => return Ok(listener),
-            Err(error) => last = error,
-        }
-    }
-    Err(last)
-}
-
-/// Without authentication nobody but this machine is let in by accident.
-fn refuse_open_door(address: SocketAddr, allowed: bool) -> Result<(), Failure> {
-    if address.ip().is_loopback() || allowed {
-        return Ok(());
-    }
-    Err(Failure::wrong(format!(
-        "other machines can reach {address}, and anyone who does could publish: give --key-file FILE, or --insecure \
-         if that is what you want"
-    )))
-}
-
+/// Reads and checks the configuration file. The error names it, and shows none of its values.
 fn read_config(path: &PathBuf) -> Result<File, Failure> {
     let text = fs::read_to_string(path).map_err(|error| {
         Failure::wrong(format!("the configuration {}: {error}", path.display()))
@@ -333,6 +292,7 @@ fn read_config(path: &PathBuf) -> Result<File, Failure> {
         .map_err(|error| Failure::wrong(format!("the configuration {}: {error}", path.display())))
 }
 
+/// Returns a name that tells this instance from others: the host's name and the port.
 fn default_node(address: SocketAddr) -> String {
     let host = gethostname::gethostname();
     let host = host.to_string_lossy();
