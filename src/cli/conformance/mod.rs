@@ -1,4 +1,6 @@
 //! `hubplane conformance`: the suite that every backend passes, on the user's own broker.
+//!
+//! The cases are in `hubplane-conformance`; this folder chooses and runs them, and reports.
 
 mod progress;
 mod report;
@@ -11,16 +13,13 @@ use std::{
 
 use hubplane_backplane::{Address, Error, ErrorKind, OnRestart};
 use hubplane_conformance::{Case, Control, Outcome, Site, cases};
-use tokio::{
-    signal::unix::{SignalKind, signal},
-    sync::watch,
-};
+use tokio::sync::watch;
 
 use self::{
     progress::Progress,
     report::{Report, Tried},
 };
-use super::{Failure, print, runtime};
+use super::{Failure, print, runtime, signals::Signals};
 use crate::backends;
 
 /// Test your own broker: does it keep what the backend promises?
@@ -70,6 +69,7 @@ impl Conformance {
         }
     }
 
+    /// Returns the cases to run: those that are named, or all.
     fn chosen(&self) -> Result<Vec<Case>, Failure> {
         let all = cases();
         let unknown = |name: &&String| !all.iter().any(|case| case.name == name.as_str());
@@ -83,6 +83,7 @@ impl Conformance {
         Ok(all.into_iter().filter(chosen).collect())
     }
 
+    /// Returns where the cases run, as the options say.
     fn site(&self) -> Result<Site, Failure> {
         let address: Address = self.backplane.as_deref().unwrap_or("memory:").parse()?;
         let backend = backends::find_spaces(address.scheme())?;
@@ -103,7 +104,8 @@ impl Conformance {
         Ok(site)
     }
 
-    /// Tries the cases, one after the other.
+    /// Runs the cases, one after the other, and removes after each what it created. Fails if the broker can't be used at all; a
+    /// case that is not held is part of the report.
     async fn all(&self, site: &Site, chosen: &[Case]) -> Result<Report, Failure> {
         let panics = Panics::catch();
         let stopped = signals()?;
@@ -133,7 +135,7 @@ impl Conformance {
                 (None, false) => Box::pin(case.attempt(site, stop)).await,
             };
             if matches!(outcome, Outcome::NotHeld(_)) {
-                // Who is away keeps no promise, but none of the others was looked at, then.
+                // If the broker is gone, all later cases would fail for that reason alone; they count as not tried.
                 report.gone = gone(site).await;
             }
             report.left.extend(site.tidy().await);
@@ -150,7 +152,7 @@ impl Conformance {
     }
 }
 
-/// Why the broker can't be reached.
+/// Returns why the broker can't be reached, or `None` if it can.
 async fn gone(site: &Site) -> Option<Error> {
     let error = site.check().await.err();
     error.filter(|error| error.kind() == ErrorKind::Unavailable)
@@ -181,24 +183,21 @@ fn list(json: bool) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Becomes true with the first signal to end: what was created is removed, then.
+/// Returns a value that becomes true with the first signal to end. The run then stops and removes what it created, instead of
+/// leaving topics on the user's broker.
 fn signals() -> Result<watch::Receiver<bool>, Failure> {
     let (send, stopped) = watch::channel(false);
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::failed)?;
-    let mut terminate = signal(SignalKind::terminate()).map_err(Failure::failed)?;
+    let mut signals = Signals::catch()?;
     tokio::spawn(async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
+        signals.next().await;
         send.send_replace(true);
-        // The receivers would take the end of the sender for nothing.
+        // If the sender ended, the receivers would stop waiting too.
         std::future::pending::<()>().await;
     });
     Ok(stopped)
 }
 
-/// The panics of this process, which nobody sees printed: a case says by one that it is not held, and says why.
+/// Collects the panics of this process instead of printing them. A case panics if it is not held, and that belongs in the report.
 struct Panics(Arc<Mutex<Vec<String>>>);
 
 impl Panics {
@@ -212,7 +211,8 @@ impl Panics {
         Self(all)
     }
 
-    /// A panic beside a case that held is a finding, too: the backend's.
+    /// Returns the outcome of a case in view of the panics meanwhile: if the case held, a panic was in a task of the backend, and
+    /// that is a finding too.
     fn beside(&self, outcome: Outcome) -> Outcome {
         let all = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
         match outcome {
@@ -226,7 +226,7 @@ impl Panics {
 
 impl Drop for Panics {
     fn drop(&mut self) {
-        // Not possible in the midst of one, whose words would then be lost.
+        // The hook can't be taken during a panic; trying would abort the process and lose the message.
         if !std::thread::panicking() {
             _ = panic::take_hook();
         }
