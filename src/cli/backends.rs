@@ -1,4 +1,6 @@
-//! `hubplane backends`.
+//! `hubplane backends`: the capability table. Its row is also what `bench`, `recommend` and `conformance` call promises.
+//!
+//! What a backend declares comes from its driver; this file only puts it into words.
 
 use hubplane_backplane::Capabilities;
 use serde_json::{Value, json};
@@ -91,6 +93,7 @@ pub(super) fn promises(scheme: &str) -> Vec<(String, String)> {
     columns.zip(cells).skip(1).collect()
 }
 
+/// Writes a size as people do, exactly: in MiB or KiB only if it is a multiple.
 fn size(bytes: usize) -> String {
     match bytes {
         n if n % (1024 * 1024) == 0 => format!("{} MiB", n / (1024 * 1024)),

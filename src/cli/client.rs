@@ -1,4 +1,6 @@
-//! `hubplane pub` and `hubplane sub`.
+//! `hubplane pub` and `hubplane sub`: clients of a hub for people and scripts.
+//!
+//! `sub` uses `hubplane-client`. `pub` uses HTTP, as a team's backend does, so that it shows exactly what the hub answers.
 
 use std::io::{Read, stdin};
 
@@ -18,7 +20,7 @@ use hubplane_client::{Client, Error, Event, Member, Options, Presence};
 use hubplane_hub::Limits;
 use hubplane_identity::read_key;
 
-/// Most of an answer that is read.
+/// The most bytes of an answer that are read.
 const ANSWER_BYTES: usize = 1024 * 1024;
 
 /// Publish one message, through a hub or straight to the broker.
@@ -76,6 +78,7 @@ impl Pub {
         })
     }
 
+    /// Publishes by the backend's driver, without a hub. Hubs that are on the broker deliver the message.
     async fn straight(&self, address: &str, data: Vec<u8>) -> Result<(), Failure> {
         let address: Address = address.parse()?;
         let driver = backends::find(address.scheme())?;
@@ -94,6 +97,7 @@ impl Pub {
         print(json!({ "position": receipt.position().map(|position| position.to_string()) }))
     }
 
+    /// Publishes by `POST /v1/publish`, and prints the hub's answer.
     async fn through_hub(&self, data: &[u8]) -> Result<(), Failure> {
         let data: Value = match serde_json::from_slice(data) {
             Ok(json) => json,
@@ -119,6 +123,7 @@ impl Pub {
     }
 }
 
+/// Sends one request over a connection of its own, and returns the body of the answer. The failure has the hub's reason.
 async fn post(hub: &HubArgs, body: String) -> Result<String, Failure> {
     let url = format!("{}/v1/publish", hub.base()?);
     let uri: Uri = url.parse().map_err(|_form| hub.wrong_url())?;
@@ -172,6 +177,7 @@ fn unreachable_hub(url: &str, error: &dyn std::error::Error) -> Failure {
     ))
 }
 
+/// Returns the header with the hub's key, if a key file is given. Marked as sensitive, so that no log shows it.
 fn bearer(hub: &HubArgs) -> Result<Option<HeaderValue>, Failure> {
     let Some(path) = &hub.key_file else {
         return Ok(None);
@@ -197,6 +203,7 @@ impl Sub {
         runtime()?.block_on(self.listen())
     }
 
+    /// Prints what comes until `--count` messages have come, the hub refuses, or the reader of the output goes away.
     async fn listen(self) -> Result<(), Failure> {
         let base = self.hub.base()?;
         let mut options = Options::new([base]);
@@ -276,6 +283,7 @@ struct Change<'a> {
     info: Option<&'a RawValue>,
 }
 
+/// Prints a join or a leave.
 fn change(kind: &str, channel: &str, member: &Member) -> Result<(), Failure> {
     let change = Change {
         r#type: kind,

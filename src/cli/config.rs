@@ -1,4 +1,6 @@
-//! The configuration file of the command.
+//! The configuration file of `hubplane serve`: which keys it has, and how it is read.
+//!
+//! What the limits mean and their defaults are in `hubplane_hub::limits`. Which of option and file wins is decided in `serve`.
 
 use std::time::Duration;
 
@@ -6,7 +8,7 @@ use hubplane_bench::toml_reason;
 use hubplane_hub::{Limits, limits::duration};
 use serde::{Deserialize, Deserializer};
 
-/// Over what time an instance that stops ends its sessions, where nothing else is said.
+/// The time over which a stopping instance ends its sessions by default.
 pub(super) const DRAIN: Duration = Duration::from_secs(25);
 
 /// The configuration file: TOML, every key optional; options of the command line win over it.
@@ -52,6 +54,7 @@ impl File {
     }
 }
 
+/// Reads a duration such as "25s". serde takes this only for keys that are there, so the result is never `None`.
 fn some_duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
     duration(deserializer).map(Some)
 }

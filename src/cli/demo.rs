@@ -1,8 +1,8 @@
 //! `hubplane demo`: the whole case in one process. Some instances behind a balancer without sticky sessions, and a
 //! page that shows who worked and who delivered.
 //!
-//! Everything that it does is what an application would do that embeds the hub; nothing here has a way of its own
-//! into hub or server.
+//! It does only what an application can do that embeds the hub: nothing here reaches into hub or server in a way of its own.
+//! `front` is the balancer, `instance` one hub with its jobs, `jobs` the work, `web` the routes and the page.
 
 mod front;
 mod instance;
@@ -29,7 +29,7 @@ use super::{
     signals::Signals,
 };
 
-/// The log that the instances share where only `memory:` is asked for.
+/// The address of the log that the instances share if only `memory:` is asked for.
 const SHARED_LOG: &str = "memory://demo";
 
 /// Run a demo: three hub instances behind a load balancer, and a web page that shows them.
@@ -81,7 +81,8 @@ impl Demo {
         })
     }
 
-    /// `memory:` alone would give each instance a log of its own, and none would ever hear another.
+    /// Returns the address for all instances. `memory:` alone would give each instance a log of its own, so that none would
+    /// receive another's messages; it is given a name here.
     fn address(&self) -> Result<Address, Failure> {
         let shared = match self.backplane.strip_prefix("memory:") {
             Some(keys) if keys.is_empty() || keys.starts_with('?') => {
@@ -101,7 +102,7 @@ fn announcement(address: SocketAddr, on_a_terminal: bool) -> String {
     format!("demo on {on}http://{address}{off}")
 }
 
-/// The demo's parts, as long as it runs.
+/// The parts of a running demo.
 #[derive(Debug)]
 struct Running {
     address: SocketAddr,
@@ -110,6 +111,7 @@ struct Running {
 }
 
 impl Running {
+    /// Starts the instances, the page and the front port. An error if one of them can't start.
     async fn start(demo: &Demo) -> Result<Self, Failure> {
         let listener = listen_on(&demo.listen).await?;
         let address = listener.local_addr().map_err(Failure::failed)?;
@@ -143,6 +145,7 @@ impl Running {
         })
     }
 
+    /// Stops the instances in good order, and then the front port.
     async fn stop(self) {
         join_all(self.instances.iter().map(Instance::stop)).await;
         for task in self.tasks {

@@ -1,4 +1,6 @@
 //! Options from environment variables, and what an error of the command line may show.
+//!
+//! An address may hold a password. This file keeps it out of `--help` and of error messages, wherever the user wrote it.
 
 use std::env;
 
@@ -34,7 +36,7 @@ pub(super) fn shown(value: &str) -> &str {
     }
 }
 
-/// Takes addresses out of an error: somebody who forgets `--backplane` has written a password all the same.
+/// Takes addresses out of an error of clap: if the user forgets `--backplane`, clap would quote the address with its password.
 pub(super) fn without_addresses(mut error: Error) -> Error {
     let kinds = [
         ContextKind::InvalidArg,

@@ -1,8 +1,8 @@
-//! How many files this process may open: each connection is one.
+//! How many files this process may open. Each connection is one, so the system's limit is a limit of connections.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Files that connections leave alone: for the broker, also when it has to be reached anew, for logs, and for answers to
+/// Files that are kept free of connections: for the broker, also when it has to be reached again, for logs, and for the answers to
 /// connections above the limit.
 const RESERVED: u64 = 256;
 
@@ -31,8 +31,9 @@ pub(super) fn connections_that_fit(wanted: usize) -> usize {
     fitting
 }
 
+/// Returns how many connections fit if the process may open `files` files.
 fn fitting(wanted: usize, files: u64) -> usize {
-    // A very small limit is halved.
+    // If the limit is too small for the reserve, half of it is for connections.
     let left = files.saturating_sub(RESERVED).max(files / 2);
     wanted.min(usize::try_from(left).unwrap_or(usize::MAX))
 }

@@ -1,4 +1,7 @@
-//! The command line. Nothing else knows clap, and nothing else prints.
+//! The command line: one file or folder for each command, and what they share: failures, printing, the runtime.
+//!
+//! Nothing outside this folder knows clap, and nothing outside it prints. The doc of an option is its `--help`, so it is written
+//! for users.
 
 mod backends;
 mod bench;
@@ -60,15 +63,16 @@ struct HubArgs {
     key_file: Option<PathBuf>,
 }
 
-/// Why a command ended badly.
+/// Why a command failed: its exit code, and what it says on standard error.
 #[derive(Debug)]
 struct Failure {
-    /// 1: it failed; 2: the command line or the configuration is wrong.
+    /// 1 if the command failed; 2 if the command line or the configuration is wrong, so that trying again is no use.
     code: u8,
     message: String,
 }
 
 impl Failure {
+    /// The command could not do its work (code 1).
     fn failed(message: impl fmt::Display) -> Self {
         Self {
             code: 1,
@@ -76,6 +80,7 @@ impl Failure {
         }
     }
 
+    /// What the user gave is wrong (code 2).
     fn wrong(message: impl fmt::Display) -> Self {
         Self {
             code: 2,
@@ -104,7 +109,7 @@ impl Cli {
     }
 }
 
-/// Runs a command to its end.
+/// Runs a command to its end, and returns the exit code of the process.
 pub fn run(cli: Cli) -> ExitCode {
     let done = match cli.command {
         Command::Serve(serve) => serve.run(),
@@ -123,14 +128,14 @@ pub fn run(cli: Cli) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            // Nobody is left to tell when even this fails.
+            // If even this can't be written, there is nobody left to tell.
             _ = writeln!(io::stderr(), "hubplane: {}", failure.message);
             ExitCode::from(failure.code)
         }
     }
 }
 
-/// Prints a line; a reader that has gone away ends the command quietly.
+/// Prints a line on standard output at once, so that a program that reads it need not wait. Fails if the reader has gone away.
 fn print(line: impl fmt::Display) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     writeln!(out, "{line}")
@@ -138,13 +143,13 @@ fn print(line: impl fmt::Display) -> Result<(), Failure> {
         .map_err(Failure::failed)
 }
 
-/// Says something beside the output.
+/// Says something on standard error, beside the output.
 fn note(line: impl fmt::Display) {
     // Nobody has to read it.
     _ = writeln!(io::stderr(), "hubplane: {line}");
 }
 
-/// The runtime of the backend and of everything that is not a shard.
+/// Returns the runtime of a command that is no hub. Two threads, so that a driver goes on while the command computes.
 fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)

@@ -1,4 +1,6 @@
-//! `hubplane recommend`.
+//! `hubplane recommend`: turns options into needs, and prints which backends meet them.
+//!
+//! How a need is judged is in `hubplane_bench::recommend`; this file brings figures and promises together.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -15,7 +17,7 @@ use hubplane_bench::{
     summary::Unit,
 };
 
-/// What figures of another machine are worth.
+/// Says what figures of another machine are worth.
 const SHIPPED: &str = "These figures came along with this program; yours will differ. Measure with `hubplane bench --json run.json`, \
                        then give --figures run.json.";
 
@@ -163,7 +165,7 @@ impl Recommend {
     }
 }
 
-/// Those that were measured, and those that are known beside them.
+/// Returns the backends in question: those that were measured, and those that are known but were not.
 fn candidates<'a>(merged: Option<&'a Merged>, scenario: &str) -> Vec<Candidate<'a>> {
     let measured = merged.map_or(&[][..], |it| &it.backends);
     let entry = |scheme: &str| KNOWN.iter().find(|(_, schemes)| schemes.contains(&scheme));
@@ -268,7 +270,7 @@ fn text(judged: &[Judged], merged: Option<&Merged>, scenario: &Scenario) -> Stri
     lines.join("\n")
 }
 
-/// One backend's lines.
+/// Returns the lines of one backend: its costs, and each need with its answer and reason.
 fn one(judged: &Judged) -> Vec<String> {
     let cost = |what: &str, cost: Option<f64>| {
         let cost = cost.filter(|cost| *cost > 0.0)?;

@@ -1,4 +1,4 @@
-//! The signals that end a command in good order.
+//! The signals that end a command in good order. What the command does then is its own affair.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -8,6 +8,7 @@ use super::Failure;
 pub(super) struct Signals(Signal, Signal);
 
 impl Signals {
+    /// Catches both signals from now on, so that they no longer end the process by themselves.
     pub(super) fn catch() -> Result<Self, Failure> {
         let caught = |kind| signal(kind).map_err(Failure::failed);
         let interrupt = caught(SignalKind::interrupt())?;
@@ -23,7 +24,7 @@ impl Signals {
     }
 }
 
-/// A terminal that is closed must not end a hub without telling its clients.
+/// Ignores SIGHUP: closing a terminal must not end a hub without telling its clients.
 pub(super) fn ignore_hangup() -> Result<(), Failure> {
     // The handler stays for as long as the process lives.
     signal(SignalKind::hangup())

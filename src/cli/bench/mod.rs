@@ -1,4 +1,6 @@
-//! `hubplane bench`.
+//! `hubplane bench`: turns options into a plan, and shows what comes of it.
+//!
+//! What is measured and how is in `hubplane-bench`; this folder knows only options, files and the screen.
 
 mod report;
 mod screen;
@@ -19,11 +21,11 @@ use hubplane_bench::{
 use hubplane_identity::read_key;
 use screen::Screen;
 
-/// Of a run that is not quick.
+/// How often the fixed rate is measured by default, and what `--quick` measures instead.
 const ROUNDS: usize = 3;
 const QUICK_ROUNDS: usize = 2;
 const QUICK_SCENARIOS: [&str; 2] = ["progress", "fanout"];
-/// More hub processes than this are a load test of the machine.
+/// The most hub processes: more would measure the machine and not the hub.
 const MOST_HUBS: usize = 64;
 
 /// Compare brokers: measure latency, throughput, CPU, memory and recovery of a hub on each.
@@ -121,7 +123,7 @@ fn build(text: &str) -> Result<Build, String> {
     let parts = text.split_once('=');
     let parts = parts.filter(|(name, program)| !name.is_empty() && !program.is_empty());
     let (name, program) = parts.ok_or("write NAME=PROGRAM, such as old=./hubplane-before")?;
-    // Found later by the hubs' start as well, wherever it is started.
+    // An absolute path, so that it is found wherever a hub is started from.
     let program = fs::canonicalize(program).map_err(|error| format!("{program}: {error}"))?;
     Ok(Build {
         name: name.to_owned(),
@@ -171,6 +173,7 @@ impl Bench {
         }
     }
 
+    /// Returns what the options ask for. The failure says which of them is wrong.
     fn plan(&self) -> Result<Plan, Failure> {
         if !(1..=MOST_HUBS).contains(&self.processes) {
             let message = format!("--processes must be from 1 to {MOST_HUBS}");
@@ -206,6 +209,8 @@ impl Bench {
         })
     }
 
+    /// Returns the backends to measure: each address with each build, then the hubs that run already. Checks all addresses now,
+    /// and not after a quarter of an hour of measuring.
     fn backends(&self) -> Result<Vec<Backend>, Failure> {
         let embedded = vec!["memory:".to_owned()];
         let addresses = match self.backplanes.is_empty() && self.hubs.is_empty() {

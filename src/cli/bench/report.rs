@@ -1,4 +1,5 @@
-//! `hubplane bench report`.
+//! `hubplane bench report`: reads the files of runs, and writes table, page and JSON. How they are put together is decided in
+//! `hubplane_bench::merge`.
 
 use hubplane_bench::{merge::Merged, report, table};
 use std::{fs, path::PathBuf};
@@ -36,6 +37,7 @@ impl Report {
     }
 }
 
+/// Writes a file, and says so on standard error. The failure names the file.
 pub(super) fn write(path: &PathBuf, text: &str) -> Result<(), Failure> {
     let shown = path.display();
     fs::write(path, text).map_err(|error| Failure::failed(format!("{shown}: {error}")))?;

@@ -1,4 +1,5 @@
-//! What is seen while a run goes on: a line for each measurement, and below them, on a terminal, how far it is.
+//! What is seen while a run goes on, on standard error: a line for each measurement, and below them, on a terminal, how far the
+//! run is. Standard output is for the results alone.
 
 use std::{
     io::{self, IsTerminal, Write},
@@ -7,7 +8,7 @@ use std::{
 
 use hubplane_bench::run::Progress;
 
-/// Of the bar.
+/// The width of the bar, in characters.
 const WIDTH: usize = 24;
 
 /// Standard error, as a terminal or as lines.
@@ -24,7 +25,7 @@ impl Screen {
         }
     }
 
-    /// Nobody has to see it: what can't be written is no failure.
+    /// Shows progress. If it can't be written, the run goes on: nobody has to see it.
     pub(super) fn show(&mut self, progress: Progress) {
         let mut out = io::stderr().lock();
         match progress {
@@ -43,7 +44,7 @@ impl Screen {
         }
     }
 
-    /// Takes the last line away.
+    /// Removes the last line, which says how far the run is.
     pub(super) fn clear(&self) {
         if self.live {
             // Carriage return, and "erase in line" (ECMA-48).
@@ -57,7 +58,7 @@ fn bar(done: usize, of: usize) -> String {
     format!("[{}{}]", "#".repeat(full), "·".repeat(WIDTH - full))
 }
 
-/// How long it will still take, as far as what is done tells.
+/// Returns how long the run will still take, judged by what is done; empty while that says too little.
 fn left(spent: Duration, done: usize, of: usize) -> String {
     if done < 2 {
         return String::new();

@@ -1,4 +1,4 @@
-//! How far the cases are, on standard error.
+//! How far the cases are, on standard error. Standard output is for the report alone.
 
 use std::io::{self, IsTerminal, Write};
 
@@ -6,12 +6,13 @@ use hubplane_conformance::Outcome;
 
 use super::report::Tried;
 
-/// So wide is the longest name, and a little more.
+/// The width of the column of names: that of the longest, and a little more.
 const NAME: usize = 42;
 
+/// Shows each case as it begins and ends.
 pub(super) struct Progress {
     of: usize,
-    /// A line can be written anew there.
+    /// Whether standard error is a terminal, where a line can be written over.
     terminal: bool,
 }
 
@@ -44,7 +45,7 @@ impl Progress {
 
     fn say(&self, text: &str) {
         let mut out = io::stderr().lock();
-        // Nobody has to read it.
+        // If nobody reads it, the run goes on all the same.
         _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     }
 }

@@ -1,4 +1,6 @@
-//! What was found, beside what is promised: as a table and as JSON.
+//! What was found, beside what is promised: as a table for people and as JSON for programs.
+//!
+//! Only words; whether a case holds is decided in `hubplane-conformance`.
 
 use std::time::Duration;
 
@@ -8,9 +10,9 @@ use serde_json::{Value, json};
 
 use crate::cli::backends::{HEAD, row};
 
-/// Of a message, in the table; the whole one stands below it.
+/// The most characters of a message in the table; the whole message stands below it.
 const IN_A_CELL: usize = 160;
-/// Of a message anywhere: what a case has seen may be thousands of messages.
+/// The most characters of a message anywhere: a case may have seen thousands of messages.
 const AT_ALL: usize = 2_000;
 
 /// One case, and what came of it.
@@ -32,10 +34,10 @@ pub(super) struct Report {
     pub(super) gone: Option<Error>,
 }
 
-/// What was found of one guarantee.
+/// What was found about one guarantee.
 struct Finding<'a> {
     guarantee: Guarantee,
-    /// Those that are about it.
+    /// The cases that test it.
     cases: Vec<&'a Tried>,
 }
 
@@ -59,7 +61,7 @@ impl Finding<'_> {
         self.cases.iter().filter(held).count()
     }
 
-    /// In one word, for programs.
+    /// Returns the finding in one word, for programs.
     fn word(&self) -> &'static str {
         match (self.not_held(), self.not_tried(), self.held()) {
             (Some(_), ..) => "not_held",
@@ -116,7 +118,7 @@ impl Report {
         }
     }
 
-    /// Why the command ends with 1.
+    /// Returns why the command ends with exit code 1, or `None` if all promises were kept.
     pub(super) fn failure(&self) -> Option<String> {
         let (_, not_held, _) = self.counts();
         if let Some(error) = &self.gone {
@@ -152,7 +154,7 @@ impl Report {
         })
     }
 
-    /// As `hubplane backends` shows it.
+    /// Returns the promise as `hubplane backends` shows it.
     fn promise(&self, guarantee: Guarantee) -> String {
         let promises = row(self.driver.schemes(), &self.driver.capabilities());
         let column = HEAD.iter().position(|name| *name == guarantee.as_str());

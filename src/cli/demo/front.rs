@@ -26,9 +26,9 @@ use super::instance::Instance;
 const HEAD_BYTES: usize = 16 * 1024;
 /// The most header lines that it may have.
 const HEADERS: usize = 100;
-/// How long a client may take to send it.
+/// How long a client may take to send the head.
 const HEAD_TIME: Duration = Duration::from_secs(5);
-/// Connections at once; the front closes more than these.
+/// The most connections at once; the front closes those beyond.
 const CONNECTIONS: usize = 1_024;
 /// For how many clients the front remembers the instance.
 const CLIENTS: usize = 1_024;
@@ -64,14 +64,14 @@ impl Front {
         &self.instances
     }
 
-    /// The instance that holds a client's socket.
+    /// Returns the name of the instance to which a client's latest socket went, or `None` if the client is not known.
     pub(super) fn instance_of(&self, client: &str) -> Option<&str> {
         let clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         let (_, index) = clients.iter().rev().find(|(known, _)| known == client)?;
         Some(self.instances[*index].name())
     }
 
-    /// Accepts connections for ever.
+    /// Accepts connections for ever; each has a task of its own.
     pub(super) async fn run(self: Arc<Self>, listener: TcpListener) {
         let seats = Arc::new(Semaphore::new(CONNECTIONS));
         loop {
@@ -88,13 +88,14 @@ impl Front {
             };
             let front = Arc::clone(&self);
             tokio::spawn(async move {
-                // Whoever breaks off knows it.
+                // An error means that one side has broken off, and the other sees that by itself.
                 _ = front.connection(stream).await;
                 drop(seat);
             });
         }
     }
 
+    /// Reads a request's head, chooses a server, and copies bytes both ways until one side ends.
     async fn connection(&self, mut client: TcpStream) -> io::Result<()> {
         client.set_nodelay(true)?;
         let head = match timeout(HEAD_TIME, Head::read(&mut client)).await {
@@ -118,7 +119,7 @@ impl Front {
         Ok(())
     }
 
-    /// A connection to the next instance in turn that takes one.
+    /// Connects to the next instance in turn that takes a connection. Returns `None` if none does.
     async fn next(&self, head: &Head) -> Option<TcpStream> {
         for _ in 0..self.instances.len() {
             let index = self.turn.fetch_add(1, Ordering::Relaxed) % self.instances.len();
@@ -135,6 +136,7 @@ impl Front {
         None
     }
 
+    /// Remembers which instance a client's socket went to, and forgets the oldest client if there are too many.
     fn note(&self, client: &str, index: usize) {
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         if clients.len() == CLIENTS {
@@ -198,13 +200,14 @@ impl Head {
         self.target.split_once('?').unwrap_or((&self.target, ""))
     }
 
-    /// Sockets, jobs and the hub's own interface; the page and what it asks of the demo itself are not.
+    /// Returns whether an instance answers this: sockets, jobs and the hub's own interface. The page, and what it asks of the
+    /// demo itself, are answered by the demo.
     pub(super) fn is_for_the_hub(&self) -> bool {
         let (path, _) = self.path_and_query();
         path == "/ws" || path.starts_with("/v1/") || (&*self.method, path) == ("POST", "/jobs")
     }
 
-    /// What the page calls itself.
+    /// Returns the name that the page gave itself in the query, or `None` if it has none or the name is not valid.
     pub(super) fn client(&self) -> Option<&str> {
         let (_, query) = self.path_and_query();
         let client = query
@@ -214,8 +217,8 @@ impl Head {
         (client.len() <= CLIENT_BYTES && client.bytes().all(good)).then_some(client)
     }
 
-    /// What the server gets. Unless the connection becomes a WebSocket it ends with the answer, so that the next
-    /// request is balanced anew.
+    /// Returns the bytes for the server. Unless the connection becomes a WebSocket, they ask the server to close it after the
+    /// answer, so that the next request is balanced anew.
     pub(super) fn forwarded(&self) -> Vec<u8> {
         let is = |(name, _): &(String, Vec<u8>), wanted: &str| name.eq_ignore_ascii_case(wanted);
         let upgrade = self.headers.iter().any(|it| is(it, "upgrade"));

@@ -1,4 +1,6 @@
 //! One instance of the demo's service: a hub, and a listener of its own for sockets and jobs.
+//!
+//! It starts and stops as a process of its own would. The front port finds it by its address; it does not know the front port.
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -24,7 +26,7 @@ use hubplane_hub::{Hub, Setup};
 use hubplane_identity::Access;
 use hubplane_server::{Mounts, Shards};
 
-/// How long the end of jobs and sockets is waited for.
+/// How long to wait for the end of jobs and sockets.
 const DRAIN: Duration = Duration::from_secs(3);
 
 /// An instance that can be stopped and started again.
@@ -38,9 +40,9 @@ pub(super) struct Instance {
 
 #[derive(Debug)]
 enum State {
-    /// With why it did not start, if it was asked to.
+    /// Not running. With the reason, if it was asked to start and could not.
     Stopped(Option<String>),
-    /// On its way; the word for it.
+    /// Starting or stopping; the word for it.
     Changing(&'static str),
     Running(Running),
 }
@@ -67,7 +69,7 @@ impl Instance {
         &self.name
     }
 
-    /// Where it takes connections, if it does.
+    /// Returns where it takes connections, or `None` if it is not running.
     pub(super) fn address(&self) -> Option<SocketAddr> {
         match &*self.state.lock().unwrap_or_else(PoisonError::into_inner) {
             State::Running(running) => Some(running.address),
@@ -75,7 +77,7 @@ impl Instance {
         }
     }
 
-    /// What the page shows of it.
+    /// Returns what the page shows of it, as JSON.
     pub(super) fn status(&self) -> Value {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let (word, reason, sockets, jobs) = match &*state {
@@ -91,7 +93,7 @@ impl Instance {
         json!({ "name": self.name, "state": word, "reason": reason, "sockets": sockets, "jobs": jobs })
     }
 
-    /// Starts it, unless it runs already or is on its way.
+    /// Starts it. Does nothing if it is running, starting or stopping.
     pub(super) async fn start(&self) -> Result<(), Failure> {
         {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -110,7 +112,7 @@ impl Instance {
     }
 
     async fn run(&self) -> Result<Running, Failure> {
-        // One instance's own connection to the broker, as a process of its own would have it.
+        // Each instance has its own connection to the broker, as a process of its own would.
         let driver = backends::find(self.backplane.scheme())?;
         let opened = driver.open(&self.backplane).await?;
         let setup = Setup {

@@ -1,4 +1,6 @@
 //! The demo's work: jobs in steps, whose progress is published through the instance's hub.
+//!
+//! Stands for a team's own code, so it knows only the hub's `publish`, and nothing of sockets.
 
 use std::{
     collections::VecDeque,
@@ -19,13 +21,13 @@ use hubplane_hub::Hub;
 const STEPS: u32 = 10;
 /// How long a step takes.
 const STEP: Duration = Duration::from_millis(300);
-/// Jobs of one instance at once.
+/// The most jobs that one instance runs at once.
 const JOBS: usize = 64;
-/// Jobs whose state is kept.
+/// How many jobs' states are kept; the oldest is forgotten for a new one.
 const KEPT: usize = 1_024;
 /// Longest name of a job.
 const NAME_BYTES: usize = 32;
-/// How often the news of a job's end is tried while the broker is away, and the pause between two tries.
+/// How often to try to publish the end of a job while the broker is away, and the pause between two attempts.
 const TRIES: u32 = 12;
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -53,6 +55,7 @@ enum State {
 pub(super) struct Book(Mutex<VecDeque<Progress>>);
 
 impl Book {
+    /// Returns the last state of a job, or `None` if the book does not have it.
     pub(super) fn state_of(&self, job: &str) -> Option<Progress> {
         let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         kept.iter().find(|progress| progress.job == job).cloned()
@@ -75,9 +78,9 @@ impl Book {
 /// Why a job was not started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refused {
-    /// The name is no name of a job, or was used before.
+    /// The name is not valid for a job, or was used before.
     Name,
-    /// There are too many, or this instance stops.
+    /// This instance runs too many jobs already, or is stopping.
     Busy,
 }
 
@@ -115,6 +118,7 @@ impl Worker {
         self.stopping.send_replace(true);
     }
 
+    /// Starts a job, which goes on by itself.
     pub(super) fn begin(self: &Arc<Self>, job: &str) -> Result<(), Refused> {
         let good = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
         let is_name = (1..=NAME_BYTES).contains(&job.len()) && job.bytes().all(good);
@@ -155,8 +159,8 @@ impl Worker {
         }
     }
 
-    /// First into the book, then to whoever watches. A step's news is replaced by the next one's, so only the last
-    /// is worth more than one try.
+    /// Writes the progress into the book, and then publishes it: a page that hears of a gap must find the newest state in the
+    /// book. A step is soon replaced by the next one, so only the end of a job is worth several attempts.
     async fn report(&self, progress: &Progress) {
         self.book.note(progress);
         let data = serde_json::to_vec(progress).expect("invariant: progress is always JSON");

@@ -1,4 +1,4 @@
-//! The demo's HTTP, in warp as everywhere: what the page asks of the demo itself, and what each instance answers.
+//! The demo's routes: those of the page and of what it asks of the demo itself, and those of each instance.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use hubplane_identity::Access;
 use hubplane_server::{Mounts, Problem, Shards, embedded};
 
 const PAGE: &str = include_str!("page.html");
-/// What a page sends to start a job.
+/// The most bytes of a request that starts a job.
 const BODY_BYTES: u64 = 1_024;
 
 #[derive(Deserialize)]
@@ -30,7 +30,7 @@ struct Where {
     client: String,
 }
 
-/// The hub's own routes, and the service's: the hub embedded into an application.
+/// Returns an instance's routes: the hub's own and the service's, as in an application that embeds the hub.
 pub(super) fn instance_routes(
     shards: &Shards,
     access: &Arc<Access>,
@@ -66,7 +66,7 @@ fn begin(worker: &Arc<Worker>, job: &str) -> reply::Response {
     problem.into_response()
 }
 
-/// The page and what it asks.
+/// Returns the routes of the page, and of what it asks of the demo.
 pub(super) fn page_routes(
     front: &Arc<Front>,
     book: &Arc<Book>,
@@ -97,6 +97,7 @@ pub(super) fn page_routes(
     read.or(job).unify().or(switch).unify().boxed()
 }
 
+/// Answers with JSON that no cache may keep: it changes from moment to moment.
 fn fresh(value: &Value) -> reply::Response {
     reply::with_header(reply::json(value), header::CACHE_CONTROL, "no-store").into_response()
 }
@@ -107,7 +108,7 @@ fn state(front: &Front, backplane: &str) -> Value {
     json!({ "version": env!("CARGO_PKG_VERSION"), "backplane": backplane, "instances": instances })
 }
 
-/// Stops or starts an instance. Answered at once: the page sees in the state how it goes on.
+/// Stops or starts an instance. Answers at once; the page sees in the state how it goes on. Foreign pages are refused.
 fn switch(front: &Arc<Front>, name: &str, action: &str, headers: &HeaderMap) -> reply::Response {
     if !Access::default().origin_is_allowed(headers) {
         let detail = "pages of this origin may not stop instances";
@@ -130,7 +131,7 @@ fn switch(front: &Arc<Front>, name: &str, action: &str, headers: &HeaderMap) -> 
     StatusCode::ACCEPTED.into_response()
 }
 
-/// Only the page's own script and style may run, by their digests, and nothing is loaded from elsewhere.
+/// Returns the page. Its policy lets only its own script and style run, by their digests, and loads nothing from elsewhere.
 fn page() -> Response<&'static str> {
     let (style, script) = (inside("style"), inside("script"));
     let policy = format!(
@@ -149,6 +150,7 @@ fn page() -> Response<&'static str> {
         .expect("invariant: these are a response's headers")
 }
 
+/// Returns what is inside the page's first element of this name.
 fn inside(element: &str) -> &'static str {
     let (start, end) = (format!("<{element}>"), format!("</{element}>"));
     let (_, rest) = PAGE.split_once(&start).unwrap_or_default();
