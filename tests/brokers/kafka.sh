@@ -2,7 +2,7 @@
 # One real Apache Kafka (KRaft, broker and controller in one process) on loopback: kafka.sh start|stop|kill|freeze|thaw|save|restore DIR
 #   save keeps a copy of the data of a stopped broker, restore brings it back
 #   kafka.sh run CLASS ARGS…   one of Kafka's own tools, e.g. org.apache.kafka.tools.TopicCommand
-#   kafka.sh fetch             only fetches the jars, by mvn, into ${HUBPLANE_CACHE:-~/.cache/hubplane}
+#   kafka.sh fetch | libs      only fetches the jars, by mvn, into ${HUBPLANE_CACHE:-~/.cache/hubplane}; libs says where
 # Three listeners for clients: plain; SASL SCRAM-SHA-256 (app/secret); TLS with SASL PLAIN (app/secret, and
 # limited/secret, whom tests take rights from). Topics are not created by use. A restart keeps ports and data; start
 # returns once the broker answers. Log: DIR/kafka.log
@@ -133,5 +133,6 @@ run)
   tool "$@"
   ;;
 fetch) fetch ;;
+libs) fetch && printf '%s\n' "$LIBS" ;;
 *) sed -n 2,9p "$0" >&2; exit 2 ;;
 esac

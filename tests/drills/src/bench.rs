@@ -6,6 +6,7 @@ use crate::{
     Result,
     backend::Backend,
     cell::Cell,
+    clusters,
     drill::{Bench, Drill},
     drills, load,
     options::Options,
@@ -73,6 +74,19 @@ pub(crate) async fn run(options: Options) -> Result<bool> {
             report::row(cells.last().expect("invariant: one was pushed"));
         }
         bench.backend.end().await?;
+    }
+    for name in &options.clusters {
+        let bench = |backend| Bench {
+            backend,
+            hubplane: hubplane.clone(),
+            seed,
+            short: false,
+            rate: options.rate,
+            minutes: options.minutes,
+            directory: logs.clone(),
+            environment: Vec::new(),
+        };
+        cells.extend(clusters::run(*name, &logs, &options.event, bench).await?);
     }
     report::table(&cells, &versions, seed);
     if let Some(path) = &options.json {

@@ -11,6 +11,7 @@ mod backend;
 mod bench;
 mod cell;
 mod checker;
+mod clusters;
 mod drill;
 mod drills;
 mod http;

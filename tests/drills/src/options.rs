@@ -4,14 +4,22 @@ use std::path::PathBuf;
 
 use clap::Parser;
 
+use crate::clusters;
+
 /// Fault and load drills of hubplane on real brokers.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "drills")]
 pub(crate) struct Options {
     /// memory, redis, redis+streams, kafka, rabbitmq, amqp+streams, or an address; a name starts a broker of its own
     /// by tests/brokers/up, unless HUBPLANE_TEST_… says where one runs
-    #[arg(long, num_args = 1.., required = true)]
+    #[arg(long, num_args = 1.., required_unless_present = "clusters")]
     pub(crate) backplane: Vec<String>,
+    /// Drills on clusters of several nodes, which are started for them
+    #[arg(long, num_args = 1..)]
+    pub(crate) clusters: Vec<clusters::Name>,
+    /// Of the drills on clusters, these events alone, separated by commas: kill,freeze
+    #[arg(long, value_delimiter = ',', requires = "clusters")]
+    pub(crate) event: Vec<clusters::Event>,
     /// Drills by name, separated by commas: D1,D3,L2
     #[arg(long, value_delimiter = ',')]
     pub(crate) drill: Vec<String>,

@@ -1,0 +1,204 @@
+//! A cluster of one kind: its nodes, the script that controls them, and who leads.
+
+use std::{
+    fs,
+    ops::RangeInclusive,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use clap::ValueEnum;
+use tokio::{
+    process::Command,
+    time::{Instant, sleep},
+};
+
+use super::{kafka, redis::Roles};
+use crate::{Result, backend::Backend};
+
+/// A cluster is whole again within this time, or the drill fails.
+const WHOLE: Duration = Duration::from_secs(60);
+
+/// What can be started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Name {
+    /// Three Kafka nodes, three replicas, two of them in sync
+    Kafka,
+    /// Redis with two replicas and three Sentinels
+    Sentinel,
+    /// Redis Cluster with three masters and three replicas
+    RedisCluster,
+}
+
+/// Running nodes.
+#[derive(Debug)]
+pub(super) struct Cluster {
+    kind: Name,
+    script: PathBuf,
+    directory: PathBuf,
+    ports: Vec<u16>,
+    authority: String,
+}
+
+impl Cluster {
+    /// Starts all nodes, below a directory that this run alone uses; returns once they answer.
+    pub(super) async fn start(kind: Name, below: &Path) -> Result<Self> {
+        // The scripts for Redis read from the directory's name what to start.
+        let (script, directory) = match kind {
+            Name::Kafka => ("cluster-kafka.sh", "kafka"),
+            Name::Sentinel => ("cluster-redis.sh", "sentinel"),
+            Name::RedisCluster => ("cluster-redis.sh", "cluster"),
+        };
+        let mut cluster = Self {
+            kind,
+            script: Path::new(env!("CARGO_MANIFEST_DIR"))
+                .join("../brokers")
+                .join(script),
+            directory: below.join(directory),
+            ports: Vec::new(),
+            authority: String::new(),
+        };
+        if let Err(error) = cluster.control("start", None).await {
+            _ = cluster.end().await;
+            return Err(error);
+        }
+        let text = fs::read_to_string(cluster.directory.join("ports"))?;
+        cluster.ports = text
+            .split_whitespace()
+            .map(str::parse)
+            .collect::<std::result::Result<_, _>>()?;
+        let clients = if kind == Name::Sentinel { 3..6 } else { 0..3 };
+        let hosts: Vec<_> = cluster.ports[clients]
+            .iter()
+            .map(|port| format!("127.0.0.1:{port}"))
+            .collect();
+        cluster.authority = hosts.join(",");
+        Ok(cluster)
+    }
+
+    /// The hubs' backend on this cluster.
+    pub(super) async fn backend(&self, logs: &Path) -> Result<Backend> {
+        let hosts = &self.authority;
+        let address = match self.kind {
+            Name::Kafka => format!("kafka://{hosts}?replication=3"),
+            Name::Sentinel => format!("redis+streams://{hosts}?sentinel=mymaster"),
+            Name::RedisCluster => format!("redis+streams://{hosts}?cluster=true"),
+        };
+        Backend::open(&address, logs).await
+    }
+
+    pub(super) fn kind(&self) -> Name {
+        self.kind
+    }
+
+    pub(super) fn name(&self) -> &'static str {
+        match self.kind {
+            Name::Kafka => "kafka",
+            Name::Sentinel => "sentinel",
+            Name::RedisCluster => "redis-cluster",
+        }
+    }
+
+    /// Whether what was acknowledged survives its leader. Redis acknowledges before its replicas have it.
+    pub(super) fn is_lossless(&self) -> bool {
+        self.kind == Name::Kafka
+    }
+
+    /// The hosts that clients are given.
+    pub(super) fn authority(&self) -> &str {
+        &self.authority
+    }
+
+    pub(super) fn roles(&self) -> Roles {
+        Roles {
+            ports: self.ports[..6].to_vec(),
+            cluster: self.kind == Name::RedisCluster,
+        }
+    }
+
+    /// The numbers of the nodes that hold data.
+    pub(super) fn nodes(&self) -> RangeInclusive<usize> {
+        1..=if self.kind == Name::RedisCluster {
+            6
+        } else {
+            3
+        }
+    }
+
+    /// `start`, `stop`, `kill`, `freeze` or `thaw` one node, or all of them.
+    pub(super) async fn control(&self, verb: &str, node: Option<usize>) -> Result<()> {
+        let node = node.map(|node| node.to_string());
+        self.script(verb, node.as_deref()).await
+    }
+
+    async fn script(&self, verb: &str, last: Option<&str>) -> Result<()> {
+        let output = Command::new(&self.script)
+            .arg(verb)
+            .arg(&self.directory)
+            .args(last)
+            .output()
+            .await?;
+        if !output.status.success() {
+            let said = String::from_utf8_lossy(&output.stderr);
+            let printed = String::from_utf8_lossy(&output.stdout);
+            return Err(
+                format!("{} {verb} {last:?}: {said}{printed}", self.script.display()).into(),
+            );
+        }
+        Ok(())
+    }
+
+    /// The number of the node that leads the first partition, or has the first stream, of the hubs with this space.
+    pub(super) async fn leader(&self, space: &str) -> Result<usize> {
+        if self.kind == Name::Kafka {
+            let partitions = kafka::partitions(&self.authority, space).await?;
+            return Ok(usize::try_from(partitions[0].leader)?);
+        }
+        let port = self.roles().leader().await?;
+        let at = self.ports.iter().position(|other| *other == port);
+        Ok(at.ok_or("the leader is no node of ours")? + 1)
+    }
+
+    /// Asks the cluster to make another node the leader.
+    pub(super) async fn switch(&self, space: &str) -> Result<()> {
+        if self.kind != Name::Kafka {
+            return self.roles().switch().await;
+        }
+        let plan = self.directory.join("plan.json");
+        kafka::plan(&self.authority, space, &plan).await?;
+        self.script("move", Some(&plan.to_string_lossy())).await
+    }
+
+    /// Returns when every node has its part again, so that the next one may go.
+    pub(super) async fn until_whole(&self, space: &str) -> Result<()> {
+        if self.kind != Name::Kafka {
+            // The script waits for it, and starts nothing that runs.
+            return self.control("start", None).await;
+        }
+        let start = Instant::now();
+        loop {
+            let found = kafka::partitions(&self.authority, space).await;
+            if found.is_ok_and(|all| all.iter().all(|one| one.leader > 0 && one.in_sync == 3)) {
+                return Ok(());
+            }
+            if start.elapsed() > WHOLE {
+                return Err(format!("the replicas were not in sync after {WHOLE:?}").into());
+            }
+            sleep(Duration::from_millis(200)).await;
+        }
+    }
+
+    /// After an event that may have failed halfway: nothing is frozen, and every node runs.
+    pub(super) async fn repair(&self) -> Result<()> {
+        for node in self.nodes() {
+            // A node that does not run can't be thawed, and needn't.
+            _ = self.control("thaw", Some(node)).await;
+        }
+        self.control("start", None).await
+    }
+
+    /// Ends every process of the cluster.
+    pub(super) async fn end(&self) -> Result<()> {
+        self.control("kill", None).await
+    }
+}
