@@ -81,8 +81,16 @@ impl Dialer {
             }
             (Site::Server(node), _) => self.master(node, inbox).await,
             (Site::Sentinel { .. }, Some(sentinels)) => {
-                let node = sentinels.master().await?;
-                self.master(&node, inbox).await
+                let mut node = sentinels.master().await?;
+                // A master that stands still takes the connection and never answers. Once the Sentinels name another
+                // one, waiting for it any longer only adds to the pause.
+                loop {
+                    select! {
+                        biased;
+                        link = self.master(&node, inbox.clone()) => return link,
+                        another = sentinels.moved(&node) => node = another,
+                    }
+                }
             }
             (Site::Sentinel { .. }, None) => {
                 unreachable!("invariant: a Sentinel site asks Sentinels")

@@ -9,7 +9,7 @@ use hubplane_backplane::{Driver, ErrorKind, Event};
 use hubplane_redis::{DRIVER, STREAMS_DRIVER};
 
 use crate::{
-    hears, next, open,
+    gap_of, hears, next, open,
     server::{KEPT, Server, await_line, cluster},
     told::Told,
 };
@@ -75,6 +75,31 @@ async fn silent_sentinels_cost_a_moment() {
     let start = Instant::now();
     assert_eq!(next(&mut instance, 5).await, Event::Up);
     assert!(start.elapsed() < SOON, "{:?}", start.elapsed());
+}
+
+/// A frozen master takes connections and answers nobody. An attempt to connect to it ends with the switch, not with its own
+/// limit of 4 s, which would be told as one more `Down`.
+#[tokio::test]
+async fn a_frozen_master_is_given_up_when_sentinel_names_another() {
+    let master = Server::start(&[]);
+    let replica = Server::start(&[&format!("replicaof 127.0.0.1 {}", master.port)]);
+    await_line(&master, &["info", "replication"], "state=online");
+    // It decides nothing by itself, so that the switch surely comes while a connection is being opened.
+    let sentinel = Server::start(&[
+        &format!("sentinel monitor news 127.0.0.1 {} 1", master.port),
+        "sentinel down-after-milliseconds news 60000",
+    ]);
+    await_line(&sentinel, &["sentinel", "master", "news"], "num-slaves\n1");
+    let mut instance = open(&format!("{}?sentinel=news", sentinel.address())).await;
+    instance.backplane.subscribe(&["a".into()]).await.unwrap();
+    hears(&mut instance, "a").await;
+    master.signal("-STOP");
+    assert!(matches!(next(&mut instance, 6).await, Event::Down(_)));
+    sentinel.ask(&["sentinel", "failover", "news"]);
+    assert_eq!(gap_of(&next(&mut instance, 10).await), ["a"]);
+    assert_eq!(next(&mut instance, 5).await, Event::Up);
+    let switched = ["sentinel", "get-master-addr-by-name", "news"];
+    await_line(&sentinel, &switched, &replica.port.to_string());
 }
 
 #[tokio::test]
