@@ -7,6 +7,7 @@ use rdkafka::{
     admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
     client::DefaultClientContext,
     consumer::{BaseConsumer, Consumer as _},
+    message::Message as _,
     producer::{BaseProducer, BaseRecord},
 };
 use serde_json::json;
@@ -81,26 +82,33 @@ fn own(topic: &str) -> String {
     format!("{topic}-plain")
 }
 
-/// A producer and a consumer of a topic whose only partition has the leader of the hubs' first one.
+/// A producer and a consumer of a topic with as many partitions as the hubs' and the same leaders: the hubs' pause is that of
+/// their worst partition, so it must be compared with the worst one here.
 pub(super) async fn probe(
     authority: &str,
     hubs: &str,
     notes: &Notes,
     tasks: &mut JoinSet<Result<()>>,
 ) -> Result<()> {
-    let first = partitions(authority, hubs).await?.swap_remove(0);
-    let mut replicas = first.replicas;
-    replicas.sort_by_key(|node| *node != first.leader);
+    let mut wanted = Vec::new();
+    for partition in partitions(authority, hubs).await? {
+        let mut replicas = partition.replicas;
+        replicas.sort_by_key(|node| *node != partition.leader);
+        wanted.push(replicas);
+    }
+    let count = i32::try_from(wanted.len())?;
     let topic = own(hubs);
     let admin: AdminClient<DefaultClientContext> = client(authority).create()?;
-    let nodes: [&[i32]; 1] = [&replicas];
-    let made = NewTopic::new(&topic, 1, TopicReplication::Variable(&nodes));
+    let nodes: Vec<&[i32]> = wanted.iter().map(Vec::as_slice).collect();
+    let made = NewTopic::new(&topic, count, TopicReplication::Variable(&nodes));
     for result in admin.create_topics([&made], &AdminOptions::new()).await? {
         result.map_err(|(topic, error)| format!("{topic}: {error}"))?;
     }
     let consumer: BaseConsumer = client(authority).set("group.id", "plain").create()?;
     let mut list = TopicPartitionList::new();
-    list.add_partition_offset(&topic, 0, Offset::Beginning)?;
+    for partition in 0..count {
+        list.add_partition_offset(&topic, partition, Offset::Beginning)?;
+    }
     consumer.assign(&list)?;
     let producer: BaseProducer = client(authority)
         .set("enable.idempotence", "true")
@@ -110,8 +118,8 @@ pub(super) async fn probe(
     tasks.spawn_blocking(move || {
         while !reading.is_ended() {
             // An error is the pause that is measured: librdkafka goes on by itself.
-            if let Some(Ok(_)) = consumer.poll(EVERY) {
-                reading.arrived();
+            if let Some(Ok(message)) = consumer.poll(EVERY) {
+                reading.arrived(usize::try_from(message.partition())?);
             }
         }
         Ok(())
@@ -119,9 +127,12 @@ pub(super) async fn probe(
     let writing = notes.clone();
     tasks.spawn_blocking(move || {
         while !writing.is_ended() {
-            // What the cluster does not take within 4.5 s is dropped, so at most 90 wait.
-            _ = producer.send(BaseRecord::<(), _>::to(&topic).payload("x"));
-            producer.poll(EVERY);
+            // What the cluster does not take within 4.5 s is dropped, so at most 90 of a partition wait.
+            for partition in 0..count {
+                let record = BaseRecord::<(), _>::to(&topic).partition(partition);
+                _ = producer.send(record.payload("x"));
+            }
+            producer.poll(Duration::ZERO);
             std::thread::sleep(EVERY);
         }
         Ok(())

@@ -26,15 +26,18 @@ pub(super) const EVERY: Duration = Duration::from_millis(50);
 #[derive(Debug, Clone)]
 pub(super) struct Notes {
     clock: Clock,
-    arrivals: Arc<Mutex<Vec<u64>>>,
+    arrivals: Arc<Mutex<Vec<Vec<u64>>>>,
     ended: Arc<AtomicBool>,
 }
 
 impl Notes {
-    /// A message arrived now.
-    pub(super) fn arrived(&self) {
+    /// A message of this lane (a partition, where there are several) arrived now.
+    pub(super) fn arrived(&self, lane: usize) {
         let mut arrivals = self.arrivals.lock().unwrap_or_else(PoisonError::into_inner);
-        arrivals.push(self.clock.now());
+        if arrivals.len() <= lane {
+            arrivals.resize_with(lane + 1, Vec::new);
+        }
+        arrivals[lane].push(self.clock.now());
     }
 
     /// The client is to end; each part looks at least once a second.
@@ -70,8 +73,8 @@ impl Probe {
         Ok(Self { notes, tasks })
     }
 
-    /// Ends it; when each message arrived, in microseconds of the run's clock.
-    pub(super) async fn end(mut self) -> Result<Vec<u64>> {
+    /// Ends it; for each lane, when its messages arrived, in microseconds of the run's clock.
+    pub(super) async fn end(mut self) -> Result<Vec<Vec<u64>>> {
         self.notes.ended.store(true, Ordering::Relaxed);
         while let Some(ended) = self.tasks.join_next().await {
             ended??;

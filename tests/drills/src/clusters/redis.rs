@@ -111,7 +111,7 @@ pub(super) async fn probe(roles: Roles, notes: Notes) -> Result<()> {
         tick.tick().await;
         number += 1;
         match timeout(LIMIT, once(&roles, &mut link, number)).await {
-            Ok(Ok(())) => notes.arrived(),
+            Ok(Ok(())) => notes.arrived(0),
             Ok(Err(_)) | Err(_) => link = None,
         }
     }
