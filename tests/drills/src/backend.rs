@@ -1,4 +1,4 @@
-//! The brokers: where they are, and what breaks them.
+//! The brokers that drills run on: their addresses, and the scripts that start, stop and break them.
 
 use std::{
     net::SocketAddr,
@@ -10,7 +10,7 @@ use tokio::{process::Command, time::sleep};
 
 use crate::{Result, workload::valve::Valve};
 
-/// A backend of the hub.
+/// A backend of the hub, as a drill's table names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Memory,
@@ -50,7 +50,7 @@ impl Kind {
         }
     }
 
-    /// The broker's own script and the name in the tests' variables.
+    /// The name of the broker's script in `tests/brokers`, and in the variables `HUBPLANE_TEST_…`.
     pub(crate) fn broker(self) -> &'static str {
         match self {
             Self::Memory => "memory",
@@ -60,7 +60,7 @@ impl Kind {
         }
     }
 
-    /// Keeps what was published, so that nothing at all may be lost while the log is whole.
+    /// Returns true if the backend keeps what was published: nothing may be lost while its log is whole.
     pub(crate) fn is_log(self) -> bool {
         matches!(
             self,
@@ -81,7 +81,7 @@ impl Kind {
         }
     }
 
-    /// What the address calls the thing that keeps two runs on one broker apart.
+    /// The address's key for the name that keeps two runs on one broker apart.
     fn space(self) -> Option<&'static str> {
         match self {
             Self::Memory => None,
@@ -104,7 +104,8 @@ pub(crate) struct Backend {
 }
 
 impl Backend {
-    /// By name, with a broker of its own unless the environment names one; or by address.
+    /// Opens a backend by name, with a broker of its own unless the environment names one; or by address.
+    /// Returns an error if `what` is neither, or the broker does not start.
     pub(crate) async fn open(what: &str, logs: &Path) -> Result<Self> {
         if let Some(kind) = Kind::ALL.into_iter().find(|kind| kind.name() == what) {
             return Self::named(kind, logs).await;
@@ -166,7 +167,7 @@ impl Backend {
         })
     }
 
-    /// Another broker of this kind, in another directory; whoever asks for it ends it.
+    /// Starts another broker of this kind in another directory, whose last part names the kind. The caller ends it.
     pub(crate) async fn another(&self, directory: &Path) -> Result<Self> {
         Self::in_directory(self.kind, directory.to_owned()).await
     }
@@ -230,6 +231,7 @@ impl Backend {
         Ok((valve, address))
     }
 
+    /// Returns false for a broker that was given by its address: no script controls it.
     pub(crate) fn can_break(&self) -> bool {
         self.control.is_some()
     }
@@ -265,7 +267,8 @@ impl Backend {
         run(&script(self.kind), &arguments).await
     }
 
-    /// Stands still when this returns: each thread of it stops by itself, and may answer until then.
+    /// Stops the broker's process with SIGSTOP, and returns when it stands still: its threads stop one after another, and may
+    /// answer until then.
     pub(crate) async fn freeze(&self) -> Result<()> {
         self.control("freeze").await?;
         let tasks = format!("/proc/{}/task", self.pid()?);
@@ -279,12 +282,13 @@ impl Backend {
         Err("the broker was not frozen".into())
     }
 
-    /// The broker's process.
+    /// The id of the broker's process.
     pub(crate) fn pid(&self) -> Result<u32> {
         let text = std::fs::read_to_string(self.directory()?.join("pid"))?;
         Ok(text.split(' ').next().unwrap_or_default().trim().parse()?)
     }
 
+    /// The broker's name and version, for the report.
     pub(crate) async fn version(&self) -> String {
         self.ask_version()
             .await

@@ -1,4 +1,4 @@
-//! One `hubplane serve`.
+//! One process `hubplane serve`: starting, killing and asking it. Drills know a hub by its program and its ports alone.
 
 use std::{
     fs::{self, File},
@@ -39,6 +39,7 @@ pub(crate) struct Hub {
 }
 
 impl Hub {
+    /// Starts a hub on a free port and returns when it listens, which is before it is ready. An error names its log.
     pub(crate) async fn start(plan: Plan) -> Result<Self> {
         Self::start_at(plan, "127.0.0.1:0".parse()?).await
     }
@@ -99,32 +100,34 @@ impl Hub {
         Ok(self.process.id().ok_or("the hub has ended")?)
     }
 
-    /// SIGKILL, or another signal by name.
+    /// Sends a signal by name, such as `STOP`.
     pub(crate) async fn signal(&self, name: &str) -> Result<()> {
         signal(self.pid()?, name).await
     }
 
+    /// Kills the hub with SIGKILL and waits for its end.
     pub(crate) async fn kill(&mut self) -> Result<()> {
         Ok(self.process.kill().await?)
     }
 
+    /// Waits until the hub has ended by itself; an error if it takes longer than `limit`.
     pub(crate) async fn wait(&mut self, limit: Duration) -> Result<ExitStatus> {
         Ok(timeout(limit, self.process.wait()).await??)
     }
 
-    /// After its end: the same again, at the same address.
+    /// Starts the hub again after its end, at the same address.
     pub(crate) async fn again(&mut self) -> Result<()> {
         *self = Self::start_at(self.plan.clone(), self.address).await?;
         Ok(())
     }
 
-    /// `/ready`: 200, or the reason against it.
+    /// Asks `/ready`: `Ok` if it answers 200, else the reason that it gives.
     pub(crate) async fn ready(&self) -> Result<std::result::Result<(), String>> {
         let (status, body) = http::get(self.address, "/ready").await?;
         Ok(if status == 200 { Ok(()) } else { Err(body) })
     }
 
-    /// How long until `/ready` says what is wanted.
+    /// Waits until `/ready` answers as wanted, and returns how long that took; an error after `limit`.
     pub(crate) async fn until_ready(&self, wanted: bool, limit: Duration) -> Result<Duration> {
         let start = Instant::now();
         loop {
@@ -139,7 +142,7 @@ impl Hub {
         }
     }
 
-    /// A series of `/metrics`, summed over its labels.
+    /// The value of a series in `/metrics`, summed over its labels; 0 if there is none.
     pub(crate) async fn metric(&self, name: &str) -> Result<f64> {
         let (_, text) = http::get(self.address, "/metrics").await?;
         let values = text.lines().filter_map(|line| {
@@ -153,7 +156,7 @@ impl Hub {
         Ok(values.sum())
     }
 
-    /// User and system time so far.
+    /// The processor time that the hub has used so far.
     pub(crate) fn cpu(&self) -> Result<Duration> {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid()?))?;
         let fields: Vec<_> = stat
@@ -171,7 +174,7 @@ impl Hub {
         self.memory("VmRSS:")
     }
 
-    /// Of it, what is not the program itself.
+    /// The part of its resident memory that is not mapped from files, in bytes.
     pub(crate) fn anonymous(&self) -> Result<u64> {
         self.memory("RssAnon:")
     }
