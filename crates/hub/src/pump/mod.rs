@@ -345,6 +345,7 @@ impl<'a> Pump<'a> {
     /// The backend has announced a loss: the numbers need not tell it again, and the window has a hole.
     fn on_gap(&mut self, scope: &Scope) {
         self.hub.log.gap_detector().forgive(scope, Instant::now());
+        self.hub.beacon_monitor().on_gap(scope);
         for Read { at, .. } in self.lanes.values() {
             if matches!(scope, Scope::All) || *scope == Scope::Lane(at.lane) {
                 let at = self.hub.log.to_client(*at);
