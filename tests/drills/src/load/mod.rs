@@ -6,6 +6,7 @@ mod l01;
 mod l02;
 mod l03;
 mod l05;
+mod l07;
 pub(crate) mod socket;
 
 use crate::drill::Drill;
@@ -21,4 +22,5 @@ pub(crate) const DRILLS: &[Drill] = &[
     l05::CHURN,
     l05::PINGS,
     l05::DEAF,
+    l07::DRILL,
 ];
