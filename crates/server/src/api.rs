@@ -1,4 +1,9 @@
-//! `POST /v1/publish`.
+//! `POST /v1/publish`: one message or a batch, answered after the broker. `docs/protocol.md`
+//! describes both.
+//!
+//! A batch is checked as a whole before anything of it is published. What a body makes the hub keep
+//! while it arrives counts for `unfinished_bytes`, and its size and time have limits. How often a
+//! publish is tried again is the hub's decision, not this file's.
 
 use std::time::Duration;
 
@@ -16,12 +21,14 @@ use hubplane_hub::{Action, ClientPosition, Grant, MAX_ID, channel, is_id};
 use hubplane_hub::{InboundBytes, Limits};
 use hubplane_protocol::{Object, json as native};
 
-/// How long a refused body is read on.
+/// How long the rest of a refused body is read.
 const READ_ON: Duration = Duration::from_secs(2);
-/// How much of it.
+/// How many bytes of a refused body are read at most.
 const READ_ON_BYTES: usize = 16 * 1024 * 1024;
 
-/// `POST /v1/publish`: one message, or many.
+/// The body of a request: either `channel` and `data`, or `messages`. [`requested`] refuses a
+/// mixture.
+/// One message of a batch. `data` stays the JSON text that the client sent.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Request<'a> {
@@ -46,7 +53,10 @@ struct Message<'a> {
     id: Option<std::borrow::Cow<'a, str>>,
 }
 
-/// Answers once the broker has.
+/// Answers a request after the broker has answered for each of its messages.
+///
+/// The answer is a problem document if nothing was published: 400, 401, 403, 408, 413 or 415 for
+/// what is wrong with the request, and 503 if the hub or the broker can't take it now.
 pub(super) async fn publish<B: Buf + Send + 'static>(
     context: &Context,
     headers: &HeaderMap,
@@ -73,19 +83,22 @@ pub(super) async fn publish<B: Buf + Send + 'static>(
     match done.await {
         Ok(response) => response,
         Err(problem) => {
+            // The answer goes out at once; the rest of the body is read beside it.
             tokio::spawn(read_on(body));
             problem.into_response()
         }
     }
 }
 
-/// A body's share of what all clients have begun to send.
+/// A body's share of `unfinished_bytes`, the limit of what all clients have begun to send. `Drop`
+/// gives it back.
 struct Room<'a> {
     inbound: &'a InboundBytes,
     bytes: usize,
 }
 
 impl Room<'_> {
+    /// Takes `bytes` more, or returns 503 if they don't fit.
     fn take(&mut self, bytes: usize) -> Result<(), Problem> {
         if !self.inbound.take(bytes) {
             let detail =
@@ -105,8 +118,8 @@ impl Drop for Room<'_> {
     }
 }
 
-/// Reads what a client still sends of a refused body, for a bounded time: one that sends all before it reads would find
-/// its connection reset instead of the answer.
+/// Reads what a client still sends of a refused body, for a bounded time. A client that sends all
+/// of it before it reads would otherwise find its connection reset, and never see the answer.
 async fn read_on<B: Buf>(mut body: impl Stream<Item = Result<B, warp::Error>> + Unpin) {
     let all = async {
         let mut bytes = 0;
@@ -120,7 +133,8 @@ async fn read_on<B: Buf>(mut body: impl Stream<Item = Result<B, warp::Error>> + 
     _ = timeout(READ_ON, all).await;
 }
 
-/// The grant of a request that needs the key. The same words for none and a wrong one: nothing is learnt by trying.
+/// Returns the grant of a request that needs the key, or 401. No key and a wrong key get the same
+/// answer, so that nobody learns anything by trying.
 pub(super) fn with_key(context: &Context, headers: &HeaderMap) -> Result<Grant, Problem> {
     let grant = context.access.grant_of(headers).ok();
     grant.filter(|grant| grant.may_publish).ok_or_else(|| {
@@ -129,7 +143,7 @@ pub(super) fn with_key(context: &Context, headers: &HeaderMap) -> Result<Grant, 
     })
 }
 
-/// Returns an error unless the grant allows to publish all messages.
+/// Returns 403 with the message's `index` unless the grant allows to publish all messages.
 fn allowed(grant: &Grant, messages: &[Outgoing]) -> Result<(), Problem> {
     for (index, message) in messages.iter().enumerate() {
         if !grant.allows(Action::Publish, &message.channel) {
@@ -140,6 +154,7 @@ fn allowed(grant: &Grant, messages: &[Outgoing]) -> Result<(), Problem> {
     Ok(())
 }
 
+/// Checks what the head alone shows, before any of the body is read: key, origin, type and coding.
 fn admitted(context: &Context, headers: &HeaderMap) -> Result<Grant, Problem> {
     let grant = with_key(context, headers)?;
     if !context.access.origin_is_allowed(headers) {
@@ -172,14 +187,16 @@ fn admitted(context: &Context, headers: &HeaderMap) -> Result<Grant, Problem> {
     Ok(grant)
 }
 
-/// Names the messages that have no id of their own after the request: a request that is tried again, here or at another
-/// instance, then reaches each client once (draft-ietf-httpapi-idempotency-key-header).
+/// Gives an id to each message that has none, from the header `Idempotency-Key`
+/// (draft-ietf-httpapi-idempotency-key-header). So a request that is tried again, here or at
+/// another instance, reaches each client once.
 fn name(messages: &mut [Outgoing], single: bool, headers: &HeaderMap) -> Result<(), Problem> {
     let Some(key) = headers.get("idempotency-key") else {
         return Ok(());
     };
-    // The draft has it quoted; most clients don't.
+    // The draft puts it in quotes; most clients don't.
     let key = key.to_str().unwrap_or_default().trim_matches('"');
+    // A batch adds a dot and an index of up to five digits; the id must still fit.
     let longest = MAX_ID - 6;
     if !is_id(key) || key.len() > longest {
         return Err(malformed(format!(
@@ -195,6 +212,7 @@ fn name(messages: &mut [Outgoing], single: bool, headers: &HeaderMap) -> Result<
     Ok(())
 }
 
+/// Reads the whole body into memory: at most `body_bytes`, within `body_timeout`.
 async fn read<B: Buf>(
     body: &mut (impl Stream<Item = Result<B, warp::Error>> + Unpin),
     room: &mut Room<'_>,
@@ -233,7 +251,8 @@ fn overloaded() -> Problem {
         .with("maybe_delivered", false)
 }
 
-/// What a body asks to publish, and whether it is one message alone.
+/// Returns the messages that a body asks to publish, and whether it is one message alone. One wrong
+/// message refuses the whole batch, and `index` says which it is.
 fn requested(body: &[u8], limits: &Limits) -> Result<(Vec<Outgoing>, bool), Problem> {
     let Object(request): Object<Request<'_>> = serde_json::from_slice(body).map_err(|error| {
         malformed(format!(
@@ -271,6 +290,7 @@ fn requested(body: &[u8], limits: &Limits) -> Result<(Vec<Outgoing>, bool), Prob
     }
 }
 
+/// Checks one message and makes what the hub publishes of it.
 fn outgoing(message: &Message<'_>, limits: &Limits) -> Result<Outgoing, Problem> {
     channel::check(&message.channel).map_err(|bad| malformed(bad.to_string()))?;
     let data = message.data.get();
@@ -298,6 +318,8 @@ fn outgoing(message: &Message<'_>, limits: &Limits) -> Result<Outgoing, Problem>
 /// The broker's answer for one message: its place in the log, where there is one.
 type Answer = Result<Option<ClientPosition>, Error>;
 
+/// Makes the answer: for one message its position, for a batch a list in the order of the messages.
+/// A batch of which the broker took nothing is answered 503 as a whole.
 fn answered(mut results: Vec<Answer>, single: bool) -> Result<Response, Problem> {
     if single {
         let result = results
@@ -333,6 +355,7 @@ fn text(place: Option<ClientPosition>) -> Option<String> {
     place.map(|position| position.to_string())
 }
 
+/// Returns the problem for a single message that was not published.
 fn problem(error: &Error) -> Problem {
     match error.kind() {
         ErrorKind::Rejected => malformed(error.message()),
@@ -340,6 +363,7 @@ fn problem(error: &Error) -> Problem {
     }
 }
 
+/// Returns 503. `maybe_delivered` says whether the message may be on the broker all the same.
 fn unavailable(maybe_delivered: bool) -> Problem {
     let detail = match maybe_delivered {
         true => {

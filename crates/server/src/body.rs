@@ -1,4 +1,8 @@
-//! A session whose messages are the body of an HTTP response. Its client sends nothing: it stays, or goes away.
+//! A session whose messages are the body of an HTTP response, such as an event stream. Its client
+//! only listens: it can send nothing, and it ends the session by closing its connection.
+//!
+//! The counterpart with a WebSocket is `websocket/session.rs`. This file must not know the client
+//! format: the shard writes frames that are finished already.
 
 use std::{
     future::poll_fn,
@@ -13,10 +17,12 @@ use super::{
     websocket::{self, Negotiated},
 };
 
-/// How often a task looks before it lets the others of its thread run.
+/// How many times one call of the task looks at its session. Then the task yields, so that the
+/// other sessions of its thread get their turn even if this client's socket can always take more.
 const LOOKS_AT_ONCE: usize = 8;
 
-/// However the task ends, the session ends with it.
+/// An open session. Its `Drop` closes the session in the shard, whether the task returns, panics or
+/// is dropped.
 struct Open {
     shard: Rc<Shard>,
     key: Key,
@@ -28,7 +34,9 @@ impl Drop for Open {
     }
 }
 
-/// Opens a session, and serves it until either side ends it.
+/// Opens a session on `shard` that writes to `stream`, and returns the future that serves it. The
+/// future ends when the client goes away or when the hub has ended the session and its last message
+/// is written.
 pub(super) fn serve<S: Stream + 'static>(
     shard: Rc<Shard>,
     stream: S,
@@ -37,17 +45,22 @@ pub(super) fn serve<S: Stream + 'static>(
     let stream = Rc::new(stream);
     let key = websocket::open(&shard, &stream, negotiated);
     let open = Open { shard, key };
+    // Opening may have queued a greeting or the answers to subscriptions; nothing else writes them
+    // now.
     open.shard.flush_dirty();
     poll_fn(move |cx| open.poll(&*stream, cx))
 }
 
 impl Open {
-    /// Ready once the session is over.
+    /// Writes what waits, as far as the stream takes it. Returns `Ready` once the session is over.
     fn poll(&self, stream: &impl Stream, cx: &mut Context<'_>) -> Poll<()> {
         for _ in 0..LOOKS_AT_ONCE {
+            // The shard has removed the session, for example because the client was too slow.
             let Some(status) = self.shard.status(self.key, cx.waker()) else {
                 return Poll::Ready(());
             };
+            // Either frames wait in the outbox, or bytes that the stream has taken are not sent
+            // yet.
             let waits = status.blocked || stream.has_unsent();
             if waits && stream.poll_write_ready(cx).is_ready() {
                 self.shard.flush(self.key);

@@ -1,4 +1,7 @@
-//! What every route needs.
+//! What every route needs, in one value: the hub, who may do what, and where a new session goes.
+//!
+//! Routes ask [`Context::grant`] or [`Context::may_read`] before they act. How a key is checked is
+//! known to `hubplane-identity` alone, and what a grant allows to `Grant::allows` in the hub.
 
 use std::sync::Arc;
 
@@ -12,39 +15,47 @@ use super::{
     problem::Problem,
 };
 
-/// What every route needs.
+/// What every route needs. warp clones it for each request, so all of it is cheap to clone.
 #[derive(Clone, Debug)]
 pub(super) struct Context {
     pub(super) hub: Arc<Hub>,
     pub(super) access: Arc<Access>,
-    /// A place for each page of history that is read at once.
+    /// One permit for each page of history that may be read at once (`history_requests`); all
+    /// shards share them.
     pub(super) history: Arc<Semaphore>,
     pub(super) target: Target,
 }
 
-/// Where a new WebSocket goes.
+/// Which shard a new session goes to.
 #[derive(Clone, Debug)]
 pub(super) enum Target {
-    /// To the shard whose thread serves the request.
+    /// To the shard whose thread serves the request: the socket is registered with that thread's
+    /// runtime already.
     Here(mpsc::Sender<Handoff>),
-    /// To whichever shard has the fewest.
+    /// To the shard with the fewest sessions. The request is served by another server, on a thread
+    /// that is no shard's.
     Any(Shards),
 }
 
 impl Context {
-    /// What a request may do. Every route asks what this returns, as every command asks its session's grant.
+    /// Returns what a request may do. Every route asks this, as every command of a session asks the
+    /// session's grant.
     ///
     /// # Errors
-    /// 401: the request shows a key that is none.
+    /// 401: the request shows a key, and it is wrong. A request without a key gets an anonymous
+    /// grant.
     pub(super) fn grant(&self, headers: &HeaderMap) -> Result<Grant, Problem> {
         let wrong = |_| Problem::new(StatusCode::UNAUTHORIZED, "the key is wrong");
         self.access.grant_of(headers).map_err(wrong)
     }
 
-    /// What a request may do that reads a channel, and the origin of whose page must be allowed.
+    /// Returns an error unless a request may do `action` on `channel`. This is for routes that only
+    /// read: it also checks the origin of the page that asks, so that a foreign page can't use its
+    /// visitor's network to read a hub.
     ///
     /// # Errors
-    /// 401: the request shows a key that is none. 403: the page's origin, or the grant, does not allow it.
+    /// 401: the request shows a key, and it is wrong. 403: the page's origin or the grant does not
+    /// allow it.
     pub(super) fn may_read(
         &self,
         headers: &HeaderMap,
@@ -61,7 +72,7 @@ impl Context {
         }
     }
 
-    /// For requests that a shard's own thread serves.
+    /// The context of requests that a shard's own thread serves.
     pub(super) const fn pinned(
         hub: Arc<Hub>,
         access: Arc<Access>,
@@ -76,7 +87,7 @@ impl Context {
         }
     }
 
-    /// For requests that another server serves.
+    /// The context of requests that the server of an application serves, which embeds the hub.
     pub(super) fn embedded(shards: Shards, access: Arc<Access>) -> Self {
         Self {
             hub: Arc::clone(shards.hub()),

@@ -1,5 +1,11 @@
-//! What every request must be, and what every answer carries: at the hub's own server by [`answer`], and for the routes in a
-//! server that embeds the hub by [`embedded`], which leaves all other paths of that server alone.
+//! What every request must be, and what every answer carries. A request is checked here before its
+//! route sees it, so no route can forget to check.
+//!
+//! [`answer`] does this in the hub's own server. [`embedded`] does it for the hub's routes in a
+//! server that embeds the hub, and leaves all other paths of that server alone.
+//!
+//! This file must not know what a route does, only which methods each path has. Grants are the
+//! routes' business.
 
 use std::{future::ready, sync::Arc};
 
@@ -18,7 +24,8 @@ use hubplane_identity::Access;
 /// How long a browser may remember that pages of an origin may send a request, in seconds.
 const PREFLIGHT_AGE: &str = "600";
 
-/// Answers a request, or says what is wrong with it.
+/// Answers a request in the hub's own server: checks it, calls `service` if it may go on, and
+/// completes the answer's headers. It returns an error only where `service` does.
 pub(super) async fn answer<S>(
     access: &Access,
     mounts: &Mounts,
@@ -36,6 +43,7 @@ where
         query: request.uri().query().unwrap_or_default(),
         headers: request.headers(),
     };
+    // The host comes first: a request for a foreign name learns nothing else of this hub.
     let early = match check_host(access, request.version(), request.headers()) {
         Err(problem) => Some(problem.into_response()),
         Ok(()) => asked.early(mounts, page.is_some()),
@@ -44,7 +52,7 @@ where
         Some(response) => response,
         None => {
             if request.method() == Method::HEAD {
-                // hyper sends the head alone.
+                // The routes know GET. hyper leaves the body of an answer to HEAD away.
                 *request.method_mut() = Method::GET;
             }
             service.call(request).await?
@@ -54,8 +62,9 @@ where
     Ok(response)
 }
 
-/// The same for routes in another server, whose own paths go on as they are. That server must itself bound heads and times,
-/// and answers HEAD as it likes.
+/// Does the same for the hub's routes in another server, whose own paths go on as they are. That
+/// server must itself limit the size of heads and the time that a request may take, and it answers
+/// HEAD as it likes.
 pub(super) fn embedded(context: &Context, mounts: &Mounts, routes: Routes) -> Routes {
     let (access, table) = (Arc::clone(&context.access), mounts.clone());
     let query = warp::query::raw().or(warp::any().map(String::new)).unify();
@@ -91,7 +100,7 @@ pub(super) fn embedded(context: &Context, mounts: &Mounts, routes: Routes) -> Ro
         .boxed()
 }
 
-/// What is looked at before a request reaches its route.
+/// The parts of a request that are checked before its route sees it.
 struct Asked<'a> {
     method: &'a Method,
     path: &'a str,
@@ -100,7 +109,8 @@ struct Asked<'a> {
 }
 
 impl Asked<'_> {
-    /// The answer to a request that no route is to see.
+    /// Returns the answer to a request that no route is to see: a problem, or the answer to a
+    /// browser's preflight question.
     fn early(&self, mounts: &Mounts, page_is_allowed: bool) -> Option<Response> {
         match self.check(mounts) {
             Err(problem) => Some(problem.into_response()),
@@ -111,10 +121,11 @@ impl Asked<'_> {
         }
     }
 
-    /// The same in another server; nothing where the path is none of the hub's.
+    /// Does the same in another server. Returns `None` if the path is not one of the hub's.
     fn embedded(&self, access: &Access, mounts: &Mounts) -> Option<Response> {
         methods(mounts, self.path)?;
-        // A request without Host is that server's affair.
+        // HTTP/1.0 allows a request without Host, so this accepts one: that server decides about
+        // it.
         if let Err(problem) = check_host(access, Version::HTTP_10, self.headers) {
             return Some(problem.into_response());
         }
@@ -123,6 +134,8 @@ impl Asked<'_> {
     }
 }
 
+/// Sets the headers of every answer. No answer may be kept by a cache, since each of them depends
+/// on the moment; `nosniff` keeps a browser from taking a message's data for a script or a page.
 fn finish(response: &mut Response, page: Option<HeaderValue>) {
     let headers = response.headers_mut();
     headers.insert(
@@ -136,7 +149,8 @@ fn finish(response: &mut Response, page: Option<HeaderValue>) {
     }
 }
 
-/// The methods of a path; `None` if there is nothing.
+/// Returns the methods of a path, as the header `Allow` lists them (RFC 9110, 10.2.1). `None`: the
+/// hub has no such path.
 fn methods(mounts: &Mounts, path: &str) -> Option<&'static str> {
     match path {
         _ if mounts.websocket_at(path).is_some() => Some("GET"),
@@ -147,6 +161,8 @@ fn methods(mounts: &Mounts, path: &str) -> Option<&'static str> {
     }
 }
 
+/// Returns true for `/v1/channels/{channel}/history` and `…/presence`. A slash inside a channel's
+/// name is `%2F` here.
 fn is_of_a_channel(path: &str) -> bool {
     let Some(rest) = path.strip_prefix("/v1/channels/") else {
         return false;
@@ -154,7 +170,9 @@ fn is_of_a_channel(path: &str) -> bool {
     matches!(rest.split_once('/'), Some((_, "history" | "presence")))
 }
 
-/// The origin of the page that asks, where it is another one than the hub's own and its scripts may read the answer.
+/// Returns the origin to name in `Access-Control-Allow-Origin`: that of the page that asks, if the
+/// operator has listed it and the path is one that pages may use. Pages of the hub's own host need
+/// no such header.
 fn page(access: &Access, mounts: &Mounts, path: &str, headers: &HeaderMap) -> Option<HeaderValue> {
     let is_for_pages = methods(mounts, path)?.ends_with("OPTIONS");
     let origin = headers.get(header::ORIGIN)?;
@@ -162,7 +180,8 @@ fn page(access: &Access, mounts: &Mounts, path: &str, headers: &HeaderMap) -> Op
     allowed.then(|| origin.clone())
 }
 
-/// Answers a browser that asks whether a page may send a request (the Fetch standard, 3.3).
+/// Answers a browser that asks whether a page may send a request (a preflight; the Fetch standard,
+/// 3.3).
 fn preflight(mounts: &Mounts, path: &str, allowed: bool) -> Response {
     if !allowed {
         let detail =
@@ -188,6 +207,8 @@ fn preflight(mounts: &Mounts, path: &str, allowed: bool) -> Response {
 }
 
 impl Asked<'_> {
+    /// Checks what is the same for all of the hub's paths: the length of the body, the query, and
+    /// the method.
     fn check(&self, mounts: &Mounts) -> Result<(), Problem> {
         check_transfer(self.headers)?;
         if percent_decode_str(self.query).decode_utf8().is_err() {
@@ -207,8 +228,9 @@ impl Asked<'_> {
     }
 }
 
-/// One `Host` (RFC 9112, 3.2), and a name that this hub answers to: a page of a foreign name that resolves to this
-/// machine is not of this hub's origin.
+/// Checks that there is one `Host` (RFC 9112, 3.2), and that it is a name which this hub answers
+/// to. Without the latter, a page could reach this hub by letting its own name resolve to this
+/// machine (DNS rebinding).
 fn check_host(access: &Access, version: Version, headers: &HeaderMap) -> Result<(), Problem> {
     let mut all = headers.get_all(header::HOST).iter();
     match (all.next(), all.next()) {
@@ -225,7 +247,9 @@ fn check_host(access: &Access, version: Version, headers: &HeaderMap) -> Result<
     }
 }
 
-/// What a proxy in front might take for another length of the body than the hub does is refused (RFC 9112, 6.1).
+/// Refuses a request whose body a proxy in front might take for longer or shorter than the hub does
+/// (RFC 9112, 6.1): the two would then disagree about where the next request begins, which is how
+/// requests are smuggled past a proxy.
 fn check_transfer(headers: &HeaderMap) -> Result<(), Problem> {
     let mut all = headers.get_all(header::TRANSFER_ENCODING).iter();
     match (all.next(), all.next()) {

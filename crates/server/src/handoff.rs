@@ -1,4 +1,8 @@
-//! What the shards are given: connections, and the handle that gives them.
+//! Handing connections to shards: what a shard is given, and [`Shards`], the handle that chooses
+//! the shard.
+//!
+//! A shard owns its sockets and its thread, so a connection crosses threads only here, once, before
+//! anything is written for its session.
 
 use std::{
     io, net,
@@ -19,25 +23,28 @@ use tokio::{
 
 use super::websocket::Negotiated;
 
-/// A connection for a shard.
+/// A connection for a shard, at one of the three points where a shard takes one over.
 #[derive(Debug)]
 pub(super) enum Handoff {
-    /// Speaks HTTP.
+    /// A new TCP connection, which speaks HTTP until a request upgrades it.
     Connection(net::TcpStream, Counted),
-    /// Is a WebSocket.
+    /// A WebSocket after its handshake. `early` are bytes that the client sent together with the
+    /// handshake.
     Upgraded {
         stream: Connection,
         early: Bytes,
         negotiated: Negotiated,
     },
-    /// Is the body of a response, which is read at the pipe's other end.
+    /// A session whose frames go into a pipe. hyper reads the pipe's other end as the body of a
+    /// response.
     Body {
         pipe: DuplexStream,
         negotiated: Negotiated,
     },
 }
 
-/// One connection that speaks HTTP, counted for as long as it does.
+/// Counts one connection that speaks HTTP: the count goes down when this value is dropped. A
+/// connection that becomes a WebSocket is counted as a session instead.
 #[derive(Debug)]
 pub(super) struct Counted(Arc<AtomicI64>);
 
@@ -47,25 +54,26 @@ impl Drop for Counted {
     }
 }
 
-/// What a WebSocket runs over.
+/// The stream under a WebSocket.
 #[derive(Debug)]
 pub(super) enum Connection {
-    /// Ready for use.
+    /// A socket that is registered with the runtime of this shard.
     Here(TcpStream),
-    /// To be registered here.
+    /// A socket that comes from another thread: the shard registers it with its own runtime.
     Elsewhere(net::TcpStream),
-    /// Another server's.
+    /// A connection of a server that embeds the hub. It may be TLS, and only hyper's interface is
+    /// known of it.
     Foreign(Upgraded),
 }
 
-/// The running shards of a hub; cheap to clone.
+/// The running shards of a hub. Cloning it is cheap.
 #[derive(Clone, Debug)]
 pub struct Shards {
     pub(super) hub: Arc<Hub>,
     pub(super) handoffs: Arc<[mpsc::Sender<Handoff>]>,
-    /// Connections that speak HTTP.
+    /// How many connections speak HTTP now.
     pub(super) http: Arc<AtomicI64>,
-    /// A place for each page of history that is read at once.
+    /// One permit for each page of history that may be read at once (`history_requests`).
     pub(super) history: Arc<Semaphore>,
 }
 
@@ -75,22 +83,28 @@ impl Shards {
         &self.hub
     }
 
+    /// The permits for pages of history.
     pub(super) const fn history(&self) -> &Arc<Semaphore> {
         &self.history
     }
 
-    /// How many connections there are: WebSockets, and those that speak HTTP.
+    /// How many connections there are now: sessions, and connections that speak HTTP. The limit
+    /// `connections` is for both.
     pub(super) fn connections(&self) -> i64 {
         self.hub.session_count() + self.http.load(Ordering::Relaxed)
     }
 
-    /// Counts a connection in.
+    /// Counts one more connection that speaks HTTP, until the returned value is dropped.
     pub(super) fn counted(&self) -> Counted {
         self.http.fetch_add(1, Ordering::Relaxed);
         Counted(Arc::clone(&self.http))
     }
 
-    /// Gives a connection to the shard with the fewest sessions. Fails where all are stopped or too busy.
+    /// Gives a connection to the shard with the fewest sessions. It does not wait for room.
+    ///
+    /// # Errors
+    /// `ConnectionRefused`: that shard has stopped, or too many connections wait for it. Others:
+    /// the socket could not be taken from its runtime.
     pub(super) fn give(&self, handoff: Handoff) -> io::Result<()> {
         let least = (0..self.handoffs.len())
             .min_by_key(|&shard| self.hub.sessions(shard))
@@ -103,7 +117,8 @@ impl Shards {
 }
 
 impl Handoff {
-    /// Off this thread's runtime.
+    /// Takes a socket off the runtime of this thread, so that another thread's runtime can register
+    /// it.
     fn moved(self) -> io::Result<Self> {
         Ok(match self {
             Self::Upgraded {

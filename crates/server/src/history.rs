@@ -1,4 +1,8 @@
-//! `GET /v1/channels/{channel}/history`: a channel's past, a page at a time.
+//! `GET /v1/channels/{channel}/history`: a channel's past, a page at a time. `docs/protocol.md`
+//! describes the request and the answer.
+//!
+//! Which messages there are is decided by the hub (`Hub::past`). This file checks the request,
+//! limits how many pages are read at once, and writes the answer.
 
 use std::sync::Arc;
 
@@ -13,17 +17,22 @@ use super::{context::Context, problem::Problem};
 use hubplane_hub::{Action, ClientPosition, HistoryPage, channel};
 use hubplane_protocol::json as native;
 
-/// Messages of a page where the request says nothing.
+/// Messages of a page if the request has no `limit`.
 const PAGE: usize = 100;
 
-/// The request's query.
+/// The request's query: `after` is the position of the previous page's end, `limit` the most
+/// messages to return.
 #[derive(Debug, Deserialize)]
 pub(super) struct Query {
     after: Option<String>,
     limit: Option<usize>,
 }
 
-/// Answers with a page, or says why there is none.
+/// Answers with a page of the channel `name`, which is percent-encoded as it stands in the path.
+///
+/// The answer is a problem document if there is no page: 400 for a bad channel, `after` or `limit`;
+/// 401 and 403 as [`Context::may_read`] says; 410 if the position is lost; 501 if the broker keeps
+/// no log; 503 if the log can't be read now, or if `history_requests` pages are being read already.
 pub(super) async fn read(
     context: &Context,
     headers: &HeaderMap,
@@ -42,6 +51,9 @@ pub(super) async fn read(
         if limit == 0 || limit > most {
             return Err(bad(format!("limit is 1 to {most}")));
         }
+        // A page may hold `history_bytes` of data in memory, so the number of pages that are read
+        // at once is limited. The client is told to try again; a queue would only keep more
+        // requests in memory.
         let Ok(place) = Arc::clone(&context.history).try_acquire_owned() else {
             let detail = "too many pages of history are being read; try again";
             return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail));
@@ -59,7 +71,11 @@ pub(super) async fn read(
     done.await.unwrap_or_else(Problem::into_response)
 }
 
-/// The channel that a request names, where it may be used so.
+/// Returns the channel that a request names, percent-decoded and checked.
+///
+/// # Errors
+/// 400: the name is not UTF-8 or not allowed. 401 and 403: the request may not do `action` on the
+/// channel.
 pub(super) fn channel(
     context: &Context,
     headers: &HeaderMap,
@@ -74,10 +90,13 @@ pub(super) fn channel(
     Ok(Channel::from(&*name))
 }
 
+/// Returns the problem of a request that can't be understood.
 fn bad(detail: String) -> Problem {
     Problem::new(StatusCode::BAD_REQUEST, detail)
 }
 
+/// Returns the problem for an error of the hub. The broker's own words don't appear in the answer
+/// to an unknown error: they may contain its address.
 fn problem(kind: ErrorKind, message: &str) -> Problem {
     match kind {
         ErrorKind::Rejected => Problem::new(StatusCode::NOT_IMPLEMENTED, message),
@@ -92,10 +111,14 @@ fn problem(kind: ErrorKind, message: &str) -> Problem {
     }
 }
 
+/// Writes a page as the answer's body. Takes milliseconds for a full page, so it runs off the
+/// shard's thread.
 fn page(channel: &str, stretch: &HistoryPage) -> Response {
     let text = |position: Option<ClientPosition>| position.map(|position| position.to_string());
     let messages = stretch.messages.iter().map(|message| {
         let mut data = Vec::new();
+        // The same bytes as in a WebSocket message: JSON as it was published, other data as a
+        // string or as Base64.
         native::data(&message.data, &mut data);
         let data = String::from_utf8(data).unwrap_or_default();
         let data = RawValue::from_string(data).unwrap_or_else(|_| RawValue::NULL.to_owned());
@@ -115,6 +138,8 @@ fn page(channel: &str, stretch: &HistoryPage) -> Response {
     warp::reply::json(&body).into_response()
 }
 
+/// The body of the answer.
+/// One message of a page. `data` is JSON already and is copied into the body as it is.
 #[derive(serde::Serialize)]
 struct Page<'a> {
     channel: &'a str,

@@ -1,4 +1,15 @@
 //! HTTP and WebSockets in front of a hub.
+//!
+//! This crate turns bytes on sockets into commands for the hub, and the hub's frames into bytes on
+//! sockets. It brings the routes, the WebSocket protocol (RFC 6455), the threads of the shards, and
+//! the metrics.
+//!
+//! What must hold: every route and every command asks a grant before it acts, everything that a
+//! client can make this crate keep has a limit, and nothing here waits for a broker while it holds
+//! up other clients.
+//!
+//! It must not know any broker, and no client format by name except the native one, which
+//! `mounts.rs` puts at `/ws`.
 
 mod api;
 mod body;
@@ -18,6 +29,8 @@ mod threads;
 mod upgrade;
 mod websocket;
 
+// The benchmarks in `bench/` need the framing. It is hidden, because it is not part of the
+// interface.
 #[doc(hidden)]
 pub use self::websocket::inside;
 pub use self::{

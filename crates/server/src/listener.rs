@@ -1,4 +1,8 @@
-//! Accepting connections, and ending in good order.
+//! Accepting TCP connections, and ending the hub in good order.
+//!
+//! A connection is accepted on one task and handed to the shard with the fewest sessions; the
+//! shard's own thread serves it from then on. This file must not know what is spoken on a
+//! connection, except for the 503 that it writes itself when there are too many connections.
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -15,22 +19,26 @@ use super::handoff::{Handoff, Shards};
 use hubplane_hub::Hub;
 use hubplane_hub::Limits;
 
-/// Pause after the operating system refused a connection, such as when no file is left.
+/// Pause after the operating system refused a connection, for example because the process has no
+/// file descriptor left. Without the pause, the loop would take a whole core until one is free.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// How long the sessions' closing handshakes are waited for once all were told to end.
+/// How long [`Server::stop`] waits for closing handshakes after it has told all sessions to end.
 const CLOSING: Duration = Duration::from_secs(5);
-/// From the last answer of the broker to the end.
+/// Pause between the last answer of the broker and the end, so that shards can write that answer to
+/// its client.
 const LAST_WORDS: Duration = Duration::from_millis(100);
-/// Connections above the limit that are answered at once.
+/// How many connections above the limit are answered 503 at the same time. More are closed without
+/// an answer.
 const REFUSALS: usize = 64;
-/// For such an answer.
+/// How long such an answer may take, with the reading of the request before it.
 const REFUSAL_TIME: Duration = Duration::from_secs(2);
-/// How much of a refused request is read before the answer.
+/// How many bytes of a refused request are read at most before the answer is written.
 const REFUSED_HEAD: usize = 4 * 1024;
-/// How often this checks whether they are over.
+/// How often [`until`] asks whether its condition holds.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// A hub with its shards and its listener.
+/// A hub with its shards and its listener. Dropping it does not stop the hub: [`Server::stop`]
+/// does.
 #[derive(Debug)]
 pub struct Server {
     hub: Arc<Hub>,
@@ -39,10 +47,11 @@ pub struct Server {
 }
 
 impl Server {
-    /// Accepts connections for these shards.
+    /// Starts to accept connections and to hand them to the shards. Must be called within a Tokio
+    /// runtime.
     ///
     /// # Errors
-    /// The listener has no address.
+    /// The listener's own address can't be read.
     pub fn start(shards: Shards, listener: TcpListener) -> io::Result<Self> {
         let address = listener.local_addr()?;
         let hub = Arc::clone(shards.hub());
@@ -54,7 +63,8 @@ impl Server {
         })
     }
 
-    /// Where it listens.
+    /// The address that the server listens on, with the port that the operating system chose if
+    /// port 0 was asked for.
     pub const fn address(&self) -> SocketAddr {
         self.address
     }
@@ -64,13 +74,19 @@ impl Server {
         &self.hub
     }
 
-    /// Accepts nothing more, tells every client to go elsewhere, spread evenly over `drain`, waits until they are gone and
-    /// what they published is answered, and leaves the broker. Not longer than it takes.
+    /// Stops in good order: accepts no more connections, tells every client to connect elsewhere
+    /// (close 1012), spread evenly over `drain`, waits until the clients are gone and until what
+    /// they published is answered, and then leaves the broker.
+    ///
+    /// It returns as soon as all of that is done. Each wait has a limit, so a client or a broker
+    /// that does not answer can't hold up the end.
     pub async fn stop(self, drain: Duration) {
         self.accepting.abort();
         self.hub.end_sessions(drain).await;
         let hub = &*self.hub;
         until(|| hub.session_count() == 0, drain + CLOSING).await;
+        // The publisher gives up after `publish_timeout`; the second more is for its own last
+        // answers.
         let answers = hub.limits().publish_timeout + Duration::from_secs(1);
         until(|| hub.publishing() == 0, answers).await;
         // For the last answers to be written.
@@ -79,7 +95,7 @@ impl Server {
     }
 }
 
-/// Waits until something is so, at most for a time.
+/// Waits until `is_so` returns true, but not longer than `most`.
 async fn until(is_so: impl Fn() -> bool, most: Duration) {
     let deadline = Instant::now() + most;
     while !is_so() && Instant::now() < deadline {
@@ -87,18 +103,22 @@ async fn until(is_so: impl Fn() -> bool, most: Duration) {
     }
 }
 
-/// Without these a client that is gone without a word is found only by its pings, and what is written to it waits.
+/// Sets the options that find a peer which is gone without a word: keepalive for a silent
+/// connection, and `TCP_USER_TIMEOUT` for bytes that the peer never acknowledges. Also turns off
+/// Nagle's algorithm, which would hold back small frames.
 fn watch_peer(stream: &TcpStream, limits: &Limits) {
     let socket = SockRef::from(stream);
     let keepalive = TcpKeepalive::new().with_time(limits.ping_interval);
-    // A socket that takes no options works as well.
+    // Errors are ignored: without the options the connection still works, and the hub's pings find
+    // dead clients.
     _ = stream.set_nodelay(true);
     _ = socket.set_tcp_keepalive(&keepalive);
     _ = socket.set_tcp_user_timeout(Some(limits.user_timeout));
 }
 
-/// Answers a connection above the limit, so that a load balancer tries another instance. Its request is read first: a
-/// socket that is closed with unread bytes is reset, and the answer with it.
+/// Answers a connection above the limit with 503, so that a load balancer tries another instance.
+/// The request is read first: if a socket is closed while it has unread bytes, the kernel resets
+/// the connection, and the client may never see the answer.
 async fn refuse(mut stream: TcpStream) -> io::Result<()> {
     let mut head = vec![0; REFUSED_HEAD];
     let mut read = 0;
@@ -119,10 +139,13 @@ async fn refuse(mut stream: TcpStream) -> io::Result<()> {
     );
     stream.write_all(answer.as_bytes()).await?;
     stream.shutdown().await?;
+    // What the client still sends is read until it closes, for the same reason.
     while stream.read(&mut head).await? > 0 {}
     Ok(())
 }
 
+/// Accepts connections until the task is aborted. An error ends nothing: the loop logs it and goes
+/// on.
 async fn accept(listener: TcpListener, shards: Shards) {
     let most = i64::try_from(shards.hub().limits().connections).unwrap_or(i64::MAX);
     let refusals = Arc::new(Semaphore::new(REFUSALS));
@@ -137,7 +160,7 @@ async fn accept(listener: TcpListener, shards: Shards) {
         };
         if shards.connections() >= most {
             tracing::warn!(most, "the limit of connections is reached");
-            // Without a place it is closed at once.
+            // If all places are taken, the connection is dropped, which closes it.
             if let Ok(place) = Arc::clone(&refusals).try_acquire_owned() {
                 tokio::spawn(async move {
                     _ = timeout(REFUSAL_TIME, refuse(stream)).await;
@@ -147,6 +170,8 @@ async fn accept(listener: TcpListener, shards: Shards) {
             continue;
         }
         watch_peer(&stream, shards.hub().limits());
+        // A socket is registered with the runtime that it was made in. The standard library's form
+        // can be moved to the shard's own runtime.
         let given = stream
             .into_std()
             .and_then(|stream| shards.give(Handoff::Connection(stream, shards.counted())));

@@ -1,17 +1,22 @@
-//! What an instance has done, in the text format of Prometheus (exposition format 0.0.4). No label comes from a
-//! client, so the number of series is fixed.
+//! What an instance has done, in the text format of Prometheus (exposition format 0.0.4).
+//! `docs/operations.md` explains each series.
+//!
+//! No label's value comes from a client, so the number of series is fixed and nobody can make it
+//! grow. The counts are kept by the hub; this file only writes them.
 
 use std::{fmt::Write, sync::atomic::Ordering};
 
 use hubplane_hub::{Health, Hub, LOOP_BUCKETS};
 
-/// All series of this instance.
+/// Returns all series of this instance. Counts are read one after another without a lock, so two of
+/// them may differ by what happened in between.
 pub(crate) fn text(hub: &Hub) -> String {
     let counts = hub.counts();
     let (bytes, messages) = hub.window_size();
     let up = u64::from(hub.health() == Health::Up);
     let sessions = hub.session_count().unsigned_abs();
     let mut text = String::new();
+    // Gauges first: values that go up and down.
     let mut gauge = |name, help, value| put_one(&mut text, (name, "gauge", help), value);
     gauge("sessions", "WebSockets that are open", sessions);
     gauge(
@@ -29,6 +34,7 @@ pub(crate) fn text(hub: &Hub) -> String {
         "Recent messages in memory",
         messages as u64,
     );
+    // Then the counters without a label. By Prometheus's convention, each name ends in `_total`.
     for (name, help, count) in [
         (
             "deliveries",
@@ -86,6 +92,7 @@ pub(crate) fn text(hub: &Hub) -> String {
     text
 }
 
+/// Writes a series without labels: its help, its type (`gauge` or `counter`) and its value.
 fn put_one(text: &mut String, (name, kind, help): (&str, &str, &str), value: u64) {
     write!(
         text,
@@ -94,7 +101,8 @@ fn put_one(text: &mut String, (name, kind, help): (&str, &str, &str), value: u64
     .expect("invariant: a String takes everything");
 }
 
-/// The series with a label; its values come from this program alone.
+/// Writes the series with a label: gaps by cause, and recoveries by where the missed messages came
+/// from.
 fn labelled(text: &mut String, hub: &Hub) {
     let counts = hub.counts();
     put(
@@ -124,6 +132,8 @@ fn labelled(text: &mut String, hub: &Hub) {
     }
 }
 
+/// Writes how many members of channels this instance knows of, and what it did not take in from
+/// other instances.
 fn presence(text: &mut String, hub: &Hub) {
     let (members, bad, dropped) = hub.presence_counts();
     let help = "Members of channels, on all instances";
@@ -139,7 +149,8 @@ fn presence(text: &mut String, hub: &Hub) {
     );
 }
 
-/// How long beacons take from this instance to the broker and back.
+/// Writes the histogram of how long beacons take from this instance to the broker and back. Its
+/// buckets are cumulative, as the format asks; `+Inf` holds all of them.
 fn loops(text: &mut String, hub: &Hub) {
     let (buckets, count, seconds) = hub.counts().loops.read();
     put(
@@ -160,6 +171,7 @@ fn loops(text: &mut String, hub: &Hub) {
     );
 }
 
+/// Writes lines that are finished already.
 fn put(text: &mut String, more: &str) {
     text.push_str(more);
 }

@@ -1,8 +1,12 @@
-//! Which client formats are spoken at which path.
+//! The table of client formats: which format is spoken at which path.
 //!
-//! The native protocol is one entry of the table, at `/ws`. A format may share a path with others, chosen by the WebSocket
-//! subprotocol, or have a path of its own; it may bring HTTP routes, and sessions whose messages are the body of an HTTP
-//! response instead of a WebSocket.
+//! The native protocol is one entry of the table, at `/ws`. Formats may share a path, and the
+//! client then chooses one by its WebSocket subprotocol (RFC 6455, 1.9), or a format has a path of
+//! its own. A format may also bring HTTP routes, and sessions whose messages are the body of an
+//! HTTP response instead of a WebSocket.
+//!
+//! Nothing outside this file may name a format's path. How a format reads and writes is the
+//! business of `crates/protocol`.
 
 use std::{collections::HashSet, fmt, sync::Arc};
 
@@ -18,10 +22,11 @@ use super::{
     websocket::{NATIVE, Negotiated},
 };
 
-/// Routes as a warp filter.
+/// Routes as a warp filter that answers with a finished response.
 pub type Routes = BoxedFilter<(Response,)>;
 
-/// Bytes of a response's body that wait for its client; then the session's outbox fills.
+/// How many bytes of a response's body may wait for a slow client between the session and hyper.
+/// When they are full, the session's outbox fills, and its limits apply.
 const BODY_BYTES: usize = 16 * 1024;
 
 /// The client formats at one path.
@@ -36,7 +41,7 @@ pub struct Mount {
     pub routes: Option<fn(Mounted) -> Routes>,
 }
 
-/// The native protocol.
+/// The native protocol, which is always there.
 const NATIVE_MOUNT: Mount = Mount {
     path: "/ws",
     websocket: NATIVE_FORMATS,
@@ -44,7 +49,8 @@ const NATIVE_MOUNT: Mount = Mount {
 };
 static NATIVE_FORMATS: &[&Encoding] = &[&NATIVE];
 
-/// A table of mounts, checked; cheap to clone. By default it is the native protocol at `/ws`.
+/// A checked table of mounts. Cloning it is cheap. The default table holds the native protocol at
+/// `/ws`.
 #[derive(Clone, Debug)]
 pub struct Mounts(Arc<[Mount]>);
 
@@ -55,11 +61,11 @@ impl Default for Mounts {
 }
 
 impl Mounts {
-    /// The native protocol, and these besides.
+    /// Returns a table with the native protocol and the mounts in `more`.
     ///
     /// # Errors
-    /// A sentence: a path or one of its subprotocols is there twice, a path does not begin with a slash, or nothing is
-    /// mounted there.
+    /// Returns a sentence for people if a path or one of its subprotocols is there twice, if a path
+    /// does not begin with a slash, or if a mount has neither a WebSocket nor routes.
     pub fn with(more: &[Mount]) -> Result<Self, String> {
         let all: Vec<Mount> = Self::default().0.iter().chain(more).copied().collect();
         let mut paths = HashSet::new();
@@ -85,13 +91,15 @@ impl Mounts {
         Ok(Self(all.into()))
     }
 
-    /// The mount with a WebSocket at this path.
+    /// Returns the mount that has a WebSocket at exactly this path, if there is one. A slash at the
+    /// end counts.
     pub(super) fn websocket_at(&self, path: &str) -> Option<&Mount> {
         let mut all = self.0.iter();
         all.find(|mount| mount.path == path && !mount.websocket.is_empty())
     }
 
-    /// All routes that the mounts bring.
+    /// Returns the routes that the mounts bring, in the order of the table. They are built anew for
+    /// each shard, because a request's context names the shard that serves it.
     pub(super) fn routes(&self, context: &Context) -> Vec<Routes> {
         let with = self.0.iter().filter_map(|mount| mount.routes);
         with.map(|routes| routes(Mounted(context.clone())))
@@ -100,8 +108,12 @@ impl Mounts {
 }
 
 impl Mount {
-    /// The first subprotocol of the client's that is known here. A client that offers none, or only others, is spoken to in
-    /// the first format; the latter finds no subprotocol in the answer and may leave.
+    /// Chooses the format of a WebSocket. `offers` are the values of `Sec-WebSocket-Protocol`, each
+    /// a list with commas.
+    ///
+    /// Returns the first offer that this mount knows, with its format. A client that offers none,
+    /// or only unknown ones, is spoken to in the mount's first format, and the answer then names no
+    /// XX insists on one leave.
     pub(super) fn negotiated<'a>(
         &self,
         offers: impl Iterator<Item = &'a str>,
@@ -120,7 +132,8 @@ impl Mount {
     }
 }
 
-/// What a mount's own routes are given: the hub, and what a request may do there.
+/// What a mount's own routes are given: the hub, the way to ask what a request may do, and the way
+/// to open a session.
 #[derive(Clone)]
 pub struct Mounted(Context);
 
@@ -131,27 +144,34 @@ impl fmt::Debug for Mounted {
 }
 
 impl Mounted {
-    /// The hub.
+    /// The hub that serves the request.
     pub fn hub(&self) -> &Arc<Hub> {
         &self.0.hub
     }
 
-    /// What a request may do, which the route must ask.
+    /// Returns what a request may do. A route must ask this before it acts, as the server's own
+    /// routes do.
     ///
     /// # Errors
-    /// 401: the request shows a key that is none.
+    /// 401: the request shows a key, and it is wrong.
     pub fn grant(&self, headers: &HeaderMap) -> Result<Grant, Problem> {
         self.0.grant(headers)
     }
 
-    /// Opens a session whose messages are the body of this answer, until the client goes away or the hub ends it. It is
-    /// subscribed to the channels at once, if the grant allows it; the client can send nothing.
+    /// Opens a session whose messages are the body of the returned response. The session lasts
+    /// until the client goes away or the hub ends it. It subscribes to `channels` at once, as far
+    /// as the grant allows it; the client can send nothing.
+    ///
+    /// Returns 503 instead if the shard has stopped or, in a server that embeds the hub, is too
+    /// busy.
     pub async fn stream(
         &self,
         grant: Grant,
         encoding: &'static Encoding,
         channels: Vec<String>,
     ) -> Response {
+        // hyper reads one end of the pipe as the response's body, and the session writes to the
+        // other end.
         let (body, pipe) = duplex(BODY_BYTES);
         let negotiated = Negotiated {
             encoding,
@@ -175,7 +195,8 @@ impl Mounted {
     }
 }
 
-/// What a session writes, piece by piece.
+/// Reads a session's end of the pipe piece by piece, as the stream that warp makes a body of. The
+/// stream ends when the session closes its end.
 fn chunks(
     body: DuplexStream,
 ) -> impl futures_util::Stream<Item = std::io::Result<bytes::Bytes>> + Send {

@@ -1,4 +1,7 @@
-//! `GET /v1/channels/{channel}/presence`: who is on a channel.
+//! `GET /v1/channels/{channel}/presence`: who is on a channel, as this hub knows it at this moment.
+//!
+//! The answer is written by the native protocol (`hubplane_protocol::json::members`), so it looks
+//! like the answer to a session's `presence` command.
 
 use http::{HeaderMap, StatusCode, header};
 use serde::Deserialize;
@@ -8,16 +11,20 @@ use super::{context::Context, history, problem::Problem};
 use hubplane_hub::Action;
 use hubplane_protocol::json as native;
 
-/// Members of an answer where the request says nothing.
+/// Members of an answer if the request has no `limit`.
 const PAGE: usize = 100;
 
-/// The request's query.
+/// The request's query. A `limit` of 0 asks for the count alone.
 #[derive(Debug, Deserialize)]
 pub(super) struct Query {
     limit: Option<usize>,
 }
 
-/// Answers with the members, or says why not.
+/// Answers with up to `limit` members of the channel `name`, which is percent-encoded as it stands
+/// in the path.
+///
+/// # Errors
+/// 400: a bad channel, or a `limit` above `presence_page`. 401, 403: see [`Context::may_read`].
 pub(super) fn read(
     context: &Context,
     headers: &HeaderMap,

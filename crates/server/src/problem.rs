@@ -1,9 +1,12 @@
-//! Errors of the HTTP side: problem documents (RFC 9457).
+//! Errors of the HTTP side: problem documents (RFC 9457, `application/problem+json`).
+//!
+//! Every refusal of the server is one of these, also in routes that a mount brings. A `detail` must
+//! not hold a secret, nor the address of a broker.
 
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use serde_json::{Map, Value};
 
-/// One problem, ready to be answered.
+/// One problem, ready to be the answer to a request.
 #[derive(Clone, Debug)]
 pub struct Problem {
     status: StatusCode,
@@ -13,7 +16,8 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// A problem: `detail` says what happened and what to do.
+    /// Returns a problem. `detail` is a sentence for people: what happened, and what to do about
+    /// it.
     pub fn new(status: StatusCode, detail: impl Into<String>) -> Self {
         Self {
             status,
@@ -23,14 +27,14 @@ impl Problem {
         }
     }
 
-    /// A member of its own.
+    /// Adds a member to the document, such as `retryable`.
     #[must_use]
     pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.more.insert(name.to_owned(), value.into());
         self
     }
 
-    /// A header of its own.
+    /// Adds one header to the answer. A second call replaces the first.
     pub(super) fn with_header(mut self, name: HeaderName, value: &'static str) -> Self {
         self.header = Some((name, value));
         self
@@ -55,6 +59,7 @@ impl warp::Reply for Problem {
             header::CONTENT_TYPE,
             HeaderValue::from_static("application/problem+json"),
         );
+        // The headers that HTTP asks for with each of these (RFC 9110: 10.2.3, 11.6.1, 7.8).
         let required: &[_] = match self.status {
             StatusCode::SERVICE_UNAVAILABLE => &[(header::RETRY_AFTER, "1")],
             StatusCode::UNAUTHORIZED => &[(header::WWW_AUTHENTICATE, "Bearer")],

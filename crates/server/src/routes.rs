@@ -1,4 +1,8 @@
-//! What the server answers: every route, and how a refusal looks.
+//! Every route of the server, and the answer to a request that no route takes.
+//!
+//! This file only connects paths to functions. What must hold of every request (one `Host`, its
+//! method, its origin) is checked in `guard.rs` before a route sees it, and the paths of client
+//! formats come from `mounts.rs`.
 
 use std::{convert::Infallible, future::ready, sync::Arc};
 
@@ -19,13 +23,16 @@ use super::{
 };
 use hubplane_identity::Access;
 
-/// All routes, for a server that embeds the hub: `/ws`, `/v1/…`, `/live`, `/ready`, `/metrics`.
+/// Returns all routes for a server that embeds the hub: `/ws` and the paths of other mounts,
+/// `/v1/…`, `/live`, `/ready` and `/metrics`. A request for any other path is rejected (not found),
+/// so the caller can combine the routes with its own by `or`.
 pub fn embedded(shards: &Shards, access: &Arc<Access>, mounts: &Mounts) -> Routes {
     let context = Context::embedded(shards.clone(), Arc::clone(access));
     guard::embedded(&context, mounts, paths(context.clone(), mounts))
 }
 
-/// The whole server: all routes, and a problem document for everything else.
+/// Returns the hub's own server: all routes, and a problem document for everything else. It is made
+/// once for each shard, with a context that sends new sessions to that shard.
 pub(super) fn routes(
     context: Context,
     mounts: &Mounts,
@@ -33,9 +40,13 @@ pub(super) fn routes(
     paths(context, mounts).recover(refusal).unify()
 }
 
+/// Returns all routes without the answer to unknown paths. A mount's own routes come last, so they
+/// can't take the place of one of the hub's.
 fn paths(context: Context, mounts: &Mounts) -> BoxedFilter<(Response,)> {
     let (own, mounts) = (mounts.routes(&context), mounts.clone());
     let with = warp::any().map(move || context.clone());
+    // The table decides whether a path is a WebSocket, so this route matches on the full path and
+    // rejects what the table does not have.
     let websocket = warp::get()
         .and(warp::path::full())
         .and_then(move |path: FullPath| {
@@ -45,10 +56,12 @@ fn paths(context: Context, mounts: &Mounts) -> BoxedFilter<(Response,)> {
         .and(with.clone())
         .and(warp::header::headers_cloned())
         .and(warp::query::<Vec<(String, String)>>())
+        // hyper leaves this in the request if the connection can be upgraded.
         .and(warp::ext::optional::<OnUpgrade>())
         .map(|mount, context, headers, query, upgrade| {
             websocket(&mount, context, &headers, query, upgrade)
         });
+    // The body is taken as a stream: its size and time are limited while it is read.
     let publish = warp::path!("v1" / "publish")
         .and(warp::post())
         .and(with.clone())
@@ -87,12 +100,15 @@ fn paths(context: Context, mounts: &Mounts) -> BoxedFilter<(Response,)> {
         .unify()
         .or(ready_route)
         .unify()
+        // Boxed, since the loop below combines it with any number of routes and needs one type for
+        // all.
         .boxed();
     own.into_iter()
         .fold(hub, |all, more| all.or(more).unify().boxed())
 }
 
-/// What is asked of one channel.
+/// Returns the routes below `/v1/channels/{channel}`. The channel is still percent-encoded there,
+/// so a name with a slash in it is one segment of the path.
 fn channels(
     with: impl Filter<Extract = (Context,), Error = Infallible> + Clone + Send + Sync + 'static,
 ) -> BoxedFilter<(Response,)> {
@@ -118,6 +134,8 @@ fn channels(
     history.or(presence).unify().boxed()
 }
 
+/// Answers a request for a WebSocket, and hands the connection to a shard once the answer is out.
+/// `query` may name channels to subscribe to at once (`?channel=a&channel=b`).
 fn websocket(
     mount: &Mount,
     context: Context,
@@ -139,6 +157,8 @@ fn websocket(
         return Problem::new(StatusCode::UPGRADE_REQUIRED, detail).into_response();
     };
     let response = upgrade::switch(&handshake);
+    // hyper gives the raw socket away only after the answer is written, which happens after this
+    // function has returned. So a task of its own waits for it.
     let wait = context.hub.limits().handshake_timeout;
     tokio::spawn(async move {
         let Some(handoff) = upgrade::handoff(upgrade, handshake.negotiated, wait).await else {
@@ -155,7 +175,8 @@ fn websocket(
     response
 }
 
-/// What no route has taken.
+/// Answers what no route has taken: 400 for a query that can't be read, else 404 with the paths
+/// that there are.
 async fn refusal(rejection: Rejection) -> Result<Response, Infallible> {
     let problem = if rejection.find::<warp::reject::InvalidQuery>().is_some() {
         Problem::new(StatusCode::BAD_REQUEST, "the query can't be read")

@@ -1,4 +1,8 @@
-//! What an operator, a load balancer or a monitoring system asks.
+//! What an operator, a load balancer or a monitoring system asks: the hub's state, `/live`,
+//! `/ready` and `/metrics`.
+//!
+//! These answers must come at once and must not ask the broker: a load balancer asks when things go
+//! badly. The hub's beacons tell whether the broker works (`Hub::health`).
 
 use http::{HeaderMap, StatusCode};
 use hubplane_hub::{Action, Health};
@@ -7,7 +11,7 @@ use warp::{Reply, reply::Response};
 
 use super::{api::with_key, context::Context, metrics, problem::Problem};
 
-/// `GET /v1/backplane`.
+/// `GET /v1/backplane`: the node's name, the driver, its state and capabilities. Anybody may ask.
 pub(super) fn backplane(context: &Context, headers: &HeaderMap) -> Response {
     let hub = &context.hub;
     let (state, reason) = match hub.health() {
@@ -21,7 +25,8 @@ pub(super) fn backplane(context: &Context, headers: &HeaderMap) -> Response {
     warp::reply::json(&body).into_response()
 }
 
-/// A reason may name the broker's address: that is for those alone who may publish.
+/// Returns the reason why the hub is not ready, for those who may operate it. Others get a sentence
+/// without it, since a reason may contain the broker's address.
 fn told(context: &Context, headers: &HeaderMap, reason: String) -> String {
     let grant = context.access.grant_of(headers);
     match grant.is_ok_and(|grant| grant.allows(Action::Operate, "")) {
@@ -30,12 +35,13 @@ fn told(context: &Context, headers: &HeaderMap, reason: String) -> String {
     }
 }
 
-/// `GET /live`: the process answers.
+/// `GET /live`: the process answers. It is 200 also while the broker is away, because starting the
+/// process again would not bring the broker back.
 pub(super) fn live() -> Response {
     warp::reply::json(&json!({ "status": "live" })).into_response()
 }
 
-/// `GET /ready`: whether a load balancer should send clients here.
+/// `GET /ready`: 200 if a load balancer should send clients here, else 503 with the reason.
 pub(super) fn ready(context: &Context, headers: &HeaderMap) -> Response {
     match context.hub.health() {
         Health::Up => warp::reply::json(&json!({ "status": "ready" })).into_response(),
@@ -46,7 +52,8 @@ pub(super) fn ready(context: &Context, headers: &HeaderMap) -> Response {
     }
 }
 
-/// `GET /metrics`, for Prometheus.
+/// `GET /metrics`, for Prometheus. Needs the hub's key, if it has one: the counts are not for
+/// everybody.
 pub(super) fn metrics(context: &Context, headers: &HeaderMap) -> Response {
     match with_key(context, headers) {
         Ok(_) => metrics::text(&context.hub).into_response(),

@@ -1,4 +1,9 @@
-//! A client's connection as a shard's thread serves it.
+//! A client's connection as a shard's thread serves it: reads and writes that never wait, and
+//! readiness to wait for.
+//!
+//! A session's frames are written by whatever code of the thread has news, not by the task that
+//! reads the connection. So a write can't wait, and what does not fit stays in the session's
+//! outbox. This file must not know frames or formats.
 
 use std::{
     cell::RefCell,
@@ -12,13 +17,14 @@ use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
 use socket2::SockRef;
 use tokio::{io::Interest, net::TcpStream};
 
-/// Bytes of one read of a [`Foreign`] connection.
+/// Bytes of one read of a [`Foreign`] connection. To learn whether something is there it must read,
+/// so up to this much waits in each of them.
 const READ_BYTES: usize = 4 * 1024;
 /// Bytes that a [`Foreign`] connection takes although it can't send them now.
 const UNSENT_BYTES: usize = 16 * 1024;
 
-/// Reads and writes that never wait, and readiness to wait for. One task polls a stream, on one thread; writes may come
-/// from elsewhere on that thread.
+/// A connection whose reads and writes never wait. One task polls it, on one thread; writes may
+/// also come from other code on that thread.
 pub(crate) trait Stream: fmt::Debug {
     /// Reads what is there; `WouldBlock` where nothing is, `Ok(0)` at the end.
     fn read(&self, buffer: &mut [u8]) -> io::Result<usize>;
@@ -36,8 +42,9 @@ pub(crate) trait Stream: fmt::Debug {
 }
 
 impl Stream for TcpStream {
-    /// A read that did not fill the buffer has emptied the socket. To be told so would take another system call for each
-    /// message, so the stream is told here that it waits.
+    /// Reads, and notes when the socket is empty. A read that did not fill the buffer has emptied
+    /// the socket. Tokio would need another system call for each message to learn that, so it is
+    /// told here by `WouldBlock`.
     fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
         let mut got = Err(io::ErrorKind::WouldBlock.into());
         let tried = self.try_io(Interest::READABLE, || {
@@ -48,7 +55,7 @@ impl Stream for TcpStream {
                 Err(error) => Err(error.kind().into()),
             }
         });
-        // Whether it waits now is of no interest; what was read is.
+        // The result only said whether the socket is empty. What was read is in `got`.
         drop(tried);
         got
     }
@@ -74,10 +81,16 @@ impl Stream for TcpStream {
     }
 }
 
-/// A connection that only tells a task that waits: that of another server's, in an application that embeds the hub (it may
-/// be TLS, and its runtime another one), or the body of a response.
+/// A connection that says that it is ready only to a task which waits: the connection of another
+/// server, in an application that embeds the hub (it may be TLS, and belong to another runtime), or
+/// the body of a response.
+///
+/// It keeps the waker of the task that serves it. Reads and writes that come from elsewhere use
+/// that waker, so the task is woken when they could not be finished.
 pub(crate) struct Foreign<T>(RefCell<Parts<T>>);
 
+/// The parts of a [`Foreign`]. They are behind a `RefCell`, since the task that reads and the code
+/// that writes share them.
 struct Parts<T> {
     inner: T,
     /// The task to wake when something can be read or written.
@@ -90,6 +103,7 @@ struct Parts<T> {
 }
 
 impl<T> Foreign<T> {
+    /// Wraps a connection. It has no task to wake before the first poll.
     pub(crate) fn new(inner: T) -> Self {
         Self(RefCell::new(Parts {
             inner,
@@ -108,6 +122,7 @@ impl<T> fmt::Debug for Foreign<T> {
 }
 
 impl<T: Read + Write + Unpin> Parts<T> {
+    /// Reads once into `arrived`, unless something is there already. An empty read is the end.
     fn poll_arrive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if !self.arrived.is_empty() || self.ended {
             return Poll::Ready(Ok(()));
@@ -120,6 +135,8 @@ impl<T: Read + Write + Unpin> Parts<T> {
         Poll::Ready(Ok(()))
     }
 
+    /// Sends what waits in `unsent`, and flushes the connection once all of it is taken. What was
+    /// not taken stays.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut sent = 0;
         let outcome = loop {
@@ -135,13 +152,14 @@ impl<T: Read + Write + Unpin> Parts<T> {
         };
         self.unsent.drain(..sent);
         if self.unsent.is_empty() {
+            // An idle session keeps no buffer.
             self.unsent = Vec::new();
         }
         outcome
     }
 }
 
-/// Where a read goes.
+/// Returns hyper's view of the free part of a buffer.
 fn cursor<'a>(buffer: &'a mut ReadBuf<'_>) -> ReadBufCursor<'a> {
     buffer.unfilled()
 }
@@ -167,6 +185,8 @@ impl<T: Read + Write + Unpin> Stream for Foreign<T> {
 
     fn write(&self, bytes: &[u8]) -> io::Result<usize> {
         let parts = &mut *self.0.borrow_mut();
+        // One piece at a time: what comes now must go behind what waits, and the outbox limits how
+        // much that is.
         if !parts.unsent.is_empty() {
             return Err(io::ErrorKind::WouldBlock.into());
         }
@@ -180,6 +200,8 @@ impl<T: Read + Write + Unpin> Stream for Foreign<T> {
     }
 
     fn write_vectored(&self, slices: &[io::IoSlice<'_>]) -> io::Result<usize> {
+        // Takes the first buffer that is not empty. The caller sees how much was taken, and comes
+        // back with the rest.
         let first = slices.iter().find(|slice| !slice.is_empty());
         first.map_or(Ok(0), |slice| self.write(slice))
     }

@@ -1,4 +1,8 @@
-//! Where the shards run: each serves the HTTP of its connections and owns the sessions that come of them.
+//! Where the shards run: each shard's thread serves the HTTP of its connections and owns the
+//! sessions that come of them.
+//!
+//! Everything of a session stays on its shard's thread, so nothing of it needs a lock. Connections
+//! come to a shard by [`Handoff`]. This file must not know what the routes do.
 
 use std::{cell::RefCell, io, net, rc::Rc, sync::Arc, thread, time::Duration};
 
@@ -27,18 +31,19 @@ use super::{
 use hubplane_hub::{Hub, Mailbox, Shard};
 use hubplane_identity::Access;
 
-/// Connections that may wait for a shard's thread.
+/// Connections that may wait until a shard's thread takes them. More are refused.
 const CAPACITY: usize = 1_024;
-/// What one read takes at most.
+/// How many bytes one read of a WebSocket takes at most. The buffer is the thread's; all of its
+/// sessions share it.
 const READ_BYTES: usize = 64 * 1024;
-/// A request's head; more is answered 431.
+/// How many bytes a request's head may have. Larger ones are answered 431.
 const HEAD_BYTES: usize = 16 * 1024;
 
 impl Shards {
-    /// Starts a thread for each mailbox.
+    /// Starts the shards, each on a thread of its own. The threads end when the hub is closed.
     ///
     /// # Errors
-    /// The operating system gives no more threads or files.
+    /// The operating system gives no more threads or file descriptors.
     pub fn start(
         hub: &Arc<Hub>,
         mailboxes: Vec<Mailbox>,
@@ -58,8 +63,8 @@ impl Shards {
         Ok(shards)
     }
 
-    /// Starts them on this thread, beside the hub's own tasks, for one core: there, threads do nothing but wake each other.
-    /// To be called within a [`LocalSet`].
+    /// Starts the shards on this thread, beside the hub's own tasks. This is for one core: there,
+    /// threads do nothing but wake each other. Must be called within a [`LocalSet`].
     pub fn start_here(
         hub: &Arc<Hub>,
         mailboxes: Vec<Mailbox>,
@@ -73,6 +78,7 @@ impl Shards {
         shards
     }
 
+    /// Makes the handle and, for each mailbox, what its shard serves. Nothing runs yet.
     fn prepare(
         hub: &Arc<Hub>,
         mailboxes: Vec<Mailbox>,
@@ -106,7 +112,7 @@ impl Shards {
     }
 }
 
-/// A shard and what comes to it.
+/// A shard before it runs: its mailbox, and the connections that come to it.
 struct Serving {
     context: Context,
     mounts: Mounts,
@@ -115,20 +121,23 @@ struct Serving {
 }
 
 impl Serving {
-    /// Until the hub is closed.
+    /// Serves the shard until the hub is closed.
     async fn run(mut self) {
         let hub = Arc::clone(&self.context.hub);
         let authority = Arc::clone(&self.context.access);
+        // The shard is made here, on its own thread, since it can't be moved to another one.
         let shard = Shard::with_authority(Arc::clone(&hub), &self.mailbox, authority);
         let buffer = Rc::new(RefCell::new(vec![0; READ_BYTES]));
         let header_timeout = hub.limits().header_timeout;
         let access = Arc::clone(&self.context.access);
         let mounts = self.mounts.clone();
         let service = TowerToHyperService::new(warp::service(routes(self.context, &self.mounts)));
+        // The shard's mail has a task of its own, beside those of the connections.
         let mut mail = task::spawn_local(Rc::clone(&shard).run(self.mailbox));
         loop {
             let handoff = tokio::select! {
                 handoff = self.handoffs.recv() => handoff,
+                // The shard's own loop ends when the hub is closed.
                 _ = &mut mail => return,
             };
             match handoff {
@@ -137,14 +146,19 @@ impl Serving {
                     let (access, service) = (Arc::clone(&access), service.clone());
                     let mounts = mounts.clone();
                     task::spawn_local(async move {
+                        // The guard needs hyper's request, not warp's, so it stands in front of
+                        // warp's service.
                         let guarded = service_fn(|request| {
                             guard::answer(&access, &mounts, &service, request)
                         });
                         http(stream, guarded, header_timeout).await;
+                        // A connection that was upgraded is a session by now, and counted as such.
                         drop(counted);
                     });
                 }
                 Some(Handoff::Body { pipe, negotiated }) => {
+                    // A pipe tells only a waiting task when it is ready, as another server's
+                    // connection does.
                     let stream = Foreign::new(TokioIo::new(pipe));
                     task::spawn_local(body::serve(Rc::clone(&shard), stream, negotiated));
                 }
@@ -165,6 +179,8 @@ impl Serving {
                             continue;
                         }
                     };
+                    // A socket that can't be registered with this runtime is dropped, which closes
+                    // it.
                     if let Ok(stream) = stream {
                         task::spawn_local(websocket::serve(
                             shard, buffer, stream, early, negotiated,
@@ -176,7 +192,8 @@ impl Serving {
     }
 }
 
-/// HTTP/1.1 on one connection: heads in bounded time and size, no HTTP/2, upgrades on.
+/// Serves HTTP/1.1 on one connection until it ends or is upgraded. Heads are limited in time and
+/// size. There is no HTTP/2.
 async fn http<S>(stream: net::TcpStream, service: S, header_timeout: Duration)
 where
     S: hyper::service::HttpService<hyper::body::Incoming, ResBody: 'static>,
@@ -188,7 +205,7 @@ where
     let Ok(stream) = TcpStream::from_std(stream) else {
         return;
     };
-    // A client that goes away in the middle is its own affair.
+    // An error here is a client that has gone away or has sent no HTTP. It concerns nobody else.
     _ = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(header_timeout)

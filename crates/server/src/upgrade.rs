@@ -1,4 +1,7 @@
 //! The opening handshake of a WebSocket (RFC 6455, 4.2), and handing the raw socket on.
+//!
+//! The handshake is checked here and answered by hyper; the frames are read by `websocket/` on the
+//! raw socket under hyper's connection. Which format is spoken is chosen by the mount.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
@@ -17,7 +20,7 @@ use super::{
 use hubplane_hub::Who;
 use hubplane_identity::Access;
 
-/// What a client asked for, found good.
+/// A handshake that was checked: what the answer needs, and what the session needs.
 #[derive(Debug)]
 pub(super) struct Handshake {
     accept: String,
@@ -25,7 +28,12 @@ pub(super) struct Handshake {
     pub(super) negotiated: Negotiated,
 }
 
-/// Checks a request for a WebSocket.
+/// Checks a request for a WebSocket at this mount. `channels` are those that the query asks to
+/// subscribe to.
+///
+/// # Errors
+/// 400: a bad `Sec-WebSocket-Key`, or a body. 401: a wrong key. 403: a page of a foreign origin.
+/// 426: not a WebSocket handshake, or not version 13.
 pub(super) fn check(
     headers: &HeaderMap,
     channels: Vec<String>,
@@ -64,6 +72,7 @@ pub(super) fn check(
     let key = headers
         .get(header::SEC_WEBSOCKET_KEY)
         .map(HeaderValue::as_bytes);
+    // 16 bytes in Base64 (RFC 6455, 4.1). They are not decoded: only the text goes into the answer.
     let Some(key) = key.filter(|key| key.len() == 24 && key.ends_with(b"==")) else {
         return Err(Problem::new(
             StatusCode::BAD_REQUEST,
@@ -78,6 +87,7 @@ pub(super) fn check(
     let negotiated = Negotiated {
         encoding,
         grant,
+        // On a hub without a key everybody gets that grant, and nobody is trusted to send faster.
         with_key: grant.who == Who::Key && access.key.is_some(),
         channels,
     };
@@ -88,7 +98,7 @@ pub(super) fn check(
     })
 }
 
-/// The answer that makes the connection a WebSocket.
+/// Returns the answer 101, which makes the connection a WebSocket.
 pub(super) fn switch(handshake: &Handshake) -> warp::reply::Response {
     let mut response = Response::new(Default::default());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
@@ -107,7 +117,8 @@ pub(super) fn switch(handshake: &Handshake) -> warp::reply::Response {
     response
 }
 
-/// Waits until the answer is out, and makes a handoff of the raw socket.
+/// Waits until hyper has written the answer, and makes a handoff of the raw socket. Returns `None`
+/// if the client has gone away before, or if that takes longer than `wait`.
 pub(super) async fn handoff(
     upgrade: OnUpgrade,
     negotiated: Negotiated,
@@ -122,8 +133,9 @@ pub(super) async fn handoff(
     })
 }
 
-/// The TCP stream under hyper's connection, and what was read of it already. Where another server serves the connection,
-/// in an application that embeds the hub, it is used as it is.
+/// Returns the TCP stream under hyper's connection, and the bytes that hyper had read of it
+/// already. The connection of another server, in an application that embeds the hub, is not such a
+/// stream, and is used as it is.
 fn raw(upgraded: Upgraded) -> (Connection, Bytes) {
     match upgraded.downcast::<TokioIo<TcpStream>>() {
         Ok(parts) => (Connection::Here(parts.io.into_inner()), parts.read_buf),
@@ -131,6 +143,7 @@ fn raw(upgraded: Upgraded) -> (Connection, Bytes) {
     }
 }
 
+/// Returns true if a header that is a list names `wanted`, in upper or lower case.
 fn names(headers: &HeaderMap, name: header::HeaderName, wanted: &str) -> bool {
     let values = headers
         .get_all(name)
@@ -141,7 +154,8 @@ fn names(headers: &HeaderMap, name: header::HeaderName, wanted: &str) -> bool {
         .any(|value| value.trim().eq_ignore_ascii_case(wanted))
 }
 
-/// What proves that this server understood the handshake (RFC 6455, 4.2.2).
+/// Returns the proof that this server understood the handshake (RFC 6455, 4.2.2). It is no secret
+/// and protects nothing; SHA-1 is what the standard asks for.
 fn accept_key(key: &[u8]) -> String {
     const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
     STANDARD.encode(Sha1::new().chain_update(key).chain_update(GUID).finalize())

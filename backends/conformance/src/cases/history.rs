@@ -162,7 +162,7 @@ pub(crate) async fn trimmed_history_is_said(harness: &dyn Harness) {
 /// Returns the error of reading after a position that is gone. A log that was just filled keeps its broker busy, so
 /// `Unavailable` is tried again for a while.
 async fn lost(b: &Instance, channel: &Channel, after: Position) -> Error {
-    let deadline = Instant::now() + SOON;
+    let deadline = Instant::now() + 3 * SOON;
     loop {
         let read = history(b).read(channel, Some(after), 10).await;
         let error = read.expect_err("trimmed");

@@ -1,8 +1,10 @@
-//! How much one socket may send: a bucket of bytes, and one of frames without content, that both fill at a steady rate.
-//!
-//! A client that empties the bucket of bytes is not read until it is out of debt: TCP holds it back, and nothing of what
-//! it sent is lost. A client that empties the other bucket floods, and is cut off.
+//! How much one socket may send: a bucket of bytes, and a bucket of frames without content. Both
+//! fill at a steady rate and are full at the start, so a burst passes.
 
+//!
+//! The limits are in the hub's `Limits` (`inbound_bytes_per_second`, `inbound_burst`, their
+//! `inbound_key_…` variants, and `empty_frames`). This file only counts: who is not read, and who
+//! is cut off, is done by `session.rs`.
 use std::time::{Duration, Instant};
 
 use hubplane_hub::Limits;
@@ -26,6 +28,8 @@ pub(super) struct Budget {
 }
 
 impl Budget {
+    /// Returns full buckets. `with_key` chooses the rate and the burst of clients that showed the
+    /// hub's key.
     pub(super) fn new(with_key: bool, limits: &Limits) -> Self {
         let mut full = Self {
             filled: Instant::now(),
@@ -37,13 +41,14 @@ impl Budget {
         full
     }
 
-    /// Takes what was read and carried out.
+    /// Takes what was read and carried out. The bucket may go below zero, since what has arrived is
+    /// carried out.
     pub(super) fn take(&mut self, bytes: usize, frames: usize) {
         let cost = i32::try_from(bytes + frames * FRAME_COST).unwrap_or(i32::MAX);
         self.bytes = self.bytes.saturating_sub(cost);
     }
 
-    /// Takes a ping, a pong or an empty message. Returns false if the client floods.
+    /// Takes one ping, pong or empty message. Returns false if the client floods.
     pub(super) fn take_empty_frame(&mut self, limits: &Limits) -> bool {
         if self.empty_frames == 0 {
             self.fill(limits);
@@ -53,18 +58,19 @@ impl Budget {
         left.is_some()
     }
 
-    /// How long the client must not be read, if so.
+    /// Returns how long the client must not be read, or `None` if it may be read now.
     pub(super) fn hold(&mut self, limits: &Limits) -> Option<Duration> {
         if self.bytes >= 0 {
             return None;
         }
         self.fill(limits);
+        // The bucket may have been filled above zero just now; then there is no debt.
         let debt = self.bytes.checked_neg().filter(|debt| *debt > 0)?;
         let wait = Duration::from_secs_f64(f64::from(debt) / self.rate(limits));
         Some(wait + MARGIN)
     }
 
-    /// Adds what was earned since the last time.
+    /// Adds what was earned since the last time, up to the burst.
     fn fill(&mut self, limits: &Limits) {
         let now = Instant::now();
         let seconds = (now - self.filled).as_secs_f64();
@@ -76,6 +82,7 @@ impl Budget {
         self.empty_frames = self.empty_frames.saturating_add(earned as u16).min(most);
     }
 
+    /// Bytes per second.
     fn rate(&self, limits: &Limits) -> f64 {
         match self.with_key {
             true => limits.inbound_key_bytes_per_second as f64,
@@ -83,6 +90,7 @@ impl Budget {
         }
     }
 
+    /// The most bytes that the bucket holds.
     fn most(&self, limits: &Limits) -> i32 {
         let burst = match self.with_key {
             true => limits.inbound_key_burst,

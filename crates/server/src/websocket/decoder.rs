@@ -1,31 +1,37 @@
-//! Client frames, put together to messages; everything that RFC 6455 forbids is refused with its close code.
+//! Client frames, put together to messages. Everything that RFC 6455 forbids is refused with its
+//! close code (7.4.1).
+//!
+//! What must hold: a header is checked before its payload is waited for, so a client can't make the
+//! hub keep more than `message_bytes` and one frame's header. What a message says is not known
+//! here.
 
 use hubplane_hub::Limits;
 
 use super::header::{Header, Opcode};
 
-/// What a client sent.
+/// What a client sent, borrowed from the bytes that were read where that is possible.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Received<'a> {
-    /// A whole text message.
+    /// A whole text message, checked to be UTF-8.
     Text(&'a str),
     /// A whole binary message.
     Binary(&'a [u8]),
-    /// To be answered with the same bytes.
+    /// A ping, to be answered with the same bytes.
     Ping(&'a [u8]),
     /// An answer to a ping.
     Pong,
-    /// The closing handshake, with the client's code.
+    /// The closing handshake, with the client's code if it gave one.
     Close(Option<u16>),
 }
 
-/// What a client may not do, with the close code and reason that say so.
+/// A breach of the protocol, with the close code and the reason to end the session with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Violation {
     pub(super) code: u16,
     pub(super) reason: &'static str,
 }
 
+/// A violation with the code 1002, protocol error.
 const fn protocol(reason: &'static str) -> Violation {
     Violation { code: 1002, reason }
 }
@@ -43,7 +49,8 @@ const TOO_MANY: Violation = Violation {
     reason: "too many fragments in one message",
 };
 
-/// What of a client's stream is not yet a whole message. Owns no memory while it waits for nothing.
+/// Keeps what is not yet a whole message. It owns no memory while it waits for nothing, as an idle
+/// client's does.
 #[derive(Debug, Default)]
 pub(super) struct Decoder {
     /// The start of a frame that is not there in full.
@@ -52,7 +59,8 @@ pub(super) struct Decoder {
     fragmented: Option<Box<Fragments>>,
 }
 
-/// The beginning of a fragmented message.
+/// The beginning of a fragmented message (RFC 6455, 5.4). It is boxed, so that a client which never
+/// fragments pays one pointer for it.
 #[derive(Debug)]
 struct Fragments {
     text: bool,
@@ -60,7 +68,8 @@ struct Fragments {
     message: Vec<u8>,
 }
 
-/// What a call of [`Decoder::feed`] has used up.
+/// What a call of [`Decoder::feed`] has used up: bytes of the stream, and whole frames. The budget
+/// counts both.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Used {
     pub(super) bytes: usize,
@@ -68,7 +77,8 @@ pub(super) struct Used {
 }
 
 impl Decoder {
-    /// Begins with bytes that came together with the handshake.
+    /// Returns a decoder that begins with bytes which came together with the handshake. They may
+    /// hold whole frames.
     pub(super) fn starting_with(early: &[u8]) -> Self {
         Self {
             rest: early.to_vec(),
@@ -76,14 +86,20 @@ impl Decoder {
         }
     }
 
-    /// Takes bytes as they came, and hands over what is complete. Where `on` returns false it stops, and keeps the rest
-    /// for the next call.
+    /// Takes bytes as they came, and hands over each message that is complete. If `on` returns
+    /// false, this stops and keeps the rest for the next call. `input` is changed: payloads are
+    /// unmasked where they are.
+    ///
+    /// # Errors
+    /// The client did what it may not. Nothing after that can be read any more.
     pub(super) fn feed(
         &mut self,
         input: &mut [u8],
         limits: &Limits,
         on: &mut dyn FnMut(Received<'_>) -> bool,
     ) -> Result<Used, Violation> {
+        // The usual case: messages are read straight from the thread's buffer, and nothing is
+        // copied.
         if self.rest.is_empty() {
             let used = self.frames(input, limits, on)?;
             self.rest.extend_from_slice(&input[used.bytes..]);
@@ -92,6 +108,7 @@ impl Decoder {
         let mut all = std::mem::take(&mut self.rest);
         all.extend_from_slice(input);
         let used = self.frames(&mut all, limits, on)?;
+        // An emptied buffer is dropped rather than kept for the next message.
         if used.bytes < all.len() {
             all.drain(..used.bytes);
             self.rest = all;
@@ -99,14 +116,15 @@ impl Decoder {
         Ok(used)
     }
 
-    /// Bytes that are kept for what is not finished.
+    /// How many bytes are kept for what is not finished. They count for the limit
+    /// `unfinished_bytes` of all clients.
     pub(super) fn kept(&self) -> usize {
         let begun = self.fragmented.as_ref();
         self.rest.len() + begun.map_or(0, |it| it.message.len())
     }
 
-    /// Returns true if what was kept holds a whole frame, or one that is a violation: [`Decoder::feed`] goes on without
-    /// more bytes.
+    /// Returns true if what was kept holds a whole frame, or a header that is a violation:
+    /// [`Decoder::feed`] then makes progress without more bytes.
     pub(super) fn has_frame(&self) -> bool {
         match Header::parse(&self.rest) {
             Ok(None) => false,
@@ -115,6 +133,8 @@ impl Decoder {
         }
     }
 
+    /// Hands over the whole frames of `input`, and returns how much that was. It stops at the first
+    /// frame that is not there in full.
     fn frames(
         &mut self,
         input: &mut [u8],
@@ -143,7 +163,7 @@ impl Decoder {
         }
     }
 
-    /// All that a header alone can do wrong, before any payload is waited for.
+    /// Checks all that a header alone can do wrong, before any payload is waited for.
     fn check(&self, header: &Header, limits: &Limits) -> Result<(), Violation> {
         if header.reserved {
             return Err(protocol("reserved bits are set"));
@@ -181,6 +201,8 @@ impl Decoder {
         }
     }
 
+    /// Takes one frame: hands over a control frame or a message that it completes. Returns false if
+    /// `on` did.
     fn frame(
         &mut self,
         header: &Header,
@@ -194,6 +216,8 @@ impl Decoder {
             Opcode::Text => true,
             Opcode::Binary | Opcode::Continuation => false,
         };
+        // Control frames may come between the fragments of a message (5.4), so they have left the
+        // function by here.
         let begun = self.fragmented.take();
         if begun.is_none() && header.is_final {
             return whole(text, payload, on);
@@ -215,6 +239,8 @@ impl Decoder {
     }
 }
 
+/// Hands over a complete message. Text is checked only now, since a character may be split between
+/// two fragments.
 fn whole(
     text: bool,
     message: &[u8],
@@ -227,6 +253,8 @@ fn whole(
     Ok(on(Received::Text(text)))
 }
 
+/// Returns the code of a close frame, checked against those that may be sent (7.4), or `None` if
+/// there is none.
 fn close_code(payload: &[u8]) -> Result<Option<u16>, Violation> {
     let Some((code, reason)) = payload.split_first_chunk() else {
         return if payload.is_empty() {
@@ -243,6 +271,7 @@ fn close_code(payload: &[u8]) -> Result<Option<u16>, Violation> {
     Ok(Some(code))
 }
 
+/// Undoes the client's masking (5.3), eight bytes at a time.
 fn unmask(payload: &mut [u8], mask: [u8; 4]) {
     let wide = u64::from_ne_bytes([
         mask[0], mask[1], mask[2], mask[3], mask[0], mask[1], mask[2], mask[3],

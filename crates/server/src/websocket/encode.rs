@@ -1,4 +1,7 @@
-//! Server frames: never masked, never fragmented.
+//! The frames that the server writes: never masked (RFC 6455, 5.1), never fragmented.
+//!
+//! A frame is made once for each format and shared by all sessions that it goes to, so nothing of a
+//! session may be in it.
 
 use bytes::Bytes;
 use hubplane_hub::frame::{Encoding, Frame, Framing};
@@ -9,22 +12,25 @@ use super::header::{self, MOST_BYTES, Opcode};
 /// Longest reason in a close frame (RFC 6455, 5.5).
 const REASON: usize = 123;
 
-/// One message a frame.
+/// The framing of a WebSocket: each message is one frame.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct WebSocket;
 
-/// The native protocol.
+/// The native protocol in WebSocket frames. Its address tells it from other encodings, so there is
+/// one of it.
 pub(crate) static NATIVE: Encoding = Encoding {
     format: &JSON,
     framing: &WebSocket,
 };
 
 impl Framing for WebSocket {
+    /// How many bytes a format leaves free in front of a payload. The header is written into them.
     fn room(&self) -> usize {
         MOST_BYTES
     }
 
-    /// Writes the header right before the payload: one buffer, no copy.
+    /// Makes a frame of `buffer`: the header is written right before the payload, so the payload is
+    /// not copied. `tail` more bytes of the payload follow in a buffer of their own.
     fn frame(&self, binary: bool, buffer: Vec<u8>, tail: usize) -> Frame {
         let kind = if binary { Opcode::Binary } else { Opcode::Text };
         with_header(kind, buffer, tail)
@@ -39,7 +45,8 @@ impl Framing for WebSocket {
     }
 }
 
-/// A close frame with a code and a reason.
+/// Returns a close frame with a code and a reason. A reason that is too long is cut at a
+/// character's end.
 pub(super) fn close(code: u16, reason: &str) -> Frame {
     let mut end = reason.len().min(REASON);
     while !reason.is_char_boundary(end) {
@@ -51,16 +58,17 @@ pub(super) fn close(code: u16, reason: &str) -> Frame {
     })
 }
 
-/// A close frame without a code.
+/// Returns a close frame without a code, the answer to one without a code.
 pub(super) const fn bare_close() -> Frame {
     Bytes::from_static(&[0x88, 0])
 }
 
-/// The answer to a ping.
+/// Returns the answer to a ping, with the ping's payload (RFC 6455, 5.5.3).
 pub(super) fn pong(payload: &[u8]) -> Frame {
     frame(Opcode::Pong, |out| out.extend_from_slice(payload))
 }
 
+/// Makes a frame whose payload `write` writes.
 fn frame(opcode: Opcode, write: impl FnOnce(&mut Vec<u8>)) -> Frame {
     let mut out = vec![0; MOST_BYTES];
     write(&mut out);

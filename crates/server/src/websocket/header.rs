@@ -1,9 +1,14 @@
-//! The header of a WebSocket frame (RFC 6455, 5.2).
+//! The header of a WebSocket frame (RFC 6455, 5.2): two bytes, then a longer length and a mask
+//! where there are any.
+//!
+//! This file reads and writes headers, and does not judge them: what a client may not send is
+//! refused in `decoder.rs`.
 
-/// Longest header of a server's frame, which has no mask.
+/// Bytes of the longest header of a server's frame, which has no mask: 2, and 8 for the length.
 pub(super) const MOST_BYTES: usize = 10;
 
-/// What a frame is.
+/// What a frame is. Continuation, text and binary frames carry messages; the others are control
+/// frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Opcode {
     /// A further part of a fragmented message.
@@ -20,18 +25,19 @@ pub(super) enum Opcode {
     Pong,
 }
 
-/// A number that names no opcode.
+/// The header has an opcode that RFC 6455 keeps for later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct UnknownOpcode;
 
-/// A client's header.
+/// The header of a client's frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Header {
     pub(super) opcode: Opcode,
     /// The last, or only, frame of a message.
     pub(super) is_final: bool,
-    /// One of the three bits is set that no extension here uses.
+    /// One of the three reserved bits is set. They belong to extensions, and this server has none.
     pub(super) reserved: bool,
+    /// The key that the payload is masked with. A client must give one.
     pub(super) mask: Option<[u8; 4]>,
     /// Bytes of the payload.
     pub(super) length: u64,
@@ -40,6 +46,7 @@ pub(super) struct Header {
 }
 
 impl Opcode {
+    /// The four bits of the first byte.
     const fn bits(self) -> u8 {
         match self {
             Self::Continuation => 0,
@@ -65,12 +72,16 @@ impl Opcode {
 }
 
 impl Header {
-    /// Reads a header; returns `None` while it is not there in full.
+    /// Reads a header from the start of `input`. Returns `None` while it is not there in full.
+    ///
+    /// # Errors
+    /// The opcode is unknown. That is told from the first byte on, without waiting for the rest.
     pub(super) fn parse(input: &[u8]) -> Result<Option<Self>, UnknownOpcode> {
         let [first, second, rest @ ..] = input else {
             return Ok(None);
         };
         let opcode = Opcode::from_bits(first & 0x0f)?;
+        // 126 and 127 stand for a length of two and of eight bytes behind the first two.
         let length = match second & 0x7f {
             126 => rest
                 .first_chunk()
@@ -83,6 +94,7 @@ impl Header {
         };
         let mut bytes = 2 + length_bytes;
         let mut mask = None;
+        // The first bit of the second byte says that a mask follows the length.
         if second & 0x80 != 0 {
             let Some(&key) = rest[length_bytes..].first_chunk() else {
                 return Ok(None);
@@ -101,7 +113,9 @@ impl Header {
     }
 }
 
-/// Writes the header of a server's frame, which is whole and has no mask, to the end of `room`; returns where it begins.
+/// Writes the header of a server's frame, which is whole and has no mask, to the end of `room`, so
+/// that the payload follows directly. Returns the index in `room` at which the header begins. The
+/// length takes the fewest bytes.
 pub(super) fn write(opcode: Opcode, length: u64, room: &mut [u8; MOST_BYTES]) -> usize {
     let start = match length {
         0..=125 => {

@@ -8,6 +8,8 @@ use super::{
 use hubplane_hub::Limits;
 use hubplane_hub::frame::Encoding;
 
+// The functions are public because `bench/` is a crate of its own; they are hidden from the
+// documentation.
 /// The native protocol in a server's frames.
 pub const fn encoding() -> &'static Encoding {
     &encode::NATIVE

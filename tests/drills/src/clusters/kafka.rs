@@ -13,7 +13,7 @@ use rdkafka::{
 use serde_json::json;
 use tokio::task::{JoinSet, spawn_blocking};
 
-use super::probe::{EVERY, Notes};
+use super::notes::{EVERY, Notes};
 use crate::Result;
 
 const SOON: Duration = Duration::from_secs(5);

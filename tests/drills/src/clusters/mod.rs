@@ -6,6 +6,7 @@
 mod cluster;
 mod event;
 mod kafka;
+mod notes;
 mod pause;
 mod probe;
 mod redis;

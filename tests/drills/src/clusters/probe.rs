@@ -1,50 +1,14 @@
 //! The plain client beside the hubs: a message every 50 ms, and when each one arrived.
 
-use std::{
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
-
 use tokio::task::JoinSet;
 
 use super::{
     cluster::{Cluster, Name},
-    kafka, redis,
+    kafka,
+    notes::Notes,
+    redis,
 };
-use crate::{
-    Result,
-    workload::{Clock, Workload},
-};
-
-/// How often a plain client publishes.
-pub(super) const EVERY: Duration = Duration::from_millis(50);
-
-/// What the parts of a plain client share. Arrivals are few: 20 a second, as long as one event takes.
-#[derive(Debug, Clone)]
-pub(super) struct Notes {
-    clock: Clock,
-    arrivals: Arc<Mutex<Vec<Vec<u64>>>>,
-    ended: Arc<AtomicBool>,
-}
-
-impl Notes {
-    /// A message of this lane (a partition, where there are several) arrived now.
-    pub(super) fn arrived(&self, lane: usize) {
-        let mut arrivals = self.arrivals.lock().unwrap_or_else(PoisonError::into_inner);
-        if arrivals.len() <= lane {
-            arrivals.resize_with(lane + 1, Vec::new);
-        }
-        arrivals[lane].push(self.clock.now());
-    }
-
-    /// The client is to end; each part looks at least once a second.
-    pub(super) fn is_ended(&self) -> bool {
-        self.ended.load(Ordering::Relaxed)
-    }
-}
+use crate::{Result, workload::Workload};
 
 /// A running plain client.
 #[derive(Debug)]
@@ -56,11 +20,7 @@ pub(super) struct Probe {
 impl Probe {
     /// Returns once it publishes and reads at the node that leads for this run's hubs.
     pub(super) async fn start(cluster: &Cluster, workload: &Workload) -> Result<Self> {
-        let notes = Notes {
-            clock: workload.shared.clock,
-            arrivals: Arc::default(),
-            ended: Arc::default(),
-        };
+        let notes = Notes::new(workload.shared.clock);
         let mut tasks = JoinSet::new();
         match cluster.kind() {
             Name::Kafka => {
@@ -75,15 +35,10 @@ impl Probe {
 
     /// Ends it; for each lane, when its messages arrived, in microseconds of the run's clock.
     pub(super) async fn end(mut self) -> Result<Vec<Vec<u64>>> {
-        self.notes.ended.store(true, Ordering::Relaxed);
+        self.notes.end();
         while let Some(ended) = self.tasks.join_next().await {
             ended??;
         }
-        let mut arrivals = self
-            .notes
-            .arrivals
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        Ok(std::mem::take(&mut *arrivals))
+        Ok(self.notes.take())
     }
 }

@@ -7,7 +7,7 @@ use tokio::{
     time::{MissedTickBehavior, interval, timeout},
 };
 
-use super::probe::{EVERY, Notes};
+use super::notes::{EVERY, Notes};
 use crate::{Result, workload::resp::Resp};
 
 /// An answer that takes longer is none.
