@@ -1,5 +1,9 @@
-//! Subscriptions from positions that this shard has not been shown yet: another instance was faster, or the log was cut
-//! behind the client. Kept by lane and position, so that a lane that moves on wakes only those whose turn it is.
+//! Subscriptions whose client stands at a position that this shard has not been shown yet. Either
+//! another instance was faster, or the log was cut behind the client: only time tells which.
+//!
+//! Entries are kept by lane and position, so a lane that moves on wakes only those whose turn it
+//! is. Every entry is in both maps of [`Ahead`] or in neither. This file knows no session and no
+//! window: it hands out keys, and the caller acts on them.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -8,33 +12,41 @@ use std::{
 
 use crate::{key::SubscriptionKey, map::HashMap, position::ClientPosition};
 
-/// Names one that waits here; later ones have larger numbers.
+/// Names one entry that waits here. Later entries have larger numbers.
 pub(super) type Ticket = u64;
 
+/// One subscription that waits.
 #[derive(Debug)]
 struct Entry {
+    // The client's position: the lane's head must reach it.
     subscription: SubscriptionKey,
     at: ClientPosition,
+    // When the wait is over and the position counts as lost.
     until: Instant,
 }
 
-/// Those who wait.
+/// All subscriptions of one shard that wait for its heads.
 #[derive(Debug, Default)]
 pub(super) struct Ahead {
     next: Ticket,
-    /// Everybody waits equally long, so the first is also the first to give up.
+    /// Every subscription waits equally long, so the first entry is also the first to give up.
     entries: BTreeMap<Ticket, Entry>,
-    /// By lane and epoch, the nearest position first.
+    /// By lane and epoch; the smallest position, which is reached first, is in front.
     lanes: BTreeMap<(u32, u64), BTreeSet<(u128, Ticket)>>,
-    /// Nobody gives up before this: until then, this instance may be behind because it heard nothing.
+    /// No entry gives up before this time: until then this instance may only be behind because it
+    /// heard nothing from its broker.
     patient_until: Option<Instant>,
 }
 
 impl Ahead {
+    /// Returns true if nothing waits, so that the shard can skip the rest after most batches.
     pub(super) fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
+    /// Lets a subscription wait until the head of its lane reaches `at`, or until the time `until`.
+    /// Returns the ticket that takes it out again. `until` must not be earlier than that of any
+    /// entry before it.
     pub(super) fn add(
         &mut self,
         subscription: SubscriptionKey,
@@ -54,7 +66,8 @@ impl Ahead {
         ticket
     }
 
-    /// Waits no more. Does nothing if the ticket has been taken out already.
+    /// Takes an entry out and returns its subscription. Returns `None` if the ticket has been taken
+    /// out already.
     pub(super) fn remove(&mut self, ticket: Ticket) -> Option<SubscriptionKey> {
         let Entry {
             subscription, at, ..
@@ -69,13 +82,15 @@ impl Ahead {
         Some(subscription)
     }
 
-    /// Takes out those whose lane has come as far as they are, or has begun anew.
+    /// Takes out the subscriptions whose lane has come as far as their clients, and those whose
+    /// lane has begun another epoch: in that one their position never comes.
     pub(super) fn reached(&mut self, heads: &HashMap<u32, ClientPosition>) -> Vec<SubscriptionKey> {
         let mut tickets = Vec::new();
         for (&(lane, epoch), waiting) in &self.lanes {
             let Some(head) = heads.get(&lane) else {
                 continue;
             };
+            // In another epoch no offset can be compared, so everybody of the old one is let go.
             let upto = match head.epoch == epoch {
                 true => head.offset,
                 false => u128::MAX,
@@ -83,16 +98,18 @@ impl Ahead {
             let reached = waiting.range(..=(upto, Ticket::MAX));
             tickets.extend(reached.map(|(_, ticket)| *ticket));
         }
+        // Removed after the loop, since `remove` changes the map that it reads.
         let reached = tickets.into_iter();
         reached.filter_map(|ticket| self.remove(ticket)).collect()
     }
 
-    /// This instance hears nothing from its broker: nobody gives up before `until`.
+    /// Notes that this instance hears nothing from its broker: no entry gives up before `until`.
     pub(super) const fn be_patient(&mut self, until: Instant) {
         self.patient_until = Some(until);
     }
 
-    /// Takes out those who have waited long enough.
+    /// Takes out the subscriptions that have waited long enough. Returns none while
+    /// [`Ahead::be_patient`] holds.
     pub(super) fn give_up(&mut self, now: Instant) -> Vec<SubscriptionKey> {
         if self.patient_until.is_some_and(|until| now < until) {
             return Vec::new();

@@ -1,4 +1,8 @@
-//! Pings, unanswered pings, sockets that take nothing, and sessions that were told to end.
+//! What a shard does by the clock: it pings quiet sessions, ends those that don't answer, whose
+//! socket takes nothing or whose grant is over, and spreads the ends of a drain over its time.
+//!
+//! One timer serves all sessions of the shard. Times are compared at each [`TICK`], so a limit is
+//! noticed up to that much later.
 
 use std::time::{Duration, Instant};
 
@@ -12,20 +16,23 @@ use crate::{
     session::{Phase, Session, SessionSetup},
 };
 
-/// How often the sessions are looked over: how late a time limit may be noticed.
+/// How often the sessions are looked over, and so how late a time limit may be noticed.
 pub(super) const TICK: Duration = Duration::from_millis(250);
 
-/// How the sessions of an instance that stops are ended: evenly over a time.
+/// How far an instance that stops has come in ending its sessions. They end evenly over a time, so
+/// that their clients don't all arrive at the other instances at once.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Drain {
     since: Instant,
     over: Duration,
-    /// Sessions at the beginning, and how many of them were told to end.
+    /// How many sessions there were at the beginning.
     all: usize,
+    /// How many sessions were told to end so far.
     ended: usize,
 }
 
 impl Drain {
+    /// Begins now, for `all` sessions, to be done after the time `over`.
     pub(super) fn new(over: Duration, all: usize) -> Self {
         Self {
             since: Instant::now(),
@@ -35,7 +42,8 @@ impl Drain {
         }
     }
 
-    /// How many are to be told to end now.
+    /// Returns how many more sessions are to be told to end now: all that are left once the time is
+    /// over.
     fn due(&mut self, now: Instant) -> usize {
         let elapsed = now.saturating_duration_since(self.since);
         if elapsed >= self.over {
@@ -50,7 +58,7 @@ impl Drain {
 }
 
 impl ShardState {
-    /// Tells those to end whose turn it is.
+    /// Tells those sessions to end whose turn it is. Does nothing unless the instance stops.
     pub(super) fn drain_some(&mut self, hub: &Hub) {
         let Some(drain) = &mut self.drain else {
             return;
@@ -63,6 +71,9 @@ impl ShardState {
         }
     }
 
+    /// Adds a session and queues its format's greeting, if it has one. Returns the session's key,
+    /// which stays valid until the session is removed and is never reused while this shard runs
+    /// through fewer than 2^32 sessions.
     pub(super) fn open(&mut self, hub: &Hub, setup: SessionSetup) -> Key {
         let serial = self.next_serial;
         self.next_serial = serial.wrapping_add(1);
@@ -79,7 +90,7 @@ impl ShardState {
         key
     }
 
-    /// A session's name among those of all instances.
+    /// Returns a session's name, which is unique among the sessions of all instances.
     pub(super) fn name(&self, hub: &Hub, key: Key) -> SessionName {
         SessionName {
             origin: hub.origin,
@@ -88,7 +99,8 @@ impl ShardState {
         }
     }
 
-    /// Tells a session that it ends; it is dropped when the client has closed, or after a while.
+    /// Queues a session's last frame. The session is removed when its client has closed, or after
+    /// half of `handshake_timeout`, whichever comes first.
     pub(super) fn end(&mut self, hub: &Hub, index: u32, ending: Ending) {
         let session = &mut self.sessions[index as usize];
         session.end(ending, Instant::now() + hub.limits().handshake_timeout / 2);
@@ -96,9 +108,11 @@ impl ShardState {
         self.unwritten.mark(index, session);
     }
 
-    /// Looks over all sessions.
+    /// Looks over all sessions, goes on with a drain, and asks the broker again for channels that
+    /// are still unconfirmed. To be called every [`TICK`].
     pub(super) fn tick(&mut self, hub: &Hub) {
         let (now, limits) = (Instant::now(), hub.limits());
+        // Collected first and carried out below: ending and removing need the whole state.
         let mut gone = Vec::new();
         let mut ending = Vec::new();
         for (index, session) in &mut self.sessions {
@@ -107,10 +121,12 @@ impl ShardState {
                 .blocked_since
                 .is_some_and(|since| now - since >= limits.write_timeout);
             match session.phase {
+                // A socket that has taken nothing for so long will not take a last frame either.
                 _ if stuck => gone.push(index),
                 Phase::Quiet | Phase::AwaitingPong if session.setup.grant.is_over(now) => {
                     ending.push((index, Ending::Expired));
                 }
+                // Everything below waits for the session's own time.
                 _ if now < session.clock => {}
                 Phase::Ending => gone.push(index),
                 // The hub itself keeps the answer from being read.
@@ -135,8 +151,8 @@ impl ShardState {
     }
 }
 
-/// When a session's first ping is due: between half and the whole interval, so that clients that came together
-/// are not all asked at once.
+/// Returns when a session's first ping is due: after half to the whole of the interval, by its
+/// serial number, so that clients that came together are not all pinged at once.
 fn spread(limits: &Limits, serial: u32) -> Duration {
     limits
         .ping_interval

@@ -1,4 +1,8 @@
-//! What clients ask, carried out.
+//! Carries out what clients ask for, and queues the answers.
+//!
+//! The session's grant is asked first, in one place ([`ShardState::may`]), before anything else
+//! about a command is looked at. Nothing here knows a client format: an answer is a [`Reply`],
+//! which the session's encoding turns into bytes.
 
 use std::time::Instant;
 
@@ -18,7 +22,9 @@ use crate::{
 };
 
 impl Shard {
-    /// Carries out a client's command. The answer is queued; [`Shard::flush_dirty`] writes it.
+    /// Carries out a client's command, if its grant allows it. The answer is queued, at once or
+    /// when the broker has answered; [`Shard::flush_dirty`] writes what is queued. Does nothing for
+    /// a session that is gone or ending.
     pub fn command(&self, key: Key, command: Command) {
         let mut state = self.state.borrow_mut();
         if !state.may(&self.hub, key, &command) {
@@ -51,6 +57,8 @@ impl Shard {
             } => {
                 let mut outgoing = Outgoing::new(channel, data);
                 outgoing.id = id;
+                // Excluding the publisher is a tag of the message, so that every instance keeps to
+                // it.
                 if not_to_me {
                     outgoing.tags.push(state.name(&self.hub, key).tag());
                 }
@@ -67,20 +75,22 @@ impl Shard {
         }
     }
 
-    /// A client's command could not be understood; the session goes on.
+    /// Answers a command that could not be understood with the error `malformed`. The session goes
+    /// on.
     pub fn refuse(&self, key: Key, reference: Option<&str>, message: &str) {
         let mut state = self.state.borrow_mut();
         state.refuse(&self.hub, key, reference, (ErrorCode::Malformed, message));
     }
 
-    /// What a session may do from now on, in place of what it might before.
+    /// Replaces what a session may do from now on. What it has subscribed to stays.
     pub fn grant(&self, key: Key, grant: Grant) {
         if let Some(session) = self.state.borrow_mut().session(key) {
             session.setup.grant = grant.shared();
         }
     }
 
-    /// The client has answered a ping, or shown in another way that it is there.
+    /// Notes that the client has answered a ping, or has shown in another way that it is there. Its
+    /// next ping is due after a whole `ping_interval`.
     pub fn pong(&self, key: Key) {
         let interval = self.hub.limits().ping_interval;
         if let Some(session) = self.state.borrow_mut().session(key)
@@ -98,8 +108,8 @@ impl Shard {
         session.is_some_and(|session| session.is_paused(self.hub.limits()))
     }
 
-    /// Notes that the session's socket is not read for now, or is read again. A pong that lies in it unread counts as
-    /// missing only some time after the socket is read again.
+    /// Notes that the session's socket is not read for now, or is read again. A pong that lies in
+    /// it unread must not count as missing, so its time begins anew when the socket is read again.
     pub fn set_unread(&self, key: Key, unread: bool) {
         let timeout = self.hub.limits().pong_timeout;
         if let Some(session) = self.state.borrow_mut().session(key)
@@ -111,12 +121,13 @@ impl Shard {
         }
     }
 
-    /// Queues a frame that only the socket loop can make: a pong.
+    /// Queues a frame that only the socket's task can make, such as a WebSocket pong.
     pub fn send(&self, key: Key, frame: Bytes) {
         self.state.borrow_mut().queue(&self.hub, key, |_| frame);
     }
 
-    /// Ends a session with a last frame of the caller's making.
+    /// Ends a session with a last frame of the caller's making, such as the answer to a close
+    /// frame.
     pub fn end_with(&self, key: Key, frame: Bytes) {
         let mut state = self.state.borrow_mut();
         let ShardState {
@@ -135,12 +146,14 @@ impl Shard {
 }
 
 impl ShardState {
-    /// Whether a session may have this command carried out; if not, it is told why.
+    /// Returns true if a session may have this command carried out. If not, the client is told why,
+    /// or the session ends because its time is over.
     fn may(&mut self, hub: &Hub, key: Key, command: &Command) -> bool {
         let Some(session) = self.session(key).filter(|it| !it.is_ending()) else {
             return false;
         };
         let grant = &session.setup.grant;
+        // The clock finds this too, but up to a tick later; no command may slip in between.
         if grant.is_over(Instant::now()) {
             self.end(hub, key.index, Ending::Expired);
             return false;
@@ -152,6 +165,8 @@ impl ShardState {
         false
     }
 
+    /// Answers a client that has shown who it is. `None` means that the authority accepts nothing
+    /// of it; the session then keeps what it might do before.
     fn authenticate(&mut self, hub: &Hub, key: Key, reference: Option<&str>, grant: Option<Grant>) {
         let Some(grant) = grant else {
             let message = "this proves nothing here";
@@ -164,10 +179,12 @@ impl ShardState {
         self.reply(hub, key, &Reply::Authenticated { reference, grant });
     }
 
+    /// Queues an answer in the session's own encoding. Does nothing if the session is gone.
     pub(super) fn reply(&mut self, hub: &Hub, key: Key, reply: &Reply<'_>) {
         self.queue(hub, key, |encoding| encoding.reply(reply));
     }
 
+    /// Queues an error as the answer to the command with this reference. The session goes on.
     pub(super) fn refuse(
         &mut self,
         hub: &Hub,
@@ -186,6 +203,8 @@ impl ShardState {
         );
     }
 
+    /// Queues the frame that `frame` makes for the session's encoding. The frame is not made at all
+    /// if the session is gone.
     pub(super) fn queue(
         &mut self,
         hub: &Hub,
@@ -198,7 +217,7 @@ impl ShardState {
         }
     }
 
-    /// A channel that a client names; the answer to a bad name is queued.
+    /// Returns true if a channel's name is allowed. The error for a bad one is queued here.
     pub(super) fn is_good(
         &mut self,
         hub: &Hub,
@@ -218,7 +237,8 @@ impl ShardState {
         checked.is_ok()
     }
 
-    /// Something that a client waited for is answered.
+    /// Notes that something which a client waited for is answered: it counts no longer as
+    /// unanswered.
     pub(super) fn answered(&mut self, key: Key) {
         if let Some(session) = self.session(key) {
             session.unanswered -= 1;
@@ -227,6 +247,8 @@ impl ShardState {
         }
     }
 
+    /// Hands a client's message to the publisher, which answers by mail. A full publisher refuses
+    /// at once, and the client is told that nothing was published.
     fn publish(&mut self, hub: &Hub, key: Key, reference: Option<Ref>, outgoing: Outgoing) {
         let shard = self.index;
         if !self.is_good(hub, key, reference.as_deref(), &outgoing.channel) {
@@ -235,6 +257,8 @@ impl ShardState {
         let Some(session) = self.session(key) else {
             return;
         };
+        // Counted before the offer: with too many unanswered, the session's socket is not read
+        // further.
         session.unanswered += 1;
         let known = reference.clone();
         let reply_to = ReplyTo::Session {

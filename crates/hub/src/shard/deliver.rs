@@ -1,4 +1,9 @@
-//! The fast path: from a batch of messages to the outboxes of those who subscribe.
+//! The fast path: from a batch of messages to the outboxes of the sessions that subscribe.
+//!
+//! For a recipient nothing here takes a lock, allocates, awaits or encodes. A message is encoded
+//! once for each format and shared from then on; it is written after the whole batch, by
+//! [`ShardState::flush_dirty`]. No position is looked at either: see `recover.rs` for why that is
+//! enough.
 
 use std::ptr;
 
@@ -16,16 +21,19 @@ use crate::{
     session::Session,
 };
 
-/// What stands for a frame before the first recipient's is known.
+/// Stands for a frame before the first recipient's encoding is known.
 static NOTHING: Frame = Frame::new();
 
 impl ShardState {
-    /// Nothing is encoded, allocated, awaited or locked for a recipient; only formats with heads write those for each.
+    /// Queues a batch for everybody on this shard who subscribes. Costs one look-up a message and
+    /// one push a recipient; only formats with heads write a head for each recipient.
     pub(super) fn deliver(&mut self, hub: &Hub, batch: &[Encoded]) {
         let mut deliveries = 0;
         for encoded in batch {
             let message = encoded.message();
             if let Some(position) = message.position {
+                // Kept also for channels without subscribers here: a head is the lane's, not the
+                // channel's.
                 self.heads.insert(position.lane, position);
             }
             let Some(topic) = self.topics.by_name(&message.channel) else {
@@ -58,7 +66,8 @@ impl ShardState {
         hub.count_deliveries(deliveries);
     }
 
-    /// Tells the subscriptions concerned that they may have missed something.
+    /// Tells the subscriptions in `scope` that they may have missed messages. Called in the order
+    /// of the mail, so it reaches clients before the first message behind the hole.
     pub(super) fn announce(&mut self, hub: &Hub, scope: &Scope, cause: GapCause) {
         let concerned: Vec<Channel> = match scope {
             Scope::All => {
@@ -67,11 +76,14 @@ impl ShardState {
             }
             Scope::Lane(lane) => {
                 let channels = self.topics.iter().map(|it| &it.channel);
+                // Too many are told rather than too few: a channel may have been seen outside its
+                // own lane.
                 let of_lane = |channel: &&Channel| hub.may_be_in(channel, *lane);
                 channels.filter(of_lane).cloned().collect()
             }
             Scope::Channels(channels) => channels.clone(),
         };
+        // The names were cloned above because `tell` borrows sessions and topics side by side.
         for channel in concerned {
             let Some(topic) = self.topics.by_name(&channel) else {
                 continue;
@@ -87,7 +99,8 @@ impl ShardState {
 }
 
 impl Unwritten {
-    /// Queues the same for several subscriptions, encoded once.
+    /// Queues the same push for several subscriptions. It is encoded once for each encoding among
+    /// them.
     pub(super) fn tell(
         &mut self,
         hub: &Hub,
@@ -106,8 +119,10 @@ impl Unwritten {
     }
 }
 
-/// The session of this shard that a message must not be given to.
+/// Returns the session of this shard that a message must not be given to: the one that published it
+/// and asked for that. `None` if there is no such session here.
 pub(super) fn excluded(hub: &Hub, shard: usize, message: &Message) -> Option<Key> {
+    // Nearly all messages: no tag is parsed for them.
     if message.tags.is_empty() {
         return None;
     }
@@ -117,7 +132,7 @@ pub(super) fn excluded(hub: &Hub, shard: usize, message: &Message) -> Option<Key
 }
 
 impl Key {
-    /// Whether it names the session that is at this index now.
+    /// Returns true if the key names the session that is at this index now, and not an earlier one.
     fn is(self, index: u32, session: &Session) -> bool {
         self.index == index && self.serial == session.serial
     }

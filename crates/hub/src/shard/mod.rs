@@ -1,7 +1,9 @@
-//! One thread's part of the hub: the sessions it owns, who of them listens to what, and how news reaches them.
+//! One thread's part of the hub: the sessions it owns, who of them listens to what, and how
+//! messages reach them.
 //!
-//! Everything here is used from one thread: no lock, no atomic and no wake-up a delivery. What other threads have
-//! for a shard arrives as [`Mail`].
+//! Everything here is used from one thread, so a delivery takes no lock, no atomic and no wake-up.
+//! What other threads have for a shard arrives as [`Mail`]. A shard knows neither HTTP nor a
+//! client's bytes: it holds frames, and a session's socket is a trait.
 
 mod ahead;
 mod clock;
@@ -47,14 +49,16 @@ use super::{
     session::{Session, SessionSetup},
 };
 
-/// How many mails are handled before the sessions they touched are flushed.
+/// How many mails are taken before the sessions that they touched are flushed.
 const MAILS_AT_ONCE: usize = 256;
-/// Sessions whose flush takes so long that it is worth to look first whether more has arrived for them.
+/// From this many sessions on, a flush takes so long that it pays to look first for more mail.
 const MANY: usize = 64;
-/// How often the shard looks for more: from the socket to the mail, the tasks between need a few turns.
+/// How many turns without news the shard waits for more mail before a long flush. The tasks between
+/// socket and mail need a few turns.
 const LOOKS: usize = 8;
 
-/// One shard. Shared by the tasks of its thread.
+/// One shard, shared by the tasks of its thread. No method may be called from within another one:
+/// the state is in a `RefCell`, which is never borrowed across an await.
 pub struct Shard {
     hub: Arc<Hub>,
     authority: Arc<dyn Authority>,
@@ -71,18 +75,20 @@ struct ShardState {
     ahead: Ahead,
     /// Sessions with subscriptions that wait for the outbox to empty.
     recovering: HashSet<u32>,
-    /// Channels that the broker could not be asked for, and when it was last asked again.
+    /// Channels for which the broker could not be asked, to be asked for again.
     unconfirmed: Vec<Channel>,
+    /// When the broker was last asked again for them.
     asked_at: Instant,
+    /// Presence by channel; channels without members and watchers of this shard are not here.
     attending: HashMap<Channel, presence::Attending>,
     /// How many channels each session is a member of; those of none are not here.
     memberships: HashMap<u32, usize>,
     /// What clients are still to be told of presence.
     presence_mail: VecDeque<presence::PresenceMail>,
     unwritten: Unwritten,
-    /// Bytes that wait for blocked sockets.
+    /// Bytes that wait for blocked sockets, of all sessions together.
     held: usize,
-    /// This instance stops.
+    /// How far this instance, which stops, has come in ending its sessions.
     drain: Option<clock::Drain>,
     next_serial: u32,
     next_subscription: u64,
@@ -90,7 +96,8 @@ struct ShardState {
     stopped: bool,
 }
 
-/// What is to be written before the shard rests.
+/// What is to be written before the shard rests. Apart from the state, so that it can be borrowed
+/// beside it.
 #[derive(Default)]
 struct Unwritten {
     /// Sessions with something to write.
@@ -108,7 +115,8 @@ impl Unwritten {
         }
     }
 
-    /// The same, with a head of the client's own in front if there is one.
+    /// Queues a frame like [`Unwritten::queue`], with a head of the client's own in front if it has
+    /// one.
     fn queue_with_head(
         &mut self,
         hub: &Hub,
@@ -140,6 +148,7 @@ impl Unwritten {
         true
     }
 
+    /// Makes sure that the session is flushed before the shard rests; it is listed once only.
     fn mark(&mut self, index: u32, session: &mut Session) {
         if !std::mem::replace(&mut session.dirty, true) {
             self.dirty.push(index);
@@ -147,10 +156,10 @@ impl Unwritten {
     }
 }
 
-/// What a session's reading task must know.
+/// What a session's reading task must know to decide whether it reads on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SessionStatus {
-    /// Written data waits for the socket.
+    /// Written data waits for the socket: call [`Shard::flush`] once it is writable.
     pub blocked: bool,
     /// Don't read: too much of the client's waits for its answer.
     pub paused: bool,

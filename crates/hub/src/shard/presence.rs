@@ -1,4 +1,9 @@
-//! Who of this shard's sessions takes part in a channel's presence, and what they are told of the others.
+//! Which of this shard's sessions take part in a channel's presence, and what they are told of the
+//! others.
+//!
+//! The hub's `presence` decides who is a member; this file only knows which local session stands
+//! for which client, and passes changes on. A session is counted as a member of a channel once,
+//! whatever number of subscriptions it has there.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -15,26 +20,31 @@ use crate::{
     presence::{Answer, Change, PresenceOptions, Question, Refusal},
 };
 
-/// Who takes part in one channel's presence. A channel without presence has no such value.
+/// Who takes part in one channel's presence. A channel without members and watchers of this shard
+/// has no such value.
 #[derive(Default)]
 pub(super) struct Attending {
-    /// Sessions that are members, and as which client.
+    /// Sessions that are members, by their index, and the client that each stands for.
     members: HashMap<u32, Arc<str>>,
-    /// Sessions that are told who comes and goes.
+    /// Sessions that are told who comes and goes, by their index.
     watchers: HashSet<u32>,
 }
 
-/// Bytes of answers that are queued before others have their turn.
+/// Bytes of answers that are queued before messages have their turn again: an answer may name a
+/// thousand members.
 const SLICE: usize = 256 * 1024;
 
-/// One thing to tell clients of presence.
+/// One thing to tell clients of presence. Both kinds wait in one queue, since an answer has its
+/// place among the changes.
 pub(super) enum PresenceMail {
     Changes(Arc<Vec<Change>>),
     Answer(Answer),
 }
 
 impl ShardState {
-    /// A subscribed session takes part as it says, in place of what it was before.
+    /// Lets a subscribed session take part as `attendance` says, in place of how it took part
+    /// before.
+    /// Returns a refusal, and changes nothing, if the member is not allowed or a limit is reached.
     pub(super) fn attend(
         &mut self,
         hub: &Hub,
@@ -60,7 +70,8 @@ impl ShardState {
         Ok(())
     }
 
-    /// Checks whether a session may be a member of one more channel.
+    /// Returns an error if the session is a member of as many channels as it may be. A session that
+    /// is a member of this channel already may stay one.
     fn check_share(&self, hub: &Hub, channel: &Channel, index: u32) -> Result<(), Refusal> {
         let most = hub.limits().presence_session_members;
         let attending = self.attending.get(channel);
@@ -72,16 +83,18 @@ impl ShardState {
         }
     }
 
+    /// Returns a channel's attendance, made if there is none.
     fn attending(&mut self, channel: &Channel) -> &mut Attending {
         self.attending.entry(Channel::clone(channel)).or_default()
     }
 
-    /// Ends a session's part in a channel's presence, if it has one.
+    /// Ends a session's part in a channel's presence. Does nothing if it has none.
     pub(super) fn absent(&mut self, hub: &Hub, channel: &Channel, index: u32) {
         let Some(attending) = self.attending.get_mut(channel) else {
             return;
         };
         attending.watchers.remove(&index);
+        // The hub's presence waits its grace time before it tells anybody that the member left.
         if let Some(client) = attending.members.remove(&index) {
             hub.presence.leave(channel, &client);
             if let Some(of) = self.memberships.get_mut(&index) {
@@ -96,7 +109,8 @@ impl ShardState {
         }
     }
 
-    /// A client asks who is on a channel.
+    /// Asks who is on a channel; the answer comes by mail up to 0.1 s later. If too many questions
+    /// wait already, the client is told so at once.
     pub(super) fn ask(&mut self, hub: &Hub, key: Key, reference: Option<Ref>, channel: Channel) {
         if !self.is_good(hub, key, reference.as_deref(), &channel) {
             return;
@@ -114,12 +128,14 @@ impl ShardState {
             let error = (ErrorCode::Unavailable, message);
             return self.refuse(hub, key, known.as_deref(), error);
         }
+        // Counts like a publication: who asks without end is not read from any further.
         if let Some(session) = self.session(key) {
             session.unanswered += 1;
         }
     }
 
-    /// Tells what has come, up to about [`SLICE`] bytes. Returns true if more is left.
+    /// Tells clients what has come, up to about [`SLICE`] bytes. Returns true if more is left for
+    /// the next turn.
     pub(super) fn tell_presence(&mut self, hub: &Hub) -> bool {
         let mut told = 0;
         while told < SLICE
@@ -133,7 +149,8 @@ impl ShardState {
         !self.presence_mail.is_empty()
     }
 
-    /// Tells a client who is on a channel. Returns how many bytes that took.
+    /// Tells a client who is on a channel. Returns how many bytes that took; 0 if the session is
+    /// gone.
     fn answer_members(&mut self, hub: &Hub, answer: &Answer) -> usize {
         let Answer { question, roster } = answer;
         let Question {
@@ -142,10 +159,13 @@ impl ShardState {
             channel,
             ..
         } = question;
+        // Before the look-up of the session's encoding: the question is answered, whatever follows.
         self.answered(*key);
         let Some(session) = found(&mut self.sessions, *key) else {
             return 0;
         };
+        // All who asked for this channel in the same round share one encoded list; only the head
+        // with the client's reference is its own.
         let encoding = session.setup.encoding;
         let tail = roster
             .frames
@@ -161,7 +181,7 @@ impl ShardState {
         tail.len()
     }
 
-    /// Tells those who watch.
+    /// Tells the sessions that watch, change by change and in their order.
     fn change(&mut self, hub: &Hub, changes: &[Change]) {
         for change in changes {
             let to = self.watchers(&change.channel);
@@ -170,7 +190,8 @@ impl ShardState {
         }
     }
 
-    /// The subscriptions that are told of a channel's changes.
+    /// Returns the subscriptions that are told of a channel's changes: all those that a watching
+    /// session has to it.
     fn watchers(&self, channel: &str) -> Vec<Subscriber> {
         let (Some(attending), Some(topic)) =
             (self.attending.get(channel), self.topics.find(channel))
@@ -191,7 +212,7 @@ impl ShardState {
     }
 }
 
-/// The error code for a refusal.
+/// Returns the error code that a client is told for a refusal.
 pub(super) const fn code(refusal: Refusal) -> ErrorCode {
     match refusal {
         Refusal::Client | Refusal::User | Refusal::Info => ErrorCode::BadPresence,

@@ -1,11 +1,15 @@
-//! What slow clients hold up together. Each outbox has a limit of its own; many of them at once must not fill the
-//! machine's memory, so the fullest go first.
+//! What slow clients hold up together. Each outbox has a limit of its own; ten thousand full ones
+//! at once would still fill the machine's memory, so the fullest sessions end first.
+//!
+//! Only what a blocked socket holds up is counted, and only when a flush is over, so the way of a
+//! delivery carries no counter. `held` must always be the sum over the sessions.
 
 use super::ShardState;
 use crate::{Hub, command::Ending};
 
 impl ShardState {
-    /// Notes how much waits for a session's socket. Costs one comparison if nothing waits.
+    /// Notes how much waits for a session's socket, in bytes. Costs one comparison if nothing has
+    /// changed.
     pub(super) fn weigh(&mut self, index: u32) {
         let session = &mut self.sessions[index as usize];
         let waits = u32::try_from(session.outbox.bytes()).unwrap_or(u32::MAX);
@@ -15,12 +19,16 @@ impl ShardState {
         }
     }
 
-    /// Ends the sessions for which most waits, until the rest is within this shard's share of the limit.
+    /// Ends the sessions for which most waits, until the rest is within this shard's share of the
+    /// limit. Those clients are told that they were too slow.
     pub(super) fn relieve(&mut self, hub: &Hub) {
+        // The limit is for the whole process; every shard may use an equal share without asking the
+        // others.
         let share = hub.limits().outboxes_bytes / hub.shards.len().max(1);
         while self.held > share {
             let open = self.sessions.iter().filter(|(_, it)| !it.is_ending());
             let fullest = open.max_by_key(|(_, it)| it.held);
+            // What is left belongs to sessions that are ending already.
             let Some((index, _)) = fullest.filter(|(_, it)| it.held > 0) else {
                 return;
             };

@@ -1,8 +1,13 @@
-//! Subscriptions that go on where the client was: from the window, and where that is too short, from the broker's log.
+//! Subscriptions that go on where their client was: from the window, and where that is too short,
+//! from the broker's log.
 //!
-//! A shard has been shown each lane up to its head. The window has that too, and perhaps more; it is read up to the
-//! head, and what comes after the head comes by mail. So nothing is missed and nothing comes twice, without a look at
-//! any position on the way of a delivery.
+//! A shard has been shown each lane up to its head. The window has that too, and perhaps more. It
+//! is read up to the head and never further, because what comes after the head comes by mail. So
+//! nothing is missed and nothing comes twice, without a look at any position on the way of a
+//! delivery.
+//!
+//! A client is told either that it has everything (`recovered: true`) or that it does not; nothing
+//! in between. Whatever can't be proved counts as lost.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -29,20 +34,23 @@ use crate::{
     window::{ReadLimit, WindowEntry, WindowRead},
 };
 
-/// What is to be done with a subscription whose channel the broker carries to here.
+/// What is to be done with a subscription once the broker carries its channel to this instance.
 enum Next {
     Begin(Missed),
     Wait(WaitsFor),
 }
 
 impl ShardState {
-    /// How far a channel's lane has come here.
+    /// Returns how far a channel's lane has come on this shard. `None` if the shard has been shown
+    /// nothing of it, or the broker has no positions.
     pub(super) fn head(&self, hub: &Hub, channel: &str) -> Option<ClientPosition> {
         let lane = hub.lane(channel)?;
         self.heads.get(&lane).copied()
     }
 
-    /// The broker carries this channel to here: the subscription begins, where the client was if that is possible.
+    /// Goes on with a subscription whose channel the broker carries to this instance: it begins,
+    /// where the client was if that is possible, or it is noted what it waits for next. Does
+    /// nothing if it no longer waits.
     pub(super) fn admit(&mut self, hub: &Hub, key: SubscriptionKey) {
         let Some(subscription) = self.waiting(key) else {
             return;
@@ -66,7 +74,8 @@ impl ShardState {
         }
     }
 
-    /// Looks for what a client has missed since it was last here.
+    /// Looks for what a client has missed since the position `since`, and decides whether that can
+    /// be given now, must be waited for, or is lost.
     fn look_back(
         &mut self,
         hub: &Hub,
@@ -75,17 +84,22 @@ impl ShardState {
         since: ClientPosition,
     ) -> Next {
         let Some(head) = self.head(hub, channel) else {
+            // Without a head nothing can be compared with the client's position.
             return Next::Begin(Missed::Lost);
         };
         let index = key.session.index;
+        // What was missed goes beyond the outbox's limit, so one channel's past must have left
+        // before the next one's is queued.
         if self.sessions[index as usize].outbox.bytes() > hub.limits().outbox_bytes / 2 {
             self.recovering.insert(index);
             return Next::Wait(WaitsFor::Outbox);
         }
+        // Another instance was faster, or the log was cut: see `ahead.rs`.
         if since.is_after(&head) == Some(true) {
             let ticket = self.ahead.add(key, since, until(hub.limits()));
             return Next::Wait(WaitsFor::Head(ticket));
         }
+        // A position of another lane than the channel's says nothing about this channel.
         let found = match since.lane == head.lane {
             true => hub.log.window().read(channel, since, Some(head), cap(hub)),
             false => WindowRead::Lost,
@@ -96,6 +110,8 @@ impl ShardState {
                 Next::Begin(Missed::All(entries))
             }
             WindowRead::Older if hub.backplane().history().is_some() => {
+                // Held by the subscription alone: when it goes, the reader sees that nobody wants
+                // the past.
                 let wanted = Arc::new(());
                 let request = RecoveryRequest {
                     shard: self.index,
@@ -113,11 +129,14 @@ impl ShardState {
         }
     }
 
-    /// The next of a session's subscriptions that waited for its outbox to empty.
+    /// Returns the next of a session's subscriptions that waits for its outbox to empty. Forgets
+    /// the session once it has none.
     pub(super) fn next_recovering(&mut self, index: u32) -> Option<SubscriptionKey> {
         if self.recovering.is_empty() || !self.recovering.contains(&index) {
             return None;
         }
+        // `recovering` holds sessions, not subscriptions: a session has few of them, and most have
+        // one.
         let session = &mut self.sessions[index as usize];
         let serial = session.serial;
         let mut waiting = session
@@ -134,7 +153,8 @@ impl ShardState {
         Some(SubscriptionKey { session, serial })
     }
 
-    /// Looks at the subscriptions that waited for this shard to come as far as their clients.
+    /// Goes on with the subscriptions that waited for this shard to come as far as their clients,
+    /// and gives up on those that have waited long enough.
     pub(super) fn catch_up(&mut self, hub: &Hub) {
         if self.ahead.is_empty() {
             return;
@@ -152,7 +172,9 @@ impl ShardState {
         }
     }
 
-    /// A subscription's past has been read from the broker; the rest of it is in the window.
+    /// Takes what was read of a subscription's past from the broker; the rest of it is in the
+    /// window.
+    /// Drops it if the subscription is gone or waits for something else by now.
     pub(super) fn recovered(&mut self, hub: &Hub, answer: RecoveryAnswer) {
         let RecoveryAnswer {
             subscription: key,
@@ -174,7 +196,9 @@ impl ShardState {
         self.begin(hub, key, missed);
     }
 
-    /// Joins what was read from the broker up to `upto` with what the window has from there to the head.
+    /// Joins what was read from the broker up to `upto` with what the window has from there to the
+    /// head. Returns `None` if they don't meet, the lane began another epoch meanwhile, or it is
+    /// too much.
     fn complete(
         &self,
         hub: &Hub,
@@ -183,6 +207,8 @@ impl ShardState {
         upto: ClientPosition,
     ) -> Option<Vec<WindowEntry>> {
         let head = self.head(hub, channel)?;
+        // A new epoch means that the chain broke while the log was read; the old positions are
+        // void.
         if upto.epoch != head.epoch {
             return None;
         }
@@ -198,7 +224,9 @@ impl ShardState {
         (entries.len() <= cap(hub).messages).then_some(entries)
     }
 
-    /// The channel's messages reach this subscription from here on, after those that it missed.
+    /// Lets a subscription begin: the client is answered, then given what it missed, and the
+    /// channel's messages reach it from here on. Nothing can come in between, since all of it
+    /// happens in one turn of the shard.
     fn begin(&mut self, hub: &Hub, key: SubscriptionKey, missed: Missed) {
         let Some(subscription) = self.waiting(key) else {
             return;
@@ -211,6 +239,8 @@ impl ShardState {
         let channel = Channel::clone(&self.topics[topic].channel);
         let index = key.session.index;
         let attends = presence.is_some();
+        // Presence first: if it is refused there must be no subscription, so nothing may have been
+        // told yet.
         if let Some(presence) = presence
             && let Err(refusal) = self.attend(hub, &channel, index, *presence)
         {
@@ -223,18 +253,21 @@ impl ShardState {
         if matches!(missed, Missed::Lost) {
             hub.counts().not_recovered.fetch_add(1, Ordering::Relaxed);
         }
+        // A client that is not recovered is told where the channel stands now, to go on from there.
         let (position, entries) = match missed {
             Missed::All(entries) => (request.since, Some(entries)),
             Missed::NotAsked | Missed::Lost => (self.head(hub, &channel), None),
         };
         let recovered = entries.is_some();
         let mut missed = entries.unwrap_or_default();
+        // What it published itself and does not want is kept from it here as in `deliver.rs`.
         missed.retain(|it| excluded(hub, self.index, it.encoded().message()) != Some(key.session));
         let features = self.sessions[index as usize]
             .setup
             .encoding
             .format
             .features();
+        // Some formats carry the missed messages inside the answer, others as pushes behind it.
         let inside: Vec<_> = match features.missed_inside {
             true => missed.iter().map(|it| it.encoded().message()).collect(),
             false => Vec::new(),
@@ -255,13 +288,15 @@ impl ShardState {
         if !features.missed_inside {
             self.give(hub, key.session, tag.as_deref(), &missed);
         }
+        // The same subscription, asked for again meanwhile: those are answered now, in their order.
         for request in again {
             self.subscribe_again(hub, key.session, &channel, (tag.clone(), request));
             self.answered(key.session);
         }
     }
 
-    /// Lets a channel's messages reach a subscription. Returns what it waited with.
+    /// Moves a subscription among those that receive its channel's messages. Returns what it waited
+    /// with, `None` if it no longer waits.
     fn go_live(&mut self, key: SubscriptionKey) -> Option<Waiting> {
         let subscription = self.waiting(key)?;
         let (topic, place) = (subscription.topic, subscription.place);
@@ -276,7 +311,8 @@ impl ShardState {
         }
     }
 
-    /// Queues what a client missed, beyond the outbox's limits.
+    /// Queues what a client missed, beyond the outbox's limits: these frames are shared with the
+    /// window, and `recovery_bytes` limits them instead.
     fn give(&mut self, hub: &Hub, key: Key, tag: Option<&str>, missed: &[WindowEntry]) {
         let Some(session) = found(&mut self.sessions, key).filter(|it| !it.is_ending()) else {
             return;
@@ -292,6 +328,7 @@ impl ShardState {
     }
 }
 
+/// Returns how much one recovery may carry, in messages and bytes.
 fn cap(hub: &Hub) -> ReadLimit {
     ReadLimit {
         messages: hub.limits().recovery_messages,

@@ -1,4 +1,11 @@
 //! How subscriptions come and go.
+//!
+//! A subscription is in two lists, its session's and its channel's, and each list knows the place
+//! in the other; whatever moves an entry must correct the other list at once. A channel that nobody
+//! here subscribes to any more is removed, and so is the interest in it.
+//!
+//! This file does not know how interest reaches the broker (`interest.rs`), nor how a client's past
+//! is found (`recover.rs`).
 
 use std::{
     sync::Arc,
@@ -21,10 +28,12 @@ use crate::{
     publisher,
 };
 
-/// Between two times that the broker is asked for a channel.
+/// How long to wait between two times that the broker is asked for the same channels.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 
 impl ShardState {
+    /// Begins a subscription. The client is answered when the broker carries the channel to here,
+    /// or at once with an error if its name, its tag or the number of subscriptions is not allowed.
     pub(super) fn subscribe(
         &mut self,
         hub: &Hub,
@@ -42,6 +51,7 @@ impl ShardState {
         };
         let same = |it: &&mut Subscription| Some(it.topic) == known && it.tag == tag;
         if let Some(subscription) = session.subscriptions.iter_mut().find(same) {
+            // The first request is not answered yet; this one gets its answer after it.
             if let Some(waiting) = subscription.waiting() {
                 waiting.again.push(request);
                 session.unanswered += 1;
@@ -55,11 +65,14 @@ impl ShardState {
                 format!("a session may subscribe to {most} channels; unsubscribe from one first");
             return self.refuse(hub, key, reference, (ErrorCode::LimitReached, &message));
         }
+        // A tag names one subscription of the session, whatever the channel.
         if tag.is_some() && session.subscriptions.iter().any(|it| it.tag == tag) {
             let message = "this session has another subscription with that id";
             return self.refuse(hub, key, reference, (ErrorCode::Malformed, message));
         }
         let topic = known.unwrap_or_else(|| {
+            // The first subscriber of this channel on this shard: the broker may have to be asked
+            // for it.
             let ready = hub.interest().add(self.index, &channel);
             let topic = self.topics.add(channel);
             self.topics[topic].ready = ready;
@@ -71,7 +84,7 @@ impl ShardState {
         }
     }
 
-    /// Adds a subscription that waits for the broker.
+    /// Adds a subscription that waits to the lists of its session and its channel. Returns its key.
     fn add(
         &mut self,
         session: Key,
@@ -105,8 +118,8 @@ impl ShardState {
         SubscriptionKey { session, serial }
     }
 
-    /// Answers a client that asks once more for what it has: it learns where it stands, and may take part in the
-    /// channel's presence in another way.
+    /// Answers a client that asks once more for a subscription that it has: it learns where the
+    /// channel stands, and may take part in its presence in another way.
     pub(super) fn subscribe_again(
         &mut self,
         hub: &Hub,
@@ -127,6 +140,8 @@ impl ShardState {
             channel,
             tag: tag.as_deref(),
             position,
+            // Nothing is given again, so a client counts as recovered only where it has missed
+            // nothing.
             recovered: request.since.is_some() && request.since == position,
             missed: &[],
             members: None,
@@ -134,6 +149,8 @@ impl ShardState {
         self.reply(hub, key, &reply);
     }
 
+    /// Ends one subscription at its client's wish. The client is told if it has no such
+    /// subscription.
     pub(super) fn unsubscribe(
         &mut self,
         hub: &Hub,
@@ -170,9 +187,11 @@ impl ShardState {
         self.reply(hub, key, &reply);
     }
 
-    /// Takes a subscription off its session and its channel, whatever it still waits for.
+    /// Takes a subscription off its session and its channel, whatever it still waits for, and
+    /// returns it. Presence and interest end with the last one.
     pub(super) fn leave(&mut self, hub: &Hub, session: u32, at: usize) -> Subscription {
         let list = &mut self.sessions[session as usize].subscriptions;
+        // The last of the session's list took the free place; its channel must know.
         let mut subscription = list.swap_remove(at);
         if let Some(moved) = list.get(at) {
             self.topics[moved.topic].renumber(moved.place, at as u32);
@@ -187,6 +206,8 @@ impl ShardState {
             let channel = Channel::clone(&self.topics[topic].channel);
             self.absent(hub, &channel, session);
         }
+        // Requests that now get no answer must not count as unanswered for ever. Its own was never
+        // counted.
         if let Some(waiting) = subscription.waiting() {
             let again = u32::try_from(waiting.again.len()).unwrap_or(u32::MAX);
             self.sessions[session as usize].unanswered -= again;
@@ -200,14 +221,15 @@ impl ShardState {
         subscription
     }
 
-    /// A subscription that waits, if it still does.
+    /// Returns a subscription if it still waits, else `None`.
     pub(super) fn waiting(&mut self, key: SubscriptionKey) -> Option<&mut Subscription> {
         let session = self.session(key.session)?;
         let mut all = session.subscriptions.iter_mut();
         all.find(|it| it.is(key.serial))
     }
 
-    /// Answers a subscription that can't be, and those that were asked for with it; it is gone then.
+    /// Ends a subscription that can't begin, and answers it and the requests that came for it
+    /// meanwhile with `error`.
     pub(super) fn reject(&mut self, hub: &Hub, key: SubscriptionKey, error: (ErrorCode, &str)) {
         let Some(session) = self.session(key.session) else {
             return;
@@ -226,8 +248,10 @@ impl ShardState {
         self.wake(key.session);
     }
 
-    /// The broker has answered for a channel: those who wait for it are subscribed, or told why not. While the broker is
-    /// away they go on waiting: a client that subscribed when it connected would never ask again.
+    /// Takes the broker's answer for a channel: those who wait for it are subscribed, or told why
+    /// not.
+    /// While the broker is away they go on waiting: a client that subscribed when it connected
+    /// would never ask again.
     pub(super) fn confirm(
         &mut self,
         hub: &Hub,
@@ -240,10 +264,12 @@ impl ShardState {
         let topic = &mut self.topics[number];
         topic.ready = result.is_ok();
         if let Err(error) = result
+            // Away is not refused: the channel is asked for again by the clock.
             && matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Unknown)
         {
             return self.unconfirmed.push(Channel::clone(channel));
         }
+        // Collected first, because each answer changes the list.
         let waiting: Vec<_> = topic.waiting().to_vec();
         let keys: Vec<_> = waiting
             .into_iter()
@@ -263,12 +289,13 @@ impl ShardState {
         }
     }
 
-    /// Where the broker refuses a channel that it had confirmed, its subscribers are told why, and that they are none any
-    /// more.
+    /// Ends the subscriptions of a channel that the broker had confirmed and now refuses. Their
+    /// clients are told why, and that they are no longer subscribed.
     fn end_subscriptions(&mut self, hub: &Hub, channel: &Channel, error: &Error) {
         let (code, message) = publisher::told(error);
         let message = format!("{channel}: {message}");
         while let Some(topic) = self.topics.by_name(channel)
+            // From the end of the list, so that removing one moves no other.
             && let Some(&subscriber) = topic.live().last()
         {
             let index = subscriber.session;
@@ -285,7 +312,8 @@ impl ShardState {
         }
     }
 
-    /// Asks the broker again for the channels that it could not answer for.
+    /// Asks the broker again for the channels that it could not answer for, once in [`ASK_AGAIN`]
+    /// at most.
     pub(super) fn ask_again(&mut self, hub: &Hub) {
         if self.unconfirmed.is_empty() || self.asked_at.elapsed() < ASK_AGAIN {
             return;
@@ -295,6 +323,8 @@ impl ShardState {
         channels.sort_unstable();
         channels.dedup();
         for channel in channels {
+            // Somebody may still wait for it; otherwise the interest is gone with the last
+            // subscription.
             let still_waits = self.topics.find(&channel).is_some();
             if still_waits && hub.interest().add(self.index, &channel) {
                 self.confirm(hub, &channel, &Ok(()));
@@ -302,6 +332,8 @@ impl ShardState {
         }
     }
 
+    /// Returns the key of a subscription that waits for the broker, `None` if it waits for
+    /// something else.
     fn awaits_interest(&mut self, subscriber: Subscriber) -> Option<SubscriptionKey> {
         let session = &mut self.sessions[subscriber.session as usize];
         let waiting = session.subscriptions[subscriber.at as usize].waiting()?;
@@ -314,7 +346,8 @@ impl ShardState {
         })
     }
 
-    /// Lets the session's task look again: it may have stopped reading because of what is answered now.
+    /// Lets the session's task look again whether it may read: it may have stopped because of what
+    /// is answered now.
     pub(super) fn wake(&mut self, key: Key) {
         if let Some(session) = self.session(key) {
             session.wake();

@@ -1,4 +1,8 @@
-//! One subscription: to which channel, under which name of the client's, and what it still waits for.
+//! One subscription as a value: to which channel, under which of the client's names, and what it
+//! still waits for.
+//!
+//! What it waits for is one enum, so it waits for one thing at a time. An answer from elsewhere
+//! names a subscription by its serial number: what was read for one that is gone reaches nobody.
 
 use std::{sync::Arc, time::Instant};
 
@@ -10,24 +14,25 @@ use crate::{
     window::WindowEntry,
 };
 
-/// One subscription of a session, as the session keeps it.
+/// One subscription of a session, as the session's list keeps it.
 #[derive(Debug)]
 pub(crate) struct Subscription {
     /// The channel's number on this shard.
     pub(super) topic: u32,
     /// Its place in the channel's list.
     pub(super) place: u32,
+    /// Whether the channel's messages reach it.
     pub(super) stage: Stage,
     /// The client's own name for it, if its format has one.
     pub(super) tag: Option<Tag>,
 }
 
-/// Whether the channel's messages reach a subscription.
+/// How far a subscription has come.
 #[derive(Debug)]
 pub(super) enum Stage {
-    /// They do, and the client was told so.
+    /// The channel's messages reach it, and the client was told so.
     Live,
-    /// Not yet.
+    /// The client is not answered yet. Boxed, so that a live subscription stays small.
     Waiting(Box<Waiting>),
 }
 
@@ -36,16 +41,21 @@ pub(super) enum Stage {
 pub(super) struct Waiting {
     /// Tells it from all others of this shard, also from a later one of the same session to the same channel.
     pub(super) serial: u64,
+    /// What the client asked; answered when the subscription begins.
     pub(super) request: Request,
     /// The same subscription was asked for again meanwhile; these get their answers after it.
     pub(super) again: Vec<Request>,
+    /// What has to happen next.
     pub(super) on: WaitsFor,
 }
 
-/// What a client asked.
+/// What a client asked with a subscribe.
 #[derive(Debug)]
+/// The client's own reference for the command, given back in the answer.
 pub(super) struct Request {
+    /// The last position that the client has seen in this channel, if it wants what came after.
     pub(super) reference: Option<Ref>,
+    /// How it takes part in presence; `None` leaves that as it is.
     pub(super) since: Option<ClientPosition>,
     pub(super) presence: Option<Box<PresenceOptions>>,
 }
@@ -53,22 +63,22 @@ pub(super) struct Request {
 /// What has to happen before a subscription can begin.
 #[derive(Debug)]
 pub(super) enum WaitsFor {
-    /// The broker confirms the interest in the channel.
+    /// The broker must confirm the interest in the channel.
     Interest,
-    /// This shard is shown what the client has seen already, by another instance.
+    /// This shard must be shown what the client has seen already at another instance.
     Head(Ticket),
-    /// The session's outbox empties.
+    /// The session's outbox must empty, since what was missed may be large.
     Outbox,
-    /// The broker's log is read. The reading stops when `_wanted` is dropped.
+    /// The broker's log is being read. The reading stops when `_wanted` is dropped.
     Log { _wanted: Arc<()> },
 }
 
-/// What a client is given of the messages that it missed.
+/// What a client is given of the messages that it missed. There is no partial answer.
 #[derive(Debug)]
 pub(super) enum Missed {
-    /// It asked for none.
+    /// It did not ask for any.
     NotAsked,
-    /// It asked, but not all of them are there.
+    /// It asked, but they are not all there: it must fetch the state again.
     Lost,
     /// All of them, oldest first.
     All(Vec<WindowEntry>),
@@ -80,6 +90,7 @@ impl Subscription {
         self.tag.as_deref()
     }
 
+    /// Returns what it waits with, `None` if it is live.
     pub(super) fn waiting(&mut self) -> Option<&mut Waiting> {
         match &mut self.stage {
             Stage::Live => None,
@@ -87,19 +98,20 @@ impl Subscription {
         }
     }
 
-    /// Whether it waits, and under this serial number.
+    /// Returns true if it still waits, and under this serial number.
     pub(super) fn is(&self, serial: u64) -> bool {
         matches!(&self.stage, Stage::Waiting(waiting) if waiting.serial == serial)
     }
 }
 
-/// How long a shard may be behind what a client has seen elsewhere. By then it is known whether this instance is
-/// deaf, so whoever still waits at a hub that hears has a position that no longer exists.
+/// Returns how long a shard may be behind what a client has seen elsewhere. By then it is known
+/// whether this instance is deaf; so a client that still waits at a hub that hears has a position
+/// that no longer exists.
 pub(super) fn behind(limits: &crate::Limits) -> std::time::Duration {
     limits.deaf_after.max(2 * limits.beacon_interval) + limits.beacon_interval
 }
 
-/// When a wait that begins now is over.
+/// Returns when a wait that begins now is over.
 pub(super) fn until(limits: &crate::Limits) -> Instant {
     Instant::now() + behind(limits)
 }
