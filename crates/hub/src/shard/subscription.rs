@@ -51,12 +51,12 @@ pub(super) struct Waiting {
 
 /// What a client asked with a subscribe.
 #[derive(Debug)]
-/// The client's own reference for the command, given back in the answer.
 pub(super) struct Request {
-    /// The last position that the client has seen in this channel, if it wants what came after.
+    /// The client's own reference for the command, given back in the answer.
     pub(super) reference: Option<Ref>,
-    /// How it takes part in presence; `None` leaves that as it is.
+    /// The last position that the client has seen in this channel, if it wants what came after.
     pub(super) since: Option<ClientPosition>,
+    /// How it takes part in presence; `None` leaves that as it is.
     pub(super) presence: Option<Box<PresenceOptions>>,
 }
 

@@ -1,7 +1,9 @@
 //! The channels of one shard, and who subscribes to each.
 //!
-//! A subscription knows its place in its channel's list, and the list knows its place in the session's. So leaving a
-//! channel costs the same however many subscribe to it.
+//! A subscription knows its place in its channel's list, and the list knows its place in the
+//! session's. So leaving a channel costs the same however many subscribe to it. The price: whoever
+//! moves an entry tells the other list, through the `moved` callbacks here. This file knows no
+//! session.
 
 use std::ops::{Index, IndexMut};
 
@@ -10,20 +12,23 @@ use slab::Slab;
 
 use crate::map::HashMap;
 
-/// Where a subscription is: its session, and its place in the session's list.
+/// Where a subscription is: its session's index, and its place in that session's list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The session's index on this shard.
 pub(super) struct Subscriber {
+    /// The place in the session's list of subscriptions.
     pub(super) session: u32,
     pub(super) at: u32,
 }
 
-/// One channel on this shard.
+/// One channel that somebody on this shard subscribes to.
 #[derive(Debug)]
 pub(super) struct Topic {
     pub(super) channel: Channel,
-    /// The broker has confirmed the interest.
+    /// True once the broker has confirmed the interest in it.
     pub(super) ready: bool,
-    /// How many receive the channel's messages: the first so many of `subscribers`. The others wait.
+    /// How many receive the channel's messages: the first so many of `subscribers`. The others
+    /// wait. One list with a border, so that a delivery walks one slice without asking each entry.
     live: u32,
     subscribers: Vec<Subscriber>,
 }
@@ -38,27 +43,29 @@ impl Topic {
         }
     }
 
-    /// Those who receive the channel's messages.
+    /// Returns the subscriptions that receive the channel's messages.
     pub(super) fn live(&self) -> &[Subscriber] {
         &self.subscribers[..self.live as usize]
     }
 
-    /// Those who don't yet.
+    /// Returns the subscriptions that don't receive them yet.
     pub(super) fn waiting(&self) -> &[Subscriber] {
         &self.subscribers[self.live as usize..]
     }
 
+    /// Returns true if nobody subscribes, so that the channel can be removed.
     pub(super) fn is_unused(&self) -> bool {
         self.subscribers.is_empty()
     }
 
-    /// Adds one that waits. Returns its place.
+    /// Adds a subscription that waits. Returns its place.
     pub(super) fn add(&mut self, subscriber: Subscriber) -> u32 {
         self.subscribers.push(subscriber);
         to_u32(self.subscribers.len() - 1)
     }
 
-    /// Lets one that waits receive messages. `moved` is told each new place, also that of others.
+    /// Lets the waiting subscription at `place` receive messages. `moved` is told each new place,
+    /// its own and that of the one it changed places with.
     pub(super) fn go_live(&mut self, place: u32, mut moved: impl FnMut(Subscriber, u32)) {
         let first_waiting = self.live;
         self.live += 1;
@@ -69,7 +76,7 @@ impl Topic {
         }
     }
 
-    /// Takes one out. `moved` is told the new places of others.
+    /// Takes the subscription at `place` out. `moved` is told the new places of others.
     pub(super) fn remove(&mut self, mut place: u32, mut moved: impl FnMut(Subscriber, u32)) {
         if place < self.live {
             // The last of those who are live takes the place, and leaves its own to one that waits.
@@ -81,19 +88,22 @@ impl Topic {
             }
             place = self.live;
         }
+        // Now the free place is among those that wait, and their last one may take it.
         self.subscribers.swap_remove(place as usize);
+        // If the removed one was the last itself, nobody has moved.
         if let Some(&other) = self.subscribers.get(place as usize) {
             moved(other, place);
         }
     }
 
-    /// The subscription at this place has another place in its session's list.
+    /// Notes that the subscription at this place has another place in its session's list.
     pub(super) fn renumber(&mut self, place: u32, at: u32) {
         self.subscribers[place as usize].at = at;
     }
 }
 
-/// All channels that somebody here subscribes to, by name and by number.
+/// All channels that somebody on this shard subscribes to, by name and by number. Numbers are used
+/// again.
 #[derive(Debug, Default)]
 pub(super) struct Topics {
     numbers: HashMap<Channel, u32>,
@@ -101,23 +111,24 @@ pub(super) struct Topics {
 }
 
 impl Topics {
-    /// The channel's number, if somebody subscribes to it.
+    /// Returns the channel's number, `None` if nobody here subscribes to it.
     pub(super) fn find(&self, channel: &str) -> Option<u32> {
         self.numbers.get(channel).copied()
     }
 
+    /// Returns the channel, `None` if nobody here subscribes to it.
     pub(super) fn by_name(&self, channel: &str) -> Option<&Topic> {
         self.find(channel).map(|number| &self[number])
     }
 
-    /// A channel that is not there yet. Returns its number.
+    /// Adds a channel that is not there yet. Returns its number.
     pub(super) fn add(&mut self, channel: Channel) -> u32 {
         let number = to_u32(self.topics.insert(Topic::new(Channel::clone(&channel))));
         self.numbers.insert(channel, number);
         number
     }
 
-    /// Removes a channel, if nobody subscribes to it any more. Returns its name then.
+    /// Removes a channel if nobody subscribes to it any more, and returns its name then.
     pub(super) fn remove_unused(&mut self, number: u32) -> Option<Channel> {
         if !self[number].is_unused() {
             return None;
@@ -127,6 +138,7 @@ impl Topics {
         Some(channel)
     }
 
+    /// Returns all channels, in no order.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Topic> {
         self.topics.iter().map(|(_, topic)| topic)
     }
@@ -146,6 +158,7 @@ impl IndexMut<u32> for Topics {
     }
 }
 
+/// Converts an index to the four bytes that the lists keep.
 fn to_u32(index: usize) -> u32 {
     u32::try_from(index).expect("invariant: sessions times subscriptions is below 2^32")
 }
