@@ -1,4 +1,9 @@
-//! Sequencer, the receiver's side: whether each origin's numbers are contiguous. Pure; the time comes in.
+//! The receiver's side of the numbers: finds out whether each origin's numbers are contiguous.
+//!
+//! Pure: messages and times come in, verdicts go out; `model.rs` tries every order of events on
+//! this code. A number is judged in its sequence, and each origin for itself. A loss that was
+//! announced already is not announced twice, but it excuses only what it can explain, see
+//! `doubts.rs`. Nothing here knows the log: whoever gets a verdict looks for what is missing.
 
 mod doubts;
 #[cfg(test)]
@@ -12,19 +17,21 @@ pub(super) use self::doubts::Doubt;
 use self::doubts::Doubts;
 use super::{map::HashMap, sequencer::Sequence};
 
-/// A low number after so long a silence is a channel's count that began anew, not a repetition.
+/// After so long a silence, a low number means that the sender's count of a channel began anew, and
+/// is no repetition. The sender keeps each count longer than this.
 const RESTART: Duration = Duration::from_secs(30);
-/// Origins that were not heard of for so long are forgotten.
+/// Origins that have been silent for so long are forgotten.
 const KEEP: Duration = Duration::from_secs(900);
-/// Between two searches for such origins: they go through all sequences.
+/// How long to wait between two searches for such origins, since they go through all sequences.
 const SWEEP: Duration = Duration::from_secs(30);
-/// Origins of one sequence; beyond, the one that has been silent for longest is forgotten. Another program can make up any
-/// number of them.
+/// The most origins of one sequence. Beyond it, the one that has been silent for longest is
+/// forgotten: another program can make up any number of origins.
 const MOST_ORIGINS: usize = 1_024;
-/// How much later than this instance's listening an origin must have started for its first numbers to be due here.
+/// How much later than this instance's listening an origin must have started before its first
+/// numbers are due here.
 const MARGIN: Duration = Duration::from_secs(1);
 
-/// What the numbers say of a message.
+/// What the numbers say of one message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     /// It is new, and nothing is missing before it.
@@ -40,7 +47,7 @@ pub(super) enum Verdict {
     },
 }
 
-/// What a beacon says besides its number.
+/// What a beacon says besides its number, in the form that is judged here.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Word {
     /// It stands for all numbers from this one on.
@@ -51,7 +58,7 @@ pub(super) struct Word {
     pub(super) connected: Option<Duration>,
 }
 
-/// Whom this instance has heard.
+/// What this instance has heard, sequence by sequence and origin by origin.
 #[derive(Debug, Default)]
 pub(super) struct GapDetector {
     sequences: HashMap<Sequence, Heard>,
@@ -76,7 +83,7 @@ struct Seen {
 }
 
 impl GapDetector {
-    /// Judges one message, and takes note of it.
+    /// Judges one message, and takes note of it. `word` is what it says if it is a beacon.
     pub(super) fn check(
         &mut self,
         sequence: &Sequence,
@@ -99,6 +106,8 @@ impl GapDetector {
         };
         let number = origin.number;
         let from = word.map_or(number, |word| word.from.min(number));
+        // An origin heard for the first time is believed, and judged by its first beacon: judging
+        // at once would announce a loss for every hub that was cut off while another one started.
         let Some(seen) = heard.origins.get_mut(&origin.id) else {
             let first = from.max(1);
             heard.make_room();
@@ -107,6 +116,7 @@ impl GapDetector {
                 .insert(origin.id, Seen::new(first, number, now));
             return heard.due(origin.id, word, now).unwrap_or(Verdict::Next);
         };
+        // Only channels' counts are given up by their senders; a lane's count never goes back.
         let anew = matches!(sequence, Sequence::Channel(_))
             && number <= seen.last
             && now.saturating_duration_since(seen.at) >= RESTART;
@@ -127,6 +137,8 @@ impl GapDetector {
         let expected = seen.last + 1;
         let forgiven = std::mem::take(&mut seen.forgiven);
         seen.last = number;
+        // A hole right behind an announced loss may be a part of it: it waits for the sender's
+        // word, unless too many wait already.
         if from > expected {
             let doubt = Doubt {
                 sequence: sequence.clone(),
@@ -147,8 +159,9 @@ impl GapDetector {
         heard.due(origin.id, word, now).unwrap_or(Verdict::Next)
     }
 
-    /// The last number of an origin in a channel's run, as its beacon tells it: `true` where that is more than what
-    /// arrived here.
+    /// Returns true if an origin's beacon tells a higher last number of a channel than what arrived
+    /// here: its last messages are missing. They count as heard from then on, so one loss is told
+    /// once.
     pub(super) fn is_short(&mut self, sequence: &Sequence, origin: u128, last: u64) -> bool {
         let Some(heard) = self.sequences.get_mut(sequence) else {
             return false;
@@ -163,13 +176,14 @@ impl GapDetector {
         }
     }
 
-    /// The holes that were seen behind an announced loss and are not part of it: they are to be announced, one for each
-    /// sequence.
+    /// Returns the holes behind an announced loss that are not a part of it. They are to be
+    /// announced, one for each sequence.
     pub(super) fn settle(&mut self, now: Instant) -> Vec<Doubt> {
         self.doubts.settle(now)
     }
 
-    /// A loss was announced: what was missing until then needs no second announcement.
+    /// Notes that a loss in `scope` was announced: what was missing until then needs no second
+    /// announcement.
     pub(super) fn forgive(&mut self, scope: &Scope, now: Instant) {
         for (sequence, heard) in &mut self.sequences {
             let concerned = match (scope, sequence) {
@@ -184,6 +198,7 @@ impl GapDetector {
             if concerned {
                 heard.since = now;
                 for seen in heard.origins.values_mut() {
+                    // What came before the announcement is not due any more.
                     seen.forgiven = true;
                     seen.first = 1;
                 }
@@ -192,13 +207,13 @@ impl GapDetector {
         }
     }
 
-    /// What was heard of a run is of no more use: this instance did not listen for a while.
+    /// Forgets a sequence, because this instance did not listen to it for a while.
     pub(super) fn forget(&mut self, sequence: &Sequence) {
         self.sequences.remove(sequence);
         self.doubts.forget(sequence);
     }
 
-    /// Forgets origins that have been silent for long.
+    /// Forgets origins that have been silent for long. Does something only once in a while.
     pub(super) fn sweep(&mut self, now: Instant) {
         if self
             .swept
@@ -239,7 +254,9 @@ impl Heard {
         }
     }
 
-    /// An origin that started after this instance began to listen must have been heard from its number 1 on.
+    /// Returns the first numbers of an origin if they are missing: one that started after this
+    /// instance began to listen must have been heard from its number 1 on. Only a beacon can tell
+    /// when it started.
     fn due(&mut self, origin: u128, word: Option<Word>, now: Instant) -> Option<Verdict> {
         let seen = self.origins.get_mut(&origin)?;
         let listening = now.saturating_duration_since(self.since);

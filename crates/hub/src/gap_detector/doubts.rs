@@ -1,9 +1,10 @@
-//! Holes behind an announced loss: whether they are that loss, or came after it.
+//! Decides whether a hole behind an announced loss is a part of that loss or came after it. Pure.
 //!
-//! Hubs that change to another server of their broker don't do it at the same moment. One that is faster announces its
-//! loss, and the other goes on publishing to the old server for some seconds: these messages are missing as well, and a
-//! client that has fetched its state at the announcement has not got them. A sender's beacons say how long it has been
-//! connected: what it sent before it was connected can be lost, what it sent since then arrives.
+//! Hubs that change to another server of their broker don't do so at the same moment. One that is
+//! faster announces its loss, while another goes on publishing to the old server for some seconds.
+//! Those messages are missing as well, and a client that fetched its state at the announcement has
+//! not got them. A sender's beacons say how long it has been connected: what it sent before can be
+//! lost, what it sent since then arrives.
 
 use std::time::{Duration, Instant};
 
@@ -12,18 +13,19 @@ use hubplane_backplane::Origin;
 use super::Word;
 use crate::{map::HashMap, sequencer::Sequence};
 
-/// For so long a beacon that explains a hole is waited for.
+/// How long a beacon that explains a hole is waited for. Without one, the hole is announced.
 pub(super) const PATIENCE: Duration = Duration::from_secs(3);
 /// How much later than usual a beacon may come and still be believed.
 const LATE: Duration = Duration::from_millis(500);
-/// Holes in doubt at once; those beyond are told at once.
+/// The most holes in doubt at once. Those beyond are announced at once.
 const MOST: usize = 10_000;
-/// Origins that were not heard of for so long are forgotten.
+/// Senders that have been silent for so long are forgotten.
 const KEEP: Duration = Duration::from_secs(900);
 
 /// A hole that may be part of a loss that was announced.
 #[derive(Clone, Debug)]
 pub(crate) struct Doubt {
+    /// Where numbers are missing.
     pub(crate) sequence: Sequence,
     /// The first number that is missing.
     pub(crate) first: Origin,
@@ -33,7 +35,7 @@ pub(crate) struct Doubt {
     pub(super) seen: Instant,
 }
 
-/// What is in doubt, and what beacons say of their senders.
+/// The holes in doubt, and what beacons say of their senders.
 #[derive(Debug, Default)]
 pub(super) struct Doubts {
     open: Vec<Doubt>,
@@ -51,8 +53,11 @@ struct Sender {
 }
 
 impl Doubts {
-    /// A beacon. One that comes late was made before its sender lost its broker, perhaps: it is passed over.
+    /// Takes note of what a beacon says. One that comes late may have been made before its sender
+    /// lost its broker, so it is passed over.
     pub(super) fn hear(&mut self, origin: u128, word: Word, now: Instant) {
+        // Ages are turned into this instance's own times: clocks of different machines are not
+        // compared.
         let ago = |time: Duration| now.checked_sub(time).unwrap_or(now);
         let (started, Some(connected)) = (ago(word.up), word.connected.map(ago)) else {
             return;
@@ -70,14 +75,15 @@ impl Doubts {
         }
     }
 
-    /// Returns true if all that the origin sent until it was connected was sent before an announcement at `told`; `None`
-    /// if it has not said how long it has been connected.
+    /// Returns true if everything that the origin sent before it was connected was sent before an
+    /// announcement at `told`, so that the announcement covers it. `None` if it has not spoken
+    /// since.
     pub(super) fn is_covered(&self, origin: u128, told: Instant) -> Option<bool> {
         let sender = self.senders.get(&origin)?;
         (sender.heard >= told).then_some(sender.connected <= told)
     }
 
-    /// Takes note of a hole. Returns false if there are too many.
+    /// Takes note of a hole. Returns false, and keeps nothing, if there are too many.
     pub(super) fn add(&mut self, doubt: Doubt) -> bool {
         let room = self.open.len() < MOST;
         if room {
@@ -86,12 +92,13 @@ impl Doubts {
         room
     }
 
-    /// A loss was announced since: it covers what was seen before.
+    /// Forgets the doubts of a sequence: a new announcement covers what was seen before it.
     pub(super) fn forget(&mut self, sequence: &Sequence) {
         self.open.retain(|doubt| doubt.sequence != *sequence);
     }
 
-    /// The holes that no announcement covers, one for each sequence.
+    /// Returns the holes that no announcement covers, one for each sequence. Others wait on, for
+    /// [`PATIENCE`] at most.
     pub(super) fn settle(&mut self, now: Instant) -> Vec<Doubt> {
         self.senders
             .retain(|_, sender| now.saturating_duration_since(sender.heard) < KEEP);

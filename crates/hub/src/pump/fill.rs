@@ -1,4 +1,9 @@
-//! Reading the broker's log back into the pump: at the start, to fill the window, and later where numbers are missing.
+//! Reads the broker's log back into the pump: at the start, to fill the window, and later where
+//! numbers are missing.
+//!
+//! What is read back is judged by the origins' numbers like what arrives, because a log that was
+//! compacted or cleaned by hand looks whole from both ends. Every read has a time limit: until it
+//! is over, the pump passes nothing on.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -14,23 +19,25 @@ use crate::{
     position::Fingerprint, sequencer::Sequence,
 };
 
-/// Messages of one read.
+/// Messages of one read while missing numbers are looked for.
 const PAGE: usize = 1_000;
-/// The same where all of a lane is read.
+/// Messages of one read while the window is filled: all of the lane is wanted there.
 const FILL_PAGE: usize = 10_000;
-/// How long the window may be filled before the instance does without.
+/// How long filling the window may take. After that the instance goes on without a past.
 const FILL: Duration = Duration::from_secs(10);
-/// How long missing numbers are looked for.
+/// How long missing numbers are looked for before they are announced.
 const REFILL: Duration = Duration::from_secs(2);
 
 impl Pump<'_> {
-    /// A lane that this instance has just begun to read, from this position on: its past goes into the window.
+    /// Puts the past of a lane into the window. This instance has just begun to read that lane,
+    /// from `position` on. Without a log, or if the past can't be read, the window begins at
+    /// `position`.
     pub(super) async fn fill(&mut self, position: Position) {
         self.hub.begin(position);
         if self.hub.backplane.history().is_none() {
             return;
         }
-        // Meanwhile nothing that arrives is looked at.
+        // Nothing that arrives is looked at meanwhile, so the beacons' silence means nothing.
         self.hub.beacon_monitor().pause();
         let filled = timeout(FILL, self.read_past(position)).await;
         self.hub.beacon_monitor().resume(Instant::now());
@@ -40,14 +47,17 @@ impl Pump<'_> {
             Err(_) => format!("it took more than {FILL:?}"),
         };
         tracing::warn!(lane = position.lane, %trouble, "the window could not be filled from the log");
+        // What was kept so far may have a hole behind it.
         self.hub.begin(position);
     }
 
+    /// Reads a lane from the age of the window up to `position` and keeps it.
     async fn read_past(&mut self, position: Position) -> Result<(), Error> {
         let (hub, lane) = (self.hub, position.lane);
         let Some(history) = hub.backplane.history() else {
             return Ok(());
         };
+        // No more than fits: millions of messages would keep a starting hub deaf.
         let mut from = Start::Recent {
             age: hub.limits.window_age,
             most: hub.log.window().most_messages(),
@@ -61,14 +71,16 @@ impl Pump<'_> {
                 let Some(at) = publication.position else {
                     continue;
                 };
-                // What comes after this is on its way already.
+                // What comes after this place arrives as an event.
                 if at.epoch != position.epoch || at.offset > position.offset {
                     continue;
                 }
+                // Where the window begins is known only with the first message.
                 if !std::mem::replace(&mut begun, true) {
                     let offset = at.offset.saturating_sub(1);
                     hub.begin(Position { offset, ..at });
                 }
+                // What was kept before this place must not be given to anybody.
                 if let Some(void) = self.remember(&publication) {
                     past.keep(self);
                     hub.begin(void);
@@ -84,14 +96,16 @@ impl Pump<'_> {
                 _ => break,
             }
         }
+        // The lane may end with messages that no client gets.
         let end = hub.log.to_client(position);
         hub.log.window().advance(end, Instant::now());
         Ok(())
     }
 
-    /// Takes note of a past message's number, and of a beacon's generation. Returns up to where the window can't be trusted
-    /// because of it: up to a beacon with a new generation, or to a hole in the numbers. What was there has been removed,
-    /// such as by a topic that was compacted for a while.
+    /// Notes the number of a past message, and the generation that a beacon carries. Returns the
+    /// position up to which the window can't be trusted: that of a beacon with a new generation, or
+    /// of a hole in the numbers. What was in the hole has been removed, such as by a topic that was
+    /// compacted for a while.
     fn remember(&self, publication: &Publication) -> Option<Position> {
         let position = publication.position?;
         let beacon = Beacon::of(publication);
@@ -119,7 +133,8 @@ impl Pump<'_> {
             .or(hole)
     }
 
-    /// A past message as clients know it; `None` for the hub's own and for repetitions.
+    /// Returns a past message as clients know it. `None` for the hub's own messages and for
+    /// repetitions.
     fn kept(&self, publication: Publication, fingerprint: Fingerprint) -> Option<Message> {
         if publication.channel.starts_with(RESERVED) {
             return None;
@@ -129,7 +144,8 @@ impl Pump<'_> {
         self.hub.log.arrived(publication, fingerprint, now)
     }
 
-    /// Looks for missing numbers in the log. What is found is passed on in its place; else it is announced.
+    /// Looks for missing numbers in the log. Messages that are found are passed on in their place,
+    /// before what stood behind the hole; if any is not found, the loss is announced.
     pub(super) async fn refill(&mut self, sequence: &Sequence, missing: Missing, now: Instant) {
         let found = timeout(REFILL, self.find(missing)).await;
         if let Ok(Some(found)) = found {
@@ -142,6 +158,7 @@ impl Pump<'_> {
             self.hub.counts.refilled.fetch_add(count, Ordering::Relaxed);
             for publication in found {
                 let fingerprint = Fingerprint::of_publication(&publication);
+                // The beacon that shows the hole may itself be among those that were found.
                 if Beacon::of(&publication).is_none() {
                     self.accept(publication, fingerprint, now);
                 }
@@ -165,13 +182,16 @@ impl Pump<'_> {
         self.on_missing(sequence, first).await;
     }
 
-    /// Numbers from this one on are missing for good: begins a new generation on a log, and tells the subscriptions.
+    /// Handles numbers that are missing for good, from `first` on: begins a new generation where
+    /// there are positions, and announces the loss to the subscriptions concerned.
     pub(super) async fn on_missing(&mut self, sequence: &Sequence, first: Origin) {
         match sequence {
             Sequence::Lane(lane) if self.hub.capabilities.has_positions() => {
                 self.replace(*lane, Some(first)).await;
             }
             Sequence::Lane(_) => {
+                // What was before the hole goes first; the announcement comes in front of what is
+                // behind it.
                 self.post().await;
                 self.hub.announce(Scope::All, GapCause::Missing).await;
             }
@@ -183,7 +203,8 @@ impl Pump<'_> {
         }
     }
 
-    /// All of the missing messages, in order; `None` if one is not there.
+    /// Returns all of the missing messages in their order, or `None` if a single one is not in the
+    /// log.
     async fn find(&self, missing: Missing) -> Option<Vec<Publication>> {
         let history = self.hub.backplane.history()?;
         let (after, upto) = (missing.after?, missing.upto?);
@@ -203,6 +224,8 @@ impl Pump<'_> {
                     continue;
                 }
                 let beacon = Beacon::of(&publication);
+                // A beacon stands for the numbers from `from` on: those were given up by their
+                // publisher.
                 let first = beacon.map_or(origin.number, |(beacon, _)| beacon.word().from);
                 if first > next {
                     return None;
@@ -221,15 +244,18 @@ impl Pump<'_> {
     }
 }
 
-/// Past messages on their way into the window.
+/// Past messages on their way into the window, a page at a time.
 #[derive(Default)]
 struct Past {
+    /// Messages that clients may be given.
     fresh: Vec<Message>,
     /// The places of all, also of those that no client gets.
     passed: Vec<(Position, Fingerprint)>,
 }
 
 impl Past {
+    /// Moves everything into the window. Also called before the window begins anew, to keep the
+    /// order.
     fn keep(&mut self, pump: &Pump<'_>) {
         let (log, now) = (&pump.hub.log, Instant::now());
         let batch: Vec<_> = self.fresh.drain(..).map(Encoded::new).collect();

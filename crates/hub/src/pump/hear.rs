@@ -1,4 +1,7 @@
-//! What beacons say.
+//! What this instance learns from beacons, its own and those of others: that it hears its broker,
+//! that a lane has a new generation, and that the last messages of a channel are missing.
+//!
+//! The numbers themselves were judged before, by the gap detector.
 
 use std::time::Instant;
 
@@ -8,7 +11,7 @@ use super::Pump;
 use crate::{beacon::Beacon, sequencer::Sequence};
 
 impl Pump<'_> {
-    /// A beacon: another instance's word on a lane, or this one's own come back.
+    /// Takes in a beacon: another instance's word on a lane, or this instance's own come back.
     pub(super) async fn hear(
         &mut self,
         sequence: &Sequence,
@@ -17,6 +20,7 @@ impl Pump<'_> {
         position: Option<Position>,
     ) {
         let hub = self.hub;
+        // Its own: the time since it was sent is what a message takes through the broker and back.
         if origin.id == hub.origin {
             let took = hub
                 .beacon_monitor()
@@ -25,10 +29,13 @@ impl Pump<'_> {
                 hub.counts.loops.record(took);
             }
         } else if let (Sequence::Lane(lane), Some(position)) = (sequence, position) {
+            // Kept apart from what this hub has seen itself, or the word would go round for ever.
             if beacon.foreign {
                 hub.log.window().hear_of_foreign();
             }
             let news = hub.log.generations().adopt(*lane, beacon.generation);
+            // Another instance found the chain broken: positions given out before are void here,
+            // too.
             if news {
                 self.post().await;
                 hub.begin(position);
@@ -36,6 +43,8 @@ impl Pump<'_> {
                     .await;
             }
         }
+        // Channels that count for themselves carry no beacons of their own, so a lost last message
+        // shows only here.
         let short = |(channel, last): &(Channel, u64)| {
             let sequence = Sequence::Channel(Channel::clone(channel));
             // What was heard of a channel that was given back since is no measure.

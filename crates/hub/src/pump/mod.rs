@@ -1,7 +1,9 @@
-//! From the backplane to the shards, in one task: every message is checked against what was here before, kept in the
-//! window, and posted to the shards, one mail for each batch.
+//! From the backplane to the shards, in one task: every message is checked against what was here
+//! before, kept in the window, and posted to the shards, one mail for each batch.
 //!
-//! A hole is looked for in the broker's log before anything behind it is passed on; what is not found is announced.
+//! A hole is looked for in the broker's log before anything behind it is passed on; what is not
+//! found is announced, in front of the message behind it. This task may wait for a shard or for the
+//! log: the broker's events then wait in their bounded queue. It knows no session.
 
 mod fill;
 mod health;
@@ -34,15 +36,15 @@ use super::{
     shard::Mail,
 };
 
-/// How often old messages and silent origins are forgotten.
+/// How often old messages and silent origins are forgotten, and doubts are settled.
 const SWEEP: Duration = Duration::from_secs(1);
 
-/// The task's own state.
+/// The task's own state; nobody else touches it.
 pub(super) struct Pump<'a> {
     hub: &'a Hub,
     /// How far each lane was read, as the backend counts.
     lanes: HashMap<u32, Read>,
-    /// Checks whether a log is still the same, and gives the places where it is not.
+    /// Looks whether a log is still the same. Yields the places that hold something else now.
     verifying: JoinSet<Vec<Position>>,
     /// The last messages that were read before the broker went away, until they were looked for.
     tails: Vec<TailFingerprint>,
@@ -54,14 +56,14 @@ pub(super) struct Pump<'a> {
     touched: Vec<Sequence>,
 }
 
-/// How far a lane was read.
+/// How far a lane was read, and the last message there.
 #[derive(Debug)]
 struct Read {
     at: Position,
     tail: Option<TailFingerprint>,
 }
 
-/// Numbers that did not come, and where they would have been.
+/// Numbers `from` to `to` that did not come, and the positions between which they would be.
 #[derive(Clone, Copy, Debug)]
 struct Missing {
     origin: u128,
@@ -135,6 +137,7 @@ impl<'a> Pump<'a> {
         health_state.set(Health::Down("the backplane is closed".to_owned()));
     }
 
+    /// Takes in one batch and posts what is new of it.
     async fn take(&mut self, publications: Vec<Publication>) {
         let now = Instant::now();
         for publication in publications {
@@ -146,7 +149,7 @@ impl<'a> Pump<'a> {
         self.post().await;
     }
 
-    /// One message, as the backend gives it out.
+    /// Judges one message and passes it on, after what was missing before it.
     async fn look(&mut self, publication: Publication, now: Instant) {
         let sequence = self.sequence_of(&publication);
         if self.touched.last() != Some(&sequence) {
@@ -199,7 +202,8 @@ impl<'a> Pump<'a> {
         }
     }
 
-    /// What a message is counted in: the lane that it is in, which is not its channel's while lanes are being added.
+    /// Returns the sequence that a message counts in: the lane where it is, which may not be its
+    /// channel's while lanes are being added.
     fn sequence_of(&self, publication: &Publication) -> Sequence {
         match (
             self.hub.sequence_of(&publication.channel),
@@ -210,7 +214,7 @@ impl<'a> Pump<'a> {
         }
     }
 
-    /// A message that nobody here has had. Those on reserved channels are the hub's own affair.
+    /// Takes a message that nobody here has had. Those on reserved channels stay inside the hub.
     fn accept(&mut self, publication: Publication, fingerprint: Fingerprint, now: Instant) {
         if publication.channel.starts_with(RESERVED) {
             self.hub.reserved(&publication);
@@ -226,7 +230,8 @@ impl<'a> Pump<'a> {
         }
     }
 
-    /// Notes how far a lane has come, and tells how far it was.
+    /// Notes how far a lane has come, and returns how far it was. `None` if this is the lane's
+    /// first message here, or the first of another log.
     async fn arrive(&mut self, position: Position, publication: &Publication) -> Option<Position> {
         let before = self.lanes.get(&position.lane).map(|read| read.at);
         let known = before.is_some();
@@ -252,6 +257,7 @@ impl<'a> Pump<'a> {
         }
     }
 
+    /// Takes the backend's word that a lane has come this far. The first such word begins the lane.
     async fn progress(&mut self, position: Position) {
         let before = self.lanes.remove(&position.lane);
         let same = |read: &Read| read.at.epoch == position.epoch;

@@ -1,5 +1,8 @@
-//! Whether the log is still the one that was read. A broker that comes back with an older copy of its data, grown again
-//! since, shows neither a smaller end nor another name; but the last message that was read is no longer in its place.
+//! Finds out whether the log is still the one that was read. A broker that comes back with an older
+//! copy of its data, grown again since, shows neither a smaller end nor another name; but the last
+//! message that was read is no longer in its place.
+//!
+//! The looking goes on beside the pump, which must not stand still for it.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -12,11 +15,12 @@ use tokio::time::{Instant, sleep};
 
 use super::Pump;
 
-/// How long it is tried to look, where the broker doesn't answer yet.
+/// How long the look is tried again while the broker doesn't answer yet.
 const TRY: Duration = Duration::from_secs(10);
+/// How long to wait between two tries.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// The last message that was read of a lane.
+/// The last message that was read of a lane, as the mark by which the log is recognised.
 #[derive(Clone, Debug)]
 pub(super) struct TailFingerprint {
     /// Where the message before it ends.
@@ -26,6 +30,7 @@ pub(super) struct TailFingerprint {
 }
 
 impl TailFingerprint {
+    /// Takes a message as the mark; `after` is the position of the one before it.
     pub(super) fn new(after: Position, publication: &Publication) -> Self {
         Self {
             after,
@@ -34,11 +39,12 @@ impl TailFingerprint {
         }
     }
 
+    /// Returns true if this is the message, by its channel and its data.
     fn is(&self, publication: &Publication) -> bool {
         publication.channel == self.channel && publication.data == self.data
     }
 
-    /// Whether it is in its place; `None` if nobody can tell any more.
+    /// Returns whether the message is still in its place; `None` if nobody can tell any more.
     async fn is_there(&self, backplane: &dyn Backplane) -> Option<bool> {
         let history = backplane.history()?;
         let end = Instant::now() + TRY;
@@ -57,8 +63,9 @@ impl TailFingerprint {
 }
 
 impl Pump<'_> {
-    /// The broker is away. Only what was read before can tell whether the log is the same; what comes now may be of
-    /// another one.
+    /// Keeps the marks when the broker goes away. Only what was read before can tell whether the
+    /// log is the same; what comes later may be of another one, so marks that are kept already
+    /// stay.
     pub(super) fn remember_tails(&mut self) {
         if self.tails.is_empty() {
             let tails = self.lanes.values().filter_map(|it| it.tail.clone());
@@ -66,7 +73,9 @@ impl Pump<'_> {
         }
     }
 
-    /// The broker is back: looks whether the last messages that were read are still in their places, beside what goes on.
+    /// Looks, now that the broker is back, whether the last messages that were read are still in
+    /// their places. [`Pump::on_verified`] gets the answer. A look that is still under way is given
+    /// up for this one.
     pub(super) fn verify_tails(&mut self) {
         self.verifying.abort_all();
         let tails = self.tails.clone();
@@ -87,12 +96,13 @@ impl Pump<'_> {
         });
     }
 
-    /// All places were looked at; these hold something else than what was read there.
+    /// Begins a new generation of the lanes whose places hold something else than what was read
+    /// there.
     pub(super) async fn on_verified(&mut self, places: Vec<Position>) {
         self.tails.clear();
         for place in places {
             let read = self.lanes.get_mut(&place.lane);
-            // Otherwise the backend has seen it, too.
+            // In another epoch the backend has seen the change itself and announced it.
             if let Some(read) = read.filter(|read| read.at.epoch == place.epoch) {
                 read.tail = None;
                 tracing::warn!(
