@@ -1,4 +1,9 @@
-//! Carries rounds out: gives them to the backplane until all of them is answered, and hands the answers back.
+//! Carries batches to the broker: gives a lane's batch to the backplane again and again until all
+//! of it is answered, and hands the answers back.
+//!
+//! This is the only place that retries; a backend never does. Retries keep their numbers, so
+//! receivers recognise a message that came twice. What to try again is decided in
+//! `in_flight_batch.rs`; here are the waiting, the log lines and the answers.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering},
@@ -18,15 +23,17 @@ use crate::{
     shard::{Mail, PublishedMail},
 };
 
-/// How much later than a message's deadline its broker's answer is still waited for.
+/// How much later than a message's deadline its broker's answer is still waited for: a late answer
+/// is better than none.
 const GRACE: Duration = Duration::from_millis(250);
-/// Before the second try; each later one waits twice as long, up to [`LONGEST_PAUSE`].
+/// The pause before the second try; each later one is twice as long, up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
+/// The longest pause between two tries.
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
-/// Between two lines in the log about what the broker does not take.
+/// How long to wait between two log lines about what the broker does not take.
 const BETWEEN_LINES: Duration = Duration::from_secs(10);
 
-/// What the rounds that are under way share.
+/// What the batches under way share. They run as futures of one task.
 #[derive(Debug)]
 pub(super) struct Carrier {
     books: Mutex<Books>,
@@ -34,14 +41,14 @@ pub(super) struct Carrier {
     refusals: Mutex<Refusals>,
 }
 
-/// What the broker did not take, for the log.
+/// What the broker did not take since the last log line.
 #[derive(Debug, Default)]
 struct Refusals {
     count: u64,
     logged: Option<Instant>,
 }
 
-/// An error with the broker's own words, which stand in its source.
+/// Returns an error with the broker's own words, which stand in its source. For logs only.
 fn words(error: &Error) -> String {
     match std::error::Error::source(error) {
         Some(source) => format!("{error} ({source})"),
@@ -61,12 +68,14 @@ impl Carrier {
         }
     }
 
-    /// Held for a step of a round, never across an await.
+    /// Returns the numbers and the open jobs. The lock is held for one step of a batch, never
+    /// across an await.
     pub(super) fn books(&self) -> MutexGuard<'_, Books> {
         self.books.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Publishes a round until all of it is answered.
+    /// Publishes a batch until all of it is answered or out of time. Returns then; the lane is free
+    /// for its next batch.
     pub(super) async fn carry(&self, hub: &Hub, mut round: InFlightBatch) {
         let mut pause = FIRST_PAUSE;
         while let Some(deadline) = round.first_deadline() {
@@ -75,6 +84,7 @@ impl Carrier {
             let answers = timeout_at(deadline + GRACE, publishing).await;
             let refused = answers.iter().flatten().filter_map(|it| it.as_ref().err());
             self.log(refused);
+            // Without any answer the last known reason stays.
             if let Ok(answers) = &answers {
                 let refused = answers.iter().find_map(|it| it.as_ref().err());
                 hub.health_state.refused(refused.map(words));
@@ -89,6 +99,7 @@ impl Carrier {
                 done.extend(round.expire(Instant::now(), &mut books));
                 done
             };
+            // In that lane, hubs may take such a number for a repetition.
             for (lane, origin) in round.strayed.drain(..) {
                 hub.void_lane(lane, origin).await;
             }
@@ -96,6 +107,7 @@ impl Carrier {
             let Some(deadline) = round.first_deadline() else {
                 break;
             };
+            // A message's deadline may come before the next try.
             sleep_until(deadline.min(Instant::now() + pause)).await;
             pause = (2 * pause).min(LONGEST_PAUSE);
             let late = round.expire(Instant::now(), &mut self.books());
@@ -106,8 +118,8 @@ impl Carrier {
             .fetch_add(round.retried, Ordering::Relaxed);
     }
 
-    /// Says now and then in the log why the broker does not take messages, in its own words. Clients are told less, since
-    /// these may name hosts.
+    /// Writes into the log now and then why the broker does not take messages, in its own words.
+    /// Clients are told less, since these words may name hosts.
     fn log<'a>(&self, refused: impl Iterator<Item = &'a Error>) {
         let mut refused = refused.peekable();
         let Some(&first) = refused.peek() else {
@@ -126,7 +138,8 @@ impl Carrier {
         }
     }
 
-    /// Hands answers to those who wait for them.
+    /// Hands answers to those who wait for them, one mail for each shard, and gives back the room
+    /// that the messages took in the queue.
     pub(super) async fn reply(&self, hub: &Hub, done: Vec<Answered>) {
         let mut mails: Vec<Vec<PublishedMail>> = Vec::new();
         mails.resize_with(hub.shards.len(), Vec::new);
@@ -137,6 +150,7 @@ impl Carrier {
                 bytes,
             } = answered;
             self.waiting.leave(answers.len(), bytes);
+            // A position without its message's fingerprint would not be recovered from.
             let place = |stored: Stored| stored.map(|(at, of)| hub.log.place(at, of));
             let mut answers: Vec<_> = answers.into_iter().map(|it| it.map(place)).collect();
             match reply_to {

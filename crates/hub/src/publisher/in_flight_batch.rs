@@ -1,9 +1,10 @@
-//! One round of a lane: messages that are at the broker together, each until it is answered or out of time.
-//! Pure: it is told what the broker said, and tells what to publish next.
+//! One batch of a lane: messages that are at the broker together, each until it is answered or out
+//! of time. Pure: it is told what the broker said, and says what to publish next.
 //!
-//! Within a run (see [`Sequence`]) the order and the numbers are never given up. What fails is tried again with its number,
-//! and everything after it too; what is out of time is answered, and a beacon takes the place of its number for as
-//! long as others wait behind it.
+//! Within a sequence (see [`Sequence`]) neither the order nor the numbers are ever given up. What
+//! fails is tried again with its number, and so is everything behind it. What is out of time is
+//! answered, and a beacon takes the place of its number for as long as others wait behind it:
+//! otherwise receivers would see a hole where nothing was promised.
 
 use std::time::Duration;
 
@@ -21,17 +22,17 @@ use crate::{
     sequencer::{Sequence, Sequencer},
 };
 
-/// How long a round without anybody's message may take.
+/// How long a batch of beacons alone may take.
 const ALONE: Duration = Duration::from_secs(1);
 
-/// One message on its way.
+/// One message on its way to the broker.
 #[derive(Debug)]
 pub(super) struct Slot {
     pub(super) sequence: Sequence,
     pub(super) outgoing: Outgoing,
     /// The first number that it stands for: a message's own, and for a beacon perhaps an earlier one.
     from: u64,
-    /// Where its run's beacons are published.
+    /// Where the beacons of its sequence are published.
     beacons: Channel,
     deadline: Instant,
     /// Whose it is: the job and its place in it; `None` once it is answered, and for the hub's own.
@@ -40,30 +41,31 @@ pub(super) struct Slot {
     error: Option<Error>,
 }
 
-/// Where a message belongs.
+/// Where a message belongs, and until when it may take.
 pub(super) struct Place {
     pub(super) sequence: Sequence,
-    /// Where the run's beacons are published.
+    /// Where the beacons of the sequence are published.
     pub(super) beacons: Channel,
     /// The job and the message's place in it.
     pub(super) owner: Owner,
     pub(super) deadline: Instant,
 }
 
-/// The messages of a round that the broker has not taken yet.
+/// The messages of one batch that the broker has not taken yet.
 pub(super) struct InFlightBatch {
     slots: Vec<Slot>,
     /// How long this process has been running, for beacons.
     up: Duration,
     /// Messages that were tried more than once.
     pub(super) retried: u64,
-    /// Messages that got into another lane than the one in which they are numbered, because lanes were added meanwhile.
+    /// Messages that got into another lane than the one they are numbered in, because lanes were
+    /// added meanwhile: the lane where each is, and its number.
     pub(super) strayed: Vec<(u32, Origin)>,
 }
 
 impl Slot {
-    /// What is to be said of a message that has failed once more: that it is surely not stored only if no try before
-    /// may have stored it.
+    /// Returns the error to report for a message that has failed once more. It says “surely not
+    /// stored” only if no earlier try may have stored the message.
     fn worst(&mut self, error: Error) -> Error {
         match self.error.take() {
             Some(before) if before.kind() == ErrorKind::Unknown => before,
@@ -73,6 +75,7 @@ impl Slot {
 }
 
 impl InFlightBatch {
+    /// An empty batch; `up` is how long this process has been running.
     pub(super) const fn new(up: Duration) -> Self {
         Self {
             slots: Vec::new(),
@@ -82,7 +85,8 @@ impl InFlightBatch {
         }
     }
 
-    /// One of a job's messages, with its number; where numbers of its run are open, a beacon goes before it.
+    /// Adds one of a job's messages under its next number. If numbers of its sequence are open, a
+    /// beacon goes in front of it.
     pub(super) fn add(&mut self, books: &mut Books, place: Place, mut outgoing: Outgoing) {
         let now = std::time::Instant::now();
         let Place {
@@ -108,7 +112,8 @@ impl InFlightBatch {
         });
     }
 
-    /// A beacon that stands for its run's open numbers; `fill` says the rest. Its number is the answer.
+    /// Adds a beacon that stands for the open numbers of its sequence; `fill` sets the rest.
+    /// Returns its number.
     pub(super) fn beacon(
         &mut self,
         sequencer: &mut Sequencer,
@@ -133,21 +138,23 @@ impl InFlightBatch {
         origin.number
     }
 
-    /// What the broker is to be given now; empty when the round is over.
+    /// Returns what the broker is to be given now; empty when the batch is over.
     pub(super) fn batch(&self) -> Vec<Outgoing> {
         let all = self.slots.iter();
         all.map(|slot| slot.outgoing.clone()).collect()
     }
 
-    /// When the first message that somebody waits for is out of time, or, where nobody does, the beacons.
+    /// Returns when the first message that somebody waits for is out of time; if nobody waits, when
+    /// the beacons are. `None` when the batch is over.
     pub(super) fn first_deadline(&self) -> Option<Instant> {
         let owned = self.slots.iter().filter(|slot| slot.owner.is_some());
         let first = owned.map(|slot| slot.deadline).min();
         first.or_else(|| self.slots.iter().map(|slot| slot.deadline).min())
     }
 
-    /// Takes in the broker's answers to the last batch, one for each message of it; those missing are unknown.
-    /// Gives the jobs that are answered by it. `acknowledged` learns the numbers that the broker has.
+    /// Takes in the broker's answers to the last batch, in its order; those that are missing count
+    /// as unknown. Returns the jobs that are complete with this. `acknowledged` is told the numbers
+    /// that the broker has.
     pub(super) fn answers(
         &mut self,
         answers: Vec<Result<Receipt>>,
@@ -171,6 +178,7 @@ impl InFlightBatch {
             }
         }
         let mut done = Vec::new();
+        // Kept slots stay in their order, so the next try has it, too.
         for (index, (mut slot, answer)) in paired.into_iter().enumerate() {
             match answer.map_err(|error| slot.worst(error)) {
                 Ok(receipt) => {
@@ -184,6 +192,7 @@ impl InFlightBatch {
                         acknowledged(&slot.sequence, *origin);
                     }
                     let fingerprint = || Fingerprint::of(channel, data, *origin);
+                    // Its lane may have changed while the message was on its way.
                     let stored = receipt.position().map(|at| (at, fingerprint()));
                     if let (Some((at, _)), Some(origin)) = (&stored, origin)
                         && slot.sequence != Sequence::Lane(at.lane)
@@ -197,6 +206,7 @@ impl InFlightBatch {
                     self.slots.push(slot);
                 }
                 Err(error) => {
+                    // No message will stand for this number: a beacon must.
                     books.sequencer.give_up(&slot.sequence, slot.from);
                     done.extend(slot.owner.and_then(|it| books.settle(it, Err(error))));
                 }
@@ -206,8 +216,8 @@ impl InFlightBatch {
         done
     }
 
-    /// Answers what is out of time. Its number stays in the round, as a beacon, while others of its run wait behind it;
-    /// the last numbers of a run are left open for the next round.
+    /// Answers what is out of time. Its number stays in the batch as a beacon while others of its
+    /// sequence wait behind it; the last numbers of a sequence are left open for the next batch.
     pub(super) fn expire(&mut self, now: Instant, books: &mut Books) -> Vec<Answered> {
         let mut done = Vec::new();
         for index in 0..self.slots.len() {
@@ -217,13 +227,15 @@ impl InFlightBatch {
             };
             slot.owner = None;
             let error = slot.error.take().unwrap_or_else(unanswered);
+            // The message must not be published any more, since its owner is told that it was given
+            // up.
             if let Some(origin) = slot.outgoing.origin {
                 let beacon = Beacon::new(origin, origin.number, self.up);
                 slot.outgoing = carried(Channel::clone(&slot.beacons), origin, &beacon);
             }
             done.extend(books.settle(owner, Err(error)));
         }
-        // What nobody waits for behind goes out of the round.
+        // From behind: a beacon stays only if a message that somebody waits for comes after it.
         let mut wanted: HashSet<Sequence> = HashSet::default();
         let mut kept: Vec<Slot> = Vec::with_capacity(self.slots.len());
         for slot in self.slots.drain(..).rev() {
@@ -242,6 +254,7 @@ impl InFlightBatch {
     }
 }
 
+/// Wraps a beacon as a message for the backplane.
 fn carried(channel: Channel, origin: Origin, beacon: &Beacon) -> Outgoing {
     let mut outgoing = Outgoing::new(channel, beacon.encode());
     outgoing.origin = Some(origin);

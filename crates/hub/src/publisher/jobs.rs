@@ -1,4 +1,8 @@
-//! What was handed in together is answered together, although its messages may be in several lanes' rounds.
+//! Gathers answers: what was handed in together is answered together, although its messages may be
+//! in the batches of several lanes. Pure.
+//!
+//! Every job that is opened must get one answer for each of its messages, or its owner waits for
+//! ever.
 
 use hubplane_backplane::{Position, Result};
 use slab::Slab;
@@ -6,18 +10,19 @@ use slab::Slab;
 use super::ReplyTo;
 use crate::{position::Fingerprint, sequencer::Sequencer};
 
-/// Where a message is in the log, and its fingerprint; `None` if the broker tells no place.
+/// A message's place in the log and its fingerprint; `None` if the broker tells no place.
 pub(super) type Stored = Option<(Position, Fingerprint)>;
-/// A job and the place of one message in it.
+/// A job, and the place of one message in it.
 pub(super) type Owner = (usize, usize);
 
-/// What all rounds share: the numbers, and the jobs whose answers are being gathered.
+/// What all batches share: the numbers, and the jobs whose answers are being gathered.
 #[derive(Debug)]
 pub(super) struct Books {
     pub(super) sequencer: Sequencer,
     jobs: Slab<Asked>,
 }
 
+/// A job that is not complete.
 #[derive(Debug)]
 struct Asked {
     reply_to: ReplyTo,
@@ -26,11 +31,12 @@ struct Asked {
     bytes: usize,
 }
 
-/// A job with all its answers.
+/// A job with all its answers, in the order of its messages.
 #[derive(Debug)]
 pub(super) struct Answered {
     pub(super) reply_to: ReplyTo,
     pub(super) answers: Vec<Result<Stored>>,
+    /// The room that its messages took in the queue.
     pub(super) bytes: usize,
 }
 
@@ -42,7 +48,7 @@ impl Books {
         }
     }
 
-    /// A job of so many messages, one at least.
+    /// Opens a job of so many messages, at least one, and returns its number.
     pub(super) fn open(&mut self, reply_to: ReplyTo, messages: usize, bytes: usize) -> usize {
         self.jobs.insert(Asked {
             reply_to,
@@ -52,7 +58,8 @@ impl Books {
         })
     }
 
-    /// One message's answer. Returns the job if it was the last one.
+    /// Notes one message's answer. Returns the job if it was the last one; the job's number is free
+    /// then.
     pub(super) fn settle(
         &mut self,
         (job, place): Owner,

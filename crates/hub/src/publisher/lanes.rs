@@ -1,7 +1,9 @@
-//! What waits for each lane. A lane has one round at the broker at a time, so its order is kept; a lane whose broker does
-//! not answer holds up its own channels and no others.
+//! What waits for each lane. A lane has one batch at the broker at a time, so its order is kept; a
+//! lane whose broker does not answer holds up its own channels and no others.
 //!
-//! Decides what the next round of a lane is; [`Carrier`](super::carrier::Carrier) carries it out.
+//! Decides what the next batch of a lane is; [`Carrier`](super::carrier::Carrier) carries it out.
+//! Numbers are given out here, when a batch starts and not before, so what is refused before takes
+//! none.
 
 use std::collections::VecDeque;
 
@@ -15,16 +17,18 @@ use super::{
 };
 use crate::{Hub, beacon, map::HashMap, sequencer::Sequence};
 
-/// Messages of one call to the backplane.
+/// The most messages of one call to the backplane.
 pub(super) const BATCH: usize = 1_024;
-/// Channels whose last numbers one beacon carries, and those of one second together.
+/// How many channels' last numbers one beacon carries.
 const TAILS: usize = 512;
+/// How many last numbers are told in one turn of the beacons, by all of them together.
 const MOST_TAILS: usize = 16 * TAILS;
 
-/// A lane of the log. `None` for all channels where each counts for itself: they wait for nothing but the broker.
+/// A lane of the log. `None` stands for all channels where each counts for itself: they share one
+/// queue.
 pub(super) type Key = Option<u32>;
 
-/// All lanes of this instance.
+/// The queues of all lanes.
 #[derive(Debug, Default)]
 pub(super) struct Lanes {
     queues: HashMap<Key, LaneQueue>,
@@ -35,9 +39,9 @@ pub(super) struct Lanes {
 #[derive(Debug, Default)]
 struct LaneQueue {
     waiting: VecDeque<Queued>,
-    /// Beacons are due.
+    /// Beacons are due, and go along with the next batch.
     due: bool,
-    /// A round is at the broker.
+    /// A batch is at the broker.
     busy: bool,
 }
 
@@ -48,6 +52,7 @@ struct Queued {
     deadline: Instant,
 }
 
+/// Returns the queue that a sequence waits in.
 fn key(sequence: &Sequence) -> Key {
     match sequence {
         Sequence::Lane(lane) => Some(*lane),
@@ -56,7 +61,8 @@ fn key(sequence: &Sequence) -> Key {
 }
 
 impl Lanes {
-    /// A job's messages go to their lanes' queues. Returns it if none of them can be published.
+    /// Puts a job's messages into their lanes' queues. Returns the job if all of its messages are
+    /// refused at once.
     pub(super) fn take(&mut self, hub: &Hub, books: &mut Books, job: Job) -> Vec<Answered> {
         let owner = books.open(job.reply_to, job.messages.len(), job.bytes);
         let mut refused = Vec::new();
@@ -82,7 +88,8 @@ impl Lanes {
         refused
     }
 
-    /// A lane that takes nothing may not fill the whole queue of this instance.
+    /// Returns an error if too much waits for a channel's lane. A lane that takes nothing may fill
+    /// half of what may wait on this instance, so that the others have the rest.
     fn has_room(&self, hub: &Hub, channel: &Channel) -> Result<(), Error> {
         let queue = self.queues.get(&key(&hub.sequence_of(channel)));
         let waiting = queue.map_or(0, |queue| queue.waiting.len());
@@ -95,34 +102,38 @@ impl Lanes {
         }
     }
 
+    /// Appends a message to its lane's queue.
     fn queue(&mut self, hub: &Hub, queued: Queued) {
         let key = key(&hub.sequence_of(&queued.outgoing.channel));
         let queue = self.queues.entry(key).or_default();
         queue.waiting.push_back(queued);
     }
 
-    /// Beacons are due in every sequence that this instance watches.
+    /// Notes that beacons are due in every sequence that this instance watches. They go with the
+    /// next batch, since batches of their own would keep publishers waiting while a broker stands
+    /// still.
     pub(super) fn beacons_due(&mut self, hub: &Hub) {
         for sequence in hub.beacon_monitor().sequences() {
             self.queues.entry(key(&sequence)).or_default().due = true;
         }
     }
 
-    /// A lane's round is over.
+    /// Notes that a lane's batch is over.
     pub(super) fn free(&mut self, key: Key) {
         if let Some(queue) = self.queues.get_mut(&key) {
             queue.busy = false;
         }
     }
 
-    /// The lanes that have something to publish and nothing at the broker.
+    /// Returns the lanes that have something to publish and nothing at the broker.
     pub(super) fn ready(&self) -> Vec<Key> {
         let ready = |queue: &LaneQueue| !queue.busy && (queue.due || !queue.waiting.is_empty());
         let queues = self.queues.iter();
         queues.filter(|it| ready(it.1)).map(|it| *it.0).collect()
     }
 
-    /// The next round of a lane that is ready, and what is answered without the broker.
+    /// Starts the next batch of a lane that is ready. Returns it with the jobs that are answered
+    /// without the broker.
     pub(super) fn start(
         &mut self,
         hub: &Hub,
@@ -147,7 +158,8 @@ impl Lanes {
         (round, done)
     }
 
-    /// Gives a message its number.
+    /// Gives a message its number and adds it to the batch. Returns its job if it is refused and
+    /// was the last one open.
     fn admit(
         &mut self,
         hub: &Hub,
@@ -183,6 +195,8 @@ impl Lanes {
         books.settle(owner, Err(unavailable(refusal)))
     }
 
+    /// Returns where a sequence's beacons are published; looked for once, since it may take many
+    /// tries.
     fn beacons_of(&mut self, hub: &Hub, sequence: &Sequence) -> Channel {
         if let Sequence::Channel(_) = sequence {
             return beacon::CHANNEL.into();
@@ -192,7 +206,8 @@ impl Lanes {
         Channel::clone(channel)
     }
 
-    /// Where lanes were added, names fall into other lanes than before.
+    /// Notices that lanes were added: names fall into other lanes than before, so all lanes must go
+    /// on behind the highest number.
     pub(super) fn follow(&mut self, hub: &Hub, books: &mut Books) {
         let falls = |it: (&Sequence, &Channel)| hub.sequence_of(it.1) == *it.0;
         if !self.beacons.iter().all(falls) {
@@ -202,7 +217,8 @@ impl Lanes {
         }
     }
 
-    /// A beacon in every sequence of this lane that is watched, and more where many channels' last numbers are to be told.
+    /// Adds a beacon for every watched sequence of this lane, and more where many channels' last
+    /// numbers are to be told.
     fn add_beacons(&mut self, hub: &Hub, books: &mut Books, key: Key, round: &mut InFlightBatch) {
         let now = std::time::Instant::now();
         books.sequencer.sweep(now);
@@ -221,6 +237,8 @@ impl Lanes {
                     Sequence::Lane(_) => Vec::new(),
                     Sequence::Channel(_) => books.sequencer.tails(now, TAILS),
                 };
+                // One beacon goes out even with nothing to tell: its return proves that this
+                // instance hears.
                 if nth > 0 && tails.is_empty() {
                     break;
                 }

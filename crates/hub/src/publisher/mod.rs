@@ -1,7 +1,8 @@
-//! The way to the broker: one task that numbers, batches and publishes what sessions and HTTP requests hand in, in
-//! order, and that tries again within each one's deadline.
+//! The way to the broker: one task that numbers, batches and publishes what sessions and HTTP
+//! requests hand in, in order, and that tries again within each message's deadline.
 //!
-//! What waits is bounded in messages and bytes; who finds it full is told at once.
+//! What waits is bounded in messages and bytes; whoever finds it full is told at once. Nothing is
+//! delivered to local clients from here: a message reaches them when it comes back from the broker.
 
 mod carrier;
 mod in_flight_batch;
@@ -31,13 +32,13 @@ use super::{
 };
 use crate::{limits::Limits, position::ClientPosition, sequencer::Sequencer};
 
-/// The hub's end: where publications are handed in.
+/// The hub's end of the publisher: where publications are handed in. Never waits.
 pub(super) struct Publisher {
     jobs: mpsc::Sender<Job>,
     waiting: Arc<Waiting>,
 }
 
-/// What waits, against its limits.
+/// What waits for the broker's answer, against its limits.
 #[derive(Debug)]
 struct Waiting {
     messages: AtomicUsize,
@@ -47,6 +48,7 @@ struct Waiting {
     timeout: Duration,
 }
 
+/// Messages that were handed in together and are answered together.
 struct Job {
     messages: Vec<Outgoing>,
     bytes: usize,
@@ -54,12 +56,12 @@ struct Job {
     reply_to: ReplyTo,
 }
 
-/// Who is to learn the broker's answers.
+/// Who is to be given the broker's answers.
 #[derive(Debug)]
 pub(super) enum ReplyTo {
-    /// Whoever holds the other end; one answer for each message.
+    /// Whoever holds the other end; it gets one answer for each message, in their order.
     Caller(oneshot::Sender<Vec<Result<Option<ClientPosition>>>>),
-    /// A session's one publication.
+    /// A session, for its one message.
     Session {
         shard: usize,
         key: Key,
@@ -67,12 +69,12 @@ pub(super) enum ReplyTo {
     },
 }
 
-/// Too much waits for the broker.
+/// The error for too much that waits for the broker: nothing was published.
 #[derive(Clone, Copy, Debug)]
 pub struct Overloaded;
 
 impl Publisher {
-    /// The publisher, and the task that it needs.
+    /// Returns the publisher, and the task that must run for it.
     pub(super) fn new(limits: &Limits, origin: u128) -> (Self, PublishLoop) {
         // Each job has at least one message, so the queue never holds more jobs than messages are allowed.
         let (jobs, queue) = mpsc::channel(limits.publish_messages.max(1));
@@ -91,7 +93,8 @@ impl Publisher {
         (Self { jobs, waiting }, line)
     }
 
-    /// Hands in messages to publish in this order; the answers go to `reply_to`.
+    /// Hands in messages to be published in this order. The answers go to `reply_to`, within
+    /// `publish_timeout` and a short grace time.
     pub(super) fn offer(
         &self,
         messages: Vec<Outgoing>,
@@ -117,7 +120,7 @@ impl Publisher {
             })
     }
 
-    /// How many messages wait for the broker's answer.
+    /// Returns how many messages wait for the broker's answer.
     pub(super) fn waiting(&self) -> usize {
         self.waiting.messages.load(Ordering::Relaxed)
     }
@@ -132,6 +135,7 @@ impl fmt::Debug for Publisher {
 }
 
 impl Waiting {
+    /// Takes room for messages that are handed in, or refuses them all.
     fn enter(&self, messages: usize, bytes: usize) -> std::result::Result<(), Overloaded> {
         let before = self.messages.fetch_add(messages, Ordering::Relaxed);
         let bytes_before = self.bytes.fetch_add(bytes, Ordering::Relaxed);
@@ -145,12 +149,14 @@ impl Waiting {
         Err(Overloaded)
     }
 
+    /// Gives back the room of messages that are answered.
     fn leave(&self, messages: usize, bytes: usize) {
         self.messages.fetch_sub(messages, Ordering::Relaxed);
         self.bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 }
 
+/// Returns the error for a message without an answer in time: it may be stored all the same.
 fn unanswered() -> Error {
     Error::new(
         ErrorKind::Unknown,
@@ -159,7 +165,8 @@ fn unanswered() -> Error {
     )
 }
 
-/// An error of the backplane as a client is told it: never with the library's own words, which may name hosts.
+/// Returns an error of the backplane as a client is told it: never in the library's own words,
+/// which may name hosts.
 pub(super) fn told(error: &Error) -> (ErrorCode, String) {
     match error.kind() {
         ErrorKind::Rejected => (ErrorCode::Rejected, error.message().to_owned()),

@@ -1,4 +1,8 @@
-//! The publisher's task: takes in jobs, and keeps one round of each lane at the backplane; a beacon a second.
+//! The publisher's task: takes in jobs, keeps at most one batch of each lane at the backplane, and
+//! lets beacons be due once in `beacon_interval`.
+//!
+//! All lanes run as futures of this one task, so none waits for another. The queue in front of it
+//! is bounded by what may wait for answers, not by what is taken in here.
 
 use std::sync::Arc;
 
@@ -16,7 +20,7 @@ use super::{
 };
 use crate::{Hub, sequencer::Sequencer};
 
-/// The task's end: the line of jobs.
+/// The task's end of the publisher.
 pub(crate) struct PublishLoop {
     queue: mpsc::Receiver<Job>,
     carrier: Carrier,
@@ -36,7 +40,8 @@ impl PublishLoop {
         }
     }
 
-    /// Publishes until the hub is gone. What comes while a lane's round is under way is the lane's next.
+    /// Publishes until the hub is gone. Whatever comes while a lane's batch is at the broker goes
+    /// into the lane's next one, so batches grow by themselves under load.
     pub(crate) async fn run(self, hub: &Hub) {
         let Self {
             mut queue,
@@ -67,6 +72,7 @@ impl PublishLoop {
                 jobs.push(job);
             }
             let mut done = Vec::new();
+            // Locked once for all that has come, and not across the awaits below.
             let mut rounds = Vec::new();
             {
                 let mut books = carrier.books();
@@ -81,6 +87,8 @@ impl PublishLoop {
                 }
             }
             carrier.reply(hub, done).await;
+            // Started only after the refused ones are answered; their futures are polled by the
+            // next turn.
             for (key, round) in rounds {
                 let carrier = &carrier;
                 under_way.push(async move {
