@@ -18,10 +18,10 @@ pub(super) type Ticket = u64;
 /// One subscription that waits.
 #[derive(Debug)]
 struct Entry {
-    // The client's position: the lane's head must reach it.
     subscription: SubscriptionKey,
+    /// The client's position: the lane's head must reach it.
     at: ClientPosition,
-    // When the wait is over and the position counts as lost.
+    /// When the wait is over and the position counts as lost.
     until: Instant,
 }
 

@@ -159,7 +159,7 @@ impl ShardState {
             channel,
             ..
         } = question;
-        // Before the look-up of the session's encoding: the question is answered, whatever follows.
+        // The question counts as answered, also if the session is gone below.
         self.answered(*key);
         let Some(session) = found(&mut self.sessions, *key) else {
             return 0;

@@ -191,7 +191,7 @@ impl ShardState {
     /// returns it. Presence and interest end with the last one.
     pub(super) fn leave(&mut self, hub: &Hub, session: u32, at: usize) -> Subscription {
         let list = &mut self.sessions[session as usize].subscriptions;
-        // The last of the session's list took the free place; its channel must know.
+        // The last of the session's list takes the free place; its channel must know.
         let mut subscription = list.swap_remove(at);
         if let Some(moved) = list.get(at) {
             self.topics[moved.topic].renumber(moved.place, at as u32);
@@ -295,7 +295,7 @@ impl ShardState {
         let (code, message) = publisher::told(error);
         let message = format!("{channel}: {message}");
         while let Some(topic) = self.topics.by_name(channel)
-            // From the end of the list, so that removing one moves no other.
+            // From the end, so that removing one moves none of the others that are live.
             && let Some(&subscriber) = topic.live().last()
         {
             let index = subscriber.session;

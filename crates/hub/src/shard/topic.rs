@@ -14,10 +14,10 @@ use crate::map::HashMap;
 
 /// Where a subscription is: its session's index, and its place in that session's list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-/// The session's index on this shard.
 pub(super) struct Subscriber {
-    /// The place in the session's list of subscriptions.
+    /// The session's index on this shard.
     pub(super) session: u32,
+    /// The place in the session's list of subscriptions.
     pub(super) at: u32,
 }
 
