@@ -12,14 +12,16 @@ use serde::{Deserialize, Serialize};
 
 use super::{gap_detector::Word, generations::Generation, map::HashMap, sequencer::Sequence};
 
-/// Where beacons are published; in lanes other than the first that this falls into, with a number behind it.
+/// Where beacons are published. Lanes that this name does not fall into have names with a number
+/// behind it.
 pub(super) const CHANNEL: &str = "$hubplane/beacon";
-/// Names tried for a lane that none has fallen into yet.
+/// How many names are tried for a lane.
 const TRIES: u32 = 1_000_000;
-/// Beacons of one run whose return is watched.
+/// How many beacons of one sequence are watched on their way.
 const WATCHED: usize = 16;
 
-/// What a beacon says, as JSON.
+/// What a beacon says, as it travels in JSON. Fields that were added later may be missing: hubs of
+/// several versions run side by side.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Beacon {
     /// Its origin and number, also where the broker carries no metadata.
@@ -61,7 +63,7 @@ impl Beacon {
             .into()
     }
 
-    /// The beacon that a message is. Returns `None` if it is none.
+    /// Returns the beacon that a message is, with its origin. `None` if it is none.
     pub(super) fn of(publication: &Publication) -> Option<(Self, Origin)> {
         match is_beacon(&publication.channel) {
             true => Self::decode(&publication.data),
@@ -69,7 +71,7 @@ impl Beacon {
         }
     }
 
-    /// Returns `None` if the bytes are no beacon.
+    /// Reads a beacon. Returns `None` if the bytes are none; anybody may have published them.
     pub(super) fn decode(data: &[u8]) -> Option<(Self, Origin)> {
         let beacon: Self = serde_json::from_slice(data).ok()?;
         let origin = beacon.of.parse().ok()?;
@@ -86,12 +88,12 @@ impl Beacon {
     }
 }
 
-/// Whether a channel is the beacons'.
+/// Returns true if a channel is one of the beacons'.
 pub(super) fn is_beacon(channel: &str) -> bool {
     channel.starts_with(CHANNEL)
 }
 
-/// A channel for a run's beacons.
+/// Returns a channel whose messages fall into the sequence's lane, for its beacons.
 pub(super) fn channel(backplane: &dyn Backplane, sequence: &Sequence) -> Channel {
     let Sequence::Lane(lane) = sequence else {
         return CHANNEL.into();
@@ -102,7 +104,7 @@ pub(super) fn channel(backplane: &dyn Backplane, sequence: &Sequence) -> Channel
     names.find(fits).unwrap_or_default().into()
 }
 
-/// Watches for the return of this instance's own beacons.
+/// Watches for the return of this instance's own beacons. Pure.
 #[derive(Debug, Default)]
 pub(super) struct BeaconMonitor {
     sequences: HashMap<Sequence, Out>,
@@ -136,7 +138,7 @@ struct Sent {
     acknowledged: bool,
 }
 
-/// What the beacon_monitor has found.
+/// What a look at the beacons has found.
 #[derive(Debug, Default)]
 pub(super) struct Findings {
     /// Why this instance doesn't hear everything, for people.
@@ -148,7 +150,8 @@ pub(super) struct Findings {
 }
 
 impl BeaconMonitor {
-    /// This run's beacons are to return, from now on if they were not before; and it has just moved.
+    /// Expects this sequence's beacons to return, from now on if they were not expected before. The
+    /// sequence counts as having moved just now.
     pub(super) fn watch(&mut self, sequence: Sequence, now: Instant) {
         let fresh = || Out {
             beacons: VecDeque::new(),
@@ -161,7 +164,7 @@ impl BeaconMonitor {
         self.sequences.entry(sequence).or_insert_with(fresh).arrived = now;
     }
 
-    /// Something of these runs has arrived.
+    /// Notes that something of these sequences has arrived.
     pub(super) fn arrived(&mut self, sequences: impl Iterator<Item = Sequence>, now: Instant) {
         for sequence in sequences {
             if let Some(out) = self.sequences.get_mut(&sequence) {
@@ -170,12 +173,12 @@ impl BeaconMonitor {
         }
     }
 
-    /// The runs that need beacons.
+    /// Returns the sequences that need beacons.
     pub(super) fn sequences(&self) -> Vec<Sequence> {
         self.sequences.keys().cloned().collect()
     }
 
-    /// A beacon is on its way.
+    /// Notes that a beacon is on its way.
     pub(super) fn sent(&mut self, sequence: &Sequence, number: u64, now: Instant) {
         if let Some(out) = self.sequences.get_mut(sequence)
             && out.beacons.len() < WATCHED
@@ -188,7 +191,7 @@ impl BeaconMonitor {
         }
     }
 
-    /// The broker has it.
+    /// Notes that the broker has a beacon.
     pub(super) fn acknowledged(&mut self, sequence: &Sequence, number: u64) {
         let beacons = self.sequences.get_mut(sequence).map(|out| &mut out.beacons);
         for sent in beacons.into_iter().flatten() {
@@ -198,7 +201,7 @@ impl BeaconMonitor {
         }
     }
 
-    /// It came back; how long it took.
+    /// Notes that a beacon came back. Returns how long it took, if it was watched.
     pub(super) fn returned(
         &mut self,
         sequence: &Sequence,
@@ -219,7 +222,8 @@ impl BeaconMonitor {
         took
     }
 
-    /// A loss was announced: beacons on their way may be part of it, so that they don't come back says nothing more.
+    /// Notes an announced loss: beacons on their way may be part of it, so their silence says
+    /// nothing more.
     pub(super) fn on_gap(&mut self, scope: &Scope) {
         for (sequence, out) in &mut self.sequences {
             let concerned = match (scope, sequence) {
@@ -233,12 +237,12 @@ impl BeaconMonitor {
         }
     }
 
-    /// What arrives is not looked at until [`Self::resume`]: silence means nothing.
+    /// Nothing that arrives is looked at until [`Self::resume`], so silence means nothing.
     pub(super) const fn pause(&mut self) {
         self.paused = true;
     }
 
-    /// What arrives is looked at again, and what was due meanwhile is due from now on.
+    /// What arrives is looked at again. What was due meanwhile is due from now on.
     pub(super) fn resume(&mut self, now: Instant) {
         self.paused = false;
         for out in self.sequences.values_mut() {
@@ -247,7 +251,8 @@ impl BeaconMonitor {
         }
     }
 
-    /// The broker holds these lanes back, and no others. What was due of one that goes on is due from now on.
+    /// The broker holds back these lanes and no others. What was due of a lane that goes on is due
+    /// from now on.
     pub(super) fn wait(&mut self, lanes: Vec<u32>, now: Instant) {
         for lane in &self.waiting {
             if let Some(out) = self.sequences.get_mut(&Sequence::Lane(*lane)) {

@@ -1,5 +1,9 @@
-//! Generations: when a lane's positions can no longer be trusted although the broker says nothing, its instances agree
-//! on a new epoch for it. Beacons carry the generation, so that all take it over, also those that start later.
+//! Generations: when a lane's positions can no longer be trusted although the broker says nothing,
+//! the instances agree on a new epoch for the lane. Beacons carry the generation, so that all take
+//! it over, also those that start later. Pure.
+//!
+//! This is the only place where the backend's positions and those that clients see are converted
+//! into each other.
 
 use hubplane_backplane::{Origin, Position};
 use serde::{Deserialize, Serialize};
@@ -10,35 +14,38 @@ use super::{
     sabotage,
 };
 
-/// Which generation of a lane: the larger one wins everywhere. The first is all zeros.
+/// Which generation of a lane: a counter, and a token of what was missing. The larger one wins
+/// everywhere. The first is all zeros.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(super) struct Generation(u32, u32);
 
 impl Generation {
+    /// Returns true for the first generation, which beacons need not carry.
     pub(super) fn is_first(&self) -> bool {
         *self == Self::default()
     }
 
-    /// What is mixed into the backend's epoch. Nothing for the first.
+    /// Returns what is mixed into the backend's epoch; 0 for the first generation.
     const fn salt(self) -> u64 {
         // An odd factor, so that neighbours don't look alike; 0 stays 0.
         (((self.0 as u64) << 32) | self.1 as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)
     }
 }
 
-/// The generations of this instance's lanes.
+/// The generations of this instance's lanes. Lanes in their first are not here.
 #[derive(Debug, Default)]
 pub(super) struct Generations {
     lanes: HashMap<u32, Generation>,
 }
 
 impl Generations {
-    /// A lane's generation.
+    /// Returns a lane's generation.
     pub(super) fn of(&self, lane: u32) -> Generation {
         self.lanes.get(&lane).copied().unwrap_or_default()
     }
 
-    /// The backend's position as clients are given it. `fingerprint` is that of the message at the place, if known.
+    /// Converts the backend's position into the one that clients are given. `fingerprint` is that
+    /// of the message at the place, if it is known.
     pub(super) fn to_client(
         &self,
         position: Position,
@@ -59,7 +66,8 @@ impl Generations {
         }
     }
 
-    /// A client's position as the backend knows it.
+    /// Converts a client's position into the backend's. One of another generation becomes a
+    /// position of an epoch that the backend does not have.
     pub(super) fn to_backend(&self, position: ClientPosition) -> Position {
         let ClientPosition {
             epoch,
@@ -76,10 +84,12 @@ impl Generations {
         }
     }
 
-    /// Begins a new generation for what is missing. All instances that miss the same begin the same.
+    /// Begins a new generation, because of what is missing if that is known. All instances that
+    /// miss the same begin the same one, without asking each other.
     pub(super) fn begin(&mut self, lane: u32, missing: Option<Origin>) {
         let now = self.of(lane);
         let token = missing.map_or(1, |origin| {
+            // Two that miss something else at the same time must not get the same token.
             let id = origin.id as u64 ^ (origin.id >> 64) as u64;
             let mixed = (id ^ origin.number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
             ((mixed >> 32) as u32).max(1)
@@ -88,7 +98,8 @@ impl Generations {
             .insert(lane, Generation(now.0.wrapping_add(1), token));
     }
 
-    /// Takes over what another instance says of a lane; `true` where that is news.
+    /// Takes over what another instance says of a lane. Returns true if that is news, so that old
+    /// positions are void.
     pub(super) fn adopt(&mut self, lane: u32, said: Generation) -> bool {
         let news = said > self.of(lane);
         if news {

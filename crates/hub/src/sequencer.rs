@@ -1,5 +1,8 @@
-//! Numbers, the sender's side: each hub process is an origin and counts what it publishes, so that receivers see a
-//! hole that the broker doesn't tell of. Pure; the time comes in.
+//! The sender's side of the numbers: each hub process is an origin and counts what it publishes, so
+//! that receivers see a hole that the broker doesn't tell of. Pure; the time comes in.
+//!
+//! In a lane no number is ever given out twice, and none is skipped without a beacon that stands for
+//! it. The receiver's side is `gap_detector.rs`.
 
 mod tails;
 
@@ -10,13 +13,16 @@ use hubplane_backplane::{Backplane, Channel, Origin};
 use self::tails::Tails;
 use super::map::HashMap;
 
-/// How long a channel's count is kept where each channel has its own; after that it begins at 1 again.
+/// How long a channel's count is kept where each channel has its own. After that it begins at 1
+/// again.
 const KEEP: Duration = Duration::from_secs(600);
-/// As [`KEEP`], once half of the counts that are allowed are in use. Receivers take a low number for a new count after
-/// 30 s of silence, not before.
+/// How long it is kept once more than half of the counts that are allowed are in use. Receivers
+/// take a low number for a new count after 30 s of silence and no earlier, so this must stay
+/// longer.
 const KEEP_MANY: Duration = Duration::from_secs(60);
 
-/// What one count runs through: what an instance receives whole, if it receives any of it.
+/// What one count runs through: something of which an instance receives everything, if it receives
+/// any of it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Sequence {
     /// A lane of the log, or all that a broker without a log carries.
@@ -26,7 +32,8 @@ pub(super) enum Sequence {
 }
 
 impl Sequence {
-    /// The sequence that a channel's messages are counted in.
+    /// Returns the sequence that a channel's messages are counted in. `routed` says that the broker
+    /// routes by interest.
     pub(super) fn of(backplane: &dyn Backplane, routed: bool, channel: &Channel) -> Self {
         match routed {
             true => Self::Channel(Channel::clone(channel)),
@@ -35,12 +42,12 @@ impl Sequence {
     }
 }
 
-/// The counts of this process.
+/// The counts of this process, one for each sequence.
 #[derive(Debug)]
 pub(super) struct Sequencer {
     origin: u128,
-    /// Counts at most. What was published last is not forgotten to make room: its receivers would take the next numbers
-    /// for repetitions.
+    /// The most counts. What was published last is not forgotten to make room: its receivers would
+    /// take the next numbers for repetitions.
     most: usize,
     counts: HashMap<Sequence, Count>,
     tails: Tails,
@@ -50,7 +57,8 @@ pub(super) struct Sequencer {
 struct Count {
     /// The last number given out.
     last: u64,
-    /// The first number that nothing stands for at the broker, as far as is known: its publication was given up.
+    /// The first number that nothing may stand for at the broker, because its publication was given
+    /// up.
     open: Option<u64>,
     used: Instant,
     /// How often beacons have told the last number. `None` if it waits for no beacon any more.
@@ -58,7 +66,7 @@ struct Count {
 }
 
 impl Sequencer {
-    /// Counts for `most` sequences at once.
+    /// No counts yet. `origin` names this process, and `most` limits the counts at once.
     pub(super) fn new(origin: u128, most: usize) -> Self {
         Self {
             origin,
@@ -68,17 +76,19 @@ impl Sequencer {
         }
     }
 
-    /// Returns true if a message of this sequence can be numbered; there may be too many others. The hub's own always can.
+    /// Returns true if a message of this sequence can be numbered. It can't if there are too many
+    /// other channels; the hub's own messages always can.
     pub(super) fn has_room(&self, sequence: &Sequence) -> bool {
         let reserved = matches!(sequence, Sequence::Channel(channel) if channel.starts_with('$'));
         reserved || self.counts.len() < self.most || self.counts.contains_key(sequence)
     }
 
-    /// The next number of a sequence.
+    /// Returns the next number of a sequence.
     ///
-    /// A lane that is used for the first time begins behind all other lanes' numbers, and a beacon stands for those that it
-    /// passes over: while lanes are being added, a message with another lane's number may get there first, and a lower
-    /// one would look like a repetition.
+    /// A lane that is used for the first time begins behind all other lanes' numbers, and a beacon
+    /// stands for those that it passes over. While lanes are being added, a message with another
+    /// lane's number may get into this one first, and a lower number behind it would look like a
+    /// repetition.
     pub(super) fn next(&mut self, sequence: &Sequence, now: Instant) -> Origin {
         let highest = match (sequence, self.counts.contains_key(sequence)) {
             (Sequence::Lane(_), false) => self.highest(),
@@ -96,6 +106,8 @@ impl Sequencer {
         };
         count.last += 1;
         count.used = now;
+        // Only channels wait for a beacon to tell their last number; a lane's own beacon carries
+        // it.
         if let Sequence::Channel(channel) = sequence {
             let waits = count.told.replace(0).is_some();
             if !waits && !channel.starts_with('$') {
@@ -108,6 +120,7 @@ impl Sequencer {
         }
     }
 
+    /// Returns the highest number that any lane has given out.
     fn highest(&self) -> u64 {
         let lanes = self
             .counts
@@ -116,7 +129,8 @@ impl Sequencer {
         lanes.map(|(_, count)| count.last).max().unwrap_or_default()
     }
 
-    /// Channels fall into other lanes than before: all lanes go on behind the highest number, see [`Self::next`].
+    /// Lets all lanes go on behind the highest number, because channels fall into other lanes than
+    /// before. See [`Self::next`].
     pub(super) fn level_lanes(&mut self) {
         let highest = self.highest();
         for (sequence, count) in &mut self.counts {
@@ -128,28 +142,29 @@ impl Sequencer {
         }
     }
 
-    /// Nothing may stand for this number at the broker: a beacon must, before anything else of its lane. A channel that
-    /// counts for itself carries no beacons; there the hole is seen, and announced.
+    /// Notes that nothing may stand for this number at the broker: a beacon must, before anything
+    /// else of its lane. A channel that counts for itself carries no beacons; there the hole is
+    /// seen and announced, since the message may be lost.
     pub(super) fn give_up(&mut self, sequence: &Sequence, number: u64) {
         if let (Sequence::Lane(_), Some(count)) = (sequence, self.counts.get_mut(sequence)) {
             count.open = Some(count.open.map_or(number, |open| open.min(number)));
         }
     }
 
-    /// From which number on a beacon must stand for all, if so.
+    /// Returns the number from which on a beacon must stand for all, `None` if no number is open.
     pub(super) fn open(&self, sequence: &Sequence) -> Option<u64> {
         self.counts.get(sequence)?.open
     }
 
-    /// A beacon stands for the open numbers.
+    /// Notes that a beacon stands for the open numbers now.
     pub(super) fn close(&mut self, sequence: &Sequence) {
         if let Some(count) = self.counts.get_mut(sequence) {
             count.open = None;
         }
     }
 
-    /// The last numbers of channels that have been quiet for a second, for a beacon: at most `most`, those that have waited
-    /// longest first. Empty if there are none to be told.
+    /// Returns the last numbers of channels that have been quiet for a second, for a beacon: at
+    /// most `most`, those that have waited longest first. Empty if there are none to be told.
     pub(super) fn tails(&mut self, now: Instant, most: usize) -> Vec<(Channel, u64)> {
         let counts = &mut self.counts;
         self.tails.take(most, |channel| {
@@ -158,7 +173,8 @@ impl Sequencer {
         })
     }
 
-    /// Forgets the channels that have been quiet for long.
+    /// Forgets the counts of channels that have been quiet for long and whose last number was told
+    /// often enough. Lanes' counts are never forgotten.
     pub(super) fn sweep(&mut self, now: Instant) {
         let keep = match self.counts.len() > self.most / 2 {
             true => KEEP_MANY,
@@ -175,7 +191,7 @@ impl Sequencer {
 }
 
 impl Count {
-    /// What a beacon is to say of this channel.
+    /// Decides what a beacon is to say of this channel, and counts it as told.
     fn turn(&mut self, now: Instant) -> tails::Turn {
         if now.saturating_duration_since(self.used) < tails::QUIET {
             return tails::Turn::Busy;

@@ -1,4 +1,8 @@
-//! Which channels' last numbers the next beacons are to tell, and which may be forgotten. No beacon looks at all channels.
+//! Decides which channels' last numbers the next beacons tell, and which counts may be forgotten.
+//! Pure.
+//!
+//! No beacon looks at all channels: those that wait stand in a queue and have their turns, and each
+//! is in one of the two queues at most.
 
 use std::{
     collections::VecDeque,
@@ -7,43 +11,45 @@ use std::{
 
 use hubplane_backplane::Channel;
 
-/// A channel that had a message within this time needs no beacon yet: its next message shows a hole.
+/// A channel that had a message within this time needs no beacon yet: its next message shows a
+/// hole.
 pub(super) const QUIET: Duration = Duration::from_secs(1);
-/// How often a channel's last number is told: a beacon may be lost as well.
+/// How often a channel's last number is told, since a beacon may be lost as well.
 pub(super) const TELLS: u8 = 3;
-/// Channels that one beacon looks at, at most.
+/// The most channels that one beacon looks at.
 const LOOKED_AT: usize = 10_000;
 
-/// What is to be done about a channel whose turn it is.
+/// What to do about a channel whose turn it is.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Turn {
     /// It had a message just now.
     Busy,
-    /// Its last number is to be told.
+    /// Its last number is to be told in this beacon.
     Tell {
         number: u64,
         /// When it was used last, if it need not be told again.
         last: Option<Instant>,
     },
-    /// It was forgotten.
+    /// Its count was forgotten.
     Gone,
 }
 
-/// The channels in the order of their turns.
+/// The channels with something to tell, in the order of their turns.
 #[derive(Debug, Default)]
 pub(super) struct Tails {
     waiting: VecDeque<Channel>,
-    /// Told often enough; since when nothing was published to them.
+    /// Channels that were told often enough, and when each was used last.
     quiet: VecDeque<(Instant, Channel)>,
 }
 
 impl Tails {
-    /// A channel that doesn't wait yet has had a message.
+    /// Lets a channel wait for its turn. It must not wait already.
     pub(super) fn wait(&mut self, channel: &Channel) {
         self.waiting.push_back(Channel::clone(channel));
     }
 
-    /// The channels of the next beacon, with their numbers.
+    /// Returns the channels of the next beacon with their numbers, at most `most`. `turn` decides
+    /// about each.
     pub(super) fn take(
         &mut self,
         most: usize,
@@ -72,8 +78,8 @@ impl Tails {
         told
     }
 
-    /// The next channel that was told often enough and had nothing for so long when it was. It may have had something
-    /// since then.
+    /// Returns the next channel that was told often enough and had been quiet for `keep`. It may
+    /// have had a message since then, which the caller must check.
     pub(super) fn quiet_since(&mut self, now: Instant, keep: Duration) -> Option<Channel> {
         let (used, _) = self.quiet.front()?;
         if now.saturating_duration_since(*used) < keep {
