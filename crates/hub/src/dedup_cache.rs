@@ -1,5 +1,8 @@
-//! Which message ids were here already: a publish that was tried again, through whichever instance, reaches each
-//! client once. Pure; the time comes in.
+//! Remembers which message ids were here already: a publish that was tried again, through whichever
+//! instance, reaches each client once. Pure; the time comes in.
+//!
+//! An id counts within its channel. Bounded by time and by number, so a repetition that comes very
+//! late is delivered again; the hash is keyed at random, so nobody can make ids collide on purpose.
 
 use std::{
     collections::hash_map::RandomState,
@@ -9,11 +12,12 @@ use std::{
 
 use super::{map::HashMap, message::Message, position::ClientPosition};
 
-/// The ids of the last minutes, in two generations, by a 128-bit hash of channel and id: about 100 bytes each.
+/// The ids of the last minutes, in a young and an old half, by a 128-bit hash of channel and id:
+/// about 100 bytes each.
 #[derive(Debug)]
 pub(super) struct DedupCache {
     keep: Duration,
-    /// Ids of one generation. With more, the older generation is forgotten before its time.
+    /// The most ids of one half. With more, the older half is forgotten before its time.
     most: usize,
     hashers: (RandomState, RandomState),
     young: HashMap<u128, Place>,
@@ -21,7 +25,7 @@ pub(super) struct DedupCache {
     turned: Instant,
 }
 
-/// Where a message is in its log, in as few bytes as it takes.
+/// Where a message is in its log, in as few bytes as that takes.
 #[derive(Clone, Copy, Debug)]
 struct Place {
     epoch: u64,
@@ -39,7 +43,7 @@ impl Place {
         }
     }
 
-    /// Returns true if this place is known to be behind the other.
+    /// Returns true if this place is surely behind the other.
     fn is_after(&self, other: &Self) -> bool {
         let same = self.epoch == other.epoch && self.lane == other.lane;
         same && self.lane.is_some() && self.offset > other.offset
@@ -59,11 +63,13 @@ impl DedupCache {
         }
     }
 
-    /// Whether a message with this id was here before this one; takes note of it. One without an id is always new.
+    /// Returns true if a message with this id was here before this one, and takes note of it. A
+    /// message without an id is always new.
     pub(super) fn is_repeated(&mut self, message: &Message, now: Instant) -> bool {
         let Some(id) = &message.id else {
             return false;
         };
+        // Forgetting a whole half costs nothing for each id.
         if now.saturating_duration_since(self.turned) >= self.keep || self.young.len() >= self.most
         {
             self.old = std::mem::take(&mut self.young);
@@ -77,7 +83,8 @@ impl DedupCache {
         false
     }
 
-    /// Whether a message that is read back repeats an earlier one.
+    /// Returns true if a message that is read back from the log repeats an earlier one. Takes no
+    /// note of it: what is read back was here before.
     pub(super) fn repeats_earlier(&self, message: &Message) -> bool {
         let Some(id) = &message.id else {
             return false;
@@ -87,6 +94,7 @@ impl DedupCache {
         first.is_some_and(|first| Place::of(message.position).is_after(first))
     }
 
+    /// Returns the hash that stands for a channel and an id together.
     fn key(&self, channel: &str, id: &str) -> u128 {
         let pair = (channel, id);
         let high = self.hashers.0.hash_one(pair);

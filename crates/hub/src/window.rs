@@ -1,7 +1,9 @@
-//! The recent part of the log in memory, indexed by lane and channel: a client that comes back, to whichever instance,
-//! gets what it missed from here, and the broker is not asked. Bounded by bytes and by age.
+//! The recent part of the log in memory, indexed by lane and channel: a client that comes back, to
+//! whichever instance, gets what it missed from here without a question to the broker. Bounded by
+//! bytes and age. Pure.
 //!
-//! Positions here are those that clients are given.
+//! Whatever the window gives must be whole: where anything may be missing, the lane begins anew
+//! behind it. Positions here are those that clients are given.
 
 mod lane;
 mod placements;
@@ -23,14 +25,14 @@ use super::{
     position::ClientPosition,
 };
 
-/// What an entry costs besides its message: its records here, and the heads of its frames.
+/// Bytes that an entry costs besides its message: its records here, and the heads of its frames.
 const OVERHEAD: usize = 576;
-/// What the fingerprint of a message costs that is not kept itself.
+/// Bytes that a fingerprint costs whose message is not kept.
 const MARK: usize = 96;
-/// What each tag costs besides its text.
+/// Bytes that a tag costs besides its text.
 const TAG: usize = 64;
 
-/// One message of a window.
+/// One message of a window. Cheap to clone: the batch is shared.
 #[derive(Clone, Debug)]
 pub(super) struct WindowEntry {
     batch: Arc<Vec<Encoded>>,
@@ -64,7 +66,8 @@ impl WindowEntry {
     }
 }
 
-/// Bytes that are kept for a message: all that it consists of, and its data once more for its frame.
+/// Returns the bytes that are kept for a message: all that it consists of, and its data once more
+/// for its frame.
 fn weight(message: &Message) -> usize {
     let tags = message.tags.iter();
     let tags = tags.map(|(name, value)| TAG + name.len() + value.len());
@@ -72,21 +75,22 @@ fn weight(message: &Message) -> usize {
     OVERHEAD + message.channel.len() + 2 * (message.data.len() + id) + tags.sum::<usize>()
 }
 
-/// What the window knows of a stretch of a channel.
+/// What the window knows of a stretch of a channel. Only [`WindowRead::All`] may be given to a
+/// client.
 #[derive(Debug)]
 pub(super) enum WindowRead {
     /// All of it, oldest first.
     All(Vec<WindowEntry>),
-    /// More than was asked for.
+    /// More than was allowed.
     TooMany,
-    /// It begins before the window does.
+    /// It begins before the window does, so only the log can tell.
     Older,
     /// It is of another log; or the channel has messages in another lane, too, and nobody can tell which of those a
     /// client has seen that stands in this one.
     Lost,
 }
 
-/// How much one read may give.
+/// How much one read may give. Beyond it, a client fetches the state again.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ReadLimit {
     /// Messages.
@@ -108,7 +112,7 @@ pub(super) struct Window {
     order: VecDeque<Kept>,
 }
 
-/// One thing that is kept.
+/// One thing that is kept, for the order in which things are dropped.
 #[derive(Debug)]
 struct Kept {
     since: Instant,
@@ -132,17 +136,17 @@ impl Window {
         }
     }
 
-    /// More messages than this don't fit, however small they are.
+    /// Returns how many messages fit at most, however small they are.
     pub(super) const fn most_messages(&self) -> usize {
         self.most_bytes / OVERHEAD
     }
 
-    /// Bytes and messages that are kept.
+    /// Returns the bytes and the messages that are kept.
     pub(super) const fn size(&self) -> (usize, usize) {
         (self.bytes, self.messages)
     }
 
-    /// A lane begins anew after this position: what was kept of it is gone.
+    /// Begins a lane anew after this position. What was kept of it is gone.
     pub(super) fn begin(&mut self, position: ClientPosition) {
         let fresh = Lane::new(position);
         if self.lanes.insert(position.lane, fresh).is_none() {
@@ -157,8 +161,8 @@ impl Window {
         });
     }
 
-    /// Something after this position may have been missed: what was kept of the lane is gone, and who stands just there
-    /// has missed it, too.
+    /// Begins a lane anew because something after this position may have been missed. A client that
+    /// stands just there has missed it, too, so it is sent to the log.
     pub(super) fn break_off(&mut self, position: ClientPosition) {
         self.begin(position);
         if let Some(lane) = self.lanes.get_mut(&position.lane) {
@@ -166,7 +170,8 @@ impl Window {
         }
     }
 
-    /// Takes in the batch's messages that have a position, in their order. A lane that was not begun is not kept.
+    /// Keeps the batch's messages that have a position, in their order. A lane that was not begun
+    /// is not kept.
     pub(super) fn push(&mut self, batch: &Arc<Vec<Encoded>>, now: Instant) {
         for (index, encoded) in batch.iter().enumerate() {
             let message = encoded.message();
@@ -198,8 +203,8 @@ impl Window {
         self.trim(now);
     }
 
-    /// A lane has come this far, with nothing more for clients than what was pushed. Returns true if this is the place of
-    /// a message that was not pushed.
+    /// Notes that a lane has come this far. Returns true if this is the place of a message that was
+    /// not pushed: one that no client gets, whose fingerprint is kept.
     pub(super) fn advance(&mut self, position: ClientPosition, now: Instant) -> bool {
         let lane = self.lanes.get_mut(&position.lane);
         let Some(lane) = lane.filter(|lane| lane.epoch == position.epoch) else {
@@ -219,7 +224,7 @@ impl Window {
         new
     }
 
-    /// Drops what is too old.
+    /// Drops what is too old; to be called now and then, since a quiet lane pushes nothing.
     pub(super) fn sweep(&mut self, now: Instant) {
         self.trim(now);
         // Hubs read different lanes at different speeds, by less than the age of a window: what a client at another hub
@@ -227,7 +232,7 @@ impl Window {
         self.placements.sweep(now, 2 * self.most_age);
     }
 
-    /// Drops what is over the limits.
+    /// Drops what is over the limits, oldest first.
     fn trim(&mut self, now: Instant) {
         while let Some(oldest) = self.order.front() {
             let old = now.saturating_duration_since(oldest.since) > self.most_age;
@@ -255,7 +260,8 @@ impl Window {
         }
     }
 
-    /// How far a lane has come: the place of its last message, which clients can be recognised by.
+    /// Returns how far a lane has come: the place of its last message, by which clients are
+    /// recognised.
     pub(super) fn head(&self, lane: u32) -> Option<ClientPosition> {
         let of = self.lanes.get(&lane)?;
         let end = ClientPosition {
@@ -274,7 +280,7 @@ impl Window {
         )
     }
 
-    /// The place of the last message of a lane up to an offset; `None` if it is not here.
+    /// Returns the place of the last message of a lane up to an offset, `None` if it is not here.
     pub(super) fn place(&self, lane: u32, upto: u128) -> Option<ClientPosition> {
         let of = self.lanes.get(&lane)?;
         let (offset, fingerprint) = of.last(upto)?;
@@ -286,18 +292,18 @@ impl Window {
         })
     }
 
-    /// Whether everything after this position is here.
+    /// Returns true if everything after this position is here.
     pub(super) fn reaches_back_to(&self, position: ClientPosition) -> bool {
         let lane = self.lanes.get(&position.lane);
         lane.is_some_and(|it| it.epoch == position.epoch && it.start <= position.offset)
     }
 
-    /// Which channels have messages in foreign lanes.
+    /// Returns which channels have messages in foreign lanes.
     pub(super) const fn placements(&self) -> &Placements {
         &self.placements
     }
 
-    /// A message has come: takes note of its lane, and of the channel's own.
+    /// Notes in which lane a message has come, and which is its channel's own.
     pub(super) fn place_channel(&mut self, channel: &Channel, lane: u32, own: u32, now: Instant) {
         let lanes = &self.lanes;
         let holds_own = || {
@@ -308,20 +314,21 @@ impl Window {
         self.placements.note(channel, (lane, own), now, holds_own);
     }
 
-    /// Another hub has seen a message in a foreign lane.
+    /// Notes that another hub has seen a message in a foreign lane.
     pub(super) const fn hear_of_foreign(&mut self) {
         self.placements.hear_of_foreign();
     }
 
-    /// Returns true if this is the place of the message that the client means, false if another message is there, and
-    /// `None` if only the log can tell.
+    /// Returns true if this is the place of the message that the client means, false if another
+    /// message is there, and `None` if only the log can tell.
     pub(super) fn recognises(&self, position: ClientPosition) -> Option<bool> {
         let lane = self.lanes.get(&position.lane)?;
         let there = lane.fingerprint(position.offset)?;
         Some(lane.epoch == position.epoch && position.is_of(there))
     }
 
-    /// What a channel had after a client's position and up to `upto`.
+    /// Returns what a channel had after a client's position and up to `upto`, or up to the head.
+    /// The client's position is checked by its fingerprint first.
     pub(super) fn read(
         &self,
         channel: &str,
@@ -335,12 +342,13 @@ impl Window {
         ) {
             (found @ (WindowRead::Lost | WindowRead::Older), _) | (found, Some(true)) => found,
             (_, Some(false)) => WindowRead::Lost,
-            // The log still knows the message.
+            // The log may still know the message.
             (_, None) => WindowRead::Older,
         }
     }
 
-    /// What a channel had after a position up to which this hub itself has read the log, and up to `upto`.
+    /// Returns what a channel had after a position up to which this hub itself has read the log, so
+    /// without the check of [`Self::read`].
     pub(super) fn read_on(
         &self,
         channel: &str,

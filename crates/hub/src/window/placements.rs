@@ -1,5 +1,9 @@
-//! Channels whose messages were seen in another lane than their own: another program publishes them with a partitioner
-//! of its own, with old metadata, or straight into another stream. Pure; the time comes in.
+//! Remembers channels whose messages were seen in another lane than their own: another program
+//! publishes them with a partitioner of its own, with old metadata, or straight into another
+//! stream. Pure; the time comes in.
+//!
+//! A client's position is one place in one lane. So such a channel can be recovered only where all
+//! its recent messages are in one lane; in doubt, every answer here is the careful one.
 
 use std::time::{Duration, Instant};
 
@@ -7,16 +11,17 @@ use hubplane_backplane::Channel;
 
 use crate::map::HashMap;
 
-/// Which lanes such channels were seen in.
+/// Which lanes such channels were seen in. Channels that were always in their own lane are not
+/// here.
 #[derive(Debug)]
 pub(crate) struct Placements {
     most: usize,
     channels: HashMap<Channel, Vec<Seen>>,
-    /// There were more channels than are remembered.
+    /// More channels came than are remembered, so none of the unknown ones can be trusted.
     full: bool,
-    /// There was a message in a foreign lane since this hub started.
+    /// This hub has seen a message in a foreign lane since it started.
     seen: bool,
-    /// Another hub says so.
+    /// Another hub says that it has seen one.
     heard: bool,
 }
 
@@ -27,7 +32,7 @@ struct Seen {
 }
 
 impl Placements {
-    /// Remembers so many channels.
+    /// Remembers up to `most` channels.
     pub(crate) fn new(most: usize) -> Self {
         Self {
             most,
@@ -38,8 +43,8 @@ impl Placements {
         }
     }
 
-    /// A message of the channel was in this lane. `own` is the channel's own lane, and `holds_own` says whether the window
-    /// has messages of it there.
+    /// Notes that a message of the channel was in this lane. `own` is the channel's own lane, and
+    /// `holds_own` says whether the window has messages of it there.
     pub(crate) fn note(
         &mut self,
         channel: &Channel,
@@ -73,14 +78,15 @@ impl Placements {
         self.channels.insert(Channel::clone(channel), lanes);
     }
 
-    /// The lane in which the channel's last message was.
+    /// Returns the lane in which the channel's last message was.
     pub(crate) fn lane(&self, channel: &str, own: u32) -> u32 {
         let lanes = self.channels.get(channel).into_iter().flatten();
         let last = lanes.max_by_key(|seen| seen.at);
         last.map_or(own, |seen| seen.lane)
     }
 
-    /// Returns true if no other lane than this one can have messages of the channel that a client has not seen.
+    /// Returns true if no other lane than this one can have messages of the channel that a client
+    /// has not seen.
     pub(crate) fn is_alone(&self, channel: &str, lane: u32) -> bool {
         match self.channels.get(channel) {
             Some(lanes) => lanes.iter().all(|seen| seen.lane == lane),
@@ -88,7 +94,7 @@ impl Placements {
         }
     }
 
-    /// Returns true if a loss in this lane may concern the channel.
+    /// Returns true if a loss in this lane may concern the channel, beside those in its own lane.
     pub(crate) fn may_be_in(&self, channel: &str, lane: u32) -> bool {
         match self.channels.get(channel) {
             Some(lanes) => lanes.iter().any(|seen| seen.lane == lane),
@@ -101,17 +107,18 @@ impl Placements {
         self.seen || self.heard
     }
 
-    /// Returns true if this hub itself has seen one: what it only heard of it doesn't tell others, or it would never end.
+    /// Returns true if this hub itself has seen one. Only that is told to others: if each passed on
+    /// what it heard, the word would never end.
     pub(crate) const fn has_seen_foreign(&self) -> bool {
         self.seen
     }
 
-    /// Another hub has seen a message in a foreign lane.
+    /// Notes that another hub has seen a message in a foreign lane.
     pub(crate) const fn hear_of_foreign(&mut self) {
         self.heard = true;
     }
 
-    /// Forgets lanes in which a channel had nothing for so long.
+    /// Forgets lanes in which a channel had nothing for `keep`.
     pub(crate) fn sweep(&mut self, now: Instant, keep: Duration) {
         self.channels.retain(|_, lanes| {
             lanes.retain(|seen| now.saturating_duration_since(seen.at) <= keep);
