@@ -1,4 +1,10 @@
-//! What the window no longer has: read from the broker's log, for subscriptions and for those who ask for a history.
+//! What the window no longer has: read from the broker's log, for subscriptions and for those who
+//! ask for a history.
+//!
+//! `queue.rs` decides whose turn it is, and `scan.rs` reads for all who wait in a lane. A history
+//! is read for one caller alone, whose request waits meanwhile. Before anything is read from a
+//! client's position, the message there is compared with the position's fingerprint: a log that was
+//! rolled back must not pass for the old one.
 
 mod queue;
 mod scan;
@@ -21,29 +27,31 @@ use super::{
     window::{ReadLimit, WindowRead},
 };
 
-/// Readings of the broker's log at once.
+/// How many lanes are read at once for subscriptions.
 const AT_ONCE: usize = 8;
-/// Messages of one read.
+/// The most messages of one read.
 const PAGE: usize = 1_000;
-/// Messages of the first read for a page of history: how large they are is not known yet.
+/// Messages of the first read for a page of history, when it is not known yet how large they are.
 const FIRST_READ: usize = 32;
-/// Longer than any log is kept: ten years.
+/// Longer than any log is kept: ten years. Reading from there means reading from the oldest
+/// message.
 const AGES: Duration = Duration::from_secs(10 * 365 * 24 * 3_600);
-/// How long a history may take to be read.
+/// How long a page of history may take to be read.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// A stretch of a channel's past.
+/// One page of a channel's past.
 #[derive(Clone, Debug)]
 pub struct HistoryPage {
-    /// Oldest first.
+    /// The messages, oldest first.
     pub messages: Vec<Message>,
-    /// Everything up to here is in it: what to give as `after` for the next.
+    /// Everything up to this position is in the page: what to give as `after` for the next one.
     pub upto: Option<ClientPosition>,
-    /// Whether there is more now.
+    /// True if there is more now.
     pub more: bool,
 }
 
-/// Reads what subscriptions missed, a few lanes at a time, for as long as the hub lives.
+/// Reads what subscriptions missed, up to [`AT_ONCE`] lanes at a time, for as long as the hub
+/// lives.
 pub(super) async fn run(hub: Arc<Hub>) {
     let mut under_way = JoinSet::new();
     loop {
@@ -60,16 +68,19 @@ pub(super) async fn run(hub: Arc<Hub>) {
 }
 
 impl Hub {
-    /// Up to `limit` of a channel's messages after a position, or from the oldest that the broker keeps.
+    /// Returns up to `limit` of a channel's messages after a position, or from the oldest that the
+    /// broker keeps. The page may be shorter, since it ends at about `history_bytes` of data.
     ///
     /// # Errors
-    /// `Rejected` on a backend without a history, `PositionLost`, `Unavailable`, `Closed`.
+    /// `Rejected` on a backend without a history, `PositionLost` if the position can't be trusted
+    /// any more, `Unavailable` if the broker is away or takes more than 10 s, `Closed`.
     pub async fn past(
         &self,
         channel: &Channel,
         after: Option<ClientPosition>,
         limit: usize,
     ) -> Result<HistoryPage> {
+        // The window first, which spares the broker.
         if let Some(after) = after {
             let cap = ReadLimit {
                 messages: limit,
@@ -99,6 +110,7 @@ impl Hub {
             .map_err(late)?
     }
 
+    /// Reads a page from the broker's log.
     async fn read_log(
         &self,
         channel: &Channel,
@@ -116,6 +128,8 @@ impl Hub {
         let Some(lane) = self.lane(channel) else {
             return lost("the channel is in no lane");
         };
+        // A position means nothing in another lane, nor where other messages of the channel went
+        // elsewhere.
         if let Some(after) = after {
             if after.lane != lane {
                 return lost("the position is of another channel's lane");
@@ -135,6 +149,7 @@ impl Hub {
         let mut at = after.map(|after| self.log.to_backend(after));
         let (mut bytes, most_bytes) = (0, self.limits.history_bytes);
         let mut step = FIRST_READ;
+        // A read may give less than it was asked for although there is more.
         while page.more && page.messages.len() < limit && bytes < most_bytes {
             self.counts.history_reads.fetch_add(1, Ordering::Relaxed);
             let most = (limit - page.messages.len()).min(PAGE).min(step);
@@ -153,7 +168,8 @@ impl Hub {
             let publications = read.publications.into_iter();
             let messages = publications.filter_map(|it| self.log.read_back(it));
             page.messages.extend(messages);
-            // As many as fit if they are as large as those before, so that the page grows little beyond its bytes.
+            // As many as fit if they are as large as those before, so the page exceeds its bytes by
+            // little.
             step = match bytes.checked_div(page.messages.len()) {
                 None => step * 2,
                 Some(size) => (most_bytes.saturating_sub(bytes) / size.max(1)).max(1),
@@ -165,7 +181,8 @@ impl Hub {
         Ok(page)
     }
 
-    /// One read of a channel's past. A channel that other programs publish in a foreign lane is looked for there.
+    /// Reads once. A channel that other programs publish in a foreign lane is looked for in that
+    /// lane.
     async fn read_page(
         &self,
         history: &dyn History,
@@ -182,7 +199,8 @@ impl Hub {
         Ok(page)
     }
 
-    /// Returns true if the message that the client means is at its position.
+    /// Returns true if the message that the client means is at its position. Asks the window first,
+    /// and only then the log.
     pub(super) async fn recognises(
         &self,
         history: &dyn History,
@@ -199,6 +217,7 @@ impl Hub {
             Some(offset) => Start::After(Position { offset, ..at }),
             None => Start::since(AGES),
         };
+        // A read may give nothing although there is more: it goes on up to the place.
         loop {
             self.counts.history_reads.fetch_add(1, Ordering::Relaxed);
             let page = history.scan(at.lane, from, 1).await?;
@@ -213,7 +232,8 @@ impl Hub {
         }
     }
 
-    /// The last place up to `at` that a client can be recognised by: `read`, or a later one that the window knows.
+    /// Returns the last place up to `at` by which a client can be recognised: `read`, or a later
+    /// one that the window knows.
     fn last_place(&self, at: Position, read: Option<ClientPosition>) -> Option<ClientPosition> {
         let end = self.log.to_client(at);
         let known = self.log.window().place(at.lane, at.offset);

@@ -1,5 +1,8 @@
-//! The subscriptions that wait for the broker's log. Each session has its turn, however many of its subscriptions wait,
-//! and one reading at a time; what a reading passes anyway is taken along.
+//! The subscriptions that wait for the broker's log. Pure, apart from the wake-up.
+//!
+//! Each session has its turn and one reading at a time, however many of its subscriptions wait, so
+//! that many old positions of one client don't hold up another client. What a reading passes anyway
+//! is taken along.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet, VecDeque},
@@ -11,41 +14,44 @@ use tokio::sync::Notify;
 
 use crate::{key::Key, key::SubscriptionKey, position::ClientPosition};
 
-/// Requests that may wait, of all sessions.
+/// The most requests that may wait, of all sessions.
 const MOST: usize = 16 * 1_024;
 
-/// A subscription whose past the window doesn't have.
+/// A subscription whose past the window doesn't have, as a request to read it.
 #[derive(Debug)]
 pub(crate) struct RecoveryRequest {
     pub(crate) shard: usize,
     pub(crate) subscription: SubscriptionKey,
     pub(crate) channel: Channel,
     pub(crate) after: ClientPosition,
-    /// Dead once the subscription is gone: then nobody needs the answer.
+    /// Dead once the subscription is gone. Then nobody needs the answer.
     pub(crate) wanted: Weak<()>,
 }
 
-/// A session among all of this instance.
+/// A session among all of this instance: its shard and its key there.
 type SessionId = (usize, Key);
-/// Lane, epoch and offset, and a number that tells equal ones apart.
+/// Lane, epoch and offset, and a number that tells equal ones apart. In this order, so that
+/// requests of neighbouring places are neighbours.
 type Place = (u32, u64, u128, u64);
 
 impl RecoveryRequest {
+    /// Returns the session that the request is for.
     pub(super) const fn session(&self) -> SessionId {
         (self.shard, self.subscription.session)
     }
 
+    /// Returns true while somebody needs the answer.
     pub(super) fn is_wanted(&self) -> bool {
         self.wanted.strong_count() > 0
     }
 }
 
-/// The queue.
+/// The queue of all requests of this instance.
 #[derive(Debug)]
 pub(crate) struct RecoveryQueue {
     state: Mutex<State>,
     changed: Notify,
-    /// Requests of one session.
+    /// The most requests of one session.
     most_of_session: usize,
 }
 
@@ -53,16 +59,16 @@ pub(crate) struct RecoveryQueue {
 struct State {
     next: u64,
     requests: BTreeMap<Place, RecoveryRequest>,
-    /// The sessions' requests, in their order; some may be taken already.
+    /// Each session's requests in their order. Some may have been taken along already.
     sessions: HashMap<SessionId, VecDeque<Place>>,
-    /// Whose turn it is; sessions that something is read for just now are not among them.
+    /// Whose turn is next. Sessions for which something is being read are not here.
     turns: VecDeque<SessionId>,
-    /// Sessions that something is read for.
+    /// Sessions for which something is being read.
     served: HashSet<SessionId>,
 }
 
 impl RecoveryQueue {
-    /// `most_of_session`: how many subscriptions a session may have.
+    /// An empty queue; `most_of_session` is how many subscriptions a session may have.
     pub(crate) fn new(most_of_session: usize) -> Self {
         Self {
             state: Mutex::default(),
@@ -71,7 +77,7 @@ impl RecoveryQueue {
         }
     }
 
-    /// Adds a request. Returns false if too many wait.
+    /// Adds a request. Returns false, and keeps nothing, if too many wait.
     pub(crate) fn offer(&self, request: RecoveryRequest) -> bool {
         let mut state = self.lock();
         let session = request.session();
@@ -90,6 +96,7 @@ impl RecoveryQueue {
         let waiting = state.sessions.entry(session).or_default();
         let first = waiting.is_empty();
         waiting.push_back(place);
+        // A session that is being read for gets its next turn when that is over.
         if first && !state.served.contains(&session) {
             state.turns.push_back(session);
         }
@@ -98,8 +105,8 @@ impl RecoveryQueue {
         true
     }
 
-    /// Waits for the next request whose session has its turn. The turn lasts until a
-    /// [`Turn`] ends it.
+    /// Waits for the next request whose session has its turn. The turn lasts until the [`Turn`] of
+    /// the request is dropped.
     pub(super) async fn next(&self) -> RecoveryRequest {
         loop {
             if let Some(request) = self.lock().take() {
@@ -109,7 +116,7 @@ impl RecoveryQueue {
         }
     }
 
-    /// The turn of a request's session. It ends when the value is dropped.
+    /// Returns the turn of a request's session. It ends when the value is dropped.
     pub(super) const fn turn_of(&self, request: &RecoveryRequest) -> Turn<'_> {
         let session = request.session();
         Turn {
@@ -118,7 +125,7 @@ impl RecoveryQueue {
         }
     }
 
-    /// A session's reading is over: it may have another turn, after the others'.
+    /// Ends a session's reading: it may have another turn, after the others.
     fn served(&self, session: SessionId) {
         let mut state = self.lock();
         state.served.remove(&session);
@@ -129,7 +136,8 @@ impl RecoveryQueue {
         self.changed.notify_one();
     }
 
-    /// Takes out the requests from positions between these two, both included, of one lane and epoch.
+    /// Takes out the requests whose positions lie between these two, both included, in one lane and
+    /// epoch. Those that nobody wants any more are dropped.
     pub(super) fn take_between(
         &self,
         from: ClientPosition,
@@ -162,6 +170,7 @@ impl Drop for Turn<'_> {
 }
 
 impl State {
+    /// Returns true if one more request of this session fits. Dead ones are dropped first.
     fn has_room(&mut self, session: SessionId, most_of_session: usize) -> bool {
         if self.sessions.get(&session).map_or(0, VecDeque::len) >= most_of_session {
             self.clean(session);
@@ -170,7 +179,7 @@ impl State {
             && self.sessions.get(&session).map_or(0, VecDeque::len) < most_of_session
     }
 
-    /// Drops a session's requests that are taken, or that nobody wants any more.
+    /// Drops a session's requests that have been taken, or that nobody wants any more.
     fn clean(&mut self, session: SessionId) {
         let requests = &mut self.requests;
         if let Some(waiting) = self.sessions.get_mut(&session) {
@@ -184,6 +193,7 @@ impl State {
         }
     }
 
+    /// Takes the next request of the session whose turn it is, `None` if nothing waits.
     fn take(&mut self) -> Option<RecoveryRequest> {
         while let Some(session) = self.turns.pop_front() {
             self.clean(session);

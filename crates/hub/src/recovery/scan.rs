@@ -1,4 +1,9 @@
-//! One reading of a lane's log, for the subscription that began it and for all that stand at places that it passes.
+//! One reading of a lane's log, for the subscription that began it and for all others that stand at
+//! places which it passes.
+//!
+//! The reading ends where the window begins, or at the log's end. Whatever can't be proved to be
+//! whole is answered as lost: a hole in the numbers, a foreign message at a client's place, too
+//! much, or too late.
 
 use std::{
     collections::HashMap,
@@ -21,12 +26,12 @@ use crate::{
     window::WindowEntry,
 };
 
-/// Messages of one read.
+/// The most messages of one read.
 const PAGE: usize = 1_000;
 /// How long one reading may take.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// What is gathered for one subscription.
+/// What is gathered for one subscription, with its bytes of data.
 struct Gathered {
     request: RecoveryRequest,
     entries: Vec<WindowEntry>,
@@ -43,23 +48,26 @@ impl Gathered {
     }
 }
 
-/// The reading.
+/// One reading, and everybody who is to be answered by it.
 pub(super) struct Scan<'a> {
     hub: &'a Hub,
-    /// Read up to here.
+    /// The log is read up to here.
     at: ClientPosition,
-    /// The first page begins with the message that the first client has seen last.
+    /// False until the first page, which begins with the message that the first client has seen
+    /// last.
     begun: bool,
-    /// Sees where numbers are missing, in what is read.
+    /// Sees where numbers are missing in what is read. Apart from the pump's: what is read back is
+    /// not news.
     numbers: GapDetector,
     waiting: HashMap<Channel, Vec<Gathered>>,
-    /// Taken along, and not yet looked at: another message may be where the client's was.
+    /// Taken along, and not checked yet: another message may be at the client's place.
     unchecked: Vec<RecoveryRequest>,
-    /// Can't be given what they missed.
+    /// Those who can't be given what they missed.
     refused: Vec<RecoveryRequest>,
 }
 
 impl<'a> Scan<'a> {
+    /// Begins at the place of the request's client.
     pub(super) fn new(hub: &'a Hub, request: RecoveryRequest) -> Self {
         let mut scan = Self {
             hub,
@@ -76,18 +84,21 @@ impl<'a> Scan<'a> {
 
     /// Reads until the window has the rest, or to the log's end, and answers everybody.
     ///
-    /// A page may be cut off in the middle by the time limit. So whoever is to be answered is a field of this value, and
-    /// answers are sent between pages only.
+    /// The time limit may cut a page off in the middle. So everybody who is to be answered is a
+    /// field of this value, and answers are sent only between pages.
     pub(super) async fn run(mut self) {
         let Some(history) = self.hub.backplane().history() else {
             return self.answer_all(None).await;
         };
+        // What was outside its channel's lane is not in this reading, and nobody knows of which
+        // channels.
         if self.hub.log.window().placements().has_foreign() {
             tracing::debug!(
                 "messages were outside their channels' lanes: only the window can tell which"
             );
             return self.answer_all(None).await;
         }
+        // One limit for all pages together.
         let end = Instant::now() + LIMIT;
         match timeout_at(end, self.hub.recognises(history, self.at)).await {
             Ok(Ok(true)) => {}
@@ -109,6 +120,7 @@ impl<'a> Scan<'a> {
                 }
                 Err(_late) => return self.answer_all(None).await,
             }
+            // Those who can't be recovered need not wait for the others.
             for request in std::mem::take(&mut self.refused) {
                 self.answer(request, None).await;
             }
@@ -119,10 +131,11 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// Reads a page. Returns whether there is more to be read.
+    /// Reads a page. Returns true if there is more to be read.
     async fn page(&mut self, history: &dyn History) -> Result<bool> {
         let log = &self.hub.log;
         let mut from = log.to_backend(self.at);
+        // One message earlier, so that the page begins with the one that the client has seen.
         if !std::mem::replace(&mut self.begun, true) {
             from.offset = from.offset.saturating_sub(1);
         }
@@ -132,6 +145,7 @@ impl<'a> Scan<'a> {
             .fetch_add(1, Ordering::Relaxed);
         let page = history.scan(from.lane, Start::After(from), PAGE).await?;
         let upto = page.upto.map_or(self.at, |upto| log.to_client(upto));
+        // Whoever stands where this page is comes along.
         self.unchecked
             .extend(self.hub.reads.take_between(self.at, upto));
         while let Some(request) = self.unchecked.last() {
@@ -155,8 +169,8 @@ impl<'a> Scan<'a> {
         Ok(page.more && !log.window().reaches_back_to(upto))
     }
 
-    /// The offset behind the last place in a page where numbers are missing: what was there has been removed from the log,
-    /// such as by a topic that was compacted for a while.
+    /// Returns the offset behind the last place in a page where numbers are missing. What was there
+    /// has been removed from the log, such as by a topic that was compacted for a while.
     fn last_hole(&mut self, page: &Page) -> Option<u128> {
         let now = std::time::Instant::now();
         let mut hole = None;
@@ -174,7 +188,7 @@ impl<'a> Scan<'a> {
         hole
     }
 
-    /// Those who stand before this offset can't be given all that they missed.
+    /// Refuses those who stand before this offset: they can't be given all that they missed.
     fn refuse_before(&mut self, offset: u128) {
         for waiting in self.waiting.values_mut() {
             let before = waiting.extract_if(.., |it| it.request.after.offset < offset);
@@ -182,7 +196,8 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// Returns true if the message that a client means is at its position, which is in this page or right before it.
+    /// Returns true if the message that a client means is at its position, which is in this page or
+    /// right before it.
     async fn stands_in(
         &self,
         request: &RecoveryRequest,
@@ -197,13 +212,15 @@ impl<'a> Scan<'a> {
         }
     }
 
+    /// Lets a request take part in the reading from here on.
     fn add(&mut self, request: RecoveryRequest) {
         let channel = Channel::clone(&request.channel);
         let waiting = self.waiting.entry(channel).or_default();
         waiting.push(Gathered::new(request));
     }
 
-    /// Gives each subscription its messages of a batch. One that missed more than a client may be given gets none.
+    /// Gives each subscription its messages of a batch. One that missed more than a client may be
+    /// given is refused.
     fn gather(&mut self, batch: &Arc<Vec<Encoded>>) {
         let limits = self.hub.limits();
         let mut too_much = Vec::new();
@@ -229,7 +246,8 @@ impl<'a> Scan<'a> {
         self.refused.extend(too_much);
     }
 
-    /// Takes out the channels that most is held for, until the rest is no more than one client may be given.
+    /// Takes out the channels for which most is held, until the rest is no more than one client may
+    /// be given: a reading for many must not cost many times the memory.
     fn relieve(&mut self) -> Vec<Gathered> {
         let most = self.hub.limits().recovery_bytes;
         let mut taken = Vec::new();
@@ -245,6 +263,7 @@ impl<'a> Scan<'a> {
         taken
     }
 
+    /// Drops those whose subscription is gone, so that a reading for nobody ends.
     fn drop_unwanted(&mut self) {
         self.waiting.retain(|_, waiting| {
             waiting.retain(|it| it.request.is_wanted());
@@ -252,6 +271,7 @@ impl<'a> Scan<'a> {
         });
     }
 
+    /// Answers everybody who is left. `upto` is where the reading ended, `None` if it failed.
     async fn answer_all(&mut self, upto: Option<ClientPosition>) {
         for Gathered {
             request, entries, ..
@@ -265,6 +285,7 @@ impl<'a> Scan<'a> {
         }
     }
 
+    /// Sends one answer to the shard that asked.
     async fn answer(
         &self,
         request: RecoveryRequest,
