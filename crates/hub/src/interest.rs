@@ -1,8 +1,9 @@
-//! Which channels this instance needs from the broker: the sum over its shards. [`Wants`] decides; this tells the broker
-//! and the shards.
+//! Which channels this instance needs from the broker: the sum over its shards. [`Wants`] decides,
+//! and this file tells the broker and the shards.
 //!
-//! A channel is given back some seconds after its last subscription, so that a page that is loaded again
-//! doesn't cost the broker two changes.
+//! Only brokers that route by channel are asked; elsewhere everything arrives anyway. A channel is
+//! given back some seconds after its last subscription, so that a page that is loaded again doesn't
+//! cost the broker two changes.
 
 mod wants;
 
@@ -20,16 +21,18 @@ use tokio::{
 use self::wants::{Settled, Wants};
 use super::{log::Log, sequencer::Sequence, shard::Mail};
 
-/// Everybody's interest. One lock, taken when a channel gets its first or loses its last session on a shard.
+/// The interest of all shards and of the hub itself. One lock, taken when a channel gets its first
+/// or loses its last session on a shard.
 #[derive(Debug)]
 pub(super) struct Interest {
-    /// Whether the broker routes by interest; if not, everything arrives anyway.
+    /// True if the broker routes by interest.
     routed: bool,
     wants: Mutex<Wants>,
     changed: Notify,
 }
 
 impl Interest {
+    /// No interest yet. A channel is kept for `linger` after its last subscription.
     pub(super) fn new(routed: bool, linger: Duration) -> Self {
         Self {
             routed,
@@ -38,7 +41,8 @@ impl Interest {
         }
     }
 
-    /// A shard wants a channel. Returns true if its messages arrive already; else [`Mail::Interest`] will tell.
+    /// Notes that a shard wants a channel. Returns true if its messages arrive already; otherwise
+    /// [`Mail::Interest`] tells the shard when they do.
     pub(super) fn add(&self, shard: usize, channel: &Channel) -> bool {
         let active = !self.routed || self.wants().add(shard, channel);
         if !active {
@@ -47,12 +51,12 @@ impl Interest {
         active
     }
 
-    /// Returns true if a channel's messages arrive here.
+    /// Returns true if a channel's messages arrive at this instance.
     pub(super) fn is_active(&self, channel: &Channel) -> bool {
         !self.routed || self.wants().is_active(channel)
     }
 
-    /// The hub itself wants a channel, for ever.
+    /// Notes that the hub itself wants a channel, for ever.
     pub(super) fn keep(&self, channel: &Channel) {
         if self.routed {
             self.wants().keep(channel);
@@ -60,19 +64,20 @@ impl Interest {
         }
     }
 
-    /// A shard wants a channel no more.
+    /// Notes that a shard wants a channel no more.
     pub(super) fn remove(&self, shard: usize, channel: &Channel) {
         if self.routed && self.wants().remove(shard, channel, Instant::now()) {
             self.changed.notify_one();
         }
     }
 
-    /// The broker refuses channels that it had confirmed.
+    /// Notes that the broker refuses channels that it had confirmed.
     pub(super) fn drop_refused(&self, channels: &[Channel]) {
         self.wants().drop_refused(channels);
     }
 
-    /// Tells the backplane of changes, a batch at a time, for as long as the hub lives.
+    /// Tells the backplane of changes, a batch at a time, for as long as the hub lives. The only
+    /// task that subscribes, so the calls never overtake each other.
     pub(super) async fn run(
         &self,
         backplane: &dyn Backplane,
@@ -86,7 +91,7 @@ impl Interest {
                 self.changed.notify_one();
             }
             if !new.is_empty() {
-                // What was heard of them is of the time before they were given back.
+                // What was heard of these channels is from before they were given back.
                 for channel in &new {
                     let sequence = Sequence::Channel(Channel::clone(channel));
                     log.gap_detector().forget(&sequence);
@@ -114,6 +119,7 @@ impl Interest {
         }
     }
 
+    /// Asks the broker for channels, and passes its answer on.
     async fn subscribe(
         &self,
         backplane: &dyn Backplane,
@@ -122,7 +128,8 @@ impl Interest {
     ) {
         match backplane.subscribe(new).await {
             Err(error) if error.kind() == ErrorKind::Rejected && new.len() > 1 => {
-                // One name that this broker can't carry must not cost the others.
+                // One name that this broker can't carry must not cost the others their
+                // subscription.
                 for channel in new {
                     let alone = std::slice::from_ref(channel);
                     let answer = backplane.subscribe(alone).await;
@@ -157,6 +164,7 @@ impl Interest {
         }
     }
 
+    /// Locks the interest, for a step and never across an await.
     fn wants(&self) -> MutexGuard<'_, Wants> {
         self.wants.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,4 +1,7 @@
 //! What the shards want, and what is to be asked of the broker next. Pure; the time comes in.
+//!
+//! A channel is here from the first shard that wants it until it has been given back to the broker.
+//! It is asked for once, however many want it.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -7,17 +10,18 @@ use std::{
 
 use hubplane_backplane::Channel;
 
-/// Channels of one call to the backplane.
+/// The most channels of one call to the backplane.
 const BATCH: usize = 1_000;
 
-/// All channels that somebody here wants.
+/// All channels that somebody on this instance wants, or wanted a moment ago.
 #[derive(Debug)]
 pub(super) struct Wants {
     linger: Duration,
     channels: HashMap<Channel, Want>,
-    /// To be subscribed.
+    /// Channels to be subscribed; some may not be wanted any more.
     new: Vec<Channel>,
-    /// Since when nobody wants them; those that are wanted again are passed over.
+    /// Since when nobody wants which channel, in that order. One that is wanted again is passed
+    /// over.
     idle: VecDeque<(Instant, Channel)>,
 }
 
@@ -32,16 +36,17 @@ struct Want {
     kept: bool,
 }
 
-/// What follows from the broker's answer.
+/// What follows from the broker's answer for a batch of channels.
 #[derive(Debug)]
 pub(super) struct Settled {
-    /// The channels that each shard waits for.
+    /// The channels that each shard waits for, by the shard's index.
     pub(super) tell: Vec<Vec<Channel>>,
-    /// Wanted no more.
+    /// Channels that are not wanted any more, because the broker did not confirm them.
     pub(super) dropped: Vec<Channel>,
 }
 
 impl Wants {
+    /// No wants yet. A channel is kept for `linger` after nobody wants it any more.
     pub(super) fn new(linger: Duration) -> Self {
         Self {
             linger,
@@ -51,7 +56,7 @@ impl Wants {
         }
     }
 
-    /// A shard wants a channel. Returns true if the broker has confirmed it already.
+    /// Notes that a shard wants a channel. Returns true if the broker has confirmed it already.
     pub(super) fn add(&mut self, shard: usize, channel: &Channel) -> bool {
         let want = self.channels.entry(Channel::clone(channel)).or_default();
         want.idle_since = None;
@@ -62,18 +67,19 @@ impl Wants {
         want.active
     }
 
+    /// Returns true if the broker has confirmed this channel.
     pub(super) fn is_active(&self, channel: &Channel) -> bool {
         self.channels.get(channel).is_some_and(|want| want.active)
     }
 
-    /// The hub itself wants a channel, for ever.
+    /// Notes that the hub itself wants a channel, for ever.
     pub(super) fn keep(&mut self, channel: &Channel) {
         let want = self.channels.entry(Channel::clone(channel)).or_default();
         want.kept = true;
         self.new.push(Channel::clone(channel));
     }
 
-    /// A shard wants a channel no more. Returns true if nobody does.
+    /// Notes that a shard wants a channel no more. Returns true if nobody does.
     pub(super) fn remove(&mut self, shard: usize, channel: &Channel, now: Instant) -> bool {
         let Some(want) = self.channels.get_mut(channel) else {
             return false;
@@ -87,8 +93,8 @@ impl Wants {
         unused
     }
 
-    /// The broker refuses channels that it had confirmed: they are wanted no more. The hub's own stay noted, since the
-    /// backend is asked for them once only.
+    /// Forgets channels that the broker had confirmed and now refuses. The hub's own stay, since
+    /// the backend is asked for them only once.
     pub(super) fn drop_refused(&mut self, channels: &[Channel]) {
         for channel in channels {
             if self.channels.get(channel).is_some_and(|want| !want.kept) {
@@ -97,7 +103,8 @@ impl Wants {
         }
     }
 
-    /// The broker has confirmed these channels, or not.
+    /// Notes whether the broker has confirmed these channels. Those that it has not are forgotten;
+    /// whoever still wants them asks again.
     pub(super) fn settle(
         &mut self,
         channels: &[Channel],
@@ -127,7 +134,7 @@ impl Wants {
         Settled { tell, dropped }
     }
 
-    /// Channels to subscribe, and whether there are more.
+    /// Returns channels to subscribe, each once, and whether there are more.
     pub(super) fn take_new(&mut self) -> (Vec<Channel>, bool) {
         let count = self.new.len().min(BATCH);
         let mut new: Vec<_> = self.new.drain(..count).collect();
@@ -137,7 +144,7 @@ impl Wants {
         (new, !self.new.is_empty())
     }
 
-    /// Channels that nobody has wanted for long enough, and when the next will be.
+    /// Returns channels that nobody has wanted for long enough, and when the next one will be due.
     pub(super) fn take_idle(&mut self, now: Instant) -> (Vec<Channel>, Option<Instant>) {
         let mut idle = Vec::new();
         while let Some((since, _)) = self.idle.front() {
@@ -148,6 +155,7 @@ impl Wants {
             let Some((since, channel)) = self.idle.pop_front() else {
                 break;
             };
+            // It may have been wanted, and given up again, since this entry was made.
             let want = self.channels.get(&channel);
             if want.is_some_and(|want| want.idle_since == Some(since)) {
                 self.channels.remove(&channel);
