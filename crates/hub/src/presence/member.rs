@@ -1,12 +1,13 @@
-//! Who is on a channel.
+//! Who is on a channel, as clients say it, and the limits of what they may say. Nobody checks that
+//! it is true: nothing that depends on who somebody really is may use it.
 
 use std::{fmt, sync::Arc};
 
-/// Longest client id, in bytes.
+/// The longest client id, in bytes.
 pub const MAX_CLIENT: usize = 64;
-/// Longest user, in bytes.
+/// The longest user, in bytes.
 pub const MAX_USER: usize = 255;
-/// Longest info, in bytes of JSON.
+/// The longest info, in bytes of JSON.
 pub const MAX_INFO: usize = 1_024;
 
 /// One client on one channel, however many sessions it has there.
@@ -20,16 +21,16 @@ pub struct Member {
     pub info: Option<Arc<str>>,
 }
 
-/// What a subscription wants of its channel's presence.
+/// How a subscription takes part in its channel's presence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PresenceOptions {
-    /// Become this member.
+    /// Become this member. `None`: be no member.
     pub member: Option<Member>,
     /// Be told who comes and goes.
     pub watch: bool,
 }
 
-/// Why somebody can't become a member.
+/// Why somebody can't become a member. Its text is for clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
     /// The client id is empty, too long or not printable ASCII.
@@ -60,7 +61,7 @@ impl fmt::Display for Refusal {
 }
 
 impl Member {
-    /// Checks it against the limits.
+    /// Checks a member's own words against the limits.
     ///
     /// # Errors
     /// The limit that it breaks.

@@ -1,9 +1,11 @@
-//! Who is on a channel, the same on every instance: a state machine without input, output or clock of its own.
+//! Who is on a channel, the same on every instance: a state machine without input, output or a
+//! clock of its own.
 //!
-//! Each instance tells the others its own members on [`CHANNEL`]: each change, with a number; a heartbeat with the last
-//! number, while it has members; its whole table when another instance asks. Each instance keeps what all have told. An
-//! instance that is silent for too long counts as dead, and its members leave. A lost message leaves a hole in the
-//! numbers; the instance that sees it asks for a snapshot.
+//! Each instance tells the others its own members on [`CHANNEL`]: each change, with a number; a
+//! heartbeat with the last number, while it has members; its whole table when another instance
+//! asks. Each instance keeps what all have told. An instance that is silent for too long counts as
+//! dead, and its members leave. A lost message leaves a hole in the numbers, and the instance that
+//! sees it asks for a snapshot. No `gap` is about presence.
 
 mod member;
 mod peer;
@@ -36,11 +38,12 @@ use crate::limits::Limits;
 
 /// Where instances tell each other their members.
 pub const CHANNEL: &str = "$hubplane/presence";
-/// Between two questions to one instance, and between two snapshots.
+/// Between two questions to one instance, and between two snapshots: a flood of questions costs no
+/// more.
 const PAUSE: Duration = Duration::from_secs(1);
 /// How long messages that come late from an instance that said goodbye are ignored.
 const GONE: Duration = Duration::from_secs(60);
-/// Most other instances that are known at once.
+/// The most other instances that are known at once.
 const MOST_PEERS: usize = 1_024;
 
 /// Somebody has come to a channel, or left it.
@@ -81,9 +84,9 @@ struct Own {
 #[derive(Debug)]
 pub struct Presence {
     id: u128,
-    /// Most members that are held, of all instances.
+    /// The most members that are held, of all instances together.
     most: usize,
-    /// Between two heartbeats.
+    /// How long to wait between two heartbeats.
     beat: Duration,
     /// An instance that says nothing for so long is dead.
     dead: Duration,
@@ -92,7 +95,7 @@ pub struct Presence {
     dirty: HashSet<Place>,
     /// Own members that the others know.
     told: HashSet<Place>,
-    /// Changes told so far.
+    /// The number of the last change that the others were told.
     number: u64,
     peers: HashMap<u128, Peer>,
     gone: HashMap<u128, Instant>,
@@ -130,13 +133,15 @@ impl Presence {
         }
     }
 
-    /// A session of this instance becomes a member. Each success needs one [`Presence::leave`].
+    /// Notes that a session of this instance is a member. Each success needs one
+    /// [`Presence::leave`].
     ///
     /// # Errors
-    /// A limit is broken; nothing has changed.
+    /// The limit that is broken; nothing has changed then.
     pub fn join(&mut self, channel: &Channel, member: Member) -> Result<(), Refusal> {
         member.check()?;
         let place = (Channel::clone(channel), Arc::clone(&member.client));
+        // One in its grace time is counted already, so it may always come back.
         let full = self.held() >= self.most && !self.table.is_leaving(&place);
         match self.own.get_mut(&place) {
             Some(own) => {
@@ -163,7 +168,7 @@ impl Presence {
         Ok(())
     }
 
-    /// A session of this instance is no longer a member.
+    /// Notes that a session of this instance is no longer a member.
     pub fn leave(&mut self, channel: &Channel, client: &str, now: Instant) {
         let place = (Channel::clone(channel), Arc::from(client));
         let Some(own) = self.own.get_mut(&place) else {
@@ -216,8 +221,9 @@ impl Presence {
         self.dropped += dropped;
     }
 
-    /// Does what is due by now; called several times a second. Returns the changes to tell this instance's
-    /// subscribers. While this instance doesn't hear its broker (`hears` is false), no other instance counts as silent.
+    /// Does what is due by now; to be called several times a second. Returns the changes to tell
+    /// this instance's clients. While this instance doesn't hear its broker (`hears` is false), no
+    /// other instance counts as silent.
     pub fn tick(&mut self, now: Instant, hears: bool) -> Vec<Change> {
         let mut dead = Vec::new();
         for (&id, peer) in &mut self.peers {
@@ -235,8 +241,8 @@ impl Presence {
         std::mem::take(&mut self.table.changes)
     }
 
-    /// Returns what is to be published on [`CHANNEL`], in this order; called again once that is published. If some of it
-    /// is lost, the others ask for it.
+    /// Returns what is to be published on [`CHANNEL`], in this order. To be called again once that
+    /// is published. If some of it is lost, the others ask for it.
     pub fn speak(&mut self, now: Instant) -> Words {
         let mut words = Vec::new();
         if !std::mem::replace(&mut self.greeted, true) {
@@ -320,32 +326,35 @@ impl Presence {
         (self.number > 0).then(|| wire::encode(self.id, What::Bye))
     }
 
-    /// At most `limit` of a channel's members, in no order.
+    /// Returns at most `limit` of a channel's members, in no order.
     pub fn members(&self, channel: &str, limit: usize) -> Vec<Member> {
         self.table.members(channel).take(limit).cloned().collect()
     }
 
-    /// How many members a channel has.
+    /// Returns how many members a channel has.
     pub fn count(&self, channel: &str) -> usize {
         self.table.count(channel)
     }
 
-    /// Members of all channels.
+    /// Returns how many members there are on all channels.
     pub fn size(&self) -> usize {
         self.table.size()
     }
 
-    /// Counts messages that could not be understood, and members that were ignored because of a limit.
+    /// Returns how many messages could not be understood, and how many members were ignored because
+    /// of a limit.
     pub const fn skipped(&self) -> (u64, u64) {
         (self.bad, self.dropped)
     }
 
+    /// Returns how many members are held in memory, of all instances together.
     fn held(&self) -> usize {
         let others: usize = self.peers.values().map(Peer::held).sum();
         self.own.len() + others + self.table.leaving()
     }
 
-    /// Removes an instance and its members; `heard` is when it was last heard.
+    /// Removes an instance and its members; `heard` is when it was last heard, from when the grace
+    /// time runs.
     fn bury(&mut self, id: u128, heard: Instant) {
         if let Some(peer) = self.peers.remove(&id) {
             for place in peer.places() {

@@ -1,4 +1,9 @@
-//! Another instance, as its messages describe it.
+//! Another instance, as its messages describe it: which members it has, and whether anything that
+//! it told is missing. Pure.
+//!
+//! Its changes are numbered. One that does not follow the last makes the table incomplete; from
+//! then on only a snapshot, or word that it has no members, mends it. Whatever it says is limited:
+//! anybody may publish on the channel.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -13,6 +18,7 @@ use super::{
     wire::{Op, What},
 };
 
+/// One other instance and its members.
 #[derive(Debug)]
 pub(super) struct Peer {
     pub(super) heard: Instant,
@@ -25,18 +31,18 @@ pub(super) struct Peer {
     coming: Option<Coming>,
 }
 
-/// A snapshot of which not all parts have come.
+/// A snapshot of which not all parts have come yet.
 #[derive(Debug)]
 struct Coming {
     number: u64,
     of: u32,
     parts: HashSet<u32>,
     members: HashMap<Place, Member>,
-    /// Those of them that are not known already.
+    /// How many of them the table does not have already, and so need room.
     fresh: usize,
 }
 
-/// What was wrong with a message.
+/// What was wrong with a message: how many members could not be read, and how many had no room.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Verdict {
     pub(super) bad: u64,
@@ -44,6 +50,7 @@ pub(super) struct Verdict {
 }
 
 impl Peer {
+    /// An instance of which nothing is known yet.
     pub(super) fn new(now: Instant) -> Self {
         Self {
             heard: now,
@@ -55,17 +62,20 @@ impl Peer {
         }
     }
 
+    /// Returns the places of its members.
     pub(super) fn places(&self) -> impl Iterator<Item = &Place> {
         self.members.keys()
     }
 
-    /// Members that are kept in memory for it.
+    /// Returns how many members are kept in memory for it, with those of a snapshot that is not
+    /// complete.
     pub(super) fn held(&self) -> usize {
         let coming = self.coming.as_ref().map_or(0, |it| it.fresh);
         self.members.len() + coming
     }
 
-    /// Whether it must be asked for its table now.
+    /// Returns true if it must be asked for its table now, and notes that it is. Asks once in
+    /// [`PAUSE`] at most.
     pub(super) fn may_ask(&mut self, now: Instant) -> bool {
         let rested = self.asked.is_none_or(|at| now >= at + PAUSE);
         let asks = !self.whole && rested;
@@ -75,7 +85,8 @@ impl Peer {
         asks
     }
 
-    /// Takes a message that this instance sent.
+    /// Takes a message that this instance sent. `room` is how many more members may be held. Older
+    /// messages than what is known are ignored.
     pub(super) fn take(
         &mut self,
         what: What,
@@ -86,21 +97,26 @@ impl Peer {
         let mut verdict = Verdict::default();
         match what {
             What::Diff { n, whole, ops } if n > self.number => {
+                // Its table was empty before, so nothing that was missed matters any more.
                 if whole {
                     self.replace(HashMap::new(), now, table);
                 } else if !self.whole || n - 1 != self.number {
+                    // A change in between is missing. The table stays as it was until a snapshot
+                    // comes.
                     self.whole = false;
                     return verdict;
                 }
                 self.reached(n);
                 self.apply(ops, room, &mut verdict, (now, table));
             }
+            // It has no members: that is its whole table.
             What::Beat { n, members: 0 } if n >= self.number => {
                 self.replace(HashMap::new(), now, table);
                 self.reached(n);
             }
             What::Beat { n, .. } if n > self.number => self.whole = false,
             What::Snapshot { n, part, of, ops }
+                // One of the same number is of use only where something is missing.
                 if n > self.number || (n == self.number && !self.whole) =>
             {
                 self.gather((n, part, of), ops, room, &mut verdict);
@@ -111,12 +127,14 @@ impl Peer {
         verdict
     }
 
+    /// Notes that its table is complete up to this change.
     fn reached(&mut self, number: u64) {
         self.number = number;
         self.whole = true;
         self.coming = None;
     }
 
+    /// Carries out changes to its members.
     fn apply(
         &mut self,
         ops: Vec<Op>,
@@ -150,6 +168,7 @@ impl Peer {
         }
     }
 
+    /// Keeps a part of a snapshot. Parts of an older snapshot are dropped.
     fn gather(
         &mut self,
         (number, part, of): (u64, u32, u32),
@@ -193,7 +212,7 @@ impl Peer {
         }
     }
 
-    /// All parts have come: they replace the table.
+    /// Replaces the table once all parts have come.
     fn finish(&mut self, now: Instant, table: &mut Table) {
         let done = |it: &mut Coming| it.parts.len() == it.of as usize;
         if let Some(coming) = self.coming.take_if(done) {
@@ -202,6 +221,7 @@ impl Peer {
         }
     }
 
+    /// Replaces its members, so that only real comings and goings are told.
     fn replace(&mut self, members: HashMap<Place, Member>, now: Instant, table: &mut Table) {
         for (place, member) in &members {
             match self.members.get(place) {
@@ -210,6 +230,7 @@ impl Peer {
                 None => table.hold(&place.0, member),
             }
         }
+        // Those that it has no more are released last: a member that stays never leaves in between.
         for place in self.members.keys() {
             if !members.contains_key(place) {
                 table.release(place, now);

@@ -1,5 +1,8 @@
-//! Presence as the hub's tasks and shards use it. One lock is taken when somebody comes, goes or asks, and several times a
-//! second for all that has gathered meanwhile; a delivery never takes it.
+//! Presence as the hub's tasks and shards use it. One lock is taken when somebody comes, goes or
+//! asks, and several times a second for all that has gathered meanwhile; a delivery never takes it.
+//!
+//! The two tasks here are the only ones that move the state machine: [`attend`] passes changes and
+//! answers to the shards, [`speak`] tells the other instances.
 
 use std::{
     collections::HashMap,
@@ -14,14 +17,15 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use super::{CHANNEL, Change, Member, Presence, Refusal};
 use crate::{Health, Hub, command::Ref, frame::Frames, key::Key, limits::Limits, shard::Mail};
 
-/// How often what has gathered is passed on, to the subscribers here and to the other instances.
+/// How often what has gathered is passed on, to the sessions here and to the other instances.
 const TICK: Duration = Duration::from_millis(100);
-/// Bytes that are published at once, so that clients' messages get in between while a long table is sent.
+/// About how many bytes are published at once, so that clients' messages get in between while a
+/// long table is sent.
 const SPEECH: usize = 256 * 1024;
-/// How long the goodbye to the others may take.
+/// How long the goodbye to the other instances may take.
 const LEAVE: Duration = Duration::from_secs(1);
 
-/// Who is on a channel.
+/// Who is on a channel, as far as one answer names them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Roster {
     /// All of them.
@@ -30,14 +34,15 @@ pub struct Roster {
     pub members: Vec<Member>,
 }
 
-/// Who is on a channel, for all who asked at the same time: listed once, and encoded once.
+/// Who is on a channel, for all who asked at the same time: listed once, and encoded once for each
+/// format.
 #[derive(Debug)]
 pub(crate) struct SharedRoster {
     pub(crate) roster: Roster,
     pub(crate) frames: Frames,
 }
 
-/// A session wants to know who is on a channel.
+/// A session's question who is on a channel.
 #[derive(Debug)]
 pub(crate) struct Question {
     pub(crate) shard: usize,
@@ -46,19 +51,20 @@ pub(crate) struct Question {
     pub(crate) channel: Channel,
 }
 
-/// The answer to a question. It reaches the shard in the same mails as changes, so it has its place among them.
+/// The answer to a question. It reaches the shard in the same queue as changes, so it has its place
+/// among them.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) question: Question,
     pub(crate) roster: Arc<SharedRoster>,
 }
 
-/// This instance's presence.
+/// This instance's presence, with its limits on questions.
 #[derive(Debug)]
 pub(crate) struct SharedPresence {
     state: Mutex<State>,
     most_questions: usize,
-    /// Most members that one answer names.
+    /// The most members that one answer names.
     page: usize,
 }
 
@@ -69,6 +75,7 @@ struct State {
 }
 
 impl SharedPresence {
+    /// Empty; `id` names this process among all.
     pub(crate) fn new(id: u128, limits: &Limits) -> Self {
         let state = State {
             presence: Presence::new(id, limits),
@@ -81,22 +88,24 @@ impl SharedPresence {
         }
     }
 
-    /// A session becomes a member; each success needs one [`SharedPresence::leave`].
+    /// Notes that a session becomes a member. Each success needs one [`SharedPresence::leave`].
     pub(crate) fn join(&self, channel: &Channel, member: Member) -> Result<(), Refusal> {
         self.lock().presence.join(channel, member)
     }
 
-    /// A session is no longer a member.
+    /// Notes that a session is no longer a member.
     pub(crate) fn leave(&self, channel: &Channel, client: &str) {
         self.lock().presence.leave(channel, client, Instant::now());
     }
 
-    /// Takes a message of another instance, or one of this instance's own that has come back.
+    /// Takes a message of another instance. One of this instance's own that has come back is
+    /// ignored.
     pub(crate) fn receive(&self, data: &[u8]) {
         self.lock().presence.receive(data, Instant::now());
     }
 
-    /// Takes a question; the answer comes as [`Mail::Members`]. Returns false if too many ask already.
+    /// Takes a question, whose answer comes as [`Mail::Members`]. Returns false if too many wait
+    /// already.
     pub(crate) fn ask(&self, question: Question) -> bool {
         let mut state = self.lock();
         let room = state.questions.len() < self.most_questions;
@@ -106,14 +115,17 @@ impl SharedPresence {
         room
     }
 
+    /// Returns who is on a channel, with at most `limit` of them by name.
     fn roster(&self, channel: &str, limit: usize) -> Roster {
         self.lock().roster(channel, limit)
     }
 
-    /// Returns what is to be told to this instance's clients: changes, and answers as of after them.
+    /// Returns what is to be told to this instance's clients: the changes, and answers as of after
+    /// them.
     fn turn(&self, hears: bool) -> (Vec<Change>, Vec<Answer>) {
         let mut state = self.lock();
         let changes = state.presence.tick(Instant::now(), hears);
+        // Each channel is listed once, however many ask for it.
         let mut rosters = HashMap::new();
         let questions = std::mem::take(&mut state.questions);
         let answers = questions.into_iter().map(|question| {
@@ -131,6 +143,7 @@ impl SharedPresence {
         (changes, answers)
     }
 
+    /// Locks the state, never across an await.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -145,7 +158,8 @@ impl State {
     }
 }
 
-/// Passes on to the shards what has gathered, for as long as the hub lives.
+/// Passes on to the shards what has gathered, for as long as the hub lives. Changes go first, since
+/// the answers hold them already.
 pub(crate) async fn attend(hub: Arc<Hub>) {
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -170,8 +184,8 @@ pub(crate) async fn attend(hub: Arc<Hub>) {
     }
 }
 
-/// Tells the other instances, for as long as the hub lives. Changes that gather while the broker is away or slow are told
-/// together afterwards.
+/// Tells the other instances, for as long as the hub lives. What gathers while the broker is away
+/// or slow is told together afterwards.
 pub(crate) async fn speak(hub: Arc<Hub>) {
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -181,6 +195,8 @@ pub(crate) async fn speak(hub: Arc<Hub>) {
             continue;
         }
         let mut words = hub.presence.lock().presence.speak(Instant::now());
+        // A portion that is not published ends the turn: what follows it would show a hole to the
+        // others.
         loop {
             let portion = portion(&mut words);
             if portion.is_empty() || !hub.say(portion).await {
@@ -190,7 +206,7 @@ pub(crate) async fn speak(hub: Arc<Hub>) {
     }
 }
 
-/// Takes messages of about [`SPEECH`] bytes.
+/// Takes messages of about [`SPEECH`] bytes together, at least one if there is any.
 fn portion(words: &mut impl Iterator<Item = Bytes>) -> Vec<Bytes> {
     let (mut portion, mut bytes) = (Vec::new(), 0);
     while bytes < SPEECH
@@ -215,7 +231,8 @@ impl Hub {
         (state.presence.size(), bad, dropped)
     }
 
-    /// Says goodbye to the other instances.
+    /// Says goodbye to the other instances, so that this one's members leave after the grace time
+    /// alone.
     pub(crate) async fn take_leave(&self) {
         let word = self.presence.lock().presence.bye();
         if let Some(word) = word.filter(|_| self.hears()) {
@@ -229,8 +246,8 @@ impl Hub {
         self.health_state.health() == Health::Up
     }
 
-    /// Publishes messages. Returns false if one of them was not; what follows it would be of no use then, and the others
-    /// will ask.
+    /// Publishes messages. Returns false if one of them was not published. What follows it would be
+    /// of no use then, since the others must ask for the whole.
     async fn say(&self, words: Vec<Bytes>) -> bool {
         let words = words.into_iter().map(|word| Outgoing::new(CHANNEL, word));
         let answers = self.publish(words.collect()).await;

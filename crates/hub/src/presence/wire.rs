@@ -1,4 +1,6 @@
-//! What instances tell each other, as JSON. Whatever comes from the broker is untrusted.
+//! What instances tell each other of their members, as JSON: docs/protocol.md has the form.
+//! Whatever comes from the broker is untrusted, so each text is checked like a client's, and sizes
+//! are limited.
 
 use std::sync::Arc;
 
@@ -9,14 +11,15 @@ use serde_json::value::RawValue;
 
 use super::member::Member;
 
-/// Most bytes of one message.
+/// The most bytes of one message.
 pub(super) const MOST_BYTES: usize = 32 * 1024;
-/// Bytes of them that are kept for what is around the changes.
+/// Bytes of a message for its changes; the rest is for what is around them.
 const ROOM: usize = MOST_BYTES - 512;
-/// Names, quotes and commas of one change.
+/// Bytes for the names, quotes and commas of one change.
 const FIELDS: usize = 64;
-/// Parts of one snapshot.
+/// The most parts of one snapshot.
 const MOST_PARTS: u32 = 65_536;
+/// The version that is written and read. Messages of others are not understood.
 const VERSION: u32 = 1;
 
 /// The message as it travels. It is flat, because serde can't read raw JSON inside a tagged enum.
@@ -43,7 +46,7 @@ struct Message {
     ops: Vec<Op>,
 }
 
-/// What a message says.
+/// What a message says, once it is understood.
 #[derive(Debug)]
 pub(super) enum What {
     /// The sender's table has changed, for the `n`th time. `whole` is set if it was empty before.
@@ -64,6 +67,7 @@ pub(super) enum What {
 }
 
 impl Message {
+    /// Lays a message out as it travels.
     fn new(what: What) -> Self {
         let mut message = Self::default();
         let kind = match what {
@@ -90,6 +94,7 @@ impl Message {
         message
     }
 
+    /// Reads the fields that the type needs. `None` if one is missing, or the type is unknown.
     fn what(self) -> Option<What> {
         let ops = self.ops;
         Some(match &*self.kind {
@@ -121,7 +126,7 @@ impl Message {
     }
 }
 
-/// One member on one channel.
+/// One member on one channel, there or gone.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Op {
     c: Channel,
@@ -136,6 +141,7 @@ pub(super) struct Op {
 }
 
 impl Op {
+    /// A member that is there.
     pub(super) fn there(channel: &Channel, member: &Member) -> Self {
         let info = member.info.as_deref();
         Self {
@@ -148,6 +154,7 @@ impl Op {
         }
     }
 
+    /// A member that has left.
     pub(super) fn gone(channel: &Channel, client: &Arc<str>) -> Self {
         Self {
             c: Channel::clone(channel),
@@ -158,7 +165,8 @@ impl Op {
         }
     }
 
-    /// An upper bound of its bytes as JSON, found without writing it: this runs under the lock.
+    /// Returns an upper bound of its bytes as JSON. Nothing is written for that, since it runs
+    /// under the lock.
     fn most_bytes(&self) -> usize {
         let texts = [Some(&*self.c), Some(&*self.id), self.user.as_deref()];
         let texts: usize = texts.into_iter().flatten().map(escaped).sum();
@@ -178,7 +186,7 @@ impl Op {
     }
 }
 
-/// Bytes of a text inside JSON, at most.
+/// Returns the most bytes that a text takes inside JSON.
 fn escaped(text: &str) -> usize {
     let size = |byte| match byte {
         b'"' | b'\\' => 2,
@@ -206,6 +214,7 @@ pub(super) fn packed(ops: impl Iterator<Item = Op>) -> Vec<Vec<Op>> {
     all
 }
 
+/// Writes a message of the instance `from`.
 pub(super) fn encode(from: u128, what: What) -> Bytes {
     let message = Message {
         v: VERSION,
@@ -231,6 +240,7 @@ pub(super) fn decode(data: &[u8]) -> Option<(u128, What)> {
         .map(|what| (from, what))
 }
 
+/// Returns an instance's name in messages: its origin in hexadecimal.
 pub(super) fn id(origin: u128) -> String {
     format!("{origin:x}")
 }
