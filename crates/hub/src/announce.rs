@@ -1,4 +1,4 @@
-//! What the hub tells all its shards.
+//! What the hub tells all its shards, and what it takes from its own channels.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use hubplane_backplane::{Channel, Error, ErrorKind, GapCause, Listed, Publicatio
 use super::{Hub, presence, sabotage, shard::Mail};
 
 impl Hub {
-    /// A message on a channel of the hub's own.
+    /// Takes a message on one of the hub's own channels. No client ever gets it.
     pub(crate) fn reserved(&self, publication: &Publication) {
         match &*publication.channel {
             presence::CHANNEL => self.presence.receive(&publication.data),
@@ -18,7 +18,9 @@ impl Hub {
         }
     }
 
-    /// Tells the subscriptions concerned that they may have missed something.
+    /// Tells the subscriptions concerned that they may have missed messages, and counts the gap.
+    /// Waits until every shard has it in its mailbox, so it stands in front of the messages behind
+    /// the hole.
     pub(crate) async fn announce(&self, scope: Scope, cause: GapCause) {
         tracing::warn!(%cause, %scope, "messages may have been missed; telling the subscriptions concerned");
         self.counts.count_gap(cause);
@@ -29,7 +31,8 @@ impl Hub {
         self.post(|| Mail::Gap(Arc::clone(&scope), cause)).await;
     }
 
-    /// Ends the subscriptions of channels that the broker refuses from now on.
+    /// Ends the subscriptions of channels that the broker refuses from now on. Their clients are
+    /// told why.
     pub(crate) async fn refuse(&self, channels: Vec<Channel>, reason: String) {
         tracing::warn!(channels = %Listed(&channels), %reason, "the broker refuses channels; ending their subscriptions");
         self.interest.drop_refused(&channels);
@@ -38,7 +41,7 @@ impl Hub {
             .await;
     }
 
-    /// One mail for every shard.
+    /// Sends one mail to every shard. Waits for a shard whose mailbox is full.
     pub(crate) async fn post(&self, mail: impl Fn() -> Mail) {
         for shard in &self.shards {
             // A shard that is gone has no sessions.

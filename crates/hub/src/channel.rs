@@ -1,13 +1,14 @@
-//! Which channel names clients may use.
+//! Which channel names clients may use. Every name that a client gives passes [`check`] before
+//! anything else sees it; what a broker makes of a name is its backend's business.
 
 use std::fmt;
 
 use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick};
 
-/// Longest channel name that a client may use, in bytes.
+/// The longest channel name that a client may use, in bytes.
 pub const MAX_BYTES: usize = 255;
 
-/// What is wrong with a channel name.
+/// What is wrong with a channel name. Its text is for clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BadName(&'static str);
 
@@ -17,9 +18,12 @@ impl fmt::Display for BadName {
     }
 }
 
-/// Names are 1 to 255 bytes of UTF-8 in normalisation form C, without spaces and control characters, and do not
-/// begin with `$`, which is reserved. Everything else is allowed: a name reaches the broker only where it can't
-/// act as a pattern.
+/// Checks a channel's name: 1 to 255 bytes of UTF-8 in normalisation form C, without spaces and
+/// control characters, and not beginning with `$`, which is reserved. Everything else is allowed: a
+/// name reaches the broker only where it can't act as a pattern.
+///
+/// # Errors
+/// The rule that the name breaks.
 pub fn check(name: &str) -> Result<(), BadName> {
     if name.is_empty() || name.len() > MAX_BYTES {
         return Err(BadName("a channel name has 1 to 255 bytes"));
@@ -36,6 +40,7 @@ pub fn check(name: &str) -> Result<(), BadName> {
             "a channel name holds no spaces and no control characters",
         ));
     }
+    // Two names that look alike must not be two channels, so only one form is allowed.
     let normal = match is_nfc_quick(name.chars()) {
         IsNormalized::Yes => true,
         IsNormalized::No => false,

@@ -1,4 +1,5 @@
-//! The protocol-neutral vocabulary between a client and the hub.
+//! The protocol-neutral vocabulary between a client and the hub. Every format translates into these
+//! words and out of them; none of them belongs to one format.
 
 use bytes::Bytes;
 use hubplane_backplane::{Channel, GapCause, MessageId, Secret};
@@ -25,7 +26,7 @@ pub enum Which {
     Tag(Tag),
 }
 
-/// What a client asks.
+/// What a client asks for. Names in it are not checked yet: the shard does that.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
     /// Receive a channel's messages, beginning after a position if one is given.
@@ -80,7 +81,7 @@ pub enum Command {
 }
 
 impl Command {
-    /// What the client gave to recognise the reply by.
+    /// Returns what the client gave to recognise the reply by.
     pub fn reference(&self) -> Option<&str> {
         match self {
             Self::Subscribe { reference, .. }
@@ -197,7 +198,7 @@ pub enum ErrorCode {
 }
 
 impl ErrorCode {
-    /// The code as clients read it.
+    /// Returns the code as clients read it. These texts are an interface and never change.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Malformed => "malformed",

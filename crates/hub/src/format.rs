@@ -1,4 +1,5 @@
-//! What a client format is to the hub.
+//! What a client format must bring, so that the hub can speak it without knowing it. A format is
+//! pure and synchronous: bytes in, commands out; the hub's words in, bytes out.
 
 use std::{fmt, str::FromStr};
 
@@ -19,12 +20,13 @@ pub trait Format: fmt::Debug + Send + Sync {
     /// The WebSocket subprotocol that names it (RFC 6455, 1.9).
     fn subprotocol(&self) -> &'static str;
 
-    /// What it uses of that which not every format has.
+    /// Returns which of the rarer features the format uses. What it does not use costs nothing.
     fn features(&self) -> Features {
         Features::default()
     }
 
-    /// What reads one session's messages. A decoder without state costs nothing: a box of nothing is not allocated.
+    /// Returns what reads one session's messages. A decoder without state costs nothing: a box of
+    /// nothing is not allocated.
     fn decoder(&self) -> Box<dyn Decoder>;
 
     /// Writes what a new session is told first; called where [`Features::greets`] is set. `session` is the name by which
@@ -60,7 +62,7 @@ pub trait Format: fmt::Debug + Send + Sync {
     fn ending(&self, ending: Ending, out: &mut Vec<u8>) -> Close;
 }
 
-/// What a format uses of that which not every format has.
+/// What a format may use that not every format has. The hub asks for it by these flags only.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Features {
@@ -94,14 +96,14 @@ pub enum Incoming<'a> {
     Binary(&'a [u8]),
 }
 
-/// What a client's message asks.
+/// What a client's message asks for.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Input {
-    /// To be carried out.
+    /// A command to be carried out.
     Command(Command),
-    /// Can't be carried out; it is answered with an error.
+    /// Something that can't be carried out; it is answered with an error, and the session goes on.
     Refused {
-        /// To answer with, if it could be read.
+        /// What to answer with, if it could be read.
         reference: Option<Ref>,
         /// What is wrong, for people.
         message: String,
@@ -112,7 +114,7 @@ pub enum Input {
     End(Close),
 }
 
-/// With what a connection is closed.
+/// The code and reason that a connection is closed with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Close {
     /// The code, as the transport has it.
@@ -142,19 +144,20 @@ impl SessionName {
     /// The message header that it travels in.
     pub const HEADER: &'static str = "hubplane-session";
 
-    /// The session that a message must not be given to.
+    /// Returns the session that a message must not be given to, from the message's headers. `None`
+    /// if there is none, or if another program wrote something else there.
     pub(crate) fn of(tags: &Tags) -> Option<Self> {
         let (_, name) = tags.iter().find(|(name, _)| &**name == Self::HEADER)?;
         name.parse().ok()
     }
 
-    /// The header, name and value, that keeps a message from this session.
+    /// Returns the header, name and value, that keeps a message from this session.
     pub fn tag(&self) -> (std::sync::Arc<str>, std::sync::Arc<str>) {
         (Self::HEADER.into(), self.to_string().into())
     }
 }
 
-/// Four hexadecimal numbers, `origin.shard.index.serial`.
+/// Writes four hexadecimal numbers, `origin.shard.index.serial`.
 impl fmt::Display for SessionName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { origin, shard, key } = self;
@@ -179,7 +182,7 @@ impl FromStr for SessionName {
     }
 }
 
-/// A text is not the name of a session.
+/// The error for a text that is not the name of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NoSessionName;
 

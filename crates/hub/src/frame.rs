@@ -1,4 +1,6 @@
-//! Encoded messages: made once for each format that is in use, and shared by all who are given them.
+//! Encoded messages: made once for each format in use, and shared by all who are given them. Here a
+//! [`Format`], which writes payloads, meets a [`Framing`], which puts a transport's frames around
+//! them.
 
 use std::{
     fmt, io,
@@ -16,21 +18,22 @@ use super::{
     presence::Roster,
 };
 
-/// One encoded message, ready for a socket; cloning shares the bytes.
+/// One encoded message, ready for a socket. Cloning shares the bytes.
 pub type Frame = Bytes;
 
-/// Room for a usual message; larger ones grow.
+/// Bytes of room for a usual message. Larger ones grow.
 const USUAL: usize = 256;
 
-/// How payloads stand on the wire.
+/// A transport: how payloads stand on the wire.
 pub trait Framing: fmt::Debug + Send + Sync {
-    /// Bytes that a frame needs in front of its payload.
+    /// Returns how many bytes a frame needs in front of its payload.
     fn room(&self) -> usize;
-    /// Makes a frame of a payload that stands behind so much room. `tail` bytes of the same message follow it.
+    /// Makes a frame of a buffer whose payload stands behind that room. `tail` more bytes of the
+    /// same message follow the frame.
     fn frame(&self, binary: bool, buffer: Vec<u8>, tail: usize) -> Frame;
-    /// Asks the client whether it is there.
+    /// Returns the frame that asks the client whether it is there.
     fn ping(&self) -> Frame;
-    /// Closes the connection.
+    /// Returns the frame that closes the connection.
     fn close(&self, close: &Close) -> Frame;
 }
 
@@ -44,12 +47,12 @@ pub struct Encoding {
 }
 
 impl Encoding {
-    /// Something for one client alone.
+    /// Encodes something for one client alone.
     pub fn reply(&self, reply: &Reply<'_>) -> Frame {
         self.frame(|out| self.format.reply(reply, out))
     }
 
-    /// Something that may go to many clients; without its heads, where the format has such.
+    /// Encodes something that may go to many clients; without the heads, where the format has such.
     pub fn push(&self, push: &Push<'_>) -> Frame {
         if !self.format.features().heads {
             return self.frame(|out| self.format.push(push, out));
@@ -59,30 +62,31 @@ impl Encoding {
         tail.into()
     }
 
-    /// Who is on a channel, for all who ask at the same time; a reply goes in front of it for each.
+    /// Encodes who is on a channel, for all who ask at the same time. A reply goes in front of it
+    /// for each.
     pub(super) fn members(&self, channel: &str, roster: &Roster) -> Frame {
         let mut tail = Vec::with_capacity(USUAL);
         self.format.members(channel, roster, &mut tail);
         tail.into()
     }
 
-    /// A reply that goes in front of a tail.
+    /// Encodes a reply that goes in front of a tail.
     pub(super) fn reply_head(&self, reply: &Reply<'_>, tail: &Frame) -> Frame {
         self.buffer(tail.len(), |out| self.format.reply(reply, out))
     }
 
-    /// What goes in front of a push for one subscription.
+    /// Encodes what goes in front of a push for one subscription.
     pub(super) fn head(&self, tag: Option<&str>, tail: &Frame) -> Frame {
         self.buffer(tail.len(), |out| self.format.head(tag, out))
     }
 
-    /// What a new session is told first.
+    /// Encodes what a new session is told first, `None` if its format greets nobody.
     pub(super) fn greeting(&self, session: &SessionName) -> Option<Frame> {
         let greets = self.format.features().greets;
         greets.then(|| self.frame(|out| self.format.greeting(session, out)))
     }
 
-    /// Asks the client whether it is there.
+    /// Returns what asks the client whether it is there, in the format's way if it has one.
     pub(super) fn ping(&self) -> Frame {
         match self.format.features().keep_alive {
             true => self.frame(|out| self.format.keep_alive(out)),
@@ -90,7 +94,8 @@ impl Encoding {
         }
     }
 
-    /// The last of a session.
+    /// Encodes the last of a session: the format's last message, if it has one, and the transport's
+    /// close.
     pub(super) fn ending(&self, ending: Ending) -> Frame {
         let room = self.framing.room();
         let mut buffer = vec![0; room];
@@ -104,10 +109,12 @@ impl Encoding {
         [last, close].concat().into()
     }
 
+    /// Makes a whole frame of what `write` writes.
     fn frame(&self, write: impl FnOnce(&mut Vec<u8>)) -> Frame {
         self.buffer(0, write)
     }
 
+    /// Makes a frame of what `write` writes, in front of `tail` more bytes.
     fn buffer(&self, tail: usize, write: impl FnOnce(&mut Vec<u8>)) -> Frame {
         let mut out = Vec::with_capacity(USUAL);
         out.resize(self.framing.room(), 0);
@@ -119,7 +126,7 @@ impl Encoding {
 
 /// A client's socket as its session sees it: non-blocking, used from the shard's thread only.
 pub trait Socket: fmt::Debug {
-    /// Writes what fits now; `WouldBlock` where nothing does.
+    /// Writes what fits now. Returns `WouldBlock` if nothing does; never waits.
     fn write(&self, bytes: &[u8]) -> io::Result<usize>;
     /// As [`Socket::write`], from several buffers.
     fn write_vectored(&self, bytes: &[io::IoSlice<'_>]) -> io::Result<usize>;
@@ -134,7 +141,7 @@ pub(crate) struct Frames {
 }
 
 impl Frames {
-    /// The frame in an encoding, made if it is not there yet.
+    /// Returns the frame in an encoding, made now if it is not there yet.
     pub(crate) fn get(&self, encoding: &'static Encoding, make: impl FnOnce() -> Frame) -> &Frame {
         let address = std::ptr::from_ref(encoding).addr();
         let mut make = Some(make);
@@ -160,7 +167,7 @@ pub struct Encoded {
 }
 
 impl Encoded {
-    /// Not encoded yet.
+    /// A message that is not encoded yet.
     pub fn new(message: Message) -> Self {
         Self {
             message,
@@ -168,13 +175,14 @@ impl Encoded {
         }
     }
 
-    /// What was published.
+    /// Returns the message that was published.
     pub const fn message(&self) -> &Message {
         &self.message
     }
 
-    /// The frame in one encoding. An encoding that panics on this message is told of, and its clients get a gap in the
-    /// message's place: the others of its batch must not be lost with it.
+    /// Returns the frame in one encoding. If the encoding panics on this message, `panicked` is
+    /// called, and its clients get a gap in the message's place: the others of the batch must not
+    /// be lost with it.
     pub fn frame(&self, encoding: &'static Encoding, panicked: impl FnOnce()) -> &Frame {
         self.frames.get(encoding, || {
             let push = || encoding.push(&Push::Message(&self.message));

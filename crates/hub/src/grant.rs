@@ -1,4 +1,5 @@
-//! What a session may do: asked for each of its commands, in one place.
+//! What a session may do: asked for each of its commands and for every HTTP route, in one place.
+//! Who may get which grant is decided elsewhere, by `hubplane-identity`.
 
 use std::{
     fmt,
@@ -6,7 +7,7 @@ use std::{
     time::Instant,
 };
 
-/// Whom a session speaks for.
+/// Whom a session or a request speaks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Who {
@@ -16,7 +17,7 @@ pub enum Who {
     Key,
 }
 
-/// What somebody asks to do with a channel, or with the hub.
+/// What somebody wants to do with a channel, or with the hub.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Action {
@@ -32,8 +33,8 @@ pub enum Action {
     Operate,
 }
 
-/// Whom a session or a request speaks for, what it may do, and until when. Every command and every HTTP route asks it, by
-/// [`Grant::allows`].
+/// Whom a session or a request speaks for, what it may do, and until when. Every command and every
+/// HTTP route asks [`Grant::allows`].
 ///
 /// It may come with the connection or later ([`Command::Authenticate`](crate::command::Command::Authenticate)), and may be replaced. A session whose grant is
 /// over is ended.
@@ -49,7 +50,8 @@ pub struct Grant {
 }
 
 impl Grant {
-    /// For somebody who showed nothing: subscribing is allowed.
+    /// Returns the grant of somebody who showed nothing: all but publishing and operating is
+    /// allowed.
     pub const fn anonymous() -> Self {
         Self {
             who: Who::Anonymous,
@@ -58,7 +60,7 @@ impl Grant {
         }
     }
 
-    /// For somebody who showed the hub's key: everything is allowed.
+    /// Returns the grant of somebody who showed the hub's key: everything is allowed.
     pub const fn key() -> Self {
         Self {
             who: Who::Key,
@@ -67,7 +69,7 @@ impl Grant {
         }
     }
 
-    /// The same, until then.
+    /// Returns the same grant with an end.
     pub const fn until(self, until: Instant) -> Self {
         Self {
             until: Some(until),
@@ -75,7 +77,7 @@ impl Grant {
         }
     }
 
-    /// The grant for sharing. Those that have no end are shared by all sessions.
+    /// Returns the grant for sharing. The usual two, which have no end, are shared by all sessions.
     pub fn shared(self) -> Arc<Self> {
         static ANONYMOUS: LazyLock<Arc<Grant>> = LazyLock::new(|| Arc::new(Grant::anonymous()));
         static KEY: LazyLock<Arc<Grant>> = LazyLock::new(|| Arc::new(Grant::key()));
@@ -94,20 +96,20 @@ impl Grant {
         }
     }
 
-    /// Whether the grant is over.
+    /// Returns true if the grant is over.
     pub fn is_over(&self, now: Instant) -> bool {
         self.until.is_some_and(|until| until <= now)
     }
 }
 
-/// Who knows what a client that shows a proof may do.
+/// Something that knows what a client may do that shows a proof.
 pub trait Authority: fmt::Debug + Send + Sync {
-    /// The grant for a proof, such as a key or a token. `None` if it proves nothing. Called on a shard's thread: must not
-    /// block.
+    /// Returns the grant for a proof, such as a key or a token. `None` if it proves nothing. Called
+    /// on a shard's thread, so it must not block.
     fn grant(&self, proof: &str) -> Option<Grant>;
 }
 
-/// Knows nobody.
+/// An authority that accepts no proof.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Nobody;
 

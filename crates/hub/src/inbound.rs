@@ -1,8 +1,10 @@
-//! What all clients together have begun to send, but not finished.
+//! What all clients together have begun to send, but not finished. One client's share is small, but
+//! there are many clients, so the sum has a limit of its own (`unfinished_bytes`).
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Bytes of unfinished messages and request bodies, with a limit: each client's own is small, but there are many clients.
+/// Bytes of unfinished messages and request bodies, with their limit. Whoever takes room must give
+/// it back.
 #[derive(Debug)]
 pub struct InboundBytes {
     used: AtomicUsize,
@@ -10,6 +12,7 @@ pub struct InboundBytes {
 }
 
 impl InboundBytes {
+    /// Nothing yet, of `most` bytes.
     pub(super) const fn new(most: usize) -> Self {
         Self {
             used: AtomicUsize::new(0),
@@ -24,7 +27,7 @@ impl InboundBytes {
         self.used.fetch_update(order, order, more).is_ok()
     }
 
-    /// Gives back what was taken.
+    /// Gives back bytes that were taken.
     pub fn give_back(&self, bytes: usize) {
         self.used.fetch_sub(bytes, Ordering::Relaxed);
     }

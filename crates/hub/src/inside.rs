@@ -12,7 +12,7 @@ use super::{
     window::{Placements, ReadLimit, Window, WindowRead},
 };
 
-/// A place in the first lane.
+/// Returns a position in the first lane.
 pub const fn position(epoch: u64, offset: u128) -> ClientPosition {
     ClientPosition {
         epoch,
@@ -22,12 +22,12 @@ pub const fn position(epoch: u64, offset: u128) -> ClientPosition {
     }
 }
 
-/// A window on its own.
+/// A window on its own, with a limit in bytes and an age of one hour.
 #[derive(Debug)]
 pub struct Kept(Window);
 
 impl Kept {
-    /// Empty, for messages after this position.
+    /// Returns an empty window for messages after this position.
     pub fn new(most_bytes: usize, after: ClientPosition) -> Self {
         let mut window = Window::new(most_bytes, Duration::from_secs(3_600), Placements::new(0));
         window.begin(after);
@@ -39,7 +39,8 @@ impl Kept {
         self.0.push(batch, now);
     }
 
-    /// How many messages a channel had after this position; `None` if the window doesn't know.
+    /// Returns how many messages a channel had after this position, `None` if the window doesn't
+    /// know.
     pub fn read(&self, channel: &str, after: ClientPosition) -> Option<usize> {
         let cap = ReadLimit {
             messages: usize::MAX,

@@ -1,4 +1,5 @@
-//! Which lane and which sequence things are in.
+//! Which lane and which sequence things are in, for this hub's backend. A channel has a lane of its
+//! own; other programs may publish it elsewhere, which is remembered here.
 
 use std::{sync::atomic::Ordering, time::Instant};
 
@@ -7,7 +8,8 @@ use hubplane_backplane::{Channel, GapCause, Interest, Origin, Position, Publicat
 use super::{Hub, position::ClientPosition, sequencer::Sequence};
 
 impl Hub {
-    /// The lane in which a channel's messages are: its own, unless they were seen in another one last.
+    /// Returns the lane in which a channel's messages are: its own, unless they were seen in
+    /// another one last. `None` on brokers without lanes.
     pub(super) fn lane(&self, channel: &str) -> Option<u32> {
         let own = self.backplane.lane(channel)?;
         Some(self.log.window().placements().lane(channel, own))
@@ -19,7 +21,8 @@ impl Hub {
             || self.log.window().placements().may_be_in(channel, lane)
     }
 
-    /// Takes note of the lane that a message has come in.
+    /// Notes the lane that a message has come in, and warns of the first one outside its channel's
+    /// lane.
     pub(super) fn place_channel(&self, publication: &Publication, now: Instant) {
         let channel = &publication.channel;
         let (Some(position), Some(own)) = (publication.position, self.backplane.lane(channel))
@@ -40,13 +43,15 @@ impl Hub {
         self.log.window().place_channel(channel, lane, own, now);
     }
 
+    /// Returns the sequence that a channel's messages are counted in.
     pub(super) fn sequence_of(&self, channel: &Channel) -> Sequence {
         let routed = self.capabilities.interest == Interest::Routed;
         Sequence::of(&*self.backplane, routed, channel)
     }
 
-    /// A message got into this lane with a number of another lane's, so hubs may take it for a repetition: begins a new
-    /// generation, which beacons carry to all of them, and tells the lane's subscriptions.
+    /// Voids a lane's positions, because a message got into it with a number of another lane's and
+    /// hubs may take that for a repetition. Begins a new generation, which beacons carry to all
+    /// hubs, and tells the lane's subscriptions.
     pub(super) async fn void_lane(&self, lane: u32, origin: Origin) {
         let head = self.log.window().head(lane);
         let at = head.map(|head| self.log.to_backend(head));
@@ -58,7 +63,8 @@ impl Hub {
             .await;
     }
 
-    /// A lane's window begins anew after a position of the backend's; that position as clients know it.
+    /// Begins a lane's window anew after a backend's position. Returns that position as clients
+    /// know it.
     pub(super) fn begin(&self, position: Position) -> ClientPosition {
         let position = self.log.to_client(position);
         self.log.window().begin(position);

@@ -1,8 +1,8 @@
 //! One instance's hub: what arrives from the backplane reaches the sessions that wait for it.
 //!
-//! Data flows one way: backplane → `pump` → `shard` → outbox → socket; and what clients publish goes through
-//! `publisher` to the backplane, from where it comes back like everybody else's. Nothing here knows a client
-//! format, an HTTP library or a broker.
+//! Data flows one way: backplane → `pump` → `shard` → outbox → socket. What clients publish goes
+//! through `publisher` to the backplane, from where it comes back like everybody else's. Nothing
+//! here knows a client format, an HTTP library or a broker.
 
 mod announce;
 mod beacon;
@@ -86,9 +86,9 @@ pub use self::{
     shard::{Mailbox, SessionStatus, Shard},
 };
 
-/// What the channels that belong to the hub itself begin with.
+/// What the names of the hub's own channels begin with.
 const RESERVED: &str = "$hubplane/";
-/// Shards of one hub, at most: which of them want a channel is a word of as many bits.
+/// The most shards of one hub: which of them want a channel is one word of as many bits.
 pub const MOST_SHARDS: usize = 64;
 
 /// This instance's handle. Its tasks live on the runtime that started it, apart from the shards' threads.
@@ -108,7 +108,7 @@ pub struct Hub {
     log: Log,
     presence: SharedPresence,
     beacon_monitor: Mutex<BeaconMonitor>,
-    /// A beacon is wanted before its time.
+    /// Wakes the publisher for a beacon before its time.
     beacon_now: Notify,
     health_state: pump::HealthState,
     /// Subscriptions whose past is to be read from the broker.
@@ -120,24 +120,25 @@ pub struct Hub {
     tasks: Mutex<JoinSet<()>>,
 }
 
-/// How a hub is to be.
+/// What a hub is made of.
 #[derive(Debug)]
 pub struct Setup {
-    /// The instance's name.
+    /// The instance's name, for people.
     pub node: String,
     /// What opened its backplane.
     pub driver: &'static dyn Driver,
-    /// What it allows.
+    /// What it allows. They must have passed [`Limits::check`].
     pub limits: Limits,
     /// How many shards, each for a thread of its own; [`MOST_SHARDS`] at most.
     pub shards: usize,
 }
 
 impl Hub {
-    /// Starts a hub's tasks on the current runtime; each mailbox is for one [`Shard`], on a thread of its own.
+    /// Starts a hub's tasks on the current runtime. Each mailbox is for one [`Shard`], on a thread
+    /// of its own.
     ///
     /// # Errors
-    /// `Unavailable`: the system gives no random numbers.
+    /// `Unavailable` if the system gives no random numbers.
     pub fn start(opened: Opened, setup: Setup) -> Result<(Arc<Self>, Vec<Mailbox>)> {
         let Setup {
             node,
@@ -179,12 +180,14 @@ impl Hub {
             let sequence = hub.sequence_of(&beacon::CHANNEL.into());
             hub.beacon_monitor().watch(sequence, Instant::now());
         }
+        // The hub itself listens on these, whether or not a client ever subscribes.
         hub.interest.keep(&beacon::CHANNEL.into());
         hub.interest.keep(&presence::CHANNEL.into());
         hub.spawn(opened.events, line);
         Ok((hub, mailboxes))
     }
 
+    /// Starts the tasks that live as long as the hub.
     fn spawn(self: &Arc<Self>, events: Events, line: PublishLoop) {
         let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         let of = Arc::clone(self);
@@ -205,8 +208,9 @@ impl Hub {
         tasks.spawn(presence::speak(Arc::clone(self)));
     }
 
-    /// Waits until this instance hears everything, so that it may say that it is ready: the window is filled, and its
-    /// first beacon has come back. At most `most`; whether it does.
+    /// Waits until this instance hears everything, so that it may say that it is ready: the window
+    /// is filled, and its first beacon has come back. Returns false if that takes longer than
+    /// `most`.
     pub async fn heard(&self, most: Duration) -> bool {
         let end = Instant::now() + most;
         while self.health_state.health() != Health::Up {
@@ -218,32 +222,33 @@ impl Hub {
         true
     }
 
-    /// The instance's name.
+    /// Returns the instance's name.
     pub fn node(&self) -> &str {
         &self.node
     }
 
-    /// Its backend, by the first scheme.
+    /// Returns the backend's first scheme, such as `kafka`.
     pub const fn driver(&self) -> &'static str {
         self.driver
     }
 
-    /// What it allows.
+    /// Returns what this hub allows.
     pub const fn limits(&self) -> &Limits {
         &self.limits
     }
 
-    /// What clients have begun to send, but not finished.
+    /// Returns the count of what clients have begun to send, but not finished.
     pub const fn inbound(&self) -> &InboundBytes {
         &self.inbound
     }
 
-    /// What its backend promises.
+    /// Returns what the backend promises.
     pub const fn capabilities(&self) -> &Capabilities {
         &self.capabilities
     }
 
-    /// How it stands with its broker.
+    /// Returns how the hub stands with its broker. While it stops it is down, so that balancers
+    /// send nobody.
     pub fn health(&self) -> Health {
         match self.stopping.load(Ordering::Relaxed) {
             true => Health::Down("this instance is stopping".to_owned()),
@@ -251,17 +256,17 @@ impl Hub {
         }
     }
 
-    /// Bytes and messages of the window.
+    /// Returns the bytes and the messages of the window.
     pub fn window_size(&self) -> (usize, usize) {
         self.log.window().size()
     }
 
-    /// What has happened since the start.
+    /// Returns what has happened since the start.
     pub const fn counts(&self) -> &Counts {
         &self.counts
     }
 
-    /// How many sessions there are.
+    /// Returns how many sessions there are.
     pub fn session_count(&self) -> i64 {
         self.sessions
             .iter()
@@ -269,16 +274,17 @@ impl Hub {
             .sum()
     }
 
-    /// How many sessions a shard has.
+    /// Returns how many sessions a shard has, so that a new one goes to the shard with the fewest.
     pub fn sessions(&self, shard: usize) -> i64 {
         self.sessions[shard].load(Ordering::Relaxed)
     }
 
-    /// Publishes messages in this order and waits for the broker's answers, one for each: its place in the log, where
-    /// there is one.
+    /// Publishes messages in this order and waits for the broker's answers, one for each: the
+    /// message's position, `None` where the broker has none, or why it was not published. Takes
+    /// `publish_timeout` and a little more at most.
     ///
     /// # Errors
-    /// [`Overloaded`]: too much waits for the broker; nothing of it was published.
+    /// [`Overloaded`] if too much waits for the broker; none of the messages was published then.
     pub async fn publish(
         &self,
         messages: Vec<Outgoing>,
@@ -297,18 +303,19 @@ impl Hub {
         Ok(answers.await.unwrap_or_else(closed))
     }
 
-    /// How many messages wait for the broker's answer.
+    /// Returns how many messages wait for the broker's answer.
     pub fn publishing(&self) -> usize {
         self.publisher.waiting()
     }
 
-    /// From now on `/ready` says no; all else goes on.
+    /// Makes `/ready` say no from now on. All else goes on.
     pub fn set_stopping(&self) {
         self.stopping.store(true, Ordering::Relaxed);
     }
 
-    /// Tells every session to end, so that its client goes to another instance; spread evenly over `over`, so that the
-    /// others are not asked for all of them at once. Returns at once; `/ready` says no from now on.
+    /// Tells every session to end, so that its client goes to another instance. The ends are spread
+    /// evenly over `over`, so that the other instances are not asked for all clients at once.
+    /// Returns at once; `/ready` says no from now on.
     pub async fn end_sessions(&self, over: Duration) {
         self.set_stopping();
         self.post(|| Mail::Drain(over)).await;

@@ -1,4 +1,5 @@
-//! Every limit of a hub and its server, with its default, in one place.
+//! Every limit of a hub and its server, with its default, in one place. The names are those of the
+//! configuration file, so they are an interface: docs/operations.md lists them.
 
 mod check;
 mod memory;
@@ -129,7 +130,7 @@ pub struct Limits {
     pub deaf_after: Duration,
 }
 
-/// Of the memory that this process may use; of 4 GiB where the system doesn't tell.
+/// A quarter of the memory that this process may use, or of 4 GiB where the system doesn't tell.
 static QUARTER: LazyLock<usize> = LazyLock::new(|| memory::limit().unwrap_or(4 << 30) / 4);
 
 impl Default for Limits {
@@ -188,7 +189,7 @@ impl Default for Limits {
 /// Reads a duration in quotes, for serde's `deserialize_with`.
 ///
 /// # Errors
-/// What is no duration, with the form to write.
+/// A text that is no duration is refused with the form to write.
 pub fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     struct Form;
     impl de::Visitor<'_> for Form {

@@ -1,7 +1,8 @@
-//! What this instance knows of what has been published: the recent messages, the ids, the numbers, the generations.
+//! What this instance knows of what has been published: the recent messages, the ids, the numbers,
+//! the generations.
 //!
-//! The pump writes it; shards, the publisher and HTTP requests read. Each part has a lock of its own that is held for a
-//! lookup and never across an await.
+//! The pump writes it; shards, the publisher and HTTP requests read it. Each part has a lock of its
+//! own, which is held for a single look and never across an await.
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
@@ -20,7 +21,7 @@ use super::{
 };
 use crate::limits::Limits;
 
-/// The parts.
+/// The parts, each behind its own lock.
 #[derive(Debug)]
 pub(super) struct Log {
     window: Mutex<Window>,
@@ -30,6 +31,7 @@ pub(super) struct Log {
 }
 
 impl Log {
+    /// An empty log within these limits.
     pub(super) fn new(limits: &Limits) -> Self {
         Self {
             window: Mutex::new(Window::new(
@@ -47,22 +49,24 @@ impl Log {
         }
     }
 
-    /// A backend's position as clients know it, where no message is known to be.
+    /// Converts a backend's position into a client's, where no message is known to be.
     pub(super) fn to_client(&self, position: Position) -> ClientPosition {
         self.generations().to_client(position, None)
     }
 
-    /// The place of a message, as clients know it.
+    /// Converts the place of a message into a client's position, by which the message is recognised
+    /// later.
     pub(super) fn place(&self, position: Position, fingerprint: Fingerprint) -> ClientPosition {
         self.generations().to_client(position, Some(fingerprint))
     }
 
-    /// A client's position as the backend knows it.
+    /// Converts a client's position into the backend's.
     pub(super) fn to_backend(&self, position: ClientPosition) -> Position {
         self.generations().to_backend(position)
     }
 
-    /// A new message as clients know it. Returns `None` if it repeats one that was here before.
+    /// Turns a new message into what clients know. Returns `None` if it repeats one that was here
+    /// before.
     pub(super) fn arrived(
         &self,
         publication: Publication,
@@ -74,7 +78,8 @@ impl Log {
         (!repeated).then(|| named(message))
     }
 
-    /// A message that was read back, as clients know it. Returns `None` if it repeats an earlier one.
+    /// Turns a message that was read back into what clients know. Returns `None` if it repeats an
+    /// earlier one.
     pub(super) fn read_back(&self, publication: Publication) -> Option<Message> {
         let fingerprint = Fingerprint::of_publication(&publication);
         let message = self.message(publication, fingerprint);
@@ -82,6 +87,7 @@ impl Log {
         (!repeats).then(|| named(message))
     }
 
+    /// Turns a message into what clients know, whether or not it was here before.
     fn message(&self, publication: Publication, fingerprint: Fingerprint) -> Message {
         let position = publication.position;
         let position = position.map(|position| self.place(position, fingerprint));
@@ -104,22 +110,26 @@ impl Log {
         }
     }
 
+    /// Locks the window.
     pub(super) fn window(&self) -> MutexGuard<'_, Window> {
         self.window.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Locks the ids.
     pub(super) fn dedup_cache(&self) -> MutexGuard<'_, DedupCache> {
         self.dedup_cache
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Locks the numbers.
     pub(super) fn gap_detector(&self) -> MutexGuard<'_, GapDetector> {
         self.gap_detector
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Locks the generations.
     pub(super) fn generations(&self) -> MutexGuard<'_, Generations> {
         self.generations
             .lock()
@@ -127,7 +137,7 @@ impl Log {
     }
 }
 
-/// What a hub published without an id of the publisher's is named by its number.
+/// Names a message by its number if a hub published it without an id.
 fn named(mut message: Message) -> Message {
     if message.id.is_none() {
         message.id = message.origin.map(|origin| origin.text().as_str().into());

@@ -6,7 +6,7 @@
 
 use foldhash::quality::RandomState;
 
-/// A map; made by `default`, as the standard library has `new` for its own hasher only.
+/// A map. It is made by `default`, as the standard library has `new` for its own hasher only.
 pub(crate) type HashMap<K, V> = std::collections::HashMap<K, V, RandomState>;
-/// A set, likewise.
+/// A set, made in the same way.
 pub(crate) type HashSet<K> = std::collections::HashSet<K, RandomState>;

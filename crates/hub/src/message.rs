@@ -1,4 +1,4 @@
-//! A message as clients know it.
+//! A message as clients know it, and which ids it may have.
 
 use bytes::Bytes;
 use hubplane_backplane::{Channel, MessageId, Origin, Tags};
@@ -13,7 +13,8 @@ pub fn is_id(text: &str) -> bool {
     (1..=MAX_ID).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
-/// One message as sessions receive it. The backend's form of it is a `Publication`.
+/// One message as sessions receive it. The backend's form of it is a `Publication`; `log.rs`
+/// converts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
     /// Where it was published.

@@ -1,9 +1,9 @@
-//! What tells this process from all others that publish.
+//! Makes the id that tells this process from all others that publish.
 
 use hubplane_backplane::{Error, ErrorKind, Result};
 
-/// Makes the id of this process among all that publish. Without randomness there is none: two hubs of the same id would
-/// take each other's messages for repetitions, and drop them.
+/// Returns a random id for this process, new at each start. Two hubs of the same id would take each
+/// other's messages for repetitions and drop them, so a hub does not start without random numbers.
 pub(super) fn new_origin(random: impl Fn() -> Result<u64, getrandom::Error>) -> Result<u128> {
     let half = || {
         random().map(u128::from).map_err(|error| {

@@ -1,4 +1,8 @@
-//! What waits to be written to one client. It is bounded in frames and bytes.
+//! What waits to be written to one client, bounded in frames and bytes.
+//!
+//! A frame is written whole or not at all: whatever drops frames keeps one of which a byte is
+//! written already. The outbox decides how frames become writes; who is too slow is decided by its
+//! session and its shard.
 
 use std::{
     collections::VecDeque,
@@ -11,12 +15,12 @@ use crate::limits::Limits;
 /// Up to this many bytes are joined by copying: for small frames one copied buffer beats many slices
 /// (132-byte frames by eights: 0.72 µs a frame against 0.8 to 1.1 µs).
 const JOIN_BYTES: usize = 32 * 1024;
-/// Larger frames go out in one vectored write of at most this many.
+/// Larger frames go out in one vectored write of at most this many pieces.
 const SLICES: usize = 64;
-/// An emptied outbox keeps room for this many frames.
+/// An emptied outbox keeps room for this many frames, so an idle session costs little.
 const KEEP_FRAMES: usize = 4;
 
-/// A shard's room for joining frames, and what it has cost so far.
+/// A shard's room for joining frames, shared by all its sessions, and how many writes there were.
 #[derive(Debug, Default)]
 pub(super) struct Scratch {
     joined: Vec<u8>,
@@ -35,8 +39,8 @@ pub(super) struct Outbox {
     written: usize,
     /// Bytes that wait.
     bytes: usize,
-    /// Frames and bytes by which the limits are raised for what a client that came back is given; zero again once all is
-    /// written.
+    /// Frames and bytes by which the limits are raised, for what a client that came back is given.
+    /// Zero again once everything is written.
     extra: (u32, u32),
 }
 
@@ -61,7 +65,7 @@ pub(super) enum Flushed {
 }
 
 impl Outbox {
-    /// Empty; allocates nothing.
+    /// Returns an empty outbox. Allocates nothing.
     pub(super) const fn new() -> Self {
         Self {
             pieces: VecDeque::new(),
@@ -72,7 +76,7 @@ impl Outbox {
         }
     }
 
-    /// Adds a frame beyond the limits.
+    /// Adds a frame that does not count against the limits: one of those that a client missed.
     pub(super) fn push_extra(&mut self, head: Option<Frame>, frame: Frame) {
         let before = self.bytes;
         match head {
@@ -89,7 +93,7 @@ impl Outbox {
         self.pieces.is_empty()
     }
 
-    /// Adds a frame.
+    /// Adds a frame. The caller has asked [`Outbox::is_full`].
     #[inline]
     pub(super) fn push(&mut self, frame: Frame) {
         self.bytes += frame.len();
@@ -104,19 +108,19 @@ impl Outbox {
         self.push(tail);
     }
 
-    /// Bytes that wait.
+    /// Returns how many bytes wait.
     pub(super) const fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Returns true if a limit is reached.
+    /// Returns true if a limit is reached, so that no more may be added.
     pub(super) fn is_full(&self, limits: &Limits) -> bool {
         let (frames, bytes) = self.extra;
         self.frames as usize >= limits.outbox_frames + frames as usize
             || self.bytes >= limits.outbox_bytes + bytes as usize
     }
 
-    /// Drops all frames of which no byte is written yet.
+    /// Drops all frames of which no byte is written yet, to make room for a last one.
     pub(super) fn drop_unwritten(&mut self) {
         let (pieces, bytes) = match self.written {
             0 => (0, 0),
@@ -127,7 +131,7 @@ impl Outbox {
         self.bytes = bytes - self.written;
     }
 
-    /// Pieces and bytes of the first frame.
+    /// Returns how many pieces and bytes the first frame has.
     fn first(&self) -> (usize, usize) {
         let pieces = match self.pieces.front() {
             None => 0,
@@ -146,6 +150,7 @@ impl Outbox {
                     socket.write(&frame[self.written..])
                 }
                 _ if self.first().1 <= JOIN_BYTES / 8 => {
+                    // Small frames: one copied buffer is cheaper than many slices.
                     self.join(&mut scratch.joined);
                     socket.write(&scratch.joined)
                 }
@@ -165,7 +170,7 @@ impl Outbox {
         Flushed::Empty
     }
 
-    /// Copies what waits into one buffer, up to [`JOIN_BYTES`], and at least one piece.
+    /// Copies what waits into one buffer: up to [`JOIN_BYTES`], and at least one piece.
     fn join(&self, joined: &mut Vec<u8>) {
         joined.clear();
         let mut skip = self.written;
@@ -183,6 +188,7 @@ impl Outbox {
         }
     }
 
+    /// Writes up to [`SLICES`] pieces without copying them.
     fn write_slices(&self, socket: &dyn Socket) -> io::Result<usize> {
         let mut skip = self.written;
         let mut slices = [IoSlice::new(&[]); SLICES];
@@ -197,7 +203,7 @@ impl Outbox {
         socket.write_vectored(&slices[..count])
     }
 
-    /// The socket took so many bytes.
+    /// Removes what the socket took.
     fn advance(&mut self, n: usize) {
         self.bytes -= n;
         if self.bytes == 0 {
@@ -225,7 +231,7 @@ impl Outbox {
 }
 
 impl Piece {
-    /// Its bytes; a mark has none.
+    /// Returns the piece's bytes. A mark has none.
     fn bytes(&self) -> &[u8] {
         match self {
             Self::Bytes(bytes) => bytes,

@@ -1,11 +1,12 @@
-//! Which actions a command is, and what a client is told that may not do them.
+//! Which actions a command is, and what a client is told that may not do them. The decision itself
+//! is [`Grant::allows`] alone; nothing here knows who somebody is.
 
 use super::{
     command::{Command, ErrorCode},
     grant::{Action, Grant},
 };
 
-/// Why a command is not carried out.
+/// Why a command is not carried out: the code for programs and the text for people.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Denied {
     pub(super) code: ErrorCode,
@@ -13,7 +14,9 @@ pub(super) struct Denied {
 }
 
 impl Grant {
-    /// Returns an error if a command may not be carried out.
+    /// Returns an error if a command may not be carried out. A command may be several actions, and
+    /// each must be allowed: a subscribe with `since` also reads the past, and one with `presence`
+    /// also sees the members.
     pub(super) fn check(&self, command: &Command) -> Result<(), Denied> {
         match command {
             Command::Publish { channel, .. } => self.ask(
@@ -54,6 +57,7 @@ impl Grant {
         }
     }
 
+    /// Asks for one action on a channel.
     fn ask(&self, action: Action, channel: &str, message: &'static str) -> Result<(), Denied> {
         match self.allows(action, channel) {
             true => Ok(()),

@@ -27,7 +27,7 @@ impl ClientPosition {
     /// The longest text form in bytes.
     pub const MAX_TEXT: usize = Position::MAX_TEXT;
 
-    /// Three or four hexadecimal numbers, `epoch-lane-offset-fingerprint`.
+    /// Returns the text form: three or four hexadecimal numbers, `epoch-lane-offset-fingerprint`.
     pub fn text(&self) -> HexText<{ Self::MAX_TEXT }> {
         let Self {
             epoch,
@@ -42,7 +42,7 @@ impl ClientPosition {
         }
     }
 
-    /// Whether `self` lies after `other`; `None` if the two are of different logs.
+    /// Returns true if `self` lies after `other`, `None` if the two are of different logs or lanes.
     pub fn is_after(&self, other: &Self) -> Option<bool> {
         (self.epoch == other.epoch && self.lane == other.lane).then_some(self.offset > other.offset)
     }
@@ -66,12 +66,13 @@ impl Fingerprint {
     /// For measurements and tests, in which it doesn't matter.
     pub(crate) const ANY: Self = Self(NonZeroU32::MIN);
 
-    /// Of a message as the backend gives it out.
+    /// Returns the fingerprint of a message as the backend gives it out.
     pub(crate) fn of_publication(publication: &Publication) -> Self {
         Self::of(&publication.channel, &publication.data, publication.origin)
     }
 
-    /// Of a message as it is in the log. The same on every hub, in every version: positions outlive hubs.
+    /// Returns the fingerprint of a message as it is in the log. It is the same on every hub and in
+    /// every version, since positions outlive hubs.
     pub(crate) fn of(channel: &Channel, data: &[u8], origin: Option<Origin>) -> Self {
         let (id, number) = origin.map_or_else(Default::default, |origin| {
             (origin.id.to_le_bytes(), origin.number.to_le_bytes())
@@ -89,8 +90,8 @@ impl Fingerprint {
     }
 }
 
-/// Of all parts, as if they were one. Most messages are short, and one call on a copy costs less than half of what the
-/// hasher does that takes part after part.
+/// Hashes all parts as if they were one. Most messages are short, and one call on a copy costs less
+/// than half of what the hasher does that takes part after part.
 fn hash(parts: [&[u8]; 5]) -> u64 {
     let mut joined = [0; 512];
     let mut len = 0;
@@ -106,7 +107,7 @@ fn hash(parts: [&[u8]; 5]) -> u64 {
     xxh3_64(&joined[..len])
 }
 
-/// As [`ClientPosition::text`].
+/// Writes [`ClientPosition::text`].
 impl fmt::Display for ClientPosition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.text().fmt(f)
@@ -139,6 +140,8 @@ impl FromStr for ClientPosition {
     }
 }
 
+/// Reads a fingerprint. Nothing but hexadecimal digits, no zero and no more than 20 bits are
+/// accepted.
 fn fingerprint(text: &str) -> Result<Fingerprint, ParsePositionError> {
     if !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return Err(ParsePositionError);

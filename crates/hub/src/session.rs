@@ -1,4 +1,8 @@
-//! One client connection, as its shard keeps it.
+//! One client connection, as its shard keeps it: its outbox, its subscriptions and its clock.
+//!
+//! A session has no task and no buffer of its own here, and it stays small, since an instance may
+//! have a hundred thousand. It knows neither the format nor the transport, only the [`Encoding`]
+//! and the [`Socket`] that it was given.
 
 use std::{sync::Arc, task::Waker, time::Instant};
 
@@ -11,18 +15,18 @@ use super::{
 };
 use crate::limits::Limits;
 
-/// What a new session is allowed, and how to speak to it.
+/// What a new session is given: its socket, its format and its grant.
 #[derive(Debug)]
 pub struct SessionSetup {
     /// The client's socket.
     pub socket: Box<dyn Socket>,
     /// The client's format, on its transport.
     pub encoding: &'static Encoding,
-    /// What it may do.
+    /// What the client may do.
     pub grant: Arc<Grant>,
 }
 
-/// What a session's clock is for.
+/// What a session's clock waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
     /// The next ping is due then.
@@ -33,7 +37,7 @@ pub(super) enum Phase {
     Ending,
 }
 
-/// A session's state; everything that may grow is bounded by the hub's limits.
+/// A session's state. Everything in it that may grow is bounded by the hub's limits.
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) serial: u32,
@@ -42,22 +46,23 @@ pub(super) struct Session {
     pub(super) subscriptions: Vec<Subscription>,
     /// Publications that wait for the broker, and questions for members.
     pub(super) unanswered: u32,
-    /// Bytes of the outbox that its shard has counted.
+    /// Bytes of the outbox as its shard has counted them last.
     pub(super) held: u32,
-    /// In the shard's list of sessions to flush.
+    /// True while it stands in the shard's list of sessions to flush.
     pub(super) dirty: bool,
-    /// The socket is not read for now, so an answer to a ping may lie in it unread.
+    /// True while the socket is not read, so that an answer to a ping may lie in it unread.
     pub(super) unread: bool,
-    /// Since when the socket has taken nothing.
+    /// Since when the socket has taken nothing, `None` if it takes.
     pub(super) blocked_since: Option<Instant>,
     pub(super) phase: Phase,
     /// When what the phase waits for is due.
     pub(super) clock: Instant,
-    /// The task that reads this socket.
+    /// Wakes the task that reads this socket.
     pub(super) waker: Option<Waker>,
 }
 
 impl Session {
+    /// A session that has sent nothing yet, whose first ping is due at `first_ping`.
     pub(super) const fn new(serial: u32, setup: SessionSetup, first_ping: Instant) -> Self {
         Self {
             serial,
@@ -75,8 +80,8 @@ impl Session {
         }
     }
 
-    /// Writes a full outbox. Returns false if the client takes so little that it is full still; the session is then closed
-    /// with [`Ending::Slow`].
+    /// Writes a full outbox at once. Returns false if it is still full after that, because the
+    /// client takes too little; the session then ends with [`Ending::Slow`].
     #[cold]
     pub(super) fn relieve(&mut self, limits: &Limits, scratch: &mut Scratch) -> bool {
         if self.flush(scratch) && !self.outbox.is_full(limits) {
@@ -87,7 +92,8 @@ impl Session {
         false
     }
 
-    /// The head that a push has for one of the session's subscriptions, if its format has such.
+    /// Returns the head that a push has for one of the session's subscriptions, `None` if its
+    /// format has no heads.
     pub(super) fn head(&self, at: u32, tail: &Frame) -> Option<Frame> {
         let encoding = self.setup.encoding;
         encoding.format.features().heads.then(|| {
@@ -96,7 +102,8 @@ impl Session {
         })
     }
 
-    /// Queues the last frame in place of everything not yet written.
+    /// Queues the last frame in place of everything that is not yet written. The session is dropped
+    /// at `drop_at`.
     pub(super) fn end(&mut self, ending: Ending, drop_at: Instant) {
         if !self.is_ending() {
             self.outbox.drop_unwritten();
@@ -104,7 +111,7 @@ impl Session {
         }
     }
 
-    /// Queues the last frame behind everything else.
+    /// Queues the last frame behind everything else. Does nothing if the session is ending already.
     pub(super) fn end_with(&mut self, frame: Frame, drop_at: Instant) {
         if !self.is_ending() {
             self.outbox.push(frame);
@@ -113,13 +120,14 @@ impl Session {
         }
     }
 
-    /// Returns true if so much of the client's waits for an answer that no more of it is carried out for now. What an
-    /// ending session still sends is not carried out at all.
+    /// Returns true if so much of the client's waits for an answer that no more of it is carried
+    /// out for now. An ending session is never paused: what it still sends is not carried out at
+    /// all.
     pub(super) fn is_paused(&self, limits: &Limits) -> bool {
         self.unanswered as usize >= limits.session_publishes && !self.is_ending()
     }
 
-    /// Whether the last frame is queued.
+    /// Returns true if the last frame is queued.
     pub(super) fn is_ending(&self) -> bool {
         self.phase == Phase::Ending
     }
@@ -130,6 +138,7 @@ impl Session {
         match self.outbox.flush(&*self.setup.socket, scratch) {
             Flushed::Empty => self.blocked_since = None,
             Flushed::Blocked => {
+                // A socket that takes a little is slow, not stuck: its time begins anew.
                 if self.blocked_since.is_none() || self.outbox.bytes() < before {
                     self.blocked_since = Some(Instant::now());
                     self.wake();

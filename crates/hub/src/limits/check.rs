@@ -1,16 +1,17 @@
-//! Which limits make sense, alone and together.
+//! Checks whether the limits make sense, alone and together. Everything that could never work is
+//! refused at the start, by a sentence that names the limit and what it may be.
 
 use std::time::Duration;
 
 use super::Limits;
 
-/// Most of what is counted.
+/// The most of anything that is counted.
 const COUNT: usize = 1_000_000_000;
-/// Most bytes of one client's message or queue.
+/// The most bytes of one client's message or queue.
 const ONE: usize = 1 << 30;
-/// Most bytes of what all clients share.
+/// The most bytes of what all clients share.
 const ALL: usize = 1 << 40;
-/// Longest time.
+/// The longest time.
 const YEAR: Duration = Duration::from_secs(365 * 24 * 3_600);
 /// What a frame has beside a message's data, at most: a channel, an id, a position, field names.
 const FRAME: usize = 4 * 1024;
@@ -28,6 +29,7 @@ impl Limits {
         self.check_order()
     }
 
+    /// Each count must be at least 1: with 0 nothing would ever be let through.
     fn check_counts(&self) -> Result<(), String> {
         for (name, value) in [
             ("connections", self.connections),
@@ -48,6 +50,7 @@ impl Limits {
         Ok(())
     }
 
+    /// Each size must be at least 1 and within its own bound.
     fn check_sizes(&self) -> Result<(), String> {
         for (name, value, most) in [
             ("message_bytes", self.message_bytes, ONE),
@@ -78,7 +81,7 @@ impl Limits {
         Ok(())
     }
 
-    /// A time of zero is allowed only where it says “at once”.
+    /// A time of zero is allowed only where it means “at once”.
     fn check_times(&self) -> Result<(), String> {
         let millisecond = Duration::from_millis(1);
         for (name, value, least) in [
@@ -108,7 +111,7 @@ impl Limits {
         Ok(())
     }
 
-    /// Whatever holds messages must have room for the largest.
+    /// Whatever holds messages must have room for the largest one, or that one could never pass.
     fn check_message_fits(&self) -> Result<(), String> {
         let least = self.message_bytes + FRAME;
         for (name, value) in [
@@ -137,7 +140,7 @@ impl Limits {
         Ok(())
     }
 
-    /// Which times must be shorter than others.
+    /// Some times must be longer than others.
     fn check_order(&self) -> Result<(), String> {
         if self.pong_timeout > self.ping_interval {
             return Err(format!(
@@ -170,6 +173,7 @@ impl Limits {
     }
 }
 
+/// Checks one number against its range, from 1 to `most`.
 fn in_range(name: &str, value: usize, most: usize) -> Result<(), String> {
     match (1..=most).contains(&value) {
         true => Ok(()),

@@ -1,13 +1,17 @@
-//! How much memory this process may use: the machine's, or less where a control group says so (a container's limit).
+//! Finds out how much memory this process may use: the machine's, or less where a control group
+//! says so (a container's limit). Limits that follow from it keep the process alive in small
+//! containers.
 
 use std::{
     fs,
     path::{Path, PathBuf},
 };
 
+/// Where the system shows its control groups.
 const ROOT: &str = "/sys/fs/cgroup";
 
-/// In bytes; `None` if the system doesn't tell.
+/// Returns the memory in bytes, the smallest of all that is said. `None` if the system doesn't
+/// tell.
 pub(super) fn limit() -> Option<usize> {
     let machine = fs::read_to_string("/proc/meminfo").ok();
     let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
@@ -17,6 +21,7 @@ pub(super) fn limit() -> Option<usize> {
     limits.chain(machine.and_then(|text| total(&text))).min()
 }
 
+/// Returns the machine's memory from the text of `/proc/meminfo`, which counts in KiB.
 fn total(meminfo: &str) -> Option<usize> {
     let row = meminfo
         .lines()
@@ -25,8 +30,9 @@ fn total(meminfo: &str) -> Option<usize> {
     kib.checked_mul(1024)
 }
 
-/// The files that may hold a limit: of the process's group and of all above it, in version 2 and version 1 (cgroups(7)).
-/// Inside a container the named group is often not there, and its limit stands at the root.
+/// Returns the files that may hold a limit: those of the process's group and of all groups above
+/// it, in version 2 and version 1 (cgroups(7)). Inside a container the named group is often not
+/// there, and its limit stands at the root.
 fn files(groups: &str) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for line in groups.lines() {
