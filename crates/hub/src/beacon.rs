@@ -95,6 +95,7 @@ pub(super) fn is_beacon(channel: &str) -> bool {
 
 /// Returns a channel whose messages fall into the sequence's lane, for its beacons.
 pub(super) fn channel(backplane: &dyn Backplane, sequence: &Sequence) -> Channel {
+    // Where there are no lanes, one channel serves all.
     let Sequence::Lane(lane) = sequence else {
         return CHANNEL.into();
     };
@@ -210,12 +211,14 @@ impl BeaconMonitor {
     ) -> Option<Duration> {
         let out = self.sequences.get_mut(sequence)?;
         out.heard = true;
+        // It hears again, so the next silence is told again.
         out.told = false;
         out.last = now;
         let mut took = None;
         while let Some(sent) = out.beacons.front()
             && sent.number <= number
         {
+            // Earlier ones that have not come back are passed over; gaps are judged elsewhere.
             took = (sent.number == number).then(|| now.saturating_duration_since(sent.at));
             out.beacons.pop_front();
         }
@@ -270,11 +273,13 @@ impl BeaconMonitor {
         if self.sequences.is_empty() {
             findings.trouble = Some("the backend has named no lane yet".to_owned());
         }
+        // Nothing is judged while the window is being filled.
         if self.paused {
             findings.trouble =
                 Some("what the log has of the last minutes is being read".to_owned());
             return findings;
         }
+        // A lane that the broker holds back is silent for a reason.
         let waiting = &self.waiting;
         let waits = |sequence: &Sequence| matches!(sequence, Sequence::Lane(lane) if waiting.contains(lane));
         let looked_at = self.sequences.iter_mut();

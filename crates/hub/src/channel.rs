@@ -1,5 +1,5 @@
 //! Which channel names clients may use. Every name that a client gives passes [`check`] before
-//! anything else sees it; what a broker makes of a name is its backend's business.
+//! it is used; what a broker makes of a name is its backend's business.
 
 use std::fmt;
 

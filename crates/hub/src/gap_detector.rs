@@ -75,6 +75,7 @@ struct Heard {
 
 #[derive(Debug)]
 struct Seen {
+    /// The first number heard, or the first that one of its beacons stands for.
     first: u64,
     last: u64,
     /// A loss was announced since its last number: a hole behind it may be that one.
@@ -105,6 +106,7 @@ impl GapDetector {
                 }),
         };
         let number = origin.number;
+        // A beacon stands for a stretch, a message for itself.
         let from = word.map_or(number, |word| word.from.min(number));
         // An origin heard for the first time is believed, and judged by its first beacon: judging
         // at once would announce a loss for every hub that was cut off while another one started.
@@ -131,6 +133,7 @@ impl GapDetector {
             };
         }
         seen.at = now;
+        // Also a message that its publisher gave up and the broker delivers late.
         if number <= seen.last {
             return Verdict::Repeated;
         }

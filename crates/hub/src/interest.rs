@@ -27,7 +27,9 @@ use super::{log::Log, sequencer::Sequence, shard::Mail};
 pub(super) struct Interest {
     /// True if the broker routes by interest.
     routed: bool,
+    /// What is wanted, and what to ask for next.
     wants: Mutex<Wants>,
+    /// Wakes the task that asks the broker.
     changed: Notify,
 }
 
@@ -99,6 +101,7 @@ impl Interest {
                 self.subscribe(backplane, shards, &new).await;
                 beacon_now.notify_one();
             }
+            // After the new ones, for which clients wait.
             let (idle, next) = self.wants().take_idle(Instant::now());
             if !idle.is_empty()
                 && let Err(error) = backplane.unsubscribe(&idle).await
@@ -106,6 +109,7 @@ impl Interest {
                 // The backend has dropped them from its interest all the same; it over-delivers for a while.
                 tracing::debug!(%error, channels = idle.len(), "unsubscribing failed");
             }
+            // Nothing changes by itself before the next channel is due.
             match next {
                 Some(next) => {
                     _ = timeout(
@@ -148,6 +152,7 @@ impl Interest {
         channels: &[Channel],
         result: Result<(), Error>,
     ) {
+        // Shared by the mails of all shards.
         let result = result.map_err(Arc::new);
         let Settled { tell, dropped } = self.wants().settle(channels, result.is_ok(), shards.len());
         if let Err(error) = &result

@@ -24,9 +24,13 @@ use crate::limits::Limits;
 /// The parts, each behind its own lock.
 #[derive(Debug)]
 pub(super) struct Log {
+    /// The recent messages.
     window: Mutex<Window>,
+    /// The ids of the last minutes.
     dedup_cache: Mutex<DedupCache>,
+    /// The numbers of all origins.
     gap_detector: Mutex<GapDetector>,
+    /// The generations of the lanes.
     generations: Mutex<Generations>,
 }
 

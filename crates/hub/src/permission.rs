@@ -35,6 +35,7 @@ impl Grant {
                     channel,
                     "this channel may not be subscribed to",
                 )?;
+                // Positions are for reading the past, which may be forbidden by itself.
                 if since.is_some() {
                     let message = "this channel's past may not be read; subscribe without since";
                     self.ask(Action::History, channel, message)?;
@@ -53,6 +54,7 @@ impl Grant {
                 channel,
                 "this channel's members may not be seen",
             ),
+            // Whoever is connected may end a subscription, show who it is, or ping.
             _ => Ok(()),
         }
     }

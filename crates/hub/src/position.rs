@@ -85,6 +85,7 @@ impl Fingerprint {
             &[0],
             data,
         ];
+        // Zero stands for no fingerprint, so it counts as one.
         let bits = (hash(parts) >> (64 - Self::BITS)) as u32;
         Self(NonZeroU32::new(bits).unwrap_or(NonZeroU32::MIN))
     }
@@ -96,6 +97,7 @@ fn hash(parts: [&[u8]; 5]) -> u64 {
     let mut joined = [0; 512];
     let mut len = 0;
     for part in parts {
+        // Too long for the copy: the hasher takes the parts, with the same result.
         let Some(room) = joined.get_mut(len..len + part.len()) else {
             let mut hasher = Xxh3::new();
             parts.iter().for_each(|part| hasher.update(part));
@@ -118,9 +120,11 @@ impl FromStr for ClientPosition {
     type Err = ParsePositionError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
+        // Clients give back anything; nothing longer is looked at.
         if text.len() > Self::MAX_TEXT {
             return Err(ParsePositionError);
         }
+        // A position without a fingerprint is valid, too, but is not recovered from.
         let (place, bits) = match text.match_indices('-').nth(2) {
             Some((at, _)) => (&text[..at], Some(&text[at + 1..])),
             None => (text, None),

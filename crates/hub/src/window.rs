@@ -359,6 +359,7 @@ impl Window {
         let Some(lane) = self.lanes.get(&after.lane) else {
             return WindowRead::Lost;
         };
+        // A client that is ahead of this hub may not be given an older past.
         let upto = upto.map_or(lane.head, |upto| upto.offset);
         if after.epoch != lane.epoch || after.offset > upto {
             return WindowRead::Lost;
@@ -372,6 +373,7 @@ impl Window {
         let Some(entries) = lane.channels.get(channel) else {
             return WindowRead::All(Vec::new());
         };
+        // Entries are in the order of their offsets.
         let begin = entries.partition_point(|entry| entry.position().offset <= after.offset);
         let end = match upto < lane.head {
             true => entries.partition_point(|entry| entry.position().offset <= upto),

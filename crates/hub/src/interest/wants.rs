@@ -16,6 +16,7 @@ const BATCH: usize = 1_000;
 /// All channels that somebody on this instance wants, or wanted a moment ago.
 #[derive(Debug)]
 pub(super) struct Wants {
+    /// How long a channel is kept after nobody wants it any more.
     linger: Duration,
     channels: HashMap<Channel, Want>,
     /// Channels to be subscribed; some may not be wanted any more.
@@ -31,6 +32,7 @@ struct Want {
     shards: u64,
     /// The broker has confirmed it.
     active: bool,
+    /// Since when nobody wants it. Tells the valid entry in `idle` from older ones.
     idle_since: Option<Instant>,
     /// The hub's own: never given back.
     kept: bool,
@@ -59,6 +61,7 @@ impl Wants {
     /// Notes that a shard wants a channel. Returns true if the broker has confirmed it already.
     pub(super) fn add(&mut self, shard: usize, channel: &Channel) -> bool {
         let want = self.channels.entry(Channel::clone(channel)).or_default();
+        // Its entry in `idle` is passed over from now on.
         want.idle_since = None;
         want.shards |= 1 << shard;
         if !want.active {
@@ -75,6 +78,7 @@ impl Wants {
     /// Notes that the hub itself wants a channel, for ever.
     pub(super) fn keep(&mut self, channel: &Channel) {
         let want = self.channels.entry(Channel::clone(channel)).or_default();
+        // From now on it is never idle, and never forgotten.
         want.kept = true;
         self.new.push(Channel::clone(channel));
     }
@@ -117,6 +121,7 @@ impl Wants {
             let Some(want) = self.channels.get_mut(channel) else {
                 continue;
             };
+            // Shards are told below, whatever the answer is.
             want.active = confirmed;
             for (shard, tell) in tell.iter_mut().enumerate() {
                 if want.shards & (1 << shard) != 0 {
@@ -136,8 +141,10 @@ impl Wants {
 
     /// Returns channels to subscribe, each once, and whether there are more.
     pub(super) fn take_new(&mut self) -> (Vec<Channel>, bool) {
+        // No more than one call takes; the rest is the next batch.
         let count = self.new.len().min(BATCH);
         let mut new: Vec<_> = self.new.drain(..count).collect();
+        // Some have been given up, or were confirmed in an earlier batch.
         new.retain(|channel| self.channels.get(channel).is_some_and(|want| !want.active));
         new.sort_unstable();
         new.dedup();
@@ -148,6 +155,7 @@ impl Wants {
     pub(super) fn take_idle(&mut self, now: Instant) -> (Vec<Channel>, Option<Instant>) {
         let mut idle = Vec::new();
         while let Some((since, _)) = self.idle.front() {
+            // The first is the first that is due, since all are kept equally long.
             let due = *since + self.linger;
             if due > now || idle.len() == BATCH {
                 return (idle, Some(due));

@@ -22,6 +22,7 @@ impl Limits {
     /// # Errors
     /// A sentence that names the limit and what it may be.
     pub fn check(&self) -> Result<(), String> {
+        // Ranges first: the comparisons below may then add and double without an overflow.
         self.check_counts()?;
         self.check_sizes()?;
         self.check_times()?;
@@ -113,6 +114,7 @@ impl Limits {
 
     /// Whatever holds messages must have room for the largest one, or that one could never pass.
     fn check_message_fits(&self) -> Result<(), String> {
+        // A message waits with its frame around it.
         let least = self.message_bytes + FRAME;
         for (name, value) in [
             ("inbound_burst", self.inbound_burst),
@@ -130,6 +132,7 @@ impl Limits {
                 ));
             }
         }
+        // Otherwise one client alone would reach the limit of all.
         if self.outboxes_bytes < self.outbox_bytes {
             return Err(format!(
                 "the limit outboxes_bytes is {}, for all clients together; it may be outbox_bytes, the limit of one client \
@@ -149,6 +152,7 @@ impl Limits {
                 self.pong_timeout, self.ping_interval
             ));
         }
+        // One sign may be late; only the second that is missing means something.
         let twice = |name, value: Duration, of, interval: Duration, why| match value < interval * 2
         {
             true => Err(format!(

@@ -13,11 +13,13 @@ const ROOT: &str = "/sys/fs/cgroup";
 /// Returns the memory in bytes, the smallest of all that is said. `None` if the system doesn't
 /// tell.
 pub(super) fn limit() -> Option<usize> {
+    // What can't be read is passed over: other systems have neither file.
     let machine = fs::read_to_string("/proc/meminfo").ok();
     let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let limits = files(&groups)
         .into_iter()
         .filter_map(|file| fs::read_to_string(file).ok()?.trim().parse().ok());
+    // A group without a limit says `max`, which is no number and drops out.
     limits.chain(machine.and_then(|text| total(&text))).min()
 }
 
@@ -40,6 +42,7 @@ fn files(groups: &str) -> Vec<PathBuf> {
         let (Some(controllers), Some(group)) = (parts.next(), parts.next()) else {
             continue;
         };
+        // Version 2 names no controllers.
         let (root, name) = match controllers {
             "" => (ROOT.to_owned(), "memory.max"),
             _ if controllers.split(',').any(|it| it == "memory") => {

@@ -90,6 +90,7 @@ pub struct Presence {
     beat: Duration,
     /// An instance that says nothing for so long is dead.
     dead: Duration,
+    /// Members on this instance.
     own: HashMap<Place, Own>,
     /// Own members that have changed since the others were told.
     dirty: HashSet<Place>,
@@ -97,9 +98,13 @@ pub struct Presence {
     told: HashSet<Place>,
     /// The number of the last change that the others were told.
     number: u64,
+    /// The other instances, by their origin.
     peers: HashMap<u128, Peer>,
+    /// Instances that said goodbye, and until when their late messages are ignored.
     gone: HashMap<u128, Instant>,
+    /// All members as clients see them.
     table: Table,
+    /// True once this instance has asked all others for their tables.
     greeted: bool,
     last_beat: Option<Instant>,
     /// Another instance has asked for the whole table.
@@ -213,6 +218,7 @@ impl Presence {
             self.dropped += 1;
             return;
         }
+        // A made-up instance can't hold more than what is left.
         let room = self.most.saturating_sub(self.held());
         let peer = self.peers.entry(from).or_insert_with(|| Peer::new(now));
         peer.heard = now;
@@ -303,6 +309,7 @@ impl Presence {
         if !self.asked || !rested {
             return;
         }
+        // One snapshot answers all who have asked meanwhile.
         self.asked = false;
         let n = self.number;
         if self.own.is_empty() {

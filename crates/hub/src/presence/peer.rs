@@ -26,8 +26,10 @@ pub(super) struct Peer {
     number: u64,
     /// True if no change up to that number is missing.
     whole: bool,
+    /// When it was asked for its table last.
     asked: Option<Instant>,
     members: HashMap<Place, Member>,
+    /// The snapshot that is coming in, if one is.
     coming: Option<Coming>,
 }
 
@@ -36,6 +38,7 @@ pub(super) struct Peer {
 struct Coming {
     number: u64,
     of: u32,
+    /// The parts that have come; a part that comes twice counts once.
     parts: HashSet<u32>,
     members: HashMap<Place, Member>,
     /// How many of them the table does not have already, and so need room.
@@ -143,6 +146,7 @@ impl Peer {
         (now, table): (Instant, &mut Table),
     ) {
         for op in ops {
+            // Counted and passed over: the others of the message may be good.
             let Some((channel, member, there)) = op.read() else {
                 verdict.bad += 1;
                 continue;
@@ -178,9 +182,11 @@ impl Peer {
     ) {
         self.whole = false;
         let fits = |it: &Coming| it.number == number && it.of == of;
+        // A later snapshot is coming in already.
         if self.coming.as_ref().is_some_and(|it| it.number > number) {
             return;
         }
+        // Parts of different snapshots don't make a table.
         let coming = self.coming.take().filter(fits).unwrap_or_else(|| Coming {
             number,
             of,
@@ -189,6 +195,7 @@ impl Peer {
             fresh: 0,
         });
         let coming = self.coming.insert(coming);
+        // This part was here before.
         if !coming.parts.insert(part) {
             return;
         }

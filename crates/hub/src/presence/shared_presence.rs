@@ -62,6 +62,7 @@ pub(crate) struct Answer {
 /// This instance's presence, with its limits on questions.
 #[derive(Debug)]
 pub(crate) struct SharedPresence {
+    /// The state machine, and the questions since the last turn.
     state: Mutex<State>,
     most_questions: usize,
     /// The most members that one answer names.
@@ -124,6 +125,7 @@ impl SharedPresence {
     /// them.
     fn turn(&self, hears: bool) -> (Vec<Change>, Vec<Answer>) {
         let mut state = self.lock();
+        // Changes first, and under the same lock: the answers are as of after them.
         let changes = state.presence.tick(Instant::now(), hears);
         // Each channel is listed once, however many ask for it.
         let mut rosters = HashMap::new();
@@ -165,6 +167,7 @@ pub(crate) async fn attend(hub: Arc<Hub>) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
+        // A deaf instance hears nobody, so it must not bury the others.
         let (changes, answers) = hub.presence.turn(hub.hears());
         if !changes.is_empty() {
             let changes = Arc::new(changes);
@@ -191,6 +194,7 @@ pub(crate) async fn speak(hub: Arc<Hub>) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
+        // What is said now would be lost; it gathers, and is told as one.
         if !hub.hears() {
             continue;
         }

@@ -29,6 +29,7 @@ struct Entry {
 #[derive(Debug)]
 pub(super) struct Table {
     grace: Duration,
+    /// Channels without members are not here.
     channels: HashMap<Channel, HashMap<Arc<str>, Entry>>,
     /// Whose grace time ends when, the earliest first.
     leaving: BTreeSet<(Instant, Place)>,
@@ -89,6 +90,7 @@ impl Table {
         let Some(entry) = members.and_then(|members| members.get_mut(&place.1)) else {
             return;
         };
+        // The last that has it decides when the grace time begins.
         entry.instances = entry.instances.saturating_sub(1);
         if entry.instances == 0 {
             let at = now + self.grace;

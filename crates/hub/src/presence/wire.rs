@@ -96,6 +96,7 @@ impl Message {
 
     /// Reads the fields that the type needs. `None` if one is missing, or the type is unknown.
     fn what(self) -> Option<What> {
+        // Checked one by one when they are read, see [`Op::read`].
         let ops = self.ops;
         Some(match &*self.kind {
             "diff" => What::Diff {
@@ -109,6 +110,7 @@ impl Message {
             },
             "ask" => What::Ask { to: self.to },
             "snapshot" => {
+                // A sender may claim any number of parts; each costs memory here.
                 let (part, of) = (self.part?, self.of?);
                 if part >= of || of > MOST_PARTS {
                     return None;
@@ -129,7 +131,9 @@ impl Message {
 /// One member on one channel, there or gone.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Op {
+    /// The channel. The names are short, since a table has many of these.
     c: Channel,
+    /// The client's name for itself.
     id: Arc<str>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     user: Option<Arc<str>>,
@@ -168,6 +172,7 @@ impl Op {
     /// Returns an upper bound of its bytes as JSON. Nothing is written for that, since it runs
     /// under the lock.
     fn most_bytes(&self) -> usize {
+        // The info is JSON already, so it is not escaped.
         let texts = [Some(&*self.c), Some(&*self.id), self.user.as_deref()];
         let texts: usize = texts.into_iter().flatten().map(escaped).sum();
         let info = self.info.as_ref().map_or(0, |info| info.get().len());
@@ -201,6 +206,7 @@ pub(super) fn packed(ops: impl Iterator<Item = Op>) -> Vec<Vec<Op>> {
     let (mut all, mut now, mut bytes) = (Vec::new(), Vec::new(), 0);
     for op in ops {
         let size = op.most_bytes();
+        // One change always fits, since its parts are limited.
         if bytes + size > ROOM && !now.is_empty() {
             all.push(std::mem::take(&mut now));
             bytes = 0;
@@ -228,11 +234,13 @@ pub(super) fn encode(from: u128, what: What) -> Bytes {
 
 /// Returns the sender and the message; `None` if the bytes are no such message.
 pub(super) fn decode(data: &[u8]) -> Option<(u128, What)> {
+    // Refused before it is parsed.
     if data.len() > MOST_BYTES {
         return None;
     }
     let message: Message = serde_json::from_slice(data).ok()?;
     let from = u128::from_str_radix(&message.from, 16).ok()?;
+    // A later version may mean something else by the same fields.
     let known = message.v == VERSION;
     known
         .then(|| message.what())

@@ -36,8 +36,11 @@ const BETWEEN_LINES: Duration = Duration::from_secs(10);
 /// What the batches under way share. They run as futures of one task.
 #[derive(Debug)]
 pub(super) struct Carrier {
+    /// The numbers and the open jobs.
     books: Mutex<Books>,
+    /// What waits, to give room back when a job is answered.
     waiting: Arc<Waiting>,
+    /// What the broker did not take, for the log.
     refusals: Mutex<Refusals>,
 }
 
@@ -89,6 +92,7 @@ impl Carrier {
                 let refused = answers.iter().find_map(|it| it.as_ref().err());
                 hub.health_state.refused(refused.map(words));
             }
+            // In a block of its own, so that the lock is gone before the await below.
             let done = {
                 let mut books = self.books();
                 let mut done = round.answers(
@@ -110,6 +114,7 @@ impl Carrier {
             // A message's deadline may come before the next try.
             sleep_until(deadline.min(Instant::now() + pause)).await;
             pause = (2 * pause).min(LONGEST_PAUSE);
+            // Some may have run out of time during the pause.
             let late = round.expire(Instant::now(), &mut self.books());
             self.reply(hub, late).await;
         }

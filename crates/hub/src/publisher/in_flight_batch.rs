@@ -96,6 +96,7 @@ impl InFlightBatch {
             deadline,
         } = place;
         let sequencer = &mut books.sequencer;
+        // Otherwise receivers would see a hole in front of this message.
         if sequencer.open(&sequence).is_some() {
             self.beacon(sequencer, &sequence, Channel::clone(&beacons), |_| {});
         }
@@ -121,6 +122,7 @@ impl InFlightBatch {
         beacons: Channel,
         fill: impl FnOnce(&mut Beacon),
     ) -> u64 {
+        // The number comes first, so that the beacon stands for the open ones and for its own.
         let origin = sequencer.next(sequence, std::time::Instant::now());
         let from = sequencer.open(sequence).unwrap_or(origin.number);
         sequencer.close(sequence);
@@ -212,6 +214,7 @@ impl InFlightBatch {
                 }
             }
         }
+        // What is left is tried again.
         self.retried += self.slots.len() as u64;
         done
     }
@@ -220,6 +223,7 @@ impl InFlightBatch {
     /// sequence wait behind it; the last numbers of a sequence are left open for the next batch.
     pub(super) fn expire(&mut self, now: Instant, books: &mut Books) -> Vec<Answered> {
         let mut done = Vec::new();
+        // First the answers; what leaves the batch is decided below, when all owners are known.
         for index in 0..self.slots.len() {
             let slot = &mut self.slots[index];
             let Some(owner) = slot.owner.filter(|_| slot.deadline <= now) else {

@@ -38,6 +38,7 @@ pub(super) struct Lanes {
 
 #[derive(Debug, Default)]
 struct LaneQueue {
+    /// Messages in the order in which they were handed in.
     waiting: VecDeque<Queued>,
     /// Beacons are due, and go along with the next batch.
     due: bool,
@@ -48,6 +49,7 @@ struct LaneQueue {
 #[derive(Debug)]
 struct Queued {
     outgoing: Outgoing,
+    /// Whose message it is.
     owner: Owner,
     deadline: Instant,
 }
@@ -64,11 +66,13 @@ impl Lanes {
     /// Puts a job's messages into their lanes' queues. Returns the job if all of its messages are
     /// refused at once.
     pub(super) fn take(&mut self, hub: &Hub, books: &mut Books, job: Job) -> Vec<Answered> {
+        // Opened before its messages are looked at, so that each has a place for its answer.
         let owner = books.open(job.reply_to, job.messages.len(), job.bytes);
         let mut refused = Vec::new();
         for (place, outgoing) in job.messages.into_iter().enumerate() {
             let owner = (owner, place);
             let checked =
+                // What the broker can never take is refused before it holds up anything.
                 hub.capabilities
                     .check(hub.driver, &outgoing.channel, outgoing.data.len());
             let checked = checked.and_then(|()| self.has_room(hub, &outgoing.channel));
@@ -178,6 +182,7 @@ impl Lanes {
             owner,
             deadline,
         } = queued;
+        // Refused before it gets a number, so these leave no hole.
         let refusal = if deadline <= Instant::now() {
             "the broker was busy or away for the whole time that a publish may wait; not published"
         } else if !books.sequencer.has_room(&sequence) {
@@ -221,6 +226,8 @@ impl Lanes {
     /// numbers are to be told.
     fn add_beacons(&mut self, hub: &Hub, books: &mut Books, key: Key, round: &mut InFlightBatch) {
         let now = std::time::Instant::now();
+        // The beacons' turn is also the time to forget counts, just before their last numbers are
+        // told.
         books.sequencer.sweep(now);
         let connected = hub.health_state.connected_for();
         let foreign = hub.log.window().placements().has_seen_foreign();

@@ -41,10 +41,13 @@ pub(super) struct Publisher {
 /// What waits for the broker's answer, against its limits.
 #[derive(Debug)]
 struct Waiting {
+    /// Messages and bytes that wait now.
     messages: AtomicUsize,
     bytes: AtomicUsize,
+    /// The limits: `publish_messages` and `publish_bytes`.
     most_messages: usize,
     most_bytes: usize,
+    /// How long a message may wait, `publish_timeout`.
     timeout: Duration,
 }
 
@@ -52,6 +55,7 @@ struct Waiting {
 struct Job {
     messages: Vec<Outgoing>,
     bytes: usize,
+    /// When the messages are out of time, whatever the broker has said by then.
     deadline: Instant,
     reply_to: ReplyTo,
 }
@@ -100,11 +104,13 @@ impl Publisher {
         messages: Vec<Outgoing>,
         reply_to: ReplyTo,
     ) -> std::result::Result<(), Overloaded> {
+        // Counted like this in and out, so that the sum comes back to zero.
         let bytes = messages
             .iter()
             .map(|message| message.channel.len() + message.data.len())
             .sum();
         self.waiting.enter(messages.len(), bytes)?;
+        // The time begins here: what waits in the queue waits for the client, too.
         let deadline = Instant::now() + self.waiting.timeout;
         let count = messages.len();
         self.jobs
@@ -137,6 +143,7 @@ impl fmt::Debug for Publisher {
 impl Waiting {
     /// Takes room for messages that are handed in, or refuses them all.
     fn enter(&self, messages: usize, bytes: usize) -> std::result::Result<(), Overloaded> {
+        // Added first and taken back if it is too much: two that come at once can't both slip in.
         let before = self.messages.fetch_add(messages, Ordering::Relaxed);
         let bytes_before = self.bytes.fetch_add(bytes, Ordering::Relaxed);
         // One that finds nothing waiting is let in whatever its size, or it would never get through.
@@ -174,6 +181,7 @@ pub(super) fn told(error: &Error) -> (ErrorCode, String) {
             let message = "the broker gave no answer in time; the message may be published: retry with the same id";
             (ErrorCode::Unknown, message.to_owned())
         }
+        // Everything else means that nothing was stored.
         _ => (
             ErrorCode::Unavailable,
             "the broker is not reachable; nothing was published, retry later".to_owned(),

@@ -23,7 +23,9 @@ use crate::{Hub, sequencer::Sequencer};
 /// The task's end of the publisher.
 pub(crate) struct PublishLoop {
     queue: mpsc::Receiver<Job>,
+    /// Carries batches out.
     carrier: Carrier,
+    /// Decides what the next batches are.
     lanes: Lanes,
 }
 
@@ -55,6 +57,7 @@ impl PublishLoop {
         loop {
             tokio::select! {
                 biased;
+                // Beacons first: a stream of jobs must not keep them waiting.
                 _ = tick.tick() => lanes.beacons_due(hub),
                 () = hub.beacon_now.notified() => lanes.beacons_due(hub),
                 Some(key) = under_way.next() => lanes.free(key),
@@ -76,6 +79,8 @@ impl PublishLoop {
             let mut rounds = Vec::new();
             {
                 let mut books = carrier.books();
+                // Before anything gets a number: it must be one of the lane where its name falls
+                // now.
                 lanes.follow(hub, &mut books);
                 for job in jobs.drain(..) {
                     done.extend(lanes.take(hub, &mut books, job));

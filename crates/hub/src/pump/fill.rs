@@ -41,6 +41,7 @@ impl Pump<'_> {
         self.hub.beacon_monitor().pause();
         let filled = timeout(FILL, self.read_past(position)).await;
         self.hub.beacon_monitor().resume(Instant::now());
+        // A hub without a past is still of use: it says which clients it can't recover.
         let trouble = match filled {
             Ok(Ok(())) => return,
             Ok(Err(error)) => error.to_string(),
@@ -210,6 +211,7 @@ impl Pump<'_> {
         let (after, upto) = (missing.after?, missing.upto?);
         let mut from = after;
         let mut found = Vec::new();
+        // The next number that must be found; all of them, or it is a loss.
         let mut next = missing.from;
         loop {
             let reads = &self.hub.counts.history_reads;

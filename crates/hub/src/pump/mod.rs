@@ -155,6 +155,7 @@ impl<'a> Pump<'a> {
         if self.touched.last() != Some(&sequence) {
             self.touched.push(sequence.clone());
         }
+        // A message of another log begins the lane anew, before its number is judged.
         let after = match publication.position {
             Some(position) => self.arrive(position, &publication).await,
             None => None,
@@ -167,6 +168,7 @@ impl<'a> Pump<'a> {
                 .gap_detector()
                 .check(&sequence, origin, word, now)
         });
+        // A log never gives out a place twice, unless it was cut behind it.
         let stale = match (publication.position, after) {
             (Some(position), Some(after)) => position.is_after(&after) == Some(false),
             _ => false,
@@ -190,8 +192,10 @@ impl<'a> Pump<'a> {
                 self.refill(&sequence, missing, now).await;
             }
         }
+        // Only now: what was missing before it has its place in front of it.
         let fingerprint = Fingerprint::of_publication(&publication);
         let place = publication.position.map(|position| (position, fingerprint));
+        // Every place is kept, also a beacon's: clients may stand there.
         self.passed.extend(place);
         match beacon {
             Some((beacon, origin)) => {
@@ -251,6 +255,7 @@ impl<'a> Pump<'a> {
                 }
                 let offset = position.offset.saturating_sub(1);
                 let start = Position { offset, ..position };
+                // What was kept of the lane is of the other log.
                 self.hub.begin(start);
                 None
             }
@@ -286,6 +291,7 @@ impl<'a> Pump<'a> {
         let sequence = Sequence::Lane(position.lane);
         let now = Instant::now();
         self.hub.beacon_monitor().watch(sequence, now);
+        // The lane is proved to be heard as soon as its first beacon is back.
         if before.is_none() {
             self.hub.beacon_now.notify_one();
         }
@@ -308,6 +314,7 @@ impl<'a> Pump<'a> {
         }
         let batch: Vec<_> = self.fresh.drain(..).map(Encoded::new).collect();
         let batch = Arc::new(batch);
+        // Before the mail: a shard that has been shown a message must find it in the window.
         self.hub.log.window().push(&batch, Instant::now());
         self.hub.post(|| Mail::Published(Arc::clone(&batch))).await;
         self.pass().await;
@@ -371,6 +378,7 @@ impl<'a> Pump<'a> {
     /// Begins a new generation of a lane, and tells its subscriptions that they may have missed something.
     async fn replace(&mut self, lane: u32, missing: Option<Origin>) {
         self.post().await;
+        // What was read before this belongs to the old generation and has been posted.
         self.hub.log.generations().begin(lane, missing);
         if let Some(Read { at, .. }) = self.lanes.get(&lane) {
             let offset = at.offset.saturating_sub(1);

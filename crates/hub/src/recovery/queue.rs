@@ -50,6 +50,7 @@ impl RecoveryRequest {
 #[derive(Debug)]
 pub(crate) struct RecoveryQueue {
     state: Mutex<State>,
+    /// Wakes the task that reads.
     changed: Notify,
     /// The most requests of one session.
     most_of_session: usize,
@@ -57,7 +58,9 @@ pub(crate) struct RecoveryQueue {
 
 #[derive(Debug, Default)]
 struct State {
+    /// Numbers the requests, so that equal places can be told apart.
     next: u64,
+    /// All requests by their places.
     requests: BTreeMap<Place, RecoveryRequest>,
     /// Each session's requests in their order. Some may have been taken along already.
     sessions: HashMap<SessionId, VecDeque<Place>>,
@@ -195,6 +198,7 @@ impl State {
 
     /// Takes the next request of the session whose turn it is, `None` if nothing waits.
     fn take(&mut self) -> Option<RecoveryRequest> {
+        // A session whose requests are all gone loses its turn.
         while let Some(session) = self.turns.pop_front() {
             self.clean(session);
             let waiting = self.sessions.get_mut(&session);

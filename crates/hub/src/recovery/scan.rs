@@ -59,6 +59,7 @@ pub(super) struct Scan<'a> {
     /// Sees where numbers are missing in what is read. Apart from the pump's: what is read back is
     /// not news.
     numbers: GapDetector,
+    /// Those for whom messages are gathered, by their channels.
     waiting: HashMap<Channel, Vec<Gathered>>,
     /// Taken along, and not checked yet: another message may be at the client's place.
     unchecked: Vec<RecoveryRequest>,
@@ -124,6 +125,7 @@ impl<'a> Scan<'a> {
             for request in std::mem::take(&mut self.refused) {
                 self.answer(request, None).await;
             }
+            // Between pages, so that a reading for nobody ends.
             self.drop_unwanted();
             if self.waiting.is_empty() {
                 return;
@@ -157,6 +159,7 @@ impl<'a> Scan<'a> {
                 }
             }
         }
+        // Before the messages are given out: whoever stands before the hole gets none.
         if let Some(hole) = self.last_hole(&page) {
             self.refuse_before(hole);
         }
@@ -233,6 +236,7 @@ impl<'a> Scan<'a> {
             let offset = entry.position().offset;
             let missed_it = |it: &&mut Gathered| it.request.after.offset < offset;
             for gathered in waiting.iter_mut().filter(missed_it) {
+                // Counted for each, although several share the entry.
                 gathered.bytes += message.data.len();
                 gathered.entries.push(entry.clone());
             }

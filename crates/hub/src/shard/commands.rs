@@ -55,6 +55,7 @@ impl Shard {
                 id,
                 not_to_me,
             } => {
+                // The client's own id goes along, so a publication that is tried again is recognised.
                 let mut outgoing = Outgoing::new(channel, data);
                 outgoing.id = id;
                 // Excluding the publisher is a tag of the message, so that every instance keeps to
@@ -96,6 +97,7 @@ impl Shard {
         if let Some(session) = self.state.borrow_mut().session(key)
             && session.phase == Phase::AwaitingPong
         {
+            // Answered: the clock waits for the next ping again.
             session.phase = Phase::Quiet;
             session.clock = Instant::now() + interval;
         }
@@ -158,6 +160,7 @@ impl ShardState {
             self.end(hub, key.index, Ending::Expired);
             return false;
         }
+        // Nothing else about the command is looked at before this.
         let Err(Denied { code, message }) = grant.check(command) else {
             return true;
         };
@@ -226,6 +229,7 @@ impl ShardState {
         channel: &str,
     ) -> bool {
         let checked = channel::check(channel);
+        // The client learns which rule the name breaks.
         if let Err(bad) = checked {
             self.refuse(
                 hub,
@@ -260,12 +264,14 @@ impl ShardState {
         // Counted before the offer: with too many unanswered, the session's socket is not read
         // further.
         session.unanswered += 1;
+        // The publisher takes the reference; a refusal needs it, too.
         let known = reference.clone();
         let reply_to = ReplyTo::Session {
             shard,
             key,
             reference,
         };
+        // It never waits: a shard must not stand still for a broker.
         if hub.publisher().offer(vec![outgoing], reply_to).is_err()
             && let Some(session) = self.session(key)
         {

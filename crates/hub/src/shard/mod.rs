@@ -225,6 +225,8 @@ impl Shard {
         loop {
             let open = tokio::select! {
                 biased;
+                // Mail before the clock: a pong that has been read must count before its time is
+                // over.
                 count = mailbox.receive(&mut mails, MAILS_AT_ONCE) => count > 0,
                 _ = clock.tick() => { self.guarded(ShardState::tick); true }
                 () = yield_now(), if more => true,
@@ -241,6 +243,8 @@ impl Shard {
                     looks = 0;
                 }
             }
+            // In this order: what the mail has brought is queued first, and all is written at the
+            // end.
             self.guarded(ShardState::catch_up);
             self.guarded(|state, hub| more = state.tell_presence(hub));
             self.guarded(ShardState::flush_dirty);
@@ -315,6 +319,7 @@ impl Shard {
 
 /// The session, if the key is still good.
 fn found(sessions: &mut Slab<Box<Session>>, key: Key) -> Option<&mut Box<Session>> {
+    // The place may belong to a later session by now.
     let session = sessions.get_mut(key.index as usize);
     session.filter(|session| session.serial == key.serial)
 }
@@ -327,6 +332,7 @@ impl ShardState {
 
     /// Flushes each dirty session once, in one write where that is enough.
     fn flush_dirty(&mut self, hub: &Hub) {
+        // Taken out, since flushing may mark sessions again.
         let mut dirty = std::mem::take(&mut self.unwritten.dirty);
         for index in dirty.drain(..) {
             let Some(session) = self.sessions.get_mut(index as usize) else {

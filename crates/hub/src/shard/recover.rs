@@ -250,6 +250,7 @@ impl ShardState {
         let Some(Waiting { request, again, .. }) = self.go_live(key) else {
             return;
         };
+        // Operators see by this count that clients must fetch their state again.
         if matches!(missed, Missed::Lost) {
             hub.counts().not_recovered.fetch_add(1, Ordering::Relaxed);
         }
@@ -262,6 +263,7 @@ impl ShardState {
         let mut missed = entries.unwrap_or_default();
         // What it published itself and does not want is kept from it here as in `deliver.rs`.
         missed.retain(|it| excluded(hub, self.index, it.encoded().message()) != Some(key.session));
+        // What a format carries inside its answer, it asks for by these flags.
         let features = self.sessions[index as usize]
             .setup
             .encoding
@@ -317,6 +319,7 @@ impl ShardState {
         let Some(session) = found(&mut self.sessions, key).filter(|it| !it.is_ending()) else {
             return;
         };
+        // Shared frames: what many clients missed is encoded once.
         let encoding = session.setup.encoding;
         let heads = encoding.format.features().heads;
         for entry in missed {

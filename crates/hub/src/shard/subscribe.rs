@@ -45,6 +45,7 @@ impl ShardState {
         if !self.is_good(hub, key, reference, &channel) {
             return;
         }
+        // Looked up by number from here on, so that names are hashed once.
         let known = self.topics.find(&channel);
         let Some(session) = self.session(key) else {
             return;
@@ -59,6 +60,7 @@ impl ShardState {
             }
             return self.subscribe_again(hub, key, &channel, (tag, request));
         }
+        // Only a new subscription counts against the limit.
         let most = hub.limits().subscriptions;
         if session.subscriptions.len() >= most {
             let message =
@@ -79,6 +81,7 @@ impl ShardState {
             topic
         });
         let waiting = self.add(key, topic, (tag, request));
+        // Otherwise the broker's answer goes on with it.
         if self.topics[topic].ready {
             self.admit(hub, waiting);
         }
@@ -91,6 +94,7 @@ impl ShardState {
         topic: u32,
         (tag, request): (Option<Tag>, Request),
     ) -> SubscriptionKey {
+        // Never used again: an answer for an earlier subscription finds nothing.
         let serial = self.next_subscription;
         self.next_subscription += 1;
         let list = &mut self.sessions[session.index as usize].subscriptions;
@@ -158,6 +162,7 @@ impl ShardState {
         reference: Option<&str>,
         which: &Which,
     ) {
+        // A tag alone names a subscription, so no channel is looked up for it.
         let topic = match which {
             Which::Channel(channel) => self.topics.find(channel),
             Which::Tag(_) => None,
@@ -196,6 +201,7 @@ impl ShardState {
         if let Some(moved) = list.get(at) {
             self.topics[moved.topic].renumber(moved.place, at as u32);
         }
+        // From here on the value is in no list.
         let topic = subscription.topic;
         let another = list.iter().any(|it| it.topic == topic);
         let sessions = &mut self.sessions;
@@ -245,6 +251,7 @@ impl ShardState {
         for request in std::iter::once(waiting.request).chain(waiting.again) {
             self.refuse(hub, key.session, request.reference.as_deref(), error);
         }
+        // The refusals above have counted down what was unanswered.
         self.wake(key.session);
     }
 
@@ -262,6 +269,7 @@ impl ShardState {
             return;
         };
         let topic = &mut self.topics[number];
+        // Later subscribers of this channel need not wait.
         topic.ready = result.is_ok();
         if let Err(error) = result
             // Away is not refused: the channel is asked for again by the clock.
@@ -320,6 +328,7 @@ impl ShardState {
         }
         self.asked_at = Instant::now();
         let mut channels = std::mem::take(&mut self.unconfirmed);
+        // A channel that several waited for is here several times.
         channels.sort_unstable();
         channels.dedup();
         for channel in channels {
