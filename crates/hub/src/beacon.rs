@@ -1,5 +1,7 @@
-//! Beacons: once a second each instance publishes a small message in every lane. It carries the last number, so that
-//! a lost tail is seen; it stands for numbers that were given up; and its return tells its sender that it hears.
+//! Beacons: once in `beacon_interval` each instance publishes a small message in every lane. A
+//! beacon carries the last number, so that receivers see a lost tail. It stands for numbers that
+//! were given up. And its return tells its sender that it hears its broker. A beacon is numbered
+//! like any other message, so receivers have one rule for both.
 
 use std::{
     collections::VecDeque,
@@ -26,20 +28,20 @@ const WATCHED: usize = 16;
 pub(super) struct Beacon {
     /// Its origin and number, also where the broker carries no metadata.
     of: String,
-    /// It stands for all numbers from here to its own.
+    /// The beacon stands for all numbers from this one to its own.
     from: u64,
     /// How long its sender has been running, in milliseconds.
     up: u64,
     /// How long its sender has been connected to the broker, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) connected: Option<u64>,
-    /// The lane's generation, once there was more than one.
+    /// The lane's generation. Not written while it is the first.
     #[serde(default, skip_serializing_if = "Generation::is_first")]
     pub(super) generation: Generation,
-    /// Its sender has seen a message outside its channel's own lane.
+    /// True if its sender itself has seen a message outside its channel's own lane.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) foreign: bool,
-    /// The last numbers of channels that count for themselves.
+    /// The last numbers of channels, where each channel has a count of its own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) tails: Vec<(Channel, u64)>,
 }
@@ -78,7 +80,7 @@ impl Beacon {
         Some((beacon, origin))
     }
 
-    /// What the gap detector needs of it.
+    /// Returns what the gap detector needs of the beacon.
     pub(super) fn word(&self) -> Word {
         Word {
             from: self.from,
@@ -109,7 +111,7 @@ pub(super) fn channel(backplane: &dyn Backplane, sequence: &Sequence) -> Channel
 #[derive(Debug, Default)]
 pub(super) struct BeaconMonitor {
     sequences: HashMap<Sequence, Out>,
-    /// What arrives is not looked at just now.
+    /// True while nothing that arrives is looked at.
     paused: bool,
     /// Lanes that the broker holds back: their beacons return later.
     waiting: Vec<u32>,
@@ -119,15 +121,15 @@ pub(super) struct BeaconMonitor {
 struct Out {
     /// Sent and not yet returned, oldest first.
     beacons: VecDeque<Sent>,
-    /// One has returned since the start.
+    /// True once one has returned since the start.
     heard: bool,
     /// When one returned last, or when watching began.
     last: Instant,
-    /// When anything of the run arrived last.
+    /// When anything of the sequence arrived last.
     arrived: Instant,
     /// When the backend was last asked to read anew.
     renewed: Option<Instant>,
-    /// Its subscriptions were told.
+    /// True once its subscriptions were told that it is deaf.
     told: bool,
 }
 
@@ -135,7 +137,7 @@ struct Out {
 struct Sent {
     number: u64,
     at: Instant,
-    /// The broker has it.
+    /// True once the broker has acknowledged it.
     acknowledged: bool,
 }
 
@@ -146,7 +148,7 @@ pub(super) struct Findings {
     pub(super) trouble: Option<String>,
     /// Sequences that have just gone deaf.
     pub(super) deaf: Vec<Sequence>,
-    /// The broker has what doesn't come back: the backend must read anew.
+    /// True if the broker has what doesn't come back, so that the backend must read anew.
     pub(super) renew: bool,
 }
 
@@ -266,8 +268,9 @@ impl BeaconMonitor {
         self.waiting = lanes;
     }
 
-    /// Looks whether every sequence's beacons return. One of which none has for `most` is in trouble, and for `deaf` it is
-    /// deaf, so that its subscriptions are to be told.
+    /// Finds out whether every sequence's beacons return. If none of a sequence has returned for
+    /// `most`, this instance is in trouble. If none has for `deaf`, the sequence is deaf, and its
+    /// subscriptions must be told.
     pub(super) fn look(&mut self, now: Instant, most: Duration, deaf: Duration) -> Findings {
         let mut findings = Findings::default();
         if self.sequences.is_empty() {
@@ -303,7 +306,7 @@ impl BeaconMonitor {
             if out.heard && silent_for_long && !std::mem::replace(&mut out.told, true) {
                 findings.deaf.push(sequence.clone());
             }
-            // One that is behind with much to read hears: it must not begin again.
+            // An instance that still has much to read hears its broker, so it must not begin again.
             let silent = since(out.arrived) >= most;
             let overdue = |sent: &Sent| sent.acknowledged && since(sent.at) >= most / 2;
             let rested = out.renewed.is_none_or(|at| since(at) >= 2 * most);

@@ -31,9 +31,9 @@ pub enum Which {
 pub enum Command {
     /// Receive a channel's messages, beginning after a position if one is given.
     Subscribe {
-        /// Echoed in the reply.
+        /// The client's own reference, which the reply carries back.
         reference: Option<Ref>,
-        /// Not yet checked.
+        /// As the client gave it; the shard checks it.
         channel: Channel,
         /// The client's own name for it. A session may subscribe to one channel several times, under several tags.
         tag: Option<Tag>,
@@ -44,36 +44,36 @@ pub enum Command {
     },
     /// Stop receiving a channel's messages.
     Unsubscribe {
-        /// Echoed in the reply.
+        /// The client's own reference, which the reply carries back.
         reference: Option<Ref>,
-        /// Not yet checked.
+        /// As the client gave it; the shard checks it.
         which: Which,
     },
     /// Publish a message.
     Publish {
-        /// Echoed in the reply.
+        /// The client's own reference, which the reply carries back.
         reference: Option<Ref>,
-        /// Not yet checked.
+        /// As the client gave it; the shard checks it.
         channel: Channel,
         /// The bytes to publish.
         data: Bytes,
         /// The publisher's own id, for retries.
         id: Option<MessageId>,
-        /// This session itself is not to receive it.
+        /// True if this session itself must not receive the message.
         not_to_me: bool,
     },
     /// Ask who is on a channel.
     Members {
-        /// Echoed in the reply.
+        /// The client's own reference, which the reply carries back.
         reference: Option<Ref>,
-        /// Not yet checked.
+        /// As the client gave it; the shard checks it.
         channel: Channel,
     },
     /// Show who the client is, at any time after it has connected. What it may do depends on that from then on.
     Authenticate {
-        /// Echoed in the reply.
+        /// The client's own reference, which the reply carries back.
         reference: Option<Ref>,
-        /// A key, a token, or what else proves it.
+        /// A key, a token, or something else that proves it.
         proof: Secret,
     },
     /// Ask whether the hub is there.
@@ -99,11 +99,11 @@ impl Command {
 pub enum Reply<'a> {
     /// The subscription stands.
     Subscribed {
-        /// The command's.
+        /// As in the command.
         reference: Option<&'a str>,
-        /// The command's.
+        /// As in the command.
         channel: &'a str,
-        /// The command's.
+        /// As in the command.
         tag: Option<&'a str>,
         /// Everything after this position will be delivered; `None` on brokers without positions.
         position: Option<ClientPosition>,
@@ -116,16 +116,16 @@ pub enum Reply<'a> {
     },
     /// The subscription is gone.
     Unsubscribed {
-        /// The command's.
+        /// As in the command.
         reference: Option<&'a str>,
-        /// The subscription's.
+        /// As in the subscription.
         channel: &'a str,
-        /// The subscription's.
+        /// As in the subscription.
         tag: Option<&'a str>,
     },
     /// The broker has the publication.
     Published {
-        /// The command's.
+        /// As in the command.
         reference: Option<&'a str>,
         /// Its place in the log, where there is one.
         position: Option<ClientPosition>,
@@ -133,9 +133,9 @@ pub enum Reply<'a> {
     /// Who is on a channel, as of after the changes that were pushed before: the first part of the answer. The second
     /// is what [`Format::members`](super::format::Format::members) writes.
     Members {
-        /// The command's.
+        /// As in the command.
         reference: Option<&'a str>,
-        /// The command's.
+        /// As in the command.
         channel: &'a str,
     },
     /// The command failed; the session goes on.
@@ -149,7 +149,7 @@ pub enum Reply<'a> {
     },
     /// The client has shown who it is.
     Authenticated {
-        /// The command's.
+        /// As in the command.
         reference: Option<&'a str>,
         /// What it may do from now on.
         grant: &'a Grant,
@@ -165,9 +165,9 @@ pub enum Push<'a> {
     Message(&'a Message),
     /// Messages of a subscribed channel may have been missed.
     Gap {
-        /// Which.
+        /// The channel.
         channel: &'a str,
-        /// Why.
+        /// Why they may have been missed.
         cause: GapCause,
     },
     /// Somebody has come to a subscribed channel, or left it.
@@ -183,7 +183,7 @@ pub enum ErrorCode {
     BadChannel,
     /// What a member says of itself is not allowed.
     BadPresence,
-    /// A limit is hit.
+    /// A limit is reached; the message says which.
     LimitReached,
     /// This session may not do that.
     Forbidden,
@@ -217,13 +217,13 @@ impl ErrorCode {
 /// Why the hub ends a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// The client doesn't read fast enough, its outbox is full.
+    /// The client doesn't read fast enough, so its outbox is full.
     Slow,
-    /// No answer to a ping.
+    /// The client has not answered a ping.
     NoPong,
-    /// What it may do is over; it may show again who it is.
+    /// The time of its grant is over. The client may connect again and show who it is.
     Expired,
-    /// This instance stops; another will take the client.
+    /// This instance stops. Another one will take the client.
     Restart,
     /// The hub failed on this session.
     Failed,

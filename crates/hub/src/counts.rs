@@ -21,11 +21,11 @@ pub struct Counts {
     pub writes: AtomicU64,
     /// Sessions cut off because they did not read fast enough.
     pub slow: AtomicU64,
-    /// Panics caught.
+    /// Panics that were caught.
     pub panics: AtomicU64,
     /// Messages that came again and were not passed on.
     pub repeated: AtomicU64,
-    /// Messages of other programs with an id that is none, and that counts as absent.
+    /// Messages of other programs whose id is not allowed; it counts as absent.
     pub bad_ids: AtomicU64,
     /// Messages that did not arrive and were read from the log.
     pub refilled: AtomicU64,

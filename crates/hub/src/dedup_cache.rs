@@ -29,7 +29,7 @@ pub(super) struct DedupCache {
 #[derive(Clone, Copy, Debug)]
 struct Place {
     epoch: u64,
-    /// `None` if its broker has no log.
+    /// `None` if the broker has no log.
     lane: Option<u32>,
     offset: u128,
 }

@@ -14,8 +14,8 @@ use super::{
 /// One client format: how a client's messages become commands, and how the hub's words become messages. One static value
 /// a format, without state; what a session needs of its own is in its [`Decoder`].
 ///
-/// What it writes is a message's payload. How payloads stand on the wire, as WebSocket messages or otherwise, is the
-/// business of a [`Framing`](super::frame::Framing).
+/// A format writes payloads. How these stand on the wire, as WebSocket messages or otherwise, is
+/// decided by a [`Framing`](super::frame::Framing).
 pub trait Format: fmt::Debug + Send + Sync {
     /// The WebSocket subprotocol that names it (RFC 6455, 1.9).
     fn subprotocol(&self) -> &'static str;
@@ -72,7 +72,7 @@ pub struct Features {
     pub greets: bool,
     /// A push has a head for each subscription, in front of what all share.
     pub heads: bool,
-    /// It asks whether a client is there in its own way.
+    /// It has its own way to ask whether a client is there.
     pub keep_alive: bool,
     /// The answer to a subscribe carries what the client missed.
     pub missed_inside: bool,
@@ -90,9 +90,9 @@ pub trait Decoder: fmt::Debug {
 /// A whole message of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Incoming<'a> {
-    /// Text.
+    /// A text message.
     Text(&'a str),
-    /// Bytes.
+    /// A binary message.
     Binary(&'a [u8]),
 }
 

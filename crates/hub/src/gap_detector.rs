@@ -50,11 +50,11 @@ pub(super) enum Verdict {
 /// What a beacon says besides its number, in the form that is judged here.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Word {
-    /// It stands for all numbers from this one on.
+    /// The beacon stands for all numbers from this one on.
     pub(super) from: u64,
     /// How long its origin has been running.
     pub(super) up: Duration,
-    /// How long its origin has been connected to the broker; `None` if it doesn't say.
+    /// How long its origin has been connected to the broker; `None` if the beacon doesn't say.
     pub(super) connected: Option<Duration>,
 }
 
@@ -68,7 +68,8 @@ pub(super) struct GapDetector {
 
 #[derive(Debug)]
 struct Heard {
-    /// Since when everything of the sequence arrives here. A loss before it was announced.
+    /// Since when everything of the sequence arrives at this instance. A loss from before was
+    /// announced.
     since: Instant,
     origins: HashMap<u128, Seen>,
 }
@@ -78,7 +79,8 @@ struct Seen {
     /// The first number heard, or the first that one of its beacons stands for.
     first: u64,
     last: u64,
-    /// A loss was announced since its last number: a hole behind it may be that one.
+    /// True if a loss was announced since its last number. A hole behind that number may be that
+    /// loss.
     forgiven: bool,
     at: Instant,
 }

@@ -29,7 +29,7 @@ pub enum Action {
     History,
     /// To see who is on a channel, or to be seen there.
     Presence,
-    /// To see how the hub is doing, with names and addresses. It is asked of no channel.
+    /// To see how the hub is doing, with names and addresses. This concerns no channel.
     Operate,
 }
 
@@ -41,11 +41,11 @@ pub enum Action {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Grant {
-    /// Whom it was given to.
+    /// Whom the grant was given to.
     pub who: Who,
-    /// Whether messages may be published.
+    /// True if messages may be published.
     pub may_publish: bool,
-    /// When it is over; `None` if it never is.
+    /// When the grant is over; `None` if it has no end.
     pub until: Option<Instant>,
 }
 
@@ -85,9 +85,9 @@ impl Grant {
         known.map_or_else(|| Arc::new(self), Arc::clone)
     }
 
-    /// Returns true if the channel may be used so. This is the one place that decides.
+    /// Returns true if the channel may be used in this way. No other place decides that.
     pub fn allows(&self, action: Action, channel: &str) -> bool {
-        // Rules for channels have their place here.
+        // Rules for single channels would stand here.
         _ = channel;
         match action {
             Action::Subscribe | Action::History | Action::Presence => true,

@@ -1,4 +1,4 @@
-//! The window by itself, for the benchmarks in `bench/`: what is timed there is nobody's interface and may change at any
+//! The window by itself, for the benchmarks in `bench/`. It is no interface: it may change at any
 //! time.
 
 use std::{

@@ -158,7 +158,8 @@ impl Interest {
         if let Err(error) = &result
             && error.kind() != ErrorKind::Rejected
         {
-            // The backend would subscribe on its return to what nobody here waits for any more.
+            // Otherwise the backend would subscribe to these when the broker is back, although
+            // nobody waits for them any more.
             _ = backplane.unsubscribe(&dropped).await;
         }
         for (shard, channels) in shards.iter().zip(tell) {

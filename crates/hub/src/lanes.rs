@@ -31,7 +31,8 @@ impl Hub {
         };
         let lane = position.lane;
         if lane != own && publication.origin.is_some() {
-            // A hub published it before lanes were added. All that came before that is void anyway.
+            // A hub published it before lanes were added. Positions from before that are void
+            // anyway.
             return;
         }
         if lane != own && self.counts.foreign_lane.fetch_add(1, Ordering::Relaxed) == 0 {

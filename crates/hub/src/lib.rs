@@ -96,7 +96,7 @@ pub const MOST_SHARDS: usize = 64;
 pub struct Hub {
     node: String,
     driver: &'static str,
-    /// This process among all that publish: random, new at each start.
+    /// The name of this process among all that publish: random, and new at each start.
     origin: u128,
     started: Instant,
     limits: Limits,
@@ -326,7 +326,7 @@ impl Hub {
         self.take_leave().await;
         self.backplane.close().await;
         self.post(|| Mail::Stop).await;
-        // The tasks hold the hub; without this it would never be freed.
+        // The tasks hold the hub, which would never be freed while they run.
         self.tasks
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

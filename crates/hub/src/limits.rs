@@ -13,7 +13,7 @@ use serde::{Deserialize, Deserializer, de};
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
-    /// WebSockets and HTTP connections at once; more are closed at once.
+    /// WebSockets and HTTP connections at the same time. Further ones are closed at once.
     pub connections: usize,
     /// A client's message, and one publication's data.
     pub message_bytes: usize,
@@ -22,7 +22,7 @@ pub struct Limits {
     /// Sustained inbound rate of one socket, a second; each frame counts 64 bytes more than it has. A socket that sends
     /// faster is not read until it may send again.
     pub inbound_bytes_per_second: usize,
-    /// What may come at once above that rate.
+    /// Bytes that may come at once above that rate.
     pub inbound_burst: usize,
     /// As [`Self::inbound_bytes_per_second`], for a session that showed the hub's key.
     pub inbound_key_bytes_per_second: usize,
@@ -51,7 +51,7 @@ pub struct Limits {
     pub batch_messages: usize,
     /// Publications that wait for the broker on this instance.
     pub publish_messages: usize,
-    /// Their bytes.
+    /// Bytes of these publications.
     pub publish_bytes: usize,
     /// Channels that this instance publishes to within a minute, where the broker routes by channel and each has a count of
     /// its own: about 200 bytes each. A publish to one more is refused.
@@ -59,19 +59,21 @@ pub struct Limits {
     /// How long a publish may wait for the broker's acknowledgement.
     #[serde(deserialize_with = "duration")]
     pub publish_timeout: Duration,
-    /// To send a request's headers; also how long an idle HTTP connection is kept.
+    /// How long a client may take to send a request's headers. An idle HTTP connection is kept for
+    /// this time, too.
     #[serde(deserialize_with = "duration")]
     pub header_timeout: Duration,
-    /// To send a request's body.
+    /// How long a client may take to send a request's body.
     #[serde(deserialize_with = "duration")]
     pub body_timeout: Duration,
-    /// From the connection's start to the end of the WebSocket handshake, and to end the closing handshake.
+    /// How long the WebSocket handshake may take from the connection's start, and how long the
+    /// closing handshake may take.
     #[serde(deserialize_with = "duration")]
     pub handshake_timeout: Duration,
-    /// Between two pings to a client.
+    /// The time between two pings to a client.
     #[serde(deserialize_with = "duration")]
     pub ping_interval: Duration,
-    /// For the answer to a ping.
+    /// How long a client may take to answer a ping.
     #[serde(deserialize_with = "duration")]
     pub pong_timeout: Duration,
     /// How long a client may leave what is written to it unread.
@@ -116,16 +118,16 @@ pub struct Limits {
     /// A member that comes back within this time has never left.
     #[serde(deserialize_with = "duration")]
     pub presence_grace: Duration,
-    /// Between two signs of life of an instance that has members.
+    /// The time between two signs of life of an instance that has members.
     #[serde(deserialize_with = "duration")]
     pub presence_beat: Duration,
-    /// After so long without one an instance is dead, and its members leave.
+    /// An instance without a sign of life for this time counts as dead, and its members leave.
     #[serde(deserialize_with = "duration")]
     pub presence_dead: Duration,
-    /// Between two beacons.
+    /// The time between two beacons.
     #[serde(deserialize_with = "duration")]
     pub beacon_interval: Duration,
-    /// After so long without the return of its own beacons an instance is deaf.
+    /// An instance whose own beacons have not come back for this time counts as deaf.
     #[serde(deserialize_with = "duration")]
     pub deaf_after: Duration,
 }

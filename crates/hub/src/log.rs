@@ -107,7 +107,8 @@ impl Log {
             channel,
             data,
             position,
-            // Another program's headers may say anything. What is no id names nothing, so it makes no repetition.
+            // Another program's headers may say anything. What is not an allowed id is dropped, so
+            // it can't make a message look like a repetition.
             id: id.filter(|id| is_id(id)),
             origin,
             tags,

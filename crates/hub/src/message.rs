@@ -25,7 +25,7 @@ pub struct Message {
     pub position: Option<ClientPosition>,
     /// The publisher's id; if there was none and a hub published it, the hub's number.
     pub id: Option<MessageId>,
-    /// `None` if it was not published by a hub.
+    /// The hub that published it and its number; `None` if another program published it.
     pub origin: Option<Origin>,
     /// The broker's other headers.
     pub tags: Tags,

@@ -44,7 +44,7 @@ pub(super) struct Outbox {
     extra: (u32, u32),
 }
 
-/// A piece of the queue; as large as its bytes alone.
+/// A piece of the queue. It takes no more memory than its bytes alone would.
 #[derive(Debug)]
 enum Piece {
     /// A frame, or a part of one.

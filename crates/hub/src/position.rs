@@ -19,7 +19,8 @@ pub struct ClientPosition {
     pub(crate) epoch: u64,
     pub(crate) lane: u32,
     pub(crate) offset: u128,
-    /// Of the message at this place. `None` if no message of the lane was known when the position was given out.
+    /// The fingerprint of the message at this place. `None` if no message of the lane was known
+    /// when the position was given out.
     pub(crate) fingerprint: Option<Fingerprint>,
 }
 
@@ -63,7 +64,7 @@ pub(crate) struct Fingerprint(NonZeroU32);
 
 impl Fingerprint {
     const BITS: u32 = 20;
-    /// For measurements and tests, in which it doesn't matter.
+    /// Any fingerprint, for measurements and tests in which it doesn't matter.
     pub(crate) const ANY: Self = Self(NonZeroU32::MIN);
 
     /// Returns the fingerprint of a message as the backend gives it out.

@@ -29,11 +29,12 @@ pub struct SessionSetup {
 /// What a session's clock waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
-    /// The next ping is due then.
+    /// The clock says when the next ping is due.
     Quiet,
-    /// The answer to a ping is due then.
+    /// The clock says when the answer to a ping is due.
     AwaitingPong,
-    /// The last frame is queued: nothing else is sent, and the socket is dropped then.
+    /// The last frame is queued, and nothing else is sent. The clock says when the socket is
+    /// dropped.
     Ending,
 }
 

@@ -50,7 +50,7 @@ impl WindowEntry {
         &self.batch[self.index as usize]
     }
 
-    /// Where it is.
+    /// The message's position.
     pub(super) fn position(&self) -> ClientPosition {
         let position = self.encoded().message().position;
         position.expect("invariant: only messages with a position are kept")
@@ -79,14 +79,14 @@ fn weight(message: &Message) -> usize {
 /// client.
 #[derive(Debug)]
 pub(super) enum WindowRead {
-    /// All of it, oldest first.
+    /// All messages of it, oldest first.
     All(Vec<WindowEntry>),
     /// More than was allowed.
     TooMany,
     /// It begins before the window does, so only the log can tell.
     Older,
-    /// It is of another log; or the channel has messages in another lane, too, and nobody can tell which of those a
-    /// client has seen that stands in this one.
+    /// It is of another log. Or the channel has messages in another lane, too, and nobody can tell
+    /// which of those a client in this lane has seen.
     Lost,
 }
 
@@ -99,7 +99,7 @@ pub(super) struct ReadLimit {
     pub(super) bytes: usize,
 }
 
-/// The window.
+/// The window: the recent messages of all lanes, within its limits.
 #[derive(Debug)]
 pub(super) struct Window {
     most_bytes: usize,
@@ -119,7 +119,7 @@ struct Kept {
     lane: u32,
     offset: u128,
     bytes: usize,
-    /// The message's. `None` if only its fingerprint is kept.
+    /// The message's channel. `None` if only its fingerprint is kept.
     channel: Option<Channel>,
 }
 

@@ -48,7 +48,7 @@ struct Sender {
     started: Instant,
     /// Since when it has been connected, at the latest.
     connected: Instant,
-    /// When it said so.
+    /// When its last beacon came that was not late.
     heard: Instant,
 }
 

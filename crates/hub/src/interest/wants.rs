@@ -28,13 +28,13 @@ pub(super) struct Wants {
 
 #[derive(Debug, Default)]
 struct Want {
-    /// Which shards, a bit each.
+    /// The shards that want it, one bit each.
     shards: u64,
-    /// The broker has confirmed it.
+    /// True once the broker has confirmed the interest.
     active: bool,
     /// Since when nobody wants it. Tells the valid entry in `idle` from older ones.
     idle_since: Option<Instant>,
-    /// The hub's own: never given back.
+    /// True for the hub's own channels, which are never given back.
     kept: bool,
 }
 
@@ -129,7 +129,7 @@ impl Wants {
                 }
             }
             if want.kept {
-                // The backend subscribes to it on its return.
+                // The backend subscribes to it by itself when the broker is back.
                 want.active = true;
             } else if !confirmed {
                 self.channels.remove(channel);

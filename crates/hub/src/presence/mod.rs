@@ -88,7 +88,7 @@ pub struct Presence {
     most: usize,
     /// How long to wait between two heartbeats.
     beat: Duration,
-    /// An instance that says nothing for so long is dead.
+    /// An instance that says nothing for this time counts as dead.
     dead: Duration,
     /// Members on this instance.
     own: HashMap<Place, Own>,
@@ -107,7 +107,7 @@ pub struct Presence {
     /// True once this instance has asked all others for their tables.
     greeted: bool,
     last_beat: Option<Instant>,
-    /// Another instance has asked for the whole table.
+    /// True if another instance has asked for the whole table.
     asked: bool,
     last_snapshot: Option<Instant>,
     bad: u64,
@@ -115,7 +115,7 @@ pub struct Presence {
 }
 
 impl Presence {
-    /// An empty table. `id` names this process among all.
+    /// Returns an empty table. `id` names this process among all.
     pub fn new(id: u128, limits: &Limits) -> Self {
         Self {
             id,

@@ -28,7 +28,7 @@ const LEAVE: Duration = Duration::from_secs(1);
 /// Who is on a channel, as far as one answer names them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Roster {
-    /// All of them.
+    /// How many there are.
     pub count: usize,
     /// Up to as many as were asked for, in no order.
     pub members: Vec<Member>,

@@ -139,7 +139,7 @@ pub(super) struct Op {
     user: Option<Arc<str>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     info: Option<Box<RawValue>>,
-    /// The member has left.
+    /// True if the member has left.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     gone: bool,
 }

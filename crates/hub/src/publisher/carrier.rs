@@ -83,7 +83,8 @@ impl Carrier {
         let mut pause = FIRST_PAUSE;
         while let Some(deadline) = round.first_deadline() {
             let publishing = hub.backplane.publish(round.batch());
-            // An answer that never comes is an answer: unknown.
+            // An answer that does not come in time counts as unknown: the broker may have the
+            // messages.
             let answers = timeout_at(deadline + GRACE, publishing).await;
             let refused = answers.iter().flatten().filter_map(|it| it.as_ref().err());
             self.log(refused);

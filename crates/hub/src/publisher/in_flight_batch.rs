@@ -35,7 +35,8 @@ pub(super) struct Slot {
     /// Where the beacons of its sequence are published.
     beacons: Channel,
     deadline: Instant,
-    /// Whose it is: the job and its place in it; `None` once it is answered, and for the hub's own.
+    /// The job that waits for it, and its place there; `None` once it is answered, and for the
+    /// hub's own messages.
     owner: Option<Owner>,
     /// What went wrong last.
     error: Option<Error>,
@@ -169,7 +170,8 @@ impl InFlightBatch {
             .into_iter()
             .map(|slot| (slot, answers.next().unwrap_or_else(|| Err(unanswered()))))
             .collect();
-        // What a later message of its run has overtaken can't be tried again: the order would be lost.
+        // A message that a later one of its sequence has overtaken can't be tried again: the order
+        // would be lost.
         let mut overtaken: HashSet<usize> = HashSet::default();
         let mut taken: HashSet<&Sequence> = HashSet::default();
         for (index, (slot, answer)) in paired.iter().enumerate().rev() {

@@ -155,7 +155,7 @@ impl Lanes {
         }
         let queue = self.queues.entry(key).or_default();
         queue.busy = true;
-        // Behind messages, so that what waits is not held up by beacons.
+        // Behind the messages, so that beacons hold up none of them.
         if std::mem::take(&mut queue.due) {
             self.add_beacons(hub, books, key, &mut round);
         }

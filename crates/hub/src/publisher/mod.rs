@@ -146,7 +146,8 @@ impl Waiting {
         // Added first and taken back if it is too much: two that come at once can't both slip in.
         let before = self.messages.fetch_add(messages, Ordering::Relaxed);
         let bytes_before = self.bytes.fetch_add(bytes, Ordering::Relaxed);
-        // One that finds nothing waiting is let in whatever its size, or it would never get through.
+        // If nothing waits, messages are let in whatever their size. Otherwise a large batch could
+        // never be published.
         let fits =
             before + messages <= self.most_messages && bytes_before + bytes <= self.most_bytes;
         if fits || before == 0 {

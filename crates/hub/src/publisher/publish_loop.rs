@@ -67,7 +67,7 @@ impl PublishLoop {
                     }
                 }
             }
-            // What waits goes along with what is due.
+            // Whatever waits in the queue goes along with what is due now.
             while jobs.len() < BATCH {
                 let Ok(job) = queue.try_recv() else {
                     break;

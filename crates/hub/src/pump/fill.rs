@@ -251,7 +251,7 @@ impl Pump<'_> {
 struct Past {
     /// Messages that clients may be given.
     fresh: Vec<Message>,
-    /// The places of all, also of those that no client gets.
+    /// The places of all messages, also of those that no client gets.
     passed: Vec<(Position, Fingerprint)>,
 }
 

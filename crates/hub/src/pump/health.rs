@@ -127,7 +127,7 @@ pub(crate) async fn watch(hub: &Hub) {
             tracing::debug!(%trouble, "beacons");
         }
         hub.health_state.show(findings.trouble);
-        // What the backend knows of, it tells itself.
+        // While the connection is lost, the backend itself announces what may be missing.
         let unknown = hub.health_state.said() == Health::Up;
         for sequence in findings.deaf.into_iter().filter(|_| unknown) {
             // On a log each lane is read for itself; elsewhere everything comes by one connection.

@@ -47,7 +47,7 @@ impl Pump<'_> {
         // shows only here.
         let short = |(channel, last): &(Channel, u64)| {
             let sequence = Sequence::Channel(Channel::clone(channel));
-            // What was heard of a channel that was given back since is no measure.
+            // For a channel that was given back since, what was heard of it says nothing.
             hub.interest.is_active(channel)
                 && hub.log.gap_detector().is_short(&sequence, origin.id, *last)
         };

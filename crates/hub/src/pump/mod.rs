@@ -48,9 +48,10 @@ pub(super) struct Pump<'a> {
     verifying: JoinSet<Vec<Position>>,
     /// The last messages that were read before the broker went away, until they were looked for.
     tails: Vec<TailFingerprint>,
-    /// What is to be posted next.
+    /// The messages to post next.
     fresh: Vec<Message>,
-    /// Where the messages were that were looked at since the last post, also those that no client gets.
+    /// The places of all messages that were looked at since the last post, also of those that no
+    /// client gets.
     passed: Vec<(Position, Fingerprint)>,
     /// The sequences that something of the present batch was in.
     touched: Vec<Sequence>,
@@ -100,7 +101,7 @@ impl<'a> Pump<'a> {
                     continue;
                 }
                 Some(looked) = self.verifying.join_next() => {
-                    // One that was given up for another is an error here.
+                    // A look that was given up for a newer one ends as an error.
                     if let Ok(places) = looked {
                         self.on_verified(places).await;
                     }
@@ -300,8 +301,8 @@ impl<'a> Pump<'a> {
             .await;
     }
 
-    /// A lane is another log from here on. Its messages are counted anew where lanes were added, so low numbers are no
-    /// repetitions; the backend has announced what may be missing.
+    /// Forgets a lane's numbers, because it is another log from here on: low numbers are no
+    /// repetitions there. The backend has announced what may be missing.
     fn start_over(&self, lane: u32) {
         self.hub.log.gap_detector().forget(&Sequence::Lane(lane));
     }
@@ -320,8 +321,9 @@ impl<'a> Pump<'a> {
         self.pass().await;
     }
 
-    /// Takes note of all messages that were looked at. Where the last of a lane was for no client, such as a beacon, the
-    /// shards learn its place: a client that subscribes is given it, and is recognised by it.
+    /// Notes the places of all messages that were looked at. If a lane's last one is for no client,
+    /// such as a beacon, the shards learn its place: a client that subscribes gets it, and is
+    /// recognised by it.
     async fn pass(&mut self) {
         let (log, now) = (&self.hub.log, Instant::now());
         let mut heads: Vec<ClientPosition> = Vec::new();
@@ -355,7 +357,8 @@ impl<'a> Pump<'a> {
         }
     }
 
-    /// The backend has announced a loss: the numbers need not tell it again, and the window has a hole.
+    /// Notes a loss that the backend has announced: the numbers need not show it again, and the
+    /// window has a hole.
     fn on_gap(&mut self, scope: &Scope) {
         self.hub.log.gap_detector().forgive(scope, Instant::now());
         self.hub.beacon_monitor().on_gap(scope);
@@ -367,7 +370,8 @@ impl<'a> Pump<'a> {
         }
     }
 
-    /// A place that was passed already holds something new: the log was cut behind it, and nobody said so.
+    /// Handles a new message at a place that was passed already: the log was cut there, and nobody
+    /// said so.
     async fn rolled_back(&mut self, sequence: &Sequence) {
         let Sequence::Lane(lane) = *sequence else {
             return;

@@ -23,7 +23,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// The last message that was read of a lane, as the mark by which the log is recognised.
 #[derive(Clone, Debug)]
 pub(super) struct TailFingerprint {
-    /// Where the message before it ends.
+    /// The position of the message before it, after which it is read again.
     after: Position,
     channel: Channel,
     data: Bytes,
@@ -55,7 +55,8 @@ impl TailFingerprint {
                 Err(error) if error.kind() == ErrorKind::Unavailable && Instant::now() < end => {
                     sleep(PAUSE).await;
                 }
-                // The place is cut off, which the backend sees and says where it matters.
+                // The place is no longer in the log. The backend sees that itself, and announces it
+                // if it matters.
                 Err(_) => return None,
             }
         }

@@ -159,7 +159,7 @@ impl RecoveryQueue {
     }
 }
 
-/// A session's turn; however it ends, the session may have another.
+/// A session's turn. However it ends, the session may have another one.
 #[derive(Debug)]
 pub(super) struct Turn<'a> {
     queue: &'a RecoveryQueue,

@@ -255,7 +255,7 @@ impl<'a> Scan<'a> {
     fn relieve(&mut self) -> Vec<Gathered> {
         let most = self.hub.limits().recovery_bytes;
         let mut taken = Vec::new();
-        // What several are given of a channel is held once.
+        // What several clients are given of one channel is held once.
         let held = |all: &Vec<Gathered>| all.iter().map(|it| it.bytes).max().unwrap_or_default();
         while self.waiting.values().map(held).sum::<usize>() > most {
             let largest = self.waiting.iter().max_by_key(|(_, all)| held(all));

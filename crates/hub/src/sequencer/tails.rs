@@ -22,7 +22,7 @@ const LOOKED_AT: usize = 10_000;
 /// What to do about a channel whose turn it is.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Turn {
-    /// It had a message just now.
+    /// It had a message just now, so its turn comes later.
     Busy,
     /// Its last number is to be told in this beacon.
     Tell {

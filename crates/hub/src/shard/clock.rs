@@ -129,7 +129,7 @@ impl ShardState {
                 // Everything below waits for the session's own time.
                 _ if now < session.clock => {}
                 Phase::Ending => gone.push(index),
-                // The hub itself keeps the answer from being read.
+                // The hub itself does not read the socket now, so the answer may lie there.
                 Phase::AwaitingPong if session.unread => session.clock = now + limits.pong_timeout,
                 Phase::AwaitingPong => ending.push((index, Ending::NoPong)),
                 Phase::Quiet => {

@@ -246,7 +246,7 @@ impl ShardState {
     pub(super) fn answered(&mut self, key: Key) {
         if let Some(session) = self.session(key) {
             session.unanswered -= 1;
-            // Its task may have stopped reading because of it.
+            // The session's task may have stopped reading because of it.
             session.wake();
         }
     }

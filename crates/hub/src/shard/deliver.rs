@@ -40,7 +40,8 @@ impl ShardState {
                 continue;
             };
             let excluded = excluded(hub, self.index, message);
-            // Most recipients have the encoding of the one before: its frame, and whether it needs a head.
+            // Most recipients have the same encoding as the one before them, so its frame is kept
+            // at hand.
             let mut encoding: *const Encoding = ptr::null();
             let (mut frame, mut has_heads) = (&NOTHING, false);
             for &Subscriber { session: index, at } in topic.live() {

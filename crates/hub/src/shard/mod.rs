@@ -65,7 +65,7 @@ pub struct Shard {
     state: RefCell<ShardState>,
 }
 
-/// The data of a shard.
+/// The data of a shard, used by one thread only.
 struct ShardState {
     sessions: Slab<Box<Session>>,
     topics: Topics,
@@ -174,12 +174,13 @@ impl fmt::Debug for Shard {
 }
 
 impl Shard {
-    /// An empty shard; `mailbox` says which of the hub's. No client can show who it is once it is connected.
+    /// Returns an empty shard; `mailbox` says which of the hub's it is. Its clients can't show who
+    /// they are once they are connected.
     pub fn new(hub: Arc<Hub>, mailbox: &Mailbox) -> Rc<Self> {
         Self::with_authority(hub, mailbox, Arc::new(Nobody))
     }
 
-    /// The same, for clients that may show the authority who they are once they are connected.
+    /// The same, for clients that may show `authority` who they are once they are connected.
     pub fn with_authority(
         hub: Arc<Hub>,
         mailbox: &Mailbox,
@@ -211,7 +212,7 @@ impl Shard {
         })
     }
 
-    /// The hub that this shard is part of.
+    /// Returns the hub that this shard is part of.
     pub const fn hub(&self) -> &Arc<Hub> {
         &self.hub
     }
@@ -264,7 +265,7 @@ impl Shard {
         self.state.borrow().unwritten.dirty.len() >= MANY
     }
 
-    /// A new session.
+    /// Adds a session, and returns its key.
     pub fn open(&self, setup: SessionSetup) -> Key {
         self.state.borrow_mut().open(&self.hub, setup)
     }
@@ -277,7 +278,8 @@ impl Shard {
         }
     }
 
-    /// What the reading task must know; `None` once the session is gone. Remembers whom to wake when it changes.
+    /// Returns what the reading task must know, `None` once the session is gone. Wakes `waker` when
+    /// it changes.
     pub fn status(&self, key: Key, waker: &Waker) -> Option<SessionStatus> {
         let mut state = self.state.borrow_mut();
         let session = state.session(key)?;
@@ -308,7 +310,8 @@ impl Shard {
         self.state.borrow_mut().flush_dirty(&self.hub);
     }
 
-    /// Runs on the state; a panic costs what it was about, not the thread and its other sessions.
+    /// Runs `act` on the state. A panic costs only what it was about, not the thread and its other
+    /// sessions.
     fn guarded(&self, act: impl FnOnce(&mut ShardState, &Hub)) {
         let acting = AssertUnwindSafe(|| act(&mut self.state.borrow_mut(), &self.hub));
         if catch_unwind(acting).is_err() {
@@ -317,7 +320,7 @@ impl Shard {
     }
 }
 
-/// The session, if the key is still good.
+/// Returns the session, `None` if it is gone.
 fn found(sessions: &mut Slab<Box<Session>>, key: Key) -> Option<&mut Box<Session>> {
     // The place may belong to a later session by now.
     let session = sessions.get_mut(key.index as usize);
@@ -325,7 +328,7 @@ fn found(sessions: &mut Slab<Box<Session>>, key: Key) -> Option<&mut Box<Session
 }
 
 impl ShardState {
-    /// The session, if the key is still good.
+    /// Returns the session, `None` if it is gone.
     fn session(&mut self, key: Key) -> Option<&mut Box<Session>> {
         found(&mut self.sessions, key)
     }
@@ -339,7 +342,7 @@ impl ShardState {
                 continue;
             };
             session.dirty = false;
-            // A blocked one is flushed by its own task, once the socket is writable.
+            // A blocked session is flushed by its own task, once the socket is writable.
             if session.blocked_since.is_none() {
                 self.flush_one(hub, index);
             } else {
@@ -351,7 +354,7 @@ impl ShardState {
             std::mem::take(&mut self.unwritten.scratch.writes),
             Ordering::Relaxed,
         );
-        // Keeps the room that it has grown to.
+        // Sessions that were marked meanwhile stay listed, and the list keeps its room.
         dirty.append(&mut self.unwritten.dirty);
         self.unwritten.dirty = dirty;
     }

@@ -164,7 +164,7 @@ impl ShardState {
         let Some(session) = found(&mut self.sessions, *key) else {
             return 0;
         };
-        // All who asked for this channel in the same round share one encoded list; only the head
+        // All who asked for this channel at the same time share one encoded list; only the head
         // with the client's reference is its own.
         let encoding = session.setup.encoding;
         let tail = roster

@@ -163,11 +163,11 @@ impl ShardState {
             self.admit(hub, key);
         }
         if !hub.hears() {
-            // It is this instance that is behind. What it gave these clients now they may have already.
+            // This instance itself is behind. These clients may have what it would give them now.
             self.ahead.be_patient(until(hub.limits()));
         }
         for key in self.ahead.give_up(Instant::now()) {
-            // Nobody has that position any more: the log was cut behind the client.
+            // This position exists no longer: the log was cut behind the client.
             self.begin(hub, key, Missed::Lost);
         }
     }

@@ -99,7 +99,7 @@ impl ShardState {
         self.next_subscription += 1;
         let list = &mut self.sessions[session.index as usize].subscriptions;
         if list.is_empty() {
-            // Most have one; a Vec's own first step is four.
+            // Most sessions have one subscription, and a Vec would begin with room for four.
             list.reserve_exact(1);
         }
         let at = u32::try_from(list.len()).expect("invariant: a session has few subscriptions");

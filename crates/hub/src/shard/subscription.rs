@@ -21,7 +21,7 @@ pub(crate) struct Subscription {
     pub(super) topic: u32,
     /// Its place in the channel's list.
     pub(super) place: u32,
-    /// Whether the channel's messages reach it.
+    /// Tells whether the channel's messages reach it.
     pub(super) stage: Stage,
     /// The client's own name for it, if its format has one.
     pub(super) tag: Option<Tag>,

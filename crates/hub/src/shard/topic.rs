@@ -79,7 +79,7 @@ impl Topic {
     /// Takes the subscription at `place` out. `moved` is told the new places of others.
     pub(super) fn remove(&mut self, mut place: u32, mut moved: impl FnMut(Subscriber, u32)) {
         if place < self.live {
-            // The last of those who are live takes the place, and leaves its own to one that waits.
+            // The last live one takes the free place, and leaves its own to one that waits.
             self.live -= 1;
             let last = self.subscribers[self.live as usize];
             if place != self.live {

@@ -42,7 +42,7 @@ impl Lane {
             return false;
         };
         let later = |&(offset, _): &(u128, Fingerprint)| offset > position.offset;
-        // What is read from the log later than its successors is put where it belongs.
+        // A message that is read from the log after its successors is put where it belongs.
         let behind = self
             .fingerprints
             .iter()
