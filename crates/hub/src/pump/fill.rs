@@ -13,7 +13,10 @@ use std::{
 use hubplane_backplane::{Error, GapCause, Origin, Position, Publication, Scope, Start};
 use tokio::time::timeout;
 
-use super::{Missing, Pump};
+use super::{
+    Pump,
+    refill::{Missing, Refill, Step},
+};
 use crate::{
     RESERVED, beacon::Beacon, frame::Encoded, gap_detector::Verdict, message::Message,
     position::Fingerprint, sequencer::Sequence,
@@ -208,39 +211,16 @@ impl Pump<'_> {
     /// log.
     async fn find(&self, missing: Missing) -> Option<Vec<Publication>> {
         let history = self.hub.backplane.history()?;
-        let (after, upto) = (missing.after?, missing.upto?);
-        let mut from = after;
-        let mut found = Vec::new();
-        // The next number that must be found; all of them, or it is a loss.
-        let mut next = missing.from;
+        let mut search = Refill::new(missing)?;
         loop {
             let reads = &self.hub.counts.history_reads;
             reads.fetch_add(1, Ordering::Relaxed);
-            let scanned = history.scan(after.lane, Start::After(from), PAGE).await;
-            let page = scanned.ok()?;
-            for publication in page.publications {
-                let Some(origin) = publication.origin else {
-                    continue;
-                };
-                if origin.id != missing.origin || origin.number < next {
-                    continue;
-                }
-                let beacon = Beacon::of(&publication);
-                // A beacon stands for the numbers from `from` on: those were given up by their
-                // publisher.
-                let first = beacon.map_or(origin.number, |(beacon, _)| beacon.word().from);
-                if first > next {
-                    return None;
-                }
-                next = origin.number + 1;
-                found.push(publication);
-                if next > missing.to {
-                    return Some(found);
-                }
-            }
-            match page.upto {
-                Some(at) if page.more && at.offset < upto.offset => from = at,
-                _ => return None,
+            let at = search.at();
+            let scanned = history.scan(at.lane, Start::After(at), PAGE).await;
+            match search.take(scanned.ok()?) {
+                Step::ReadOn(on) => search = on,
+                Step::Found(found) => return Some(found),
+                Step::NotThere => return None,
             }
         }
     }

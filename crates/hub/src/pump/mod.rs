@@ -8,6 +8,7 @@
 mod fill;
 mod health;
 mod hear;
+mod refill;
 mod tail_fingerprint;
 
 use std::{
@@ -23,7 +24,7 @@ use tokio::{
 
 pub use self::health::Health;
 pub(super) use self::health::{HealthState, watch};
-use self::tail_fingerprint::TailFingerprint;
+use self::{refill::Missing, tail_fingerprint::TailFingerprint};
 use super::{
     Hub, RESERVED,
     beacon::Beacon,
@@ -62,16 +63,6 @@ pub(super) struct Pump<'a> {
 struct Read {
     at: Position,
     tail: Option<TailFingerprint>,
-}
-
-/// Numbers `from` to `to` that did not come, and the positions between which they would be.
-#[derive(Clone, Copy, Debug)]
-struct Missing {
-    origin: u128,
-    from: u64,
-    to: u64,
-    after: Option<Position>,
-    upto: Option<Position>,
 }
 
 impl<'a> Pump<'a> {
