@@ -8,6 +8,7 @@
 mod fill;
 mod health;
 mod hear;
+mod lane_reads;
 mod refill;
 mod tail_fingerprint;
 
@@ -24,13 +25,12 @@ use tokio::{
 
 pub use self::health::Health;
 pub(super) use self::health::{HealthState, watch};
-use self::{refill::Missing, tail_fingerprint::TailFingerprint};
+use self::lane_reads::{Arrival, Decision, LaneReads, Progress, before_it, decide};
 use super::{
     Hub, RESERVED,
     beacon::Beacon,
     frame::Encoded,
     gap_detector::{Doubt, Verdict},
-    map::HashMap,
     message::{Message, is_id},
     position::{ClientPosition, Fingerprint},
     sequencer::Sequence,
@@ -43,13 +43,11 @@ const SWEEP: Duration = Duration::from_secs(1);
 /// The task's own state; nobody else touches it.
 pub(super) struct Pump<'a> {
     hub: &'a Hub,
-    /// How far each lane was read, as the backend counts.
-    lanes: HashMap<u32, Read>,
-    /// Looks whether a log is still the same. Yields the places that hold something else now.
+    /// How far each lane was read.
+    reads: LaneReads,
+    /// Checks whether a log is still the same, and gives the places where it is not.
     verifying: JoinSet<Vec<Position>>,
-    /// The last messages that were read before the broker went away, until they were looked for.
-    tails: Vec<TailFingerprint>,
-    /// The messages to post next.
+    /// What is to be posted next.
     fresh: Vec<Message>,
     /// The places of all messages that were looked at since the last post, also of those that no
     /// client gets.
@@ -58,20 +56,12 @@ pub(super) struct Pump<'a> {
     touched: Vec<Sequence>,
 }
 
-/// How far a lane was read, and the last message there.
-#[derive(Debug)]
-struct Read {
-    at: Position,
-    tail: Option<TailFingerprint>,
-}
-
 impl<'a> Pump<'a> {
     pub(super) fn new(hub: &'a Hub) -> Self {
         Self {
             hub,
-            lanes: HashMap::default(),
+            reads: LaneReads::default(),
             verifying: JoinSet::new(),
-            tails: Vec::new(),
             fresh: Vec::new(),
             passed: Vec::new(),
             touched: Vec::new(),
@@ -116,7 +106,7 @@ impl<'a> Pump<'a> {
                 }
                 Some(Event::Down(reason)) => {
                     tracing::warn!(%reason, "the broker is away; reconnecting");
-                    self.remember_tails();
+                    self.reads.remember_tails();
                     health_state.set(Health::Down(reason));
                 }
                 Some(Event::Up) => {
@@ -160,29 +150,14 @@ impl<'a> Pump<'a> {
                 .gap_detector()
                 .check(&sequence, origin, word, now)
         });
-        // A log never gives out a place twice, unless it was cut behind it.
-        let stale = match (publication.position, after) {
-            (Some(position), Some(after)) => position.is_after(&after) == Some(false),
-            _ => false,
-        };
-        match verdict {
-            Verdict::Repeated => {
+        match decide(verdict, publication.origin, after, publication.position) {
+            Decision::Drop => {
                 self.hub.counts.repeated.fetch_add(1, Ordering::Relaxed);
                 return;
             }
-            _ if stale => self.rolled_back(&sequence).await,
-            Verdict::Next => {}
-            Verdict::Missing { from, to } => {
-                let origin = publication.origin.map_or(0, |origin| origin.id);
-                let missing = Missing {
-                    origin,
-                    from,
-                    to,
-                    after,
-                    upto: publication.position,
-                };
-                self.refill(&sequence, missing, now).await;
-            }
+            Decision::RollBack => self.rolled_back(&sequence).await,
+            Decision::Refill(missing) => self.refill(&sequence, missing, now).await,
+            Decision::TakeIn => {}
         }
         // Only now: what was missing before it has its place in front of it.
         let fingerprint = Fingerprint::of_publication(&publication);
@@ -226,55 +201,36 @@ impl<'a> Pump<'a> {
         }
     }
 
-    /// Notes how far a lane has come, and returns how far it was. `None` if this is the lane's
-    /// first message here, or the first of another log.
+    /// Notes how far a lane has come. Returns how far it was before, if that was in the same log.
     async fn arrive(&mut self, position: Position, publication: &Publication) -> Option<Position> {
-        let before = self.lanes.get(&position.lane).map(|read| read.at);
-        let known = before.is_some();
-        let before = before.filter(|before| before.epoch == position.epoch);
-        let read = Read {
-            at: position,
-            tail: before.map(|before| TailFingerprint::new(before, publication)),
-        };
-        self.lanes.insert(position.lane, read);
-        match before {
-            Some(before) => Some(before),
-            None => {
-                // Another log; this message is the first of it here.
+        match self.reads.arrive(position, publication) {
+            Arrival::Follows(before) => Some(before),
+            Arrival::Begins { start, replaced } => {
+                // What has gathered is of the log before.
                 self.post().await;
-                if known {
+                if replaced {
                     self.start_over(position.lane);
                 }
-                let offset = position.offset.saturating_sub(1);
-                let start = Position { offset, ..position };
-                // What was kept of the lane is of the other log.
                 self.hub.begin(start);
                 None
             }
         }
     }
 
-    /// Takes the backend's word that a lane has come this far. The first such word begins the lane.
+    /// The backend has read a lane up to here: the window and the shards learn it, also where no message was.
     async fn progress(&mut self, position: Position) {
-        let before = self.lanes.remove(&position.lane);
-        let same = |read: &Read| read.at.epoch == position.epoch;
-        let tail = before.as_ref().filter(|read| same(read));
-        let read = Read {
-            at: position,
-            tail: tail.and_then(|read| read.tail.clone()),
-        };
-        self.lanes.insert(position.lane, read);
-        let shown = match &before {
-            Some(before) if same(before) => {
+        let progress = self.reads.progress(position);
+        let shown = match progress {
+            Progress::GoesOn => {
                 let position = self.hub.log.to_client(position);
                 self.hub.log.window().advance(position, Instant::now());
                 position
             }
-            Some(_) => {
+            Progress::Replaced => {
                 self.start_over(position.lane);
                 self.hub.begin(position)
             }
-            None => {
+            Progress::First => {
                 self.fill(position).await;
                 self.hub.log.to_client(position)
             }
@@ -283,8 +239,7 @@ impl<'a> Pump<'a> {
         let sequence = Sequence::Lane(position.lane);
         let now = Instant::now();
         self.hub.beacon_monitor().watch(sequence, now);
-        // The lane is proved to be heard as soon as its first beacon is back.
-        if before.is_none() {
+        if progress == Progress::First {
             self.hub.beacon_now.notify_one();
         }
         self.hub
@@ -353,9 +308,9 @@ impl<'a> Pump<'a> {
     fn on_gap(&mut self, scope: &Scope) {
         self.hub.log.gap_detector().forgive(scope, Instant::now());
         self.hub.beacon_monitor().on_gap(scope);
-        for Read { at, .. } in self.lanes.values() {
+        for at in self.reads.all() {
             if matches!(scope, Scope::All) || *scope == Scope::Lane(at.lane) {
-                let at = self.hub.log.to_client(*at);
+                let at = self.hub.log.to_client(at);
                 self.hub.log.window().break_off(at);
             }
         }
@@ -375,9 +330,8 @@ impl<'a> Pump<'a> {
         self.post().await;
         // What was read before this belongs to the old generation and has been posted.
         self.hub.log.generations().begin(lane, missing);
-        if let Some(Read { at, .. }) = self.lanes.get(&lane) {
-            let offset = at.offset.saturating_sub(1);
-            self.hub.begin(Position { offset, ..*at });
+        if let Some(at) = self.reads.at(lane) {
+            self.hub.begin(before_it(at));
         }
         let cause = match missing {
             Some(_) => GapCause::Missing,

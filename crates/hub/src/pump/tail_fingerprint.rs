@@ -64,22 +64,10 @@ impl TailFingerprint {
 }
 
 impl Pump<'_> {
-    /// Keeps the marks when the broker goes away. Only what was read before can tell whether the
-    /// log is the same; what comes later may be of another one, so marks that are kept already
-    /// stay.
-    pub(super) fn remember_tails(&mut self) {
-        if self.tails.is_empty() {
-            let tails = self.lanes.values().filter_map(|it| it.tail.clone());
-            self.tails.extend(tails);
-        }
-    }
-
-    /// Looks, now that the broker is back, whether the last messages that were read are still in
-    /// their places. [`Pump::on_verified`] gets the answer. A look that is still under way is given
-    /// up for this one.
+    /// The broker is back: looks whether the last messages that were read are still in their places, beside what goes on.
     pub(super) fn verify_tails(&mut self) {
         self.verifying.abort_all();
-        let tails = self.tails.clone();
+        let tails = self.reads.tails().to_vec();
         if tails.is_empty() || self.hub.backplane.history().is_none() {
             return;
         }
@@ -100,18 +88,9 @@ impl Pump<'_> {
     /// Begins a new generation of the lanes whose places hold something else than what was read
     /// there.
     pub(super) async fn on_verified(&mut self, places: Vec<Position>) {
-        self.tails.clear();
-        for place in places {
-            let read = self.lanes.get_mut(&place.lane);
-            // In another epoch the backend has seen the change itself and announced it.
-            if let Some(read) = read.filter(|read| read.at.epoch == place.epoch) {
-                read.tail = None;
-                tracing::warn!(
-                    lane = place.lane,
-                    "the log was rolled back and has grown again"
-                );
-                self.replace(place.lane, None).await;
-            }
+        for lane in self.reads.verified(&places) {
+            tracing::warn!(lane, "the log was rolled back and has grown again");
+            self.replace(lane, None).await;
         }
     }
 }
