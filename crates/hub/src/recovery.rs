@@ -6,6 +6,7 @@
 //! client's position, the message there is compared with the position's fingerprint: a log that was
 //! rolled back must not pass for the old one.
 
+mod gathering;
 mod queue;
 mod scan;
 
