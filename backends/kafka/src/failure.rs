@@ -1,6 +1,7 @@
 //! The errors of this backend, in words.
 
 use hubplane_backplane::{Error, ErrorKind};
+use hubplane_kit::log_errors::LostPosition;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use crate::NAME;
@@ -15,8 +16,13 @@ pub(crate) fn closed() -> Error {
     Error::new(ErrorKind::Closed, NAME, "this instance was closed")
 }
 
-/// What the log can no longer give.
-pub(crate) fn lost(message: &str) -> Error {
+/// Nothing can be read from a position, for a reason that any broker's log may have.
+pub(crate) fn lost(why: LostPosition) -> Error {
+    why.error(NAME)
+}
+
+/// The log is there, but Kafka can't give what is behind a position: what follows may have holes.
+pub(crate) fn unreadable(message: &str) -> Error {
     Error::new(ErrorKind::PositionLost, NAME, message)
 }
 

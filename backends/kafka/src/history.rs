@@ -11,6 +11,7 @@ use std::{
 
 use async_trait::async_trait;
 use hubplane_backplane::{Channel, History, Page, Position, Result, Start};
+use hubplane_kit::log_errors::LostPosition;
 use tokio::{
     sync::Semaphore,
     task::spawn_blocking,
@@ -18,7 +19,7 @@ use tokio::{
 };
 
 use crate::{
-    failure::{closed, lost, unavailable},
+    failure::{closed, lost, unavailable, unreadable},
     partition,
     replay::{self, From, Wanted},
     shared::{Layout, Shared},
@@ -70,7 +71,7 @@ impl History for Past {
     async fn scan(&self, lane: u32, from: Start, limit: usize) -> Result<Page> {
         let Layout { partitions, epoch } = self.shared.layout();
         let partition = i32::try_from(lane).ok().filter(|_| lane < partitions);
-        let partition = partition.ok_or_else(|| lost("there is no such lane"))?;
+        let partition = partition.ok_or_else(|| lost(LostPosition::NoSuchLane))?;
         let from = match from {
             Start::After(position) => after_in(position, epoch, lane)?,
             Start::Recent { age, most } => From::Recent(age, most),
@@ -89,11 +90,10 @@ impl History for Past {
 /// The place of a position, where it is one of this log and lane.
 fn after_in(position: Position, epoch: u64, lane: u32) -> Result<From> {
     if position.epoch != epoch || position.lane != lane {
-        return Err(lost("the position is of another log"));
+        return Err(lost(LostPosition::OtherLog));
     }
     let next = i64::try_from(position.offset);
-    let ahead =
-        |error: TryFromIntError| lost("the position is ahead of the log's end").with_source(error);
+    let ahead = |error: TryFromIntError| lost(LostPosition::AheadOfEnd).with_source(error);
     next.map(From::After).map_err(ahead)
 }
 
@@ -142,7 +142,7 @@ impl Past {
             return Err(unavailable("the broker is away"));
         }
         match self.shared.compacted.load(Ordering::Relaxed) {
-            true => Err(lost(
+            true => Err(unreadable(
                 "the topic is compacted (cleanup.policy), so messages of its past may be missing",
             )),
             false => Ok(()),

@@ -7,6 +7,7 @@ use std::{
 };
 
 use hubplane_backplane::{Channel, ErrorKind, Page, Publication, Result};
+use hubplane_kit::log_errors::LostPosition;
 use rdkafka::{
     Offset, TopicPartitionList,
     consumer::Consumer as _,
@@ -18,7 +19,7 @@ use crate::{
     client::Consumer,
     failure,
     failure::closed,
-    failure::{lost, unavailable},
+    failure::{lost, unavailable, unreadable},
     record,
     shared::Shared,
     slot::Warm,
@@ -160,7 +161,7 @@ impl Reading<'_> {
             read?;
         }
         if self.shared.layout().epoch != self.wanted.epoch {
-            return Err(lost("the log was replaced while it was read"));
+            return Err(lost(LostPosition::OtherLog));
         }
         Ok(Page {
             publications: stretch.publications,
@@ -178,10 +179,8 @@ impl Reading<'_> {
     fn start(&self, first: i64, end: i64) -> Result<i64> {
         match self.wanted.from {
             From::Oldest => Ok(first),
-            From::After(next) if next < first => {
-                Err(lost("the log no longer reaches back to the position"))
-            }
-            From::After(next) if next > end => Err(lost("the position is ahead of the log's end")),
+            From::After(next) if next < first => Err(lost(LostPosition::Trimmed)),
+            From::After(next) if next > end => Err(lost(LostPosition::AheadOfEnd)),
             From::After(next) => Ok(next),
             From::Recent(age, most) => {
                 let last = end.saturating_sub(i64::try_from(most).unwrap_or(i64::MAX));
@@ -255,10 +254,10 @@ impl Reading<'_> {
             return Ok(true);
         }
         match (self.wanted.from, trimmed) {
-            (From::After(_), _) if stretch.publications.is_empty() => Err(lost(match trimmed {
-                true => "the log no longer reaches back to the position",
-                false => "records after the position can't be read",
-            })),
+            (From::After(_), _) if stretch.publications.is_empty() => Err(match trimmed {
+                true => lost(LostPosition::Trimmed),
+                false => unreadable("records after the position can't be read"),
+            }),
             (From::Oldest | From::Recent(..), true) if stretch.next == stretch.start => {
                 Err(unavailable("the log's start has moved just now"))
             }
