@@ -1,5 +1,12 @@
 //! How much one socket may send: a bucket of bytes, and a bucket of frames without content. Both
 //! fill at a steady rate and are full at the start, so a burst passes.
+//!
+//! A client that empties the bucket of bytes is not read until it is out of debt: TCP holds it
+//! back, and nothing of what it sent is lost. A client that empties the other bucket floods, and is
+//! cut off.
+//!
+//! The limits are in the hub's `Limits` (`inbound_bytes_per_second`, `inbound_burst`, their
+//! `inbound_key_…` variants, and `empty_frames`). This file only counts; `session.rs` acts on it.
 
 //!
 //! The limits are in the hub's `Limits` (`inbound_bytes_per_second`, `inbound_burst`, their

@@ -1,9 +1,8 @@
 //! Client frames, put together to messages. Everything that RFC 6455 forbids is refused with its
 //! close code (7.4.1).
 //!
-//! What must hold: a header is checked before its payload is waited for, so a client can't make the
-//! hub keep more than `message_bytes` and one frame's header. What a message says is not known
-//! here.
+//! What must hold: a header is checked before its payload is waited for, so nobody collects a
+//! payload or a message that is too large. What a message says is not known here.
 
 use hubplane_hub::Limits;
 

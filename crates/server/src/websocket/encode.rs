@@ -1,7 +1,7 @@
 //! The frames that the server writes: never masked (RFC 6455, 5.1), never fragmented.
 //!
-//! A frame is made once for each format and shared by all sessions that it goes to, so nothing of a
-//! session may be in it.
+//! The frame of a message is made once for each format and shared by all sessions that it goes to,
+//! so nothing of one session may be in it.
 
 use bytes::Bytes;
 use hubplane_hub::frame::{Encoding, Frame, Framing};

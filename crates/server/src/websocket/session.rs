@@ -84,7 +84,7 @@ struct Reading<S> {
     decoder: Box<dyn Decoder>,
     budget: Budget,
     /// The client is not read now: it is over its budget, or the shard has paused it. The shard
-    /// knows of it, so that a ping whose answer is not read counts as answered in time.
+    /// knows of it, since the answer to a ping may lie unread in the socket.
     waits: bool,
     /// A timer runs that will wake the task when the client's debt is paid.
     timed: bool,
