@@ -1,3 +1,10 @@
+//! What an address says, and which settings each of librdkafka's clients gets from it. The crate's
+//! documentation lists the keys of an address; librdkafka's are in its
+//! [CONFIGURATION.md](https://github.com/confluentinc/librdkafka/blob/master/CONFIGURATION.md).
+//!
+//! What must hold: no setting of an address can break a promise of this backend, each error names
+//! the key and what to do, and no secret is shown. All settings are in this file.
+
 use std::time::Duration;
 
 use hubplane_backplane::{Address, Result, Secret};
@@ -7,14 +14,16 @@ use crate::{NAME, identity};
 
 /// The topic of an address that names none.
 pub(crate) const TOPIC: &str = "hubplane";
-/// The longest that a batch may be collected.
+/// The longest time for which the producer may collect a batch, and the default.
 const MOST_LINGER: Duration = Duration::from_millis(1);
-/// Shortest retention of a topic that is created.
+/// The shortest retention of a topic that is created.
 const LEAST_RETENTION: Duration = Duration::from_secs(1);
-/// How long a record may wait for its acknowledgement; below the contract's 5 s.
+/// How long a record may wait for its acknowledgement (`message.timeout.ms`); below the contract's
+/// 5 s.
 pub(crate) const MESSAGE_TIMEOUT: Duration = Duration::from_millis(4_500);
 
-/// Settings that the promises of this backend rest on, and those that have keys of their own.
+/// Settings that an address can't pass through: this backend's promises rest on them, or they have
+/// keys of their own.
 const OURS: &[&str] = &[
     "acks",
     "allow.auto.create.topics",
@@ -47,7 +56,7 @@ const OURS: &[&str] = &[
     "transactional.id",
 ];
 
-/// What an address says.
+/// What an address says, checked.
 #[derive(Clone)]
 pub(crate) struct Config {
     pub(crate) brokers: String,
@@ -59,11 +68,11 @@ pub(crate) struct Config {
     linger: Duration,
     /// How every client proves who it is, and whom it trusts.
     security: Vec<(String, String)>,
-    /// `kafka.*`, without that.
+    /// The settings of `kafka.*`, which go to librdkafka as they are.
     passed: Vec<(String, String)>,
 }
 
-/// Without the settings that may be secret.
+/// Leaves out the settings that may be secret.
 impl std::fmt::Debug for Config {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Config")
@@ -74,6 +83,11 @@ impl std::fmt::Debug for Config {
 }
 
 impl Config {
+    /// Reads an address.
+    ///
+    /// # Errors
+    /// `Config`: a key is unknown, a value makes no sense, or the file of a certificate can't be
+    /// found.
     pub(crate) fn read(address: &Address) -> Result<Self> {
         let mut settings = address.settings(NAME);
         let topic = settings.text("topic")?.unwrap_or(TOPIC).to_owned();
@@ -145,11 +159,12 @@ impl Config {
         })
     }
 
-    /// For asking, and the ground of the other two.
+    /// Returns the settings of a client that only asks or manages topics.
     pub(crate) fn client(&self) -> ClientConfig {
         self.with(&[])
     }
 
+    /// Returns the settings of the producer.
     pub(crate) fn producer(&self) -> ClientConfig {
         self.with(&[
             ("acks", "all"),
@@ -166,7 +181,8 @@ impl Config {
         ])
     }
 
-    /// For reading: no group is joined, but librdkafka's `assign` wants a name for one.
+    /// Returns the settings of a consumer that reads. No group is joined, but librdkafka's `assign`
+    /// wants a name for one.
     pub(crate) fn consumer(&self) -> ClientConfig {
         self.with(&[
             ("group.id", "hubplane"),
@@ -183,24 +199,28 @@ impl Config {
             ("isolation.level", "read_committed"),
             ("fetch.min.bytes", "1"),
             ("fetch.wait.max.ms", "500"),
+            // By default a full prefetch queue would cost a second.
             ("fetch.queue.backoff.ms", "20"),
             ("fetch.error.backoff.ms", "100"),
             ("queued.min.messages", "10000"),
+            // By default librdkafka may keep 64 MB for each partition.
             ("queued.max.messages.kbytes", "16384"),
             ("max.poll.interval.ms", "86400000"),
             ("allow.auto.create.topics", "false"),
         ])
     }
 
-    /// For reading back: a consumer that is given a new place for each read. What it has asked the broker for before must
-    /// be answered first, so nothing may be waited for; nor may it keep much that nobody will take.
+    /// Returns the settings of a consumer that reads back, and is given a new place for each read.
+    /// What it has asked the broker for before must be answered first, so nothing may be waited
+    /// for: a new place took 502 ms with the default of 500 ms, 5.8 with 5.
     pub(crate) fn replay(&self) -> ClientConfig {
         let mut config = self.consumer();
         config.set("fetch.wait.max.ms", "5");
         config
     }
 
-    /// For watching: a consumer that reads nothing, but whose debug log is read.
+    /// Returns the settings of the consumer that watches. It reads nothing, but its debug log is
+    /// read for the topic's id.
     pub(crate) fn probe(&self) -> ClientConfig {
         let mut config = self.consumer();
         let debug = match config.get("debug") {
@@ -212,7 +232,8 @@ impl Config {
         config
     }
 
-    /// What all clients have in common, what one needs, and above both what was passed through.
+    /// Returns what all clients have in common, with what one needs (`own`), and above both what
+    /// was passed through.
     fn with(&self, own: &[(&str, &str)]) -> ClientConfig {
         let common = [
             ("bootstrap.servers", self.brokers.as_str()),
@@ -221,10 +242,10 @@ impl Config {
             ("socket.keepalive.enable", "true"),
             ("socket.nagle.disable", "true"),
             ("socket.connection.setup.timeout.ms", "3000"),
-            // A line that swallows everything is found out by this, not after a minute.
+            // This finds a connection that swallows everything, after 6 s instead of a minute.
             ("socket.timeout.ms", "6000"),
-            // Each of an instance's clients keeps several connections: with the first tries closer together, a broker that comes and
-            // goes is asked twenty times a second.
+            // Each of an instance's clients keeps several connections. If the first tries were
+            // closer together, a broker that comes and goes would be asked twenty times a second.
             ("reconnect.backoff.ms", "400"),
             ("reconnect.backoff.max.ms", "1000"),
             ("topic.metadata.refresh.interval.ms", "10000"),
@@ -241,7 +262,7 @@ impl Config {
     }
 }
 
-/// How clients prove who they are, and whom they trust.
+/// Returns the settings by which clients prove who they are, and which say whom they trust.
 fn security(
     address: &Address,
     sasl: Option<&str>,
@@ -274,6 +295,8 @@ fn security(
     }
     for (name, file) in files {
         if let Some(file) = file {
+            // librdkafka would say only that it can't use the file; this names the key of the
+            // address.
             if let Err(error) = std::fs::metadata(file) {
                 return wrong(format!("the file {file} for {name}: {error}"));
             }
@@ -283,6 +306,7 @@ fn security(
     Ok(client)
 }
 
+/// Returns librdkafka's name for the protocol of a connection.
 const fn protocol(sasl: bool, tls: bool) -> &'static str {
     match (sasl, tls) {
         (false, false) => "plaintext",

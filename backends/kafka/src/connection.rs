@@ -1,4 +1,9 @@
-//! Opening an instance.
+//! Opening an instance: what must be true before the hub is given one, in the order in which it is
+//! found out.
+//!
+//! First the broker and the topic, then the topic's settings, the end of each partition, and the
+//! user's rights. An error names the first of them that is wrong. All of it blocks, so it runs off
+//! the runtime.
 
 use std::{
     sync::{
@@ -31,15 +36,22 @@ use crate::{
     watch::{self, Look},
 };
 
-/// The contract's time for opening, less a little.
+/// How long opening may take; a little less than the contract's time for it.
 const OPEN: Duration = Duration::from_secs(14);
-/// For the end of each partition; a new topic's leaders are still being chosen.
+/// How long to wait for the end of each partition. The leaders of a new topic are still being
+/// chosen.
 const ENDS: Duration = Duration::from_secs(4);
-/// Batches that may wait for the hub.
+/// Events that may wait for the hub, besides one for each lane. When they are full, the reading
+/// thread waits.
 const QUEUE: usize = 32;
-/// Orders that may wait for the reading thread.
+/// Commands that may wait for the reading thread.
 const ORDERS: usize = 64;
 
+/// Opens an instance that reads from the topic's end as it is now.
+///
+/// # Errors
+/// `Config`: the address, the topic's settings or the user's rights are wrong, so trying again is
+/// no use. `Unavailable`: the broker can't be reached, or answers too slowly.
 pub(crate) async fn open(config: Config) -> Result<Opened> {
     let late = format!("{} answers too slowly", config.brokers);
     let opening = timeout(OPEN, spawn_blocking(move || connect(config))).await;
@@ -51,6 +63,7 @@ pub(crate) async fn open(config: Config) -> Result<Opened> {
     }
 }
 
+/// Does the opening, on a thread that may block.
 fn connect(config: Config) -> Result<Opened> {
     let shared = Shared::new(config);
     let probe = shared.probe().map_err(refused)?;
@@ -63,6 +76,7 @@ fn connect(config: Config) -> Result<Opened> {
     let epoch = topic::epoch(&shared, &probe, partitions);
     let (sender, events) = events(QUEUE + ends.len());
     for (partition, end) in &ends {
+        // The hub learns where each lane begins before the first message of it.
         sender
             .try_send(Event::Progress(record::position(epoch, *partition, *end)))
             .expect("invariant: a new queue has room for every lane");
@@ -70,6 +84,7 @@ fn connect(config: Config) -> Result<Opened> {
     shared.set_layout(Layout { partitions, epoch });
     let live = shared.consumer().map_err(refused)?;
     rights::check(&shared.config, &live, &producer, &ends)?;
+    // The rights were tried with the consumer that will read, at these places.
     shared.places().next = ends;
     shared.trouble.over();
     let shared = Arc::new(shared);
@@ -84,6 +99,7 @@ fn connect(config: Config) -> Result<Opened> {
     })
 }
 
+/// Starts the reading and the watching thread. They end when the instance is closed.
 fn threads(
     shared: &Arc<Shared>,
     live: Consumer,
@@ -105,7 +121,8 @@ fn threads(
     ])
 }
 
-/// The next offset of each partition. Leaders that are still being chosen are waited for.
+/// Returns the next offset of every partition. Waits up to [`ENDS`] for leaders that are still
+/// being chosen.
 fn ends(shared: &Shared, probe: &Consumer, partitions: u32) -> Result<Offsets> {
     let all = 0..i32::try_from(partitions).unwrap_or(i32::MAX);
     let until = Instant::now() + ENDS;
@@ -125,7 +142,8 @@ fn ends(shared: &Shared, probe: &Consumer, partitions: u32) -> Result<Offsets> {
     }
 }
 
-/// A setting that librdkafka doesn't take. Its value is not shown: it may be a secret under a misspelt name.
+/// Returns the error of a setting that librdkafka doesn't take. The value is not shown: it may be a
+/// secret whose name was misspelt.
 fn refused(error: KafkaError) -> Error {
     match error {
         KafkaError::ClientConfig(_, reason, key, _) => Error::new(

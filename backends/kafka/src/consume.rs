@@ -1,4 +1,12 @@
-//! The reading thread: every record of every partition, in order, once.
+//! The reading thread: it gives the hub every record of every partition, in order, once.
+//!
+//! It reads by manual assignment at its own offsets. There is no consumer group: a group would
+//! divide the partitions among the instances, and each of them needs all. What was given out is
+//! noted in `Shared::places`, and reading always goes on from there, so a new consumer neither
+//! loses nor repeats anything.
+//!
+//! This thread must not judge by itself whether it is deaf: the watching thread (`watch.rs`) finds
+//! that out and sends a [`ReaderCommand`]. Holes in the offsets mean nothing.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -24,20 +32,23 @@ use crate::{
     shared::{Layout, Shared},
 };
 
-/// Records of one event, and their bytes: what waits for the hub is bounded by both.
+/// Records of one event, and their bytes. What waits for the hub is bounded by both.
 const BATCH: usize = 256;
 const BATCH_BYTES: usize = 1024 * 1024;
+/// How long one poll waits for the first record of a turn.
 const POLL: Duration = Duration::from_millis(100);
+/// How often the hub is told how far the reading has come.
 const PROGRESS: Duration = Duration::from_secs(1);
 
-/// What the watching thread has found out.
+/// What the watching thread asks the reading thread to do.
 #[derive(Debug)]
 pub(crate) enum ReaderCommand {
-    /// Read on, after the broker was away, or since a partition is behind and does not move; the log's ends.
+    /// Assign the partitions anew: the broker was away, or a partition is behind and does not move.
+    /// With the log's ends.
     Assign(Offsets),
-    /// It still does not move.
+    /// Read with a new consumer: the partition still does not move. With the log's ends.
     Recreate(Offsets),
-    /// There are more partitions.
+    /// The topic has more partitions: so many now.
     Grow(u32),
     /// The topic was deleted and created again, with so many partitions.
     Replaced(u32),
@@ -45,19 +56,21 @@ pub(crate) enum ReaderCommand {
     Found(BTreeMap<i32, (i64, i64)>),
 }
 
+/// The reading thread's own state.
 struct Reader<'a> {
     shared: &'a Shared,
     live: Consumer,
     events: &'a EventSender,
     /// Where the log ended when the partitions were assigned.
     ends: Offsets,
-    /// Lanes that have moved since the last progress.
+    /// Partitions that have moved since the hub was last told how far the reading is.
     moved: BTreeSet<i32>,
     reported: Instant,
     strays: u64,
 }
 
-/// What one turn of reading brought.
+/// What one turn of reading brought. It is noted in `places` only after the hub has taken the
+/// batch.
 #[derive(Default)]
 struct Turn {
     next: Offsets,
@@ -68,6 +81,7 @@ struct Turn {
     undecodable: bool,
 }
 
+/// The thread's body: reads until the instance is closed. `live` is the first consumer.
 pub(crate) fn run(
     shared: &Shared,
     live: Consumer,
@@ -103,7 +117,8 @@ pub(crate) fn run(
 }
 
 impl Reader<'_> {
-    /// Reads on at this instance's own offsets.
+    /// Reads on at this instance's own offsets. `ends` are the ends of the log as they were asked
+    /// for just before.
     fn assign(&mut self, ends: Offsets) {
         self.ends = ends;
         let mut list = TopicPartitionList::new();
@@ -153,13 +168,15 @@ impl Reader<'_> {
         }
     }
 
-    /// All that was given out is in `places`, so nothing is lost or repeated. Where the log ends in holes is still known.
+    /// Reads with a new consumer. All that was given out is in `places`, so nothing is lost or
+    /// repeated, and the ends that were known stay known.
     fn renew(&mut self) {
         self.recreate();
         let ends = mem::take(&mut self.ends);
         self.assign(ends);
     }
 
+    /// Replaces the consumer. The old one ends on another thread.
     fn recreate(&mut self) {
         match self.shared.consumer() {
             Ok(live) => {
@@ -170,8 +187,8 @@ impl Reader<'_> {
         }
     }
 
-    /// Another log, or one that is cut differently: positions from before are worth nothing. What is new of it is read
-    /// from its start.
+    /// Goes over to another log, or to one with more partitions: positions from before are void.
+    /// Partitions that this instance has not read yet are read from their start.
     fn replace(&mut self, count: u32) {
         let mut places = self.shared.places();
         for partition in 0..i32::try_from(count).unwrap_or(i32::MAX) {
@@ -195,7 +212,7 @@ impl Reader<'_> {
         self.shared.send(self.events, Event::Gap { scope, cause });
     }
 
-    /// Takes what is there. Returns false if the instance is closed.
+    /// Reads one batch and gives it to the hub. Returns false if the instance is closed.
     fn read(&mut self) -> bool {
         let epoch = self.shared.layout().epoch;
         let mut turn = Turn {
@@ -209,6 +226,9 @@ impl Reader<'_> {
                 Some(Ok(record)) => {
                     self.strays += u64::from(!turn.take(&record, epoch, &mut self.moved));
                 }
+                // The end of a partition is a sign of life, also where nothing is published. It
+                // shows as well that only records which are for nobody, such as a transaction's
+                // marks, lie before the end that was asked for.
                 Some(Err(KafkaError::PartitionEOF(partition))) => {
                     turn.heard.insert(partition);
                     if let Some(end) = self.ends.remove(&partition) {
@@ -217,6 +237,8 @@ impl Reader<'_> {
                 }
                 Some(Err(error)) => turn.undecodable = self.troubled(&error),
             }
+            // Only the first poll waits. The others take what is there, so that a burst goes to the
+            // hub as one event.
             wait = Duration::ZERO;
         }
         let Turn {
@@ -243,9 +265,13 @@ impl Reader<'_> {
         true
     }
 
-    /// Whether records were there that can't be read: librdkafka passes over them.
+    /// Looks at an error of the consumer. Returns true if there were records that can't be read;
+    /// librdkafka passes over them.
     fn troubled(&self, error: &KafkaError) -> bool {
         let code = error.rdkafka_error_code();
+        // The offset is outside the log. librdkafka stops reading the partition until it is
+        // assigned anew (`auto.offset.reset=error`), so the watching thread is asked to find the
+        // place.
         if code == Some(RDKafkaErrorCode::AutoOffsetReset) {
             self.shared.lost.store(true, Ordering::Relaxed);
         }
@@ -263,6 +289,9 @@ impl Reader<'_> {
         unreadable
     }
 
+    /// Gives a batch to the hub, and waits for room. `held` tells the watching thread meanwhile
+    /// that this thread is waiting for the hub, and is not deaf. Returns false if the instance is
+    /// closed.
     fn hand_over(&self, batch: Vec<Publication>) -> bool {
         self.shared.held.store(true, Ordering::Relaxed);
         let sent = self.shared.send(self.events, Event::Published(batch));
@@ -270,7 +299,8 @@ impl Reader<'_> {
         sent
     }
 
-    /// A place was outside its partition's log: says so, and reads on where the log is.
+    /// Finds the places again that were outside their partition's log, tells the hub, and reads on
+    /// where the log is. `ranges` has the first and the next offset of each partition.
     fn find_again(&mut self, ranges: &BTreeMap<i32, (i64, i64)>) {
         let mut places = self.shared.places().next.clone();
         let layout = self.shared.layout();
@@ -281,10 +311,13 @@ impl Reader<'_> {
             let Some(&(start, end)) = ranges.get(partition) else {
                 continue;
             };
+            // Retention has removed what came next; reading goes on at the oldest record that is
+            // left.
             let to = if *place < start {
                 trimmed.push(partition.unsigned_abs());
                 start
             } else if *place > end {
+                // The log is shorter than what was read, so its end was lost.
                 epoch = identity::rolled_back(epoch, *partition, *place);
                 end
             } else {
@@ -313,6 +346,8 @@ impl Reader<'_> {
         );
     }
 
+    /// Tells the hub once a second how far each partition is, and the log how many records belonged
+    /// to no channel.
     fn progress(&mut self) {
         if self.reported.elapsed() < PROGRESS {
             return;
@@ -340,7 +375,7 @@ impl Reader<'_> {
 }
 
 impl Turn {
-    /// Returns false if the record is for nobody.
+    /// Takes one record into the batch. Returns false if the record belongs to no channel.
     fn take(
         &mut self,
         record: &BorrowedMessage<'_>,

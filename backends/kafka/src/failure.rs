@@ -1,4 +1,5 @@
-//! The errors of this backend, in words.
+//! The errors of this backend, in words. Each has the kind that the contract asks for, since the
+//! hub acts on the kind; the words are for people.
 
 use hubplane_backplane::{Error, ErrorKind};
 use hubplane_kit::log_errors::LostPosition;
@@ -6,32 +7,35 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use crate::NAME;
 
-/// An error with librdkafka's words.
+/// Returns an error with librdkafka's own words as its source.
 pub(crate) fn failed(kind: ErrorKind, message: impl Into<String>, source: KafkaError) -> Error {
     Error::new(kind, NAME, message).with_source(source)
 }
 
-/// The answer to calls after `close`.
+/// Returns the answer to calls after `close`.
 pub(crate) fn closed() -> Error {
     Error::new(ErrorKind::Closed, NAME, "this instance was closed")
 }
 
-/// Nothing can be read from a position, for a reason that any broker's log may have.
+/// Returns the error of a position from which nothing can be read, for a reason that any broker's
+/// log may have.
 pub(crate) fn lost(why: LostPosition) -> Error {
     why.error(NAME)
 }
 
-/// The log is there, but Kafka can't give what is behind a position: what follows may have holes.
+/// Returns the error of a position behind which the log is there but has holes, or records that
+/// can't be read. This is `PositionLost` as well: the client must fetch the state again.
 pub(crate) fn unreadable(message: &str) -> Error {
     Error::new(ErrorKind::PositionLost, NAME, message)
 }
 
-/// What may be tried again.
+/// Returns the error of something that may be tried again.
 pub(crate) fn unavailable(message: &str) -> Error {
     Error::new(ErrorKind::Unavailable, NAME, message)
 }
 
-/// Whether an error of a consumer says that there are records which it can't read, and passes over.
+/// Returns true if an error of a consumer says that there are records which it can't read.
+/// librdkafka passes over them.
 pub(crate) const fn is_unreadable(code: Option<RDKafkaErrorCode>) -> bool {
     matches!(
         code,

@@ -1,4 +1,9 @@
-//! Reading back, as the hub asks for it: one read at a time, off the runtime.
+//! Reading back, as the hub asks for it: the queue in front of `replay.rs`, and what must be known
+//! before anything is read.
+//!
+//! One page is read at a time, on a thread that may block. A call must be answered within the
+//! contract's time, also if it waits for others or if the broker is silent. How records are read is
+//! not known here.
 
 use std::{
     num::TryFromIntError,
@@ -25,22 +30,23 @@ use crate::{
     shared::{Layout, Shared},
 };
 
-/// The contract's time for a call, less a little.
+/// How long a call may take; a little less than the contract's time for it.
 const ANSWER: Duration = Duration::from_millis(4_800);
-/// Of it, for the reading itself to come to an end.
+/// When the reading itself must end, counted from the call's beginning.
 const READ: Duration = Duration::from_millis(4_500);
-/// Of it, for the reads before this one.
+/// How long a call may wait for the reads before it.
 const QUEUE: Duration = Duration::from_millis(2_800);
 
-/// See [`History`].
+/// The past of one instance. See [`History`].
 #[derive(Debug)]
 pub(crate) struct Past {
     shared: Arc<Shared>,
-    /// Fair: who came first is served first, and who has gone away costs nothing.
+    /// The turn to read. tokio's semaphore is fair: who came first is served first, and a caller
+    /// who has gone costs nothing.
     turn: Arc<Semaphore>,
 }
 
-/// Ends the reading of a call that was cancelled.
+/// Tells the reading that its caller has gone away: a future that is dropped can't stop a thread.
 struct Caller(Arc<AtomicBool>);
 
 impl Drop for Caller {
@@ -53,6 +59,8 @@ impl Drop for Caller {
 impl History for Past {
     async fn read(&self, channel: &Channel, after: Option<Position>, limit: usize) -> Result<Page> {
         let Layout { partitions, epoch } = self.shared.layout();
+        // The channel is looked for where its key belongs; see the crate's documentation for
+        // records elsewhere.
         let lane = partition::of(channel.as_bytes(), partitions);
         let from = match after {
             Some(position) => after_in(position, epoch, lane)?,
@@ -87,7 +95,12 @@ impl History for Past {
     }
 }
 
-/// The place of a position, where it is one of this log and lane.
+/// Returns where to begin for a position. A position is the next offset, so reading begins exactly
+/// there.
+///
+/// # Errors
+/// `PositionLost`: it is a position of another log or another lane, or no offset that Kafka could
+/// have.
 fn after_in(position: Position, epoch: u64, lane: u32) -> Result<From> {
     if position.epoch != epoch || position.lane != lane {
         return Err(lost(LostPosition::OtherLog));
@@ -98,6 +111,7 @@ fn after_in(position: Position, epoch: u64, lane: u32) -> Result<From> {
 }
 
 impl Past {
+    /// Returns the past of an instance, with nothing to read.
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
         Self {
             shared,
@@ -105,8 +119,12 @@ impl Past {
         }
     }
 
+    /// Waits for the turn, reads a page, and gives up in time. The thread may go on a little
+    /// longer; it keeps the turn until its end, so two readings never share the consumer.
     async fn look(&self, wanted: Wanted) -> Result<Page> {
         let start = Instant::now();
+        // Once more: the broker may have gone away, or the topic been changed, while this call
+        // waited.
         self.ready()?;
         let turn = Arc::clone(&self.turn).acquire_owned();
         let turn = timeout(QUEUE, turn)
@@ -121,7 +139,7 @@ impl Past {
         let shared = Arc::clone(&self.shared);
         let reading = spawn_blocking(move || {
             let page = replay::read(&shared, &wanted, (start + READ).into_std(), &gone);
-            // Not before its end, also where nobody waits for it any more.
+            // The turn ends with the reading, also where nobody waits for the page any more.
             drop(turn);
             page
         });
@@ -134,6 +152,8 @@ impl Past {
         }
     }
 
+    /// Returns an error if nothing can be read back now. It costs nothing to say so at once while
+    /// the broker is away.
     fn ready(&self) -> Result<()> {
         if self.shared.is_closed() {
             return Err(closed());

@@ -8,14 +8,14 @@
 
 use std::sync::{Mutex, PoisonError};
 
-/// What librdkafka's debug contexts must include for the line to be written.
+/// What librdkafka's setting `debug` must contain for the line to be written.
 pub(crate) const DEBUG: &str = "topic";
-/// Stands in the line for "no id".
+/// How the line writes “no id”: 16 bytes of zero in Base64.
 const NONE: &str = "AAAAAAAAAAAAAAAAAAAAAA";
-/// 128 bits in base64 without padding.
+/// Letters of an id: 128 bits in Base64 without padding.
 const LENGTH: usize = 22;
 
-/// The id of one topic as a client has seen it last.
+/// The id of one topic, as a client has seen it last.
 #[derive(Debug)]
 pub(crate) struct Identity {
     start: String,
@@ -23,6 +23,7 @@ pub(crate) struct Identity {
 }
 
 impl Identity {
+    /// Returns an identity for a topic whose id is not known yet.
     pub(crate) fn new(topic: &str) -> Self {
         Self {
             start: format!("Topic {topic} changed id from "),
@@ -30,11 +31,13 @@ impl Identity {
         }
     }
 
+    /// Returns the topic's id, or `None` if it is not known or the broker has no ids.
     pub(crate) fn id(&self) -> Option<String> {
         self.locked().clone()
     }
 
-    /// Takes a line of librdkafka's debug log.
+    /// Takes a line of librdkafka's debug log. Lines about anything else, and ids that are none,
+    /// change nothing.
     pub(crate) fn read(&self, line: &str) {
         let Some((_, change)) = line.split_once(&self.start) else {
             return;
@@ -50,13 +53,16 @@ impl Identity {
     }
 }
 
-/// The epoch of a log that is told from others by `id`; the same on every instance of every build.
+/// Returns the epoch of the log that `id` names. It is the same on every instance of every build.
+/// The number of partitions is part of it: with more of them, channels are in other lanes, and old
+/// positions are void.
 pub(crate) fn epoch(id: &str, partitions: u32) -> u64 {
     fnv(&[id.as_bytes(), &partitions.to_be_bytes()])
 }
 
-/// The epoch after the log was found to be shorter than what was read. Instances that had read it to its end, as they
-/// usually have, come to the same one.
+/// Returns the epoch after the log was found to be shorter than what was read. Such a log keeps its
+/// topic's id, so the epoch is made of the one before and the place that was lost. Instances that
+/// had read the log to its end, as they usually have, come to the same one.
 pub(crate) fn rolled_back(before: u64, partition: i32, place: i64) -> u64 {
     fnv(&[
         &before.to_be_bytes(),
@@ -65,7 +71,8 @@ pub(crate) fn rolled_back(before: u64, partition: i32, place: i64) -> u64 {
     ])
 }
 
-/// FNV-1a: the standard library's hasher may change from one Rust to the next.
+/// Returns the FNV-1a hash of the parts. The standard library's hasher may change from one Rust to
+/// the next, and epochs must stay.
 fn fnv(parts: &[&[u8]]) -> u64 {
     let bytes = parts.iter().copied().flatten();
     bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {

@@ -1,4 +1,5 @@
-//! One instance, as the hub uses it.
+//! One instance, as the hub uses it: each call goes to the part that does the work. Nothing is
+//! decided here.
 
 use std::{
     sync::{Arc, Mutex, PoisonError, atomic::Ordering},
@@ -15,10 +16,10 @@ use crate::{
     shared::Shared,
 };
 
-/// How long the threads' end is waited for.
+/// How long `close` waits for the threads' end.
 const CLOSE: Duration = Duration::from_secs(4);
 
-/// See [`Backplane`].
+/// An open instance. See [`Backplane`].
 #[derive(Debug)]
 pub(crate) struct Instance {
     past: Past,
@@ -28,6 +29,7 @@ pub(crate) struct Instance {
 }
 
 impl Instance {
+    /// Returns the instance whose `threads` run already. `close` waits for them.
     pub(crate) fn new(
         shared: Arc<Shared>,
         publisher: Publisher,
@@ -41,6 +43,7 @@ impl Instance {
         }
     }
 
+    /// Returns the error `Closed` after `close`.
     fn open(&self) -> Result<()> {
         match self.shared.is_closed() {
             true => Err(closed()),
@@ -49,7 +52,7 @@ impl Instance {
     }
 }
 
-/// Without `close` the threads end too.
+/// An instance that is dropped without `close` ends its threads, too, but does not wait for them.
 impl Drop for Instance {
     fn drop(&mut self) {
         self.shared.closed.store(true, Ordering::Relaxed);
@@ -65,6 +68,8 @@ impl Backplane for Instance {
         self.publisher.publish(&self.shared, &batch).await
     }
 
+    /// Every instance reads every channel, so there is nothing to ask the broker for; only the name
+    /// is checked.
     async fn subscribe(&self, channels: &[Channel]) -> Result<()> {
         self.open()?;
         channels
@@ -83,7 +88,8 @@ impl Backplane for Instance {
         ))
     }
 
-    /// The reading thread does it, and says when it is done by taking the flag down.
+    /// Asks the reading thread to read with a new consumer. It takes the flag down when it has done
+    /// so.
     fn renew(&self) {
         self.shared.renew.store(true, Ordering::Relaxed);
     }
@@ -97,7 +103,7 @@ impl Backplane for Instance {
         let threads =
             std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
         let (publisher, shared) = (Arc::clone(&self.publisher), Arc::clone(&self.shared));
-        // Everything of librdkafka's end blocks.
+        // The end of librdkafka's clients blocks, so it runs off the runtime.
         let ended = spawn_blocking(move || {
             publisher.close();
             shared.replay.close();

@@ -114,6 +114,7 @@ pub static DRIVER: KafkaDriver = KafkaDriver;
 #[derive(Debug)]
 pub struct KafkaDriver;
 
+/// What this backend promises. The conformance suite holds it to that.
 const CAPABILITIES: Capabilities = Capabilities {
     order: Order::PerChannel,
     delivery: Delivery::AtLeastOnce,

@@ -1,11 +1,16 @@
 //! Which partition a key belongs to, as Java's default partitioner computes it
 //! (`org.apache.kafka.common.utils.Utils.murmur2`).
+//!
+//! This must never change and must agree with Java's clients: reading back looks for a channel in
+//! this partition alone, and librdkafka's own default (CRC32) would put the same key elsewhere.
 
-/// The partition of a key among `count`.
+/// Returns the partition of a key among `count`, which counts as 1 if it is 0. The sign bit is cut
+/// off, as Java does.
 pub(crate) fn of(key: &[u8], count: u32) -> u32 {
     (murmur2(key) & 0x7fff_ffff) % count.max(1)
 }
 
+/// MurmurHash2 with Java's seed. Words are read little-endian on every machine.
 fn murmur2(data: &[u8]) -> u32 {
     const M: u32 = 0x5bd1_e995;
     let mut hash = 0x9747_b28c ^ (data.len() as u32);

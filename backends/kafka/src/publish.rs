@@ -1,4 +1,9 @@
 //! Publishing: one producer, in order, each record acknowledged by all in-sync replicas.
+//!
+//! What must hold: an error that is not `Unknown` means that the record was surely not stored,
+//! because the hub then tries again. librdkafka repeats a record by itself only under its sequence
+//! number (`enable.idempotence`), so the broker stores it once. This file never publishes anything
+//! twice.
 
 use std::{
     fmt,
@@ -25,15 +30,17 @@ use crate::{
     record, shared::Shared,
 };
 
-/// For the topic's metadata, which one question brings.
+/// How long to wait for the topic's metadata, which one question brings.
 const METADATA: Duration = Duration::from_secs(1);
-/// librdkafka answers for a record at its timeout, not exactly then.
+/// librdkafka answers for a record a little after its timeout, not exactly then. This is how much
+/// later is waited for.
 const GRACE: Duration = Duration::from_millis(400);
 
-/// The producer; a new one takes its place when librdkafka calls it broken. `None` once it is closed.
+/// The producer of an instance. A new one takes its place when librdkafka calls it broken; `None`
+/// once it is closed.
 pub(crate) struct Publisher {
     client: Mutex<Option<Arc<Producer>>>,
-    /// How many partitions the producer has metadata for, at least.
+    /// How many partitions the producer knows of, at least.
     known: AtomicU32,
 }
 
@@ -44,6 +51,7 @@ impl fmt::Debug for Publisher {
 }
 
 impl Publisher {
+    /// Returns a publisher that uses this producer.
     pub(crate) fn new(client: Producer) -> Self {
         Self {
             client: Mutex::new(Some(Arc::new(client))),
@@ -51,11 +59,15 @@ impl Publisher {
         }
     }
 
+    /// Publishes a batch, and returns one answer for each message, in their order. All are handed
+    /// to the producer before any answer is waited for, so they stay in order and travel together.
     pub(crate) async fn publish(
         &self,
         shared: &Shared,
         batch: &[Outgoing],
     ) -> Vec<Result<Receipt>> {
+        // Nothing is handed to the producer while the broker is away, so the answer is certain:
+        // nothing was sent.
         if shared.down.load(Ordering::Relaxed) {
             return batch
                 .iter()
@@ -74,8 +86,8 @@ impl Publisher {
         .await
     }
 
-    /// Makes the producer ask for the topic's metadata. By itself it would do so after seconds, in which it takes nothing for
-    /// partitions that were added.
+    /// Makes the producer ask for the topic's metadata. By itself it would do so only after
+    /// seconds, and until then it takes nothing for partitions that were added.
     async fn learn(&self, shared: &Shared, partitions: u32) {
         let (client, topic) = (self.client(shared), shared.config.topic.clone());
         let asked = spawn_blocking(move || {
@@ -90,7 +102,8 @@ impl Publisher {
         }
     }
 
-    /// The producer is held no longer than this takes, so that `close` can end it.
+    /// Hands a batch to the producer. The producer is held no longer than this takes, so that
+    /// `close` can end it.
     fn hand_over(
         &self,
         shared: &Shared,
@@ -106,7 +119,7 @@ impl Publisher {
         }
     }
 
-    /// Gives up what waits: the answers are then `Unknown`. Blocks.
+    /// Closes the producer. It gives up what waits, whose answers are then `Unknown`. Blocks.
     pub(crate) fn close(&self) {
         let client = self.locked().take();
         if let Some(client) = client {
@@ -118,7 +131,9 @@ impl Publisher {
         self.client.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The producer, made anew after a fatal error, such as a sequence that the broker can't follow any more.
+    /// Returns the producer, or `None` once it is closed. After a fatal error, such as a sequence
+    /// that the broker can't follow any more, it is made anew: librdkafka takes nothing more with
+    /// the old one.
     fn client(&self, shared: &Shared) -> Option<Arc<Producer>> {
         let mut current = self.locked();
         let (code, reason) = match current.as_ref()?.client().fatal_error() {
@@ -143,12 +158,12 @@ impl Publisher {
 impl Drop for Publisher {
     fn drop(&mut self) {
         let client = self.locked().take();
-        // Its end blocks, and this may be a thread of the runtime.
+        // The producer's end blocks, and this may be a thread of the runtime.
         client.map(|client| thread::spawn(move || end(client)));
     }
 }
 
-/// Ends a producer once nobody is handing it anything.
+/// Ends a producer once nobody is handing anything to it. Blocks until then.
 fn end(mut client: Arc<Producer>) {
     client.purge(PurgeConfig::default().queue().inflight());
     loop {
@@ -160,12 +175,13 @@ fn end(mut client: Arc<Producer>) {
     }
 }
 
-/// What this backend does not hand to the broker at all.
+/// Returns an error for a message that this backend does not hand to the broker at all.
 fn refusal(outgoing: &Outgoing) -> Option<Error> {
     let payload = outgoing.data.len();
     CAPABILITIES.check(NAME, &outgoing.channel, payload).err()
 }
 
+/// Returns the answer while the broker is away.
 fn away() -> Error {
     Error::new(
         ErrorKind::Unavailable,
@@ -174,6 +190,8 @@ fn away() -> Error {
     )
 }
 
+/// Hands one record to the producer, without waiting. `send_result` is used because the other way
+/// to send waits 100 ms where the queue is full.
 fn send(
     client: &Producer,
     shared: &Shared,
@@ -187,6 +205,7 @@ fn send(
     let record = FutureRecord::to(&shared.config.topic)
         .key(outgoing.channel.as_bytes())
         .payload(&outgoing.data[..])
+        // Chosen here and not by librdkafka, whose own partitioner disagrees with Java's.
         .partition(i32::try_from(partition).unwrap_or_default())
         .headers(record::headers(outgoing));
     client
@@ -209,12 +228,16 @@ fn send(
         })
 }
 
+/// Waits for the broker's answer for one record, and turns it into the contract's words. Whatever
+/// is not surely a refusal is `Unknown`.
 async fn answered(shared: &Shared, sent: DeliveryFuture, epoch: u64) -> Result<Receipt> {
     let unknown = |message: &str| Error::new(ErrorKind::Unknown, NAME, message);
     match timeout(MESSAGE_TIMEOUT + GRACE, sent).await {
         Ok(Ok(Ok(Delivery {
             partition, offset, ..
         }))) => {
+            // The watching thread compares this with the log's end, to see whether a transaction
+            // holds the partition up.
             let mut acknowledged = shared.acknowledged();
             let upto = acknowledged.entry(partition).or_default();
             *upto = (*upto).max(offset + 1);
@@ -246,6 +269,8 @@ async fn answered(shared: &Shared, sent: DeliveryFuture, epoch: u64) -> Result<R
             )
             .with_source(error),
             _ => {
+                // librdkafka says only that no answer came. If too few replicas are in sync, that
+                // is the reason.
                 let short = shared.short().get(&record.partition()).cloned();
                 let message = match short {
                     Some(reason) => format!("no acknowledgement; it may be stored: {reason}"),

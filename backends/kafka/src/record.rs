@@ -1,4 +1,6 @@
-//! Between Kafka's records and publications.
+//! Between Kafka's records and publications. The key is the channel, the value is the data, and
+//! headers carry the rest; the names of the headers are the contract's (`wire`), the same on every
+//! broker that has headers.
 
 use std::{str, sync::Arc};
 
@@ -11,7 +13,8 @@ use rdkafka::{
 
 use crate::rights;
 
-/// A place: the offset of the next record, so that 0 is the start of an empty log.
+/// Returns the position `next` of a partition. A position is the offset of the next record, not of
+/// the last one, so there is one for an empty log too (0), and a reader resumes exactly there.
 pub(crate) fn position(epoch: u64, partition: i32, next: i64) -> Position {
     Position {
         epoch,
@@ -20,7 +23,8 @@ pub(crate) fn position(epoch: u64, partition: i32, next: i64) -> Position {
     }
 }
 
-/// A record as a publication; `None` if it belongs to no channel.
+/// Returns a record as a publication, or `None` if it belongs to no channel: it has no key, one
+/// that is not UTF-8, or is an instance's probe. A record without a value is an empty message.
 pub(crate) fn publication(record: &BorrowedMessage<'_>, epoch: u64) -> Option<Publication> {
     let channel = str::from_utf8(record.key()?).ok()?;
     if is_probe(record) {
@@ -33,6 +37,7 @@ pub(crate) fn publication(record: &BorrowedMessage<'_>, epoch: u64) -> Option<Pu
     let metadata = wire::from_headers(texts);
     Some(Publication {
         channel: Arc::from(channel),
+        // Copied: the record's memory belongs to librdkafka, and ends with it.
         data: Bytes::copy_from_slice(record.payload().unwrap_or_default()),
         position: Some(position(epoch, record.partition(), record.offset() + 1)),
         id: metadata.id,
@@ -41,12 +46,12 @@ pub(crate) fn publication(record: &BorrowedMessage<'_>, epoch: u64) -> Option<Pu
     })
 }
 
-/// Returns true if an instance wrote this record to see that it may.
+/// Returns true if an instance wrote this record to learn whether it may write (`rights.rs`).
 pub(crate) fn is_probe(record: &BorrowedMessage<'_>) -> bool {
     record.key() == Some(rights::PROBE_KEY.as_bytes())
 }
 
-/// A publication's metadata as record headers.
+/// Returns a publication's metadata as record headers.
 pub(crate) fn headers(outgoing: &Outgoing) -> OwnedHeaders {
     let all = wire::to_headers(outgoing);
     all.iter().fold(

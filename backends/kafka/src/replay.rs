@@ -1,5 +1,10 @@
-//! The consumer that reads back. It is kept warm between reads, assigned to nothing, and given up after a fault, for
-//! another log, or when it was not asked for a while.
+//! The consumer that reads back. It is kept warm between reads, assigned to nothing, and given up
+//! after a fault, for another log, or if nobody needed it for a while. A new one takes 14 to 21 ms
+//! to make, and the end of the old one up to 100 ms.
+//!
+//! What must hold: a page after a position misses nothing between the position and its own end, or
+//! the answer is `PositionLost`. From an age or from the start on, records that can't be read are
+//! passed over. All of this blocks.
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},
@@ -25,40 +30,49 @@ use crate::{
     slot::Warm,
 };
 
-/// What one call looks at, at the most; then the page ends early.
+/// How many records, bytes and how much time one call looks at, at the most. The page then ends
+/// early and says where.
 const RECORDS: usize = 200_000;
 const BYTES: usize = 64 * 1024 * 1024;
 const TIME: Duration = Duration::from_secs(2);
-/// For an answer, or the first record, from a consumer that may be deaf; then a new one is made.
+/// How long to wait for an answer or the first record of a consumer that may be deaf. Then a new
+/// one is made.
 const PATIENCE: Duration = Duration::from_millis(1_200);
+/// How many consumers one call tries.
 const TRIES: u32 = 3;
-/// How often this checks whether anybody still waits for the page.
+/// How often the reading checks whether anybody still waits for the page.
 const STEP: Duration = Duration::from_millis(50);
-/// By so much an age reaches back further: the clocks of publishers differ.
+/// An age reaches back this much further, since the clocks of publishers differ.
 const CLOCKS: Duration = Duration::from_secs(1);
 
-/// What is to be read.
+/// What is to be read: one page of one partition.
 #[derive(Debug)]
 pub(crate) struct Wanted {
     pub(crate) partition: i32,
-    /// All channels where it is `None`.
+    /// The channel whose messages are wanted; `None` for all.
     pub(crate) channel: Option<Channel>,
     pub(crate) from: From,
     pub(crate) limit: usize,
     pub(crate) epoch: u64,
 }
 
-/// Where it begins.
+/// Where a page begins.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum From {
+    /// At the oldest record that is kept.
     Oldest,
-    /// At this offset, which must be in the log.
+    /// At this offset, which must be in the log or be its end.
     After(i64),
-    /// So young, and of them the last so many.
+    /// At the first record of this age, but with no more than so many records up to the end.
     Recent(Duration, usize),
 }
 
-/// Reads a page. Blocks, until `until` at the latest.
+/// Reads a page. Blocks until `until` at the latest, or until `gone` says that the caller has gone
+/// away.
+///
+/// # Errors
+/// `PositionLost`: what comes behind the position can't be read whole. `Unavailable`: the broker
+/// does not answer.
 pub(crate) fn read(
     shared: &Shared,
     wanted: &Wanted,
@@ -87,6 +101,7 @@ pub(crate) fn read(
             gone,
         };
         match reading.page() {
+            // A consumer that failed once may be deaf for good, so it is not used again.
             Err(error) if error.kind() == ErrorKind::Unavailable => {
                 shared.end_aside(move || drop(warm));
                 if shared.is_closed() {
@@ -108,11 +123,12 @@ pub(crate) fn read(
     }
 }
 
+/// Returns true if there is no time for another try, or nobody waits for it.
 fn is_over(until: Instant, gone: &AtomicBool) -> bool {
     gone.load(Ordering::Relaxed) || Instant::now() + STEP >= until
 }
 
-/// One try of one read.
+/// One try of one read, with one consumer.
 struct Reading<'a> {
     shared: &'a Shared,
     consumer: &'a Consumer,
@@ -121,7 +137,7 @@ struct Reading<'a> {
     gone: &'a AtomicBool,
 }
 
-/// What was read so far.
+/// What was read so far. `next` is the offset from which the page's follower would read.
 struct Stretch {
     publications: Vec<Publication>,
     start: i64,
@@ -133,6 +149,7 @@ struct Stretch {
 }
 
 impl Reading<'_> {
+    /// Reads the page: asks how far the log reaches, then reads from the start to that end.
     fn page(&self) -> Result<Page> {
         let topic = &self.shared.config.topic;
         let partition = self.wanted.partition;
@@ -160,6 +177,8 @@ impl Reading<'_> {
             self.consumer.unassign().map_err(failed)?;
             read?;
         }
+        // The topic may have been replaced between two of these steps; what was read may be of
+        // either log.
         if self.shared.layout().epoch != self.wanted.epoch {
             return Err(lost(LostPosition::OtherLog));
         }
@@ -170,12 +189,13 @@ impl Reading<'_> {
         })
     }
 
+    /// How long to wait for one answer: no longer than the call has left.
     fn patience(&self) -> Duration {
         let left = self.until.saturating_duration_since(Instant::now());
         left.clamp(STEP, PATIENCE)
     }
 
-    /// The offset to begin with, in a log that is kept from `first` and ends at `end`.
+    /// Returns the offset to begin with, in a log that is kept from `first` and ends at `end`.
     fn start(&self, first: i64, end: i64) -> Result<i64> {
         match self.wanted.from {
             From::Oldest => Ok(first),
@@ -190,7 +210,8 @@ impl Reading<'_> {
         }
     }
 
-    /// The first record that is so young; `None` if there is none.
+    /// Returns the offset of the first record that is so young, by the records' timestamps; `None`
+    /// if there is none.
     fn since(&self, age: Duration) -> Result<Option<i64>> {
         let since = SystemTime::now().checked_sub(age.saturating_add(CLOCKS));
         let since = since.and_then(|since| since.duration_since(SystemTime::UNIX_EPOCH).ok());
@@ -199,7 +220,8 @@ impl Reading<'_> {
         };
         let mut asked = TopicPartitionList::new();
         let since = i64::try_from(since.as_millis()).unwrap_or(i64::MAX);
-        // Stands where an offset would.
+        // In this question the time stands where an offset would (librdkafka's
+        // `rd_kafka_offsets_for_times`).
         let time = Offset::Offset(since);
         asked
             .add_partition_offset(&self.shared.config.topic, self.wanted.partition, time)
@@ -217,6 +239,7 @@ impl Reading<'_> {
         }
     }
 
+    /// Reads records until the page is full, the time is over, or the log's end is reached.
     fn scan(&self, stretch: &mut Stretch) -> Result<()> {
         let begun = Instant::now();
         let patience = self.patience();
@@ -245,7 +268,8 @@ impl Reading<'_> {
         Ok(())
     }
 
-    /// Returns false if the page ends before what is wrong; the next page begins there and says so.
+    /// Decides after an error. Returns true if reading may go on, and false if the page ends before
+    /// what is wrong: the next page then begins there and says so.
     fn may_go_on(&self, error: &KafkaError, stretch: &Stretch) -> Result<bool> {
         let code = error.rdkafka_error_code();
         let trimmed = code == Some(RDKafkaErrorCode::AutoOffsetReset);
@@ -271,6 +295,8 @@ impl Reading<'_> {
 }
 
 impl Stretch {
+    /// Returns true if the page ends here: by its limit, by what one call looks at, or at the log's
+    /// end.
     fn is_full(&self, limit: usize) -> bool {
         self.next >= self.end
             || self.publications.len() >= limit
@@ -278,12 +304,15 @@ impl Stretch {
             || self.bytes >= BYTES
     }
 
+    /// Notes that the consumer has reached the end of a partition.
     fn ended(&mut self, partition: i32, wanted: &Wanted) {
         if partition == wanted.partition {
             self.next = self.end;
         }
     }
 
+    /// Takes one record. Those left over from another read, and those of other channels, are passed
+    /// over.
     fn take(&mut self, record: &BorrowedMessage<'_>, wanted: &Wanted) {
         if record.partition() != wanted.partition || record.offset() < self.next {
             return;
@@ -304,6 +333,7 @@ impl Stretch {
     }
 }
 
+/// Returns the error of a question that the broker did not answer.
 fn failed(error: KafkaError) -> hubplane_backplane::Error {
     failure::failed(
         ErrorKind::Unavailable,

@@ -22,12 +22,14 @@ use crate::{
 /// The key of the record that a starting instance writes. Instances pass over it.
 pub(crate) const PROBE_KEY: &str = "$hubplane/probe";
 
-/// How long the broker may take to answer; one that is slower is not refusing.
+/// How long the broker may take to answer. One that is slower has not refused anything.
 const ANSWER: Duration = Duration::from_secs(2);
-/// One turn of listening.
+/// How long one poll listens.
 const STEP: Duration = Duration::from_millis(50);
 
-/// Returns an error if the broker says that this user may not write to the topic, or may not read it.
+/// Returns an error (`Config`) if the broker says that this user may not write to the topic, or may
+/// not read it. Kafka has no question for that, so one record is written and the ends of the
+/// partitions are read.
 pub(crate) fn check(
     config: &Config,
     live: &Consumer,
@@ -39,6 +41,7 @@ pub(crate) fn check(
         .payload(&[])
         .partition(0);
     let written = producer.send_result(record).map_err(|(error, _)| error);
+    // The two are tried at the same time: the write is under way while this reads.
     may_read(config, live, ends)?;
     let answer = match written {
         Ok(answer) => Handle::current().block_on(async { timeout(ANSWER, answer).await }),
@@ -51,7 +54,7 @@ pub(crate) fn check(
     }
 }
 
-/// Reads at the ends until the broker gives a sign of life.
+/// Reads at the ends of the partitions until the broker gives a sign of life, or refuses.
 fn may_read(config: &Config, live: &Consumer, ends: &Offsets) -> Result<()> {
     let mut list = TopicPartitionList::new();
     for (partition, end) in ends {
@@ -71,7 +74,8 @@ fn may_read(config: &Config, live: &Consumer, ends: &Offsets) -> Result<()> {
     Ok(())
 }
 
-/// An error of the configuration, if the broker says that something is not allowed; else nothing.
+/// Returns an error of the configuration if the broker says that something is not allowed, with
+/// what to do about it. Any other error is no refusal and is only logged.
 fn denied(config: &Config, error: KafkaError, what: &str) -> Result<()> {
     let (topic, words) = (&config.topic, error.to_string());
     let message = match error.rdkafka_error_code() {

@@ -18,27 +18,27 @@ use tokio::runtime::Handle;
 
 use crate::{CAPABILITIES, NAME, config::Config, topic::Found};
 
-/// How long the broker may take to tell them.
+/// How long the broker may take to tell the settings.
 const ANSWER: Duration = Duration::from_secs(3);
-/// Between two looks while nothing else happens.
+/// Time between two readings while nothing else happens.
 const EVERY: Duration = Duration::from_secs(60);
-/// What a record may need besides its payload.
+/// Bytes that a record may need besides its payload: key, headers and framing.
 const HEADROOM: usize = 16 * 1024;
 
-/// What the broker says of the topic.
+/// The settings of the topic, as the broker says them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct TopicSettings {
     /// `cleanup.policy` has `compact`: Kafka drops all but the last message of a channel.
     pub(crate) compacted: bool,
     /// `min.insync.replicas`: with fewer replicas in sync, the broker takes nothing.
     pub(crate) min_in_sync: usize,
-    /// `max.message.bytes`.
+    /// `max.message.bytes`: the largest batch that the topic takes.
     max_message_bytes: Option<usize>,
-    /// `retention.ms`; -1 for ever.
+    /// `retention.ms`; -1 means for ever.
     retention: Option<i64>,
 }
 
-/// Asks for them.
+/// Asks the broker for the settings.
 pub(crate) struct SettingsReader {
     topic: String,
     admin: AdminClient<DefaultClientContext>,
@@ -46,7 +46,8 @@ pub(crate) struct SettingsReader {
 }
 
 impl SettingsReader {
-    /// Must be made where a runtime is, and may be used on any thread that isn't the runtime's.
+    /// Returns a reader. It must be made within a runtime, and may be used on any thread that isn't
+    /// the runtime's.
     pub(crate) fn new(config: &Config) -> Result<Self, KafkaError> {
         let client: ClientConfig = config.client();
         Ok(Self {
@@ -56,7 +57,8 @@ impl SettingsReader {
         })
     }
 
-    /// `None` if the broker doesn't tell: a user without the right to ask may still publish and read.
+    /// Reads the settings. Returns `None` if the broker doesn't tell them: a user without the right
+    /// to ask may still publish and read.
     pub(crate) fn read(&self) -> Option<TopicSettings> {
         let options = AdminOptions::new().request_timeout(Some(ANSWER));
         let asked = [ResourceSpecifier::Topic(&self.topic)];
@@ -72,7 +74,7 @@ impl SettingsReader {
     }
 }
 
-/// Reads them again, now and then.
+/// Reads the settings again each minute, and keeps what was read last.
 pub(crate) struct SettingsWatch {
     reader: SettingsReader,
     last: Option<TopicSettings>,
@@ -94,7 +96,8 @@ impl SettingsWatch {
         self.due = Instant::now();
     }
 
-    /// What the settings are, as far as they are known; read again where that is due.
+    /// Returns the settings as they were read last, after reading them again if that is due. A
+    /// change goes to the log.
     pub(crate) fn look(&mut self) -> Option<&TopicSettings> {
         if Instant::now() >= self.due {
             if let Some(read) = self.reader.read() {
@@ -109,11 +112,13 @@ impl SettingsWatch {
     }
 }
 
+/// Reads a number; `None` if there is none.
 fn number<T: std::str::FromStr>(text: Option<&str>) -> Option<T> {
     text?.parse().ok()
 }
 
-/// Refuses a topic whose settings can't keep this backend's promises, and warns of what may be meant so.
+/// Returns an error if the topic's settings can't keep this backend's promises, and warns of those
+/// that may be intended.
 pub(crate) fn check(topic: &str, settings: Option<&TopicSettings>) -> Result<()> {
     let Some(settings) = settings else {
         tracing::warn!(
@@ -133,9 +138,9 @@ pub(crate) fn check(topic: &str, settings: Option<&TopicSettings>) -> Result<()>
 }
 
 impl TopicSettings {
-    /// The partitions with fewer replicas in sync than the topic demands, each with words for it. The broker takes nothing
-    /// for them (before Kafka 4 also where there are not so many replicas at all), and librdkafka tells only that no answer
-    /// came in time.
+    /// Returns the partitions with fewer replicas in sync than the topic demands, each with words
+    /// for it. The broker takes nothing for them (before Kafka 4 also where there are not so many
+    /// replicas at all), and librdkafka says only that no answer came in time.
     pub(crate) fn short(&self, found: &Found) -> BTreeMap<i32, String> {
         let wanted = self.min_in_sync;
         let short = found.0.iter().filter(|part| part.in_sync < wanted);
@@ -150,6 +155,7 @@ impl TopicSettings {
             .collect()
     }
 
+    /// Warns if the topic takes smaller messages than this backend promises.
     fn warn_of_size(&self, topic: &str) {
         let needed = CAPABILITIES.max_payload + HEADROOM;
         if let Some(most) = self.max_message_bytes.filter(|most| *most < needed) {
@@ -161,7 +167,7 @@ impl TopicSettings {
         }
     }
 
-    /// Says in the log what has changed under a running instance.
+    /// Logs what has changed while the instance ran.
     pub(crate) fn log_changes(&self, before: &Self, topic: &str) {
         match (before.compacted, self.compacted) {
             (false, true) => tracing::error!(

@@ -1,4 +1,8 @@
 //! What the parts of an instance share: where it reads, and how it is doing.
+//!
+//! The reading thread, the watching thread, the publisher and the history all see this, and talk to
+//! each other by it. How librdkafka's clients are made is known here, so that all get the same
+//! context.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -21,13 +25,13 @@ use crate::{
     slot::Slot,
 };
 
-/// A thread that waits for room checks this often whether it may go on.
+/// How often a thread that waits for room checks whether it may go on.
 const PAUSE: Duration = Duration::from_millis(2);
 
 /// How far the reading has come.
 #[derive(Debug, Default)]
 pub(crate) struct Places {
-    /// The next offset of each partition.
+    /// The next offset of each partition: everything before it was given to the hub.
     pub(crate) next: Offsets,
     /// Below these the log holds nothing more to read: where it ends in records that are for nobody, such as the
     /// marks of a transaction, `next` stays behind the end.
@@ -46,7 +50,7 @@ pub(crate) struct Layout {
     pub(crate) epoch: u64,
 }
 
-/// One instance's state.
+/// The state of one instance.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) config: Config,
@@ -54,13 +58,19 @@ pub(crate) struct Shared {
     pub(crate) identity: Arc<Identity>,
     layout: Mutex<Layout>,
     places: Mutex<Places>,
-    /// Behind the last record of each partition that the broker has acknowledged to this instance.
+    /// For each partition the offset behind the last record that the broker has acknowledged to
+    /// this instance.
     acknowledged: Mutex<Offsets>,
+    /// The broker is away, as the watching thread sees it. Publishing and reading back are then
+    /// refused at once.
     pub(crate) down: AtomicBool,
-    /// An offset was outside its partition's log: the reading thread waits for the ends.
+    /// An offset was outside its partition's log. The reading thread waits until the watching
+    /// thread has asked for the ends.
     pub(crate) lost: AtomicBool,
+    /// `close` was called, or the instance was dropped: all threads end.
     pub(crate) closed: AtomicBool,
-    /// The reading thread waits for the hub.
+    /// The reading thread waits for the hub to take a batch, so that it does not move now is no
+    /// sign of deafness.
     pub(crate) held: AtomicBool,
     /// The topic is compacted, so what was published can't be read back for certain.
     pub(crate) compacted: AtomicBool,
@@ -68,12 +78,14 @@ pub(crate) struct Shared {
     short: Mutex<BTreeMap<i32, String>>,
     /// The hub wants the reading thread to read with a new consumer.
     pub(crate) renew: AtomicBool,
+    /// Where the consumer that reads back waits between two reads.
     pub(crate) replay: Slot,
-    /// Clients that are no longer used, on their way out.
+    /// Threads that end clients which are no longer used.
     endings: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl Shared {
+    /// Returns the state of an instance that has not connected yet.
     pub(crate) fn new(config: Config) -> Self {
         Self {
             identity: Arc::new(Identity::new(&config.topic)),
@@ -94,24 +106,29 @@ impl Shared {
         }
     }
 
+    /// Returns which log this is, and how it is cut.
     pub(crate) fn layout(&self) -> Layout {
         *self.layout.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Only the reading thread sets it, and whoever opens the instance.
+    /// Sets the layout. Only the reading thread does, and whoever opens the instance, so no change
+    /// is lost.
     pub(crate) fn set_layout(&self, layout: Layout) {
         *self.layout.lock().unwrap_or_else(PoisonError::into_inner) = layout;
     }
 
+    /// Locks the places.
     pub(crate) fn places(&self) -> MutexGuard<'_, Places> {
         self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Locks what was acknowledged.
     pub(crate) fn acknowledged(&self) -> MutexGuard<'_, Offsets> {
         let acknowledged = self.acknowledged.lock();
         acknowledged.unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Locks the partitions with too few replicas in sync.
     pub(crate) fn short(&self) -> MutexGuard<'_, BTreeMap<i32, String>> {
         self.short.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -134,8 +151,9 @@ impl Shared {
         false
     }
 
-    /// Ends a client of librdkafka on a thread of its own, since that can take a while. [`Shared::ended`] waits for it, so
-    /// that nothing of librdkafka runs any more when the process exits.
+    /// Ends a client of librdkafka on another thread, since that can take a while.
+    /// [`Shared::ended`] waits for it, so that nothing of librdkafka runs any more when the process
+    /// exits.
     pub(crate) fn end_aside(&self, end: impl FnOnce() + Send + 'static) {
         let mut endings = self.endings.lock().unwrap_or_else(PoisonError::into_inner);
         endings.retain(|thread| !thread.is_finished());
@@ -152,11 +170,13 @@ impl Shared {
         }
     }
 
+    /// Makes the consumer that reads what is published.
     pub(crate) fn consumer(&self) -> Result<Consumer, KafkaError> {
         Consumer::from_config_and_context(&self.config.consumer(), self.context(None))
     }
 
-    /// A consumer that reads back. Its troubles are its own: it is not listened to all the time.
+    /// Makes a consumer that reads back. Its troubles are not the instance's: nobody listens to it
+    /// all the time.
     pub(crate) fn replay_consumer(&self) -> Result<Consumer, KafkaError> {
         let context = Context {
             trouble: Arc::default(),
@@ -165,12 +185,13 @@ impl Shared {
         Consumer::from_config_and_context(&self.config.replay(), context)
     }
 
-    /// A consumer that watches and reads nothing.
+    /// Makes the consumer that watches and reads nothing. Its debug log tells the topic's id.
     pub(crate) fn probe(&self) -> Result<Consumer, KafkaError> {
         let identity = Some(Arc::clone(&self.identity));
         Consumer::from_config_and_context(&self.config.probe(), self.context(identity))
     }
 
+    /// Makes a producer.
     pub(crate) fn producer(&self) -> Result<Producer, KafkaError> {
         Producer::from_config_and_context(&self.config.producer(), self.context(None))
     }

@@ -1,4 +1,7 @@
 //! The place where the consumer that reads back waits for its next use.
+//!
+//! Whoever holds the lock has the consumer, so a reading holds it from beginning to end. The
+//! watching thread tends the consumer meanwhile, and must never wait for a reading.
 
 use std::{
     fmt,
@@ -8,20 +11,20 @@ use std::{
 
 use crate::client::Consumer;
 
-/// An unused consumer is given up after this.
+/// After this time an unused consumer is given up, with its connections and threads.
 const IDLE: Duration = Duration::from_secs(60);
-/// What librdkafka has to say to an unused consumer is listened to in steps of so many.
+/// How many of librdkafka's messages one call of [`Slot::tend`] takes at most.
 const SAYINGS: usize = 100;
 
 /// A consumer that has read back before.
 pub(crate) struct Warm {
     pub(crate) consumer: Consumer,
-    /// Of the log that it knows.
+    /// The epoch of the log that the consumer knows. For another one it is no longer used.
     pub(crate) epoch: u64,
     pub(crate) used: Instant,
 }
 
-/// The place where the consumer waits.
+/// The place where the consumer waits; empty before the first read.
 #[derive(Default)]
 pub(crate) struct Slot(Mutex<Option<Warm>>);
 
@@ -32,11 +35,13 @@ impl fmt::Debug for Slot {
 }
 
 impl Slot {
+    /// Locks the slot. Blocks while a read is under way.
     pub(crate) fn locked(&self) -> MutexGuard<'_, Option<Warm>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Called each second, since what librdkafka has to say is queued until it is listened to.
+    /// Listens to a waiting consumer, or gives it up. Called each second by the watching thread,
+    /// because librdkafka queues what it has to say until somebody polls.
     pub(crate) fn tend(&self) {
         let Ok(mut slot) = self.0.try_lock() else {
             return;

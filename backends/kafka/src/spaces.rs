@@ -1,5 +1,6 @@
-//! What it takes to try this backend on a user's Kafka. A space is a topic whose name begins with that of the address, so
-//! that a right by prefix covers it.
+//! What it takes to try this backend on a user's Kafka (the conformance suite). A space is a topic
+//! whose name begins with that of the address, so that a right by prefix covers it. A hub never
+//! uses anything of this file.
 
 use std::time::Duration;
 
@@ -23,14 +24,14 @@ use crate::{
 /// How long one request to the broker may take.
 const ASK: Duration = Duration::from_secs(5);
 
-/// The same limit at the client and at the broker.
+/// Returns options that give the client and the broker the same limit.
 fn options() -> AdminOptions {
     AdminOptions::new()
         .request_timeout(Some(ASK))
         .operation_timeout(Some(ASK))
 }
 
-/// A client for topics. `Config` if librdkafka refuses a setting.
+/// Returns a client that manages topics. The error is `Config` if librdkafka refuses a setting.
 fn admin(config: &ClientConfig) -> Result<AdminClient<DefaultClientContext>> {
     let made = config.create();
     made.map_err(|error| failed(ErrorKind::Config, "the client can't be made", error))
@@ -51,14 +52,15 @@ fn refused(doing: &str, topic: &str, error: KafkaError) -> Error {
 
 #[async_trait]
 impl Spaces for KafkaDriver {
-    /// The topic `TOPIC-NAME`. It is created when it is opened, unless the address says `create=false`.
+    /// Returns an address with the topic `TOPIC-NAME`. It is created when it is opened, unless the
+    /// address says `create=false`.
     fn within(&self, address: &Address, name: &str) -> Address {
         let topic = address.settings(NAME).text("topic").ok().flatten();
         let topic = topic.unwrap_or(TOPIC);
         address.clone().with("topic", format!("{topic}-{name}"))
     }
 
-    /// The topic.
+    /// Returns what stays on the broker, with the command that removes it: the topic.
     fn leaves(&self, address: &Address) -> Vec<Leaving> {
         let Ok(Config { topic, brokers, .. }) = Config::read(address) else {
             return Vec::new();
@@ -86,10 +88,11 @@ impl Spaces for KafkaDriver {
         }
     }
 
+    /// Publishes as a program of a team's own would: with a key, and nothing that hubplane adds.
     async fn publish_outside(&self, address: &Address, channel: &str, data: &[u8]) -> Result<()> {
         let config = Config::read(address)?;
         let mut client = config.client();
-        // Chooses the partition as Java's clients do.
+        // Chooses the partition as Java's clients do; librdkafka's default is CRC32.
         client.set("partitioner", "murmur2_random");
         let producer: FutureProducer = client
             .create()

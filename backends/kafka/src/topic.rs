@@ -1,4 +1,8 @@
-//! Finding, checking and creating the topic. All of it blocks; it runs off the runtime.
+//! Finding, checking and creating the topic, and asking how far its log goes. All of it blocks; it
+//! runs off the runtime.
+//!
+//! Every question has a limit, so that a silent broker holds up nobody. What follows from an answer
+//! is decided by those who ask: `connection.rs` at the start, `watch.rs` later.
 
 use std::{
     collections::BTreeMap,
@@ -24,33 +28,34 @@ use crate::{
     shared::Shared,
 };
 
-/// How long the broker may take to be found and to answer at `open`.
+/// How long the broker may take to be found and to answer when an instance opens.
 const PATIENCE: Duration = Duration::from_secs(8);
-/// One question.
+/// How long one question may take.
 const ASK: Duration = Duration::from_secs(1);
-/// Between two questions.
+/// The pause between two questions.
 const STEP: Duration = Duration::from_millis(50);
-/// The partitions of a topic, as its metadata has them; none where there is no such topic.
+/// The partitions of a topic, as its metadata has them; none if there is no such topic.
 #[derive(Debug, Default)]
 pub(crate) struct Found(pub(crate) Vec<FoundPartition>);
 
-/// One of them.
+/// One partition of a topic.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct FoundPartition {
     pub(crate) id: i32,
-    /// The broker that leads it, if one does.
+    /// The id of the broker that leads it; `None` if none does.
     pub(crate) leader: Option<i32>,
     /// How many replicas are in sync.
     pub(crate) in_sync: usize,
 }
 
 impl Found {
-    /// How many there are.
+    /// How many partitions there are; 0 if there is no such topic.
     pub(crate) const fn count(&self) -> u32 {
         self.0.len() as u32
     }
 }
 
+/// Asks for the topic's metadata, for `wait` at most. A topic that does not exist is no error.
 pub(crate) fn find(probe: &Consumer, topic: &str, wait: Duration) -> Result<Found, KafkaError> {
     let metadata = probe.fetch_metadata(Some(topic), wait)?;
     let found = metadata.topics().iter().find(|found| found.name() == topic);
@@ -73,8 +78,9 @@ pub(crate) fn find(probe: &Consumer, topic: &str, wait: Duration) -> Result<Foun
     }
 }
 
-/// The next offset of each of these partitions, or with [`Offset::Beginning`] the first that is kept, or with a time in
-/// milliseconds the first that is not older, by one question to each leader. A partition without an answer is left out.
+/// Returns the next offset of each of these partitions. With [`Offset::Beginning`] it returns the
+/// first that is kept, and with a time in milliseconds the first that is not older. It asks each
+/// leader once, and leaves out partitions without an answer.
 pub(crate) fn offsets(
     probe: &Consumer,
     topic: &str,
@@ -84,7 +90,7 @@ pub(crate) fn offsets(
 ) -> Result<Offsets, KafkaError> {
     let mut asked = TopicPartitionList::new();
     for partition in partitions {
-        // Stands where a time would.
+        // In this question the offset stands where a time would.
         asked.add_partition_offset(topic, partition, which)?;
     }
     let answer = probe.offsets_for_times(asked, wait)?;
@@ -98,8 +104,8 @@ pub(crate) fn offsets(
         .collect())
 }
 
-/// The same for all partitions that have a leader, each leader asked by itself and all at the same time. One that does not
-/// answer leaves its own partitions out and no others.
+/// Does the same for all partitions that have a leader, but asks each leader by itself, all at the
+/// same time. A leader that does not answer leaves out its own partitions and no others.
 pub(crate) fn offsets_by_leader(
     probe: &Consumer,
     topic: &str,
@@ -129,7 +135,12 @@ pub(crate) fn offsets_by_leader(
     })
 }
 
-/// Waits for the broker, creates the topic where that is wanted, and tells its number of partitions.
+/// Waits for the broker, creates the topic if it is missing and `create` allows that, and returns
+/// its number of partitions.
+///
+/// # Errors
+/// `Config`: the broker refuses user or topic, or the topic is missing and may not be created.
+/// `Unavailable`: no answer in time.
 pub(crate) fn ready(config: &Config, probe: &Consumer, trouble: &Trouble) -> Result<u32> {
     let start = Instant::now();
     let mut created = false;
@@ -180,6 +191,8 @@ pub(crate) fn ready(config: &Config, probe: &Consumer, trouble: &Trouble) -> Res
     }
 }
 
+/// Creates the topic as the address says. Another instance may do so at the same time: a topic that
+/// exists already is fine.
 fn create(config: &Config, probe: &Consumer) -> Result<()> {
     if !config.create {
         let message = format!(
@@ -195,8 +208,8 @@ fn create(config: &Config, probe: &Consumer) -> Result<()> {
     let retention = config
         .retention
         .map(|retention| retention.as_millis().to_string());
-    // The broker's clock for all: with the publishers' own, Kafka 4 refuses what is an hour ahead of it, and what is far
-    // behind may be past its retention at once.
+    // The records get the broker's time. With the publishers' own, Kafka 4 refuses what is more
+    // than an hour ahead of it, and what is far behind may be past its retention at once.
     let mut topic = NewTopic::new(&config.topic, partitions, replication)
         .set("cleanup.policy", "delete")
         .set("message.timestamp.type", "LogAppendTime");
@@ -216,7 +229,8 @@ fn create(config: &Config, probe: &Consumer) -> Result<()> {
     }
 }
 
-/// Why a topic was not created. A refusal stays one; a broker that does not answer may do so later.
+/// Returns the error of a topic that was not created. A refusal is `Config`; a broker that does not
+/// answer may do so later.
 fn not_created(config: &Config, probe: &Consumer, error: KafkaError) -> Error {
     let topic = &config.topic;
     let code = match &error {
@@ -235,7 +249,7 @@ fn not_created(config: &Config, probe: &Consumer, error: KafkaError) -> Error {
     failed(ErrorKind::Unavailable, message, error)
 }
 
-/// Returns true if the question did not reach a broker that could decide it.
+/// Returns true if the question did not reach a broker that could have decided it.
 const fn may_answer_later(code: RDKafkaErrorCode) -> bool {
     matches!(
         code,
@@ -249,7 +263,7 @@ const fn may_answer_later(code: RDKafkaErrorCode) -> bool {
     )
 }
 
-/// The addresses under which the brokers say that they are reached.
+/// Returns the addresses that the brokers advertise, for an error message.
 fn advertised(probe: &Consumer) -> String {
     let Ok(metadata) = probe.fetch_metadata(None, ASK) else {
         return "an unknown address".to_owned();
@@ -261,8 +275,9 @@ fn advertised(probe: &Consumer) -> String {
     all.join(", ")
 }
 
-/// The epoch of a topic's positions: the same for every instance, and another one for a topic that was deleted and
-/// created again. A broker without topic ids leaves only names to make it of.
+/// Returns the epoch of the topic's positions: the same for every instance, and another one for a
+/// topic that was deleted and created again. A broker without topic ids (before 2.8) leaves only
+/// the names of cluster and topic to make it of.
 pub(crate) fn epoch(shared: &Shared, probe: &Consumer, partitions: u32) -> u64 {
     let until = Instant::now() + ASK;
     while shared.identity.id().is_none() && Instant::now() < until {
@@ -284,7 +299,8 @@ pub(crate) fn epoch(shared: &Shared, probe: &Consumer, partitions: u32) -> u64 {
     }
 }
 
-/// Runs librdkafka's admin calls, whose own threads make the progress.
+/// Waits for one of librdkafka's admin calls. Its own threads make the progress, so blocking this
+/// one holds up nothing.
 fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Handle::current().block_on(future)
 }

@@ -1,5 +1,9 @@
-//! The watching thread: asks each second, over a connection of its own, which log there is and how far it goes. An
-//! assigned consumer can stay deaf after a broker's restart without a word; this finds out.
+//! The watching thread. Each second it asks, over a connection of its own, which log there is and
+//! how far it goes. An assigned consumer can stay deaf after a broker's restart without a word
+//! (librdkafka #5153); this thread finds that out.
+//!
+//! It only looks and decides: the reading thread carries out its commands, and it alone moves the
+//! places and changes the layout. `Down` and `Up` are said here and nowhere else.
 
 use std::{
     collections::BTreeMap,
@@ -18,22 +22,24 @@ use crate::{
     topic::{self, Found},
 };
 
-/// Between two looks.
+/// The pause between two looks.
 const EVERY: Duration = Duration::from_secs(1);
-/// Between two looks while the broker is away or has just come back.
+/// The pause while the broker is away or has just come back.
 const OFTEN: Duration = Duration::from_millis(300);
-/// For an answer; with the pause before it, a silent broker is called away within 3.5 s.
+/// How long to wait for an answer. With the pause before it, a silent broker is called away within
+/// 3.5 s.
 const ANSWER: Duration = Duration::from_secs(2);
-/// How often the thread looks whether something urgent has happened.
+/// How often the thread checks, during a pause, whether something urgent has happened.
 const STEP: Duration = Duration::from_millis(100);
-/// What librdkafka has to say is listened to for so long.
+/// How long the thread listens, after a question, to what librdkafka has to say.
 const LISTEN: Duration = Duration::from_millis(20);
-/// A partition that is behind for so long without moving is assigned anew, and after as long again its consumer made
-/// anew; then with growing patience.
+/// A partition that is behind and does not move for so long is assigned anew. After as long again
+/// its consumer is made anew, and then again with growing patience.
 const STUCK: Duration = Duration::from_secs(2);
+/// The longest time between two such tries.
 const MOST_PATIENCE: Duration = Duration::from_secs(30);
 
-/// Between two tries to read where the user may not.
+/// Time between two tries to read if the user may not.
 const DENIED: Duration = Duration::from_secs(5);
 
 /// What the thread looks with.
@@ -43,20 +49,22 @@ pub(crate) struct Look {
     pub(crate) settings: SettingsWatch,
 }
 
+/// The watching thread's own state.
 struct Watcher<'a> {
     shared: &'a Shared,
     probe: Consumer,
     settings: SettingsWatch,
     orders: &'a SyncSender<ReaderCommand>,
     events: &'a EventSender,
-    /// The topic's id, where the broker has such.
+    /// The topic's id at the last look, if the broker has ids.
     id: Option<String>,
-    /// The topic was not there at the last look.
+    /// The topic was not there at the last look. If it is back, it is another log.
     vanished: bool,
+    /// How far each partition was read at the last look.
     last: Offsets,
-    /// Since when a partition does not move though it should.
+    /// Since when a partition has not moved though it should.
     stuck: BTreeMap<i32, Instant>,
-    /// How often that was tried to be mended, in a row.
+    /// How many tries in a row were made to mend that.
     tries: u32,
     /// Partitions that have no leader, or one that does not answer.
     unanswered: Vec<i32>,
@@ -64,10 +72,11 @@ struct Watcher<'a> {
     tried: Instant,
     /// Partitions that open transactions hold up.
     waiting: Vec<u32>,
-    /// The broker is back, and the reading has still to show that it is too.
+    /// The broker is back, and the reading must still show that it is, too.
     returning: bool,
 }
 
+/// The thread's body: looks until the instance is closed.
 pub(crate) fn run(
     shared: &Shared,
     Look { probe, settings }: Look,
@@ -98,6 +107,8 @@ pub(crate) fn run(
 }
 
 impl Watcher<'_> {
+    /// Waits for the next look. It ends early if librdkafka reaches no broker, or if the reading
+    /// has lost its place.
     fn pause(&self) {
         let down = self.shared.down.load(Ordering::Relaxed);
         let until = Instant::now() + if down { OFTEN } else { EVERY };
@@ -112,6 +123,8 @@ impl Watcher<'_> {
         }
     }
 
+    /// Looks once: is the broker there, is the topic the same, may the user read, how far does the
+    /// log go, does the reading move.
     fn look(&mut self) {
         if self.shared.is_closed() {
             return;
@@ -120,6 +133,7 @@ impl Watcher<'_> {
         let topic = &self.shared.config.topic;
         let start = Instant::now();
         let found = topic::find(&self.probe, topic, ANSWER);
+        // The topic's id comes with the metadata, but is told inside of a poll.
         drop(self.probe.poll(LISTEN));
         let found = match found {
             Ok(found) => found,
@@ -143,6 +157,8 @@ impl Watcher<'_> {
         // What is acknowledged after this may lie behind the ends that are asked for now.
         let acknowledged = self.shared.acknowledged().clone();
         let ends = topic::offsets_by_leader(&self.probe, topic, &found, Offset::End, left);
+        // As long as one leader answers, the broker is there: a partition without a leader must not
+        // stop the others.
         if ends.is_empty() {
             return self.down(away);
         }
@@ -155,7 +171,7 @@ impl Watcher<'_> {
         self.compare(&ends);
     }
 
-    /// Says which partitions nobody tells of. Their channels wait; the others go on.
+    /// Logs which partitions have no leader that answers. Their channels wait; the others go on.
     fn name_unanswered(&mut self, found: &Found, ends: &Offsets) {
         let all = found.0.iter().map(|part| part.id);
         let unanswered: Vec<_> = all.filter(|id| !ends.contains_key(id)).collect();
@@ -171,8 +187,8 @@ impl Watcher<'_> {
         self.unanswered = unanswered;
     }
 
-    /// Looks, when it is due, whether the topic is still one that keeps what this backend promises, and which partitions
-    /// have too few replicas in sync to take anything.
+    /// Reads the topic's settings if that is due: whether they still keep what this backend
+    /// promises, and which partitions have too few replicas in sync to take anything.
     fn read_settings(&mut self, found: &Found) {
         let Some(settings) = self.settings.look() else {
             return;
@@ -194,7 +210,7 @@ impl Watcher<'_> {
         *known = short;
     }
 
-    /// The user may not read any more. It is tried again now and then, until something is read.
+    /// Says `Down` while the user may not read, and tries to read again now and then.
     fn denied(&mut self, reason: String) {
         self.down(reason);
         if self.tried.elapsed() >= DENIED {
@@ -203,7 +219,8 @@ impl Watcher<'_> {
         }
     }
 
-    /// Whether it is another log, or one of more parts.
+    /// Returns true if the topic is another log or has more partitions. The reading thread is then
+    /// told.
     fn changed(&mut self, found: &Found) -> bool {
         let id = self.shared.identity.id();
         let replaced = match (&self.id, &id) {
@@ -219,7 +236,8 @@ impl Watcher<'_> {
             self.id = id;
             return false;
         };
-        // A reading thread that is held by the hub may have no room for it: then the next look finds the same.
+        // A reading thread that waits for the hub may have no room for the command. Then the next
+        // look finds the same.
         match self.send_command(order) {
             true => self.id = id,
             false => self.vanished = replaced,
@@ -227,7 +245,8 @@ impl Watcher<'_> {
         true
     }
 
-    /// The reading thread has lost its place.
+    /// Finds the reading thread's place again: asks where each partition begins and ends, and tells
+    /// it.
     fn find(&mut self, found: &Found, ends: &Offsets) {
         let (probe, topic) = (&self.probe, &self.shared.config.topic);
         let starts = topic::offsets_by_leader(probe, topic, found, Offset::Beginning, ANSWER);
@@ -244,12 +263,15 @@ impl Watcher<'_> {
         }
     }
 
+    /// Sends a command to the reading thread without waiting. Returns false if it has no room. What
+    /// was counted as stuck counts anew.
     fn send_command(&mut self, command: ReaderCommand) -> bool {
         self.stuck.clear();
         self.shared.places().heard.clear();
         self.orders.try_send(command).is_ok()
     }
 
+    /// Says `Down`, once for each time that the broker goes away.
     fn down(&mut self, reason: String) {
         self.stuck.clear();
         self.returning = false;
@@ -258,8 +280,9 @@ impl Watcher<'_> {
         }
     }
 
-    /// Tells which partitions are held up by open transactions. The end of a log, as it is asked for, is where the first
-    /// of them begins: so what the broker has acknowledged lies behind it.
+    /// Tells the hub which partitions open transactions hold up. The end of a log, as it is asked
+    /// for (`read_committed`), is where the first open transaction begins, so what the broker has
+    /// acknowledged lies behind it.
     fn transactions(&mut self, acknowledged: &Offsets, ends: &Offsets) {
         let places = self.shared.places();
         let waits = |(partition, end): (&i32, &i64)| {
@@ -280,14 +303,18 @@ impl Watcher<'_> {
         self.shared.send(self.events, Event::Waiting(waiting));
     }
 
-    /// Holds what was read against what is there.
+    /// Compares what was read with what is there. Says `Up` once every partition has shown a sign
+    /// of life.
     fn compare(&mut self, ends: &Offsets) {
         let down = self.shared.down.load(Ordering::Relaxed);
         if down && !self.returning {
-            // Whatever has become of its connections: from here on a sign of life counts.
+            // Whatever has become of the consumer's connections: from this assignment on, a sign of
+            // life counts.
             self.returning = self.send_command(ReaderCommand::Assign(ends.clone()));
             return;
         }
+        // The reading thread waits for the hub. That it does not move now says nothing about the
+        // broker.
         if self.shared.held.load(Ordering::Relaxed) {
             self.stuck.clear();
             return;
@@ -320,6 +347,8 @@ impl Watcher<'_> {
         }
     }
 
+    /// Has stuck partitions assigned anew, and from the second try on has the consumer made anew.
+    /// From then on the patience doubles with each try, up to [`MOST_PATIENCE`].
     fn mend(&mut self, ends: &Offsets, now: Instant) {
         let factor = 1_u32 << self.tries.saturating_sub(1).min(4);
         let patience = (STUCK * factor).min(MOST_PATIENCE);
@@ -336,6 +365,7 @@ impl Watcher<'_> {
         };
         self.tries = self.tries.saturating_add(1);
         if !self.send_command(order) {
+            // The command was not taken, so it was no try.
             self.tries -= 1;
         }
     }
