@@ -1,4 +1,6 @@
-//! The native protocol, subprotocol `hubplane.v1.json`: one JSON object a text frame. See `docs/protocol.md`.
+//! The native protocol, subprotocol `hubplane.v1.json`: one JSON object in each text message.
+//! `docs/protocol.md` says what clients may rely on; a change here that they could notice belongs
+//! there too. What a command does is not known here.
 
 mod presence;
 
@@ -20,18 +22,19 @@ use hubplane_hub::{
 
 /// Deepest nesting of the data of a message.
 pub const MAX_DEPTH: usize = 128;
-/// Longest `ref`, in bytes of JSON; the quotes around a text do not count.
+/// The longest `ref`, in bytes of JSON. The quotes around a text do not count.
 pub const MAX_REF: usize = 64;
 /// The close code for what is no message of this protocol.
 const NOT_OF_THIS_PROTOCOL: u16 = 3501;
 
-/// The native protocol.
+/// The native protocol. It has no state.
 #[derive(Clone, Copy, Debug)]
 pub struct Json;
 
-/// The one value of it.
+/// The one value of [`Json`].
 pub static JSON: Json = Json;
 
+/// Any command, before it is known which: each field may be missing. Unknown fields are ignored.
 #[derive(Deserialize)]
 struct Incomplete<'a> {
     #[serde(borrow, rename = "type")]
@@ -50,25 +53,26 @@ struct Incomplete<'a> {
     presence: Option<Object<presence::Presence<'a>>>,
 }
 
-/// For a field that may be `null`: that is data too; only what is not there is absent.
+/// Reads a field whose value may be `null`, which is data too: `None` means that the field is not
+/// there.
 pub fn present<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<&'de RawValue>, D::Error> {
     <&RawValue>::deserialize(deserializer).map(Some)
 }
 
-/// What a client sent can't be carried out.
+/// What a client sent can't be carried out. It is answered with the error `malformed`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refused {
-    /// To answer with, if it could be read.
+    /// The message's `ref`, to answer with, if it could be read.
     pub reference: Option<Ref>,
-    /// What is wrong, for people.
+    /// A sentence for people: what is wrong.
     pub message: String,
-    /// The client doesn't speak the protocol: end the session.
+    /// The client doesn't speak the protocol, so the session ends.
     pub fatal: bool,
 }
 
-/// Reads one session's messages; there is nothing to remember between two of them.
+/// Reads one session's messages, and remembers nothing between two of them.
 #[derive(Clone, Copy, Debug)]
 struct Stateless;
 
@@ -95,15 +99,15 @@ impl Decoder for Stateless {
 }
 
 impl Json {
-    /// Reads what a client sent.
+    /// Reads what a client sent: one command.
     ///
     /// # Errors
-    /// It can't be carried out.
+    /// It is no message of this protocol (`fatal`), or a field is missing or not allowed.
     pub fn decode(text: &str) -> Result<Command, Refused> {
         if text.is_empty() {
             return Err(refused(None, "the message is empty".to_owned()));
         }
-        // What is published nests this deep inside of the message.
+        // The data is one level deep in the message.
         if depth(text.as_bytes()) > MAX_DEPTH + 1 {
             return Err(fatal(format!("data nests deeper than {MAX_DEPTH}")));
         }
@@ -216,6 +220,7 @@ impl Format for Json {
     }
 }
 
+/// Makes the command that `type` names. The hub checks channels' names.
 fn command(incoming: Incomplete<'_>, reference: Option<Ref>) -> Result<Command, Refused> {
     let missing = |what: &str| refused(reference.clone(), format!("{what} is missing"));
     let channel = || {
@@ -276,6 +281,7 @@ fn command(incoming: Incomplete<'_>, reference: Option<Ref>) -> Result<Command, 
     }
 }
 
+/// Writes a message's push. All of its fields are always there.
 fn message(message: &Message, out: &mut Vec<u8>) {
     out.reserve(message.data.len() + message.channel.len() + 128);
     start(out, "message", None);
@@ -290,7 +296,8 @@ fn message(message: &Message, out: &mut Vec<u8>) {
     out.push(b'}');
 }
 
-/// JSON goes through as it is; other text as a string; other bytes as `{"base64":"…"}`.
+/// Writes a message's data as JSON: JSON as it was published, other text as a string, other bytes
+/// as `{"base64":"…"}`.
 pub fn data(data: &[u8], out: &mut Vec<u8>) {
     match std::str::from_utf8(data) {
         Ok(text) => match serde_json::from_str::<&RawValue>(text) {
@@ -305,7 +312,7 @@ pub fn data(data: &[u8], out: &mut Vec<u8>) {
     }
 }
 
-/// What to say of an id that may not.
+/// Returns the sentence about an id that is not allowed.
 pub fn bad_id() -> String {
     format!("id is 1 to {MAX_ID} bytes of printable ASCII without spaces")
 }
@@ -326,7 +333,7 @@ fn refused(reference: Option<Ref>, message: String) -> Refused {
     }
 }
 
-/// How deep arrays and objects nest, at most.
+/// Returns how deep arrays and objects nest, at most.
 pub fn depth(json: &[u8]) -> usize {
     let (mut depth, mut deepest, mut in_string, mut escaped) = (0_usize, 0, false, false);
     for &byte in json {

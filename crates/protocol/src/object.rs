@@ -1,4 +1,7 @@
-//! Objects alone: serde also takes an array of a struct's fields in their order for the struct.
+//! Reads JSON objects, and nothing else, into structs.
+//!
+//! For a struct, serde also takes an array of the fields' values in their order. The protocol has
+//! no such arrays, so they are refused here.
 
 use std::{fmt, marker::PhantomData};
 
@@ -7,7 +10,8 @@ use serde::{
     de::{MapAccess, Visitor, value::MapAccessDeserializer},
 };
 
-/// A value that is written as an object, with the names of its fields.
+/// A value that must be written as an object, with the names of its fields. Reading anything else
+/// is an error.
 #[derive(Clone, Copy, Debug)]
 pub struct Object<T>(pub T);
 
@@ -17,6 +21,8 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
     }
 }
 
+/// Visits an object's fields; its other methods keep serde's answer, which is an error that says
+/// “expected an object”.
 struct Fields<T>(PhantomData<T>);
 
 impl<'de, T: Deserialize<'de>> Visitor<'de> for Fields<T> {

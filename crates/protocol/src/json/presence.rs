@@ -1,4 +1,5 @@
-//! Presence in the native protocol: what a subscribe says of it, and how members look.
+//! Presence in the native protocol: what a subscribe says of it, and how members look. Who is a
+//! member, and what may be said of one, is decided by the hub.
 
 use std::borrow::Cow;
 
@@ -8,7 +9,7 @@ use serde_json::value::RawValue;
 use super::{put, start, string, text};
 use hubplane_hub::presence::{Change, Member, PresenceOptions, Roster};
 
-/// A subscribe's `presence`.
+/// The field `presence` of a subscribe. An empty object means: neither a member nor watching.
 #[derive(Deserialize)]
 pub(super) struct Presence<'a> {
     #[serde(borrow, default)]
@@ -22,7 +23,8 @@ pub(super) struct Presence<'a> {
 }
 
 impl Presence<'_> {
-    /// `None` if it says who somebody is, but not by what client id.
+    /// Returns what the field asks for, or `None` if it says who somebody is (`user` or `info`)
+    /// without a client id.
     pub(super) fn read(self) -> Option<Box<PresenceOptions>> {
         let nameless = self.client.is_none() && (self.user.is_some() || self.info.is_some());
         let member = self.client.map(|client| Member {
@@ -35,6 +37,7 @@ impl Presence<'_> {
     }
 }
 
+/// Writes the push of one member's join or leave.
 pub(super) fn change(change: &Change, out: &mut Vec<u8>) {
     start(out, if change.joined { "join" } else { "leave" }, None);
     text(out, "channel", &change.channel);
@@ -43,14 +46,15 @@ pub(super) fn change(change: &Change, out: &mut Vec<u8>) {
     out.push(b'}');
 }
 
-/// Who is on a channel, as an object of its own.
+/// Writes who is on a channel as an object of its own, for the answer over HTTP.
 pub fn members(channel: &str, roster: &Roster, out: &mut Vec<u8>) {
     out.extend_from_slice(b"{\"channel\":");
     string(out, channel);
     rest(roster, out);
 }
 
-/// What follows the channel's name.
+/// Writes what follows the channel's name: the count of all members, those that the answer names,
+/// and whether there are more.
 pub(super) fn rest(roster: &Roster, out: &mut Vec<u8>) {
     let Roster { count, members } = roster;
     put(out, format_args!(",\"count\":{count},\"members\":["));
@@ -62,7 +66,7 @@ pub(super) fn rest(roster: &Roster, out: &mut Vec<u8>) {
     put(out, format_args!("],\"more\":{}}}", members.len() < *count));
 }
 
-/// A member's fields, those that it did not give as `null`.
+/// Writes a member's fields; one that it did not give is `null`.
 fn fields(member: &Member, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\"client\":");
     string(out, &member.client);
@@ -70,7 +74,7 @@ fn fields(member: &Member, out: &mut Vec<u8>) {
         Some(user) => text(out, "user", user),
         None => out.extend_from_slice(b",\"user\":null"),
     }
-    // Checked to be JSON when the member came.
+    // The hub has checked that this is JSON when the member came, so it is copied as it is.
     let info = member.info.as_deref().unwrap_or("null");
     put(out, format_args!(",\"info\":{info}"));
 }
