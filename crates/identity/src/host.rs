@@ -1,24 +1,28 @@
 //! The names that a hub answers to.
 //!
-//! A page of a foreign name whose DNS entry is changed to this machine's address (“DNS rebinding”) sends that name as
-//! `Host` and as `Origin`, so the two agree. A hub that knows its own names lets it find nobody.
+//! A page of a foreign name may change its DNS entry to this machine's address (“DNS rebinding”).
+//! Its requests then carry that name as `Host` and as `Origin`, so the two agree and look like a
+//! page of the hub's own. A hub that knows its own names refuses such a request.
 
 use std::net::IpAddr;
 
 /// Which `Host` headers a server takes.
 #[derive(Clone, Debug, Default)]
 pub enum Hosts {
-    /// All of them.
+    /// Every `Host`.
     #[default]
     Any,
-    /// Addresses, `localhost` and names below it, and these names.
+    /// Addresses, `localhost` and names below it, and these names, each as [`parse_host`] returns
+    /// it.
     Named(Vec<String>),
 }
 
-/// Reads a host's name as an operator writes it.
+/// Reads a host's name as an operator writes it, and returns it in lower case and without a dot at
+/// its end.
 ///
 /// # Errors
-/// A sentence: it can never match.
+/// Returns a sentence for people if the name can never match, for example because it has a scheme
+/// or a port.
 pub fn parse_host(text: &str) -> Result<String, String> {
     let name = text.trim().trim_end_matches('.').to_ascii_lowercase();
     let valid = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
@@ -31,6 +35,8 @@ pub fn parse_host(text: &str) -> Result<String, String> {
 }
 
 impl Hosts {
+    /// Returns true if a server with these names answers to `host`, the value of a request's
+    /// `Host`.
     pub(super) fn allow(&self, host: &str) -> bool {
         let Self::Named(names) = self else {
             return true;
@@ -44,6 +50,7 @@ impl Hosts {
         let address = name.trim_start_matches('[').trim_end_matches(']');
         name == "localhost"
             || name.ends_with(".localhost")
+            // DNS can't make an address mean another machine.
             || address.parse::<IpAddr>().is_ok()
             || names.contains(&name)
     }

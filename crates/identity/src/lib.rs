@@ -1,4 +1,9 @@
-//! Who may do what: the hub's key, and which pages' scripts may connect.
+//! Who may do what: the hub's key, the pages whose scripts may connect, and the host names that the
+//! hub answers to.
+//!
+//! What must hold: no key is kept or shown as text, comparing takes the same time for every key,
+//! and a request that shows a wrong key gets an error instead of the rights of anybody. This crate
+//! must not know sockets or routes. What a grant allows is decided by `Grant::allows` in the hub.
 
 mod host;
 mod origin;
@@ -15,15 +20,16 @@ pub use self::{
     origin::{ANY, parse_origin},
 };
 
-/// Shortest key in bytes.
+/// The shortest key in bytes. `openssl rand -hex 32` makes one of 64.
 pub const MIN_KEY: usize = 32;
 
-/// The key that publishers must show. Only its SHA-256 digest is kept; comparing takes the same time for every key.
+/// The key that publishers must show. Only its SHA-256 digest is kept, and digests are compared in
+/// constant time, so the time of an answer tells nothing about the key.
 #[derive(Clone)]
 pub struct Key([u8; 32]);
 
 impl Key {
-    /// Reads a key from a file.
+    /// Reads a key from a file, as [`read_key`] does.
     ///
     /// # Errors
     /// A sentence: the file can't be read, or the key is shorter than [`MIN_KEY`] bytes.
@@ -32,7 +38,7 @@ impl Key {
             .map_err(|error| format!("the key file {}: {error}", path.display()))
     }
 
-    /// A key.
+    /// Returns the key of this text.
     ///
     /// # Errors
     /// A sentence: it is shorter than [`MIN_KEY`] bytes.
@@ -45,6 +51,7 @@ impl Key {
         Ok(Self(Sha256::digest(key.as_bytes()).into()))
     }
 
+    /// Returns true if `given` is the key.
     fn matches(&self, given: &str) -> bool {
         let digest: [u8; 32] = Sha256::digest(given.as_bytes()).into();
         self.0.ct_eq(&digest).into()
@@ -54,23 +61,24 @@ impl Key {
 /// Reads the text of a key file. White space and a byte order mark around the key do not count.
 ///
 /// # Errors
-/// A sentence that names the file.
+/// Returns a sentence that names the file, which can't be read.
 pub fn read_key(path: &Path) -> Result<String, String> {
     let text = fs::read_to_string(path)
         .map_err(|error| format!("the key file {}: {error}", path.display()))?;
     Ok(text.trim_start_matches('\u{feff}').trim().to_owned())
 }
 
+/// Shows nothing of the key, not even its digest.
 impl fmt::Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Key(***)")
     }
 }
 
-/// What a server lets in.
+/// What a server lets in: the key, the origins of pages, and the host names.
 #[derive(Clone, Debug, Default)]
 pub struct Access {
-    /// Without one, whoever reaches the server may publish.
+    /// The key. Without one, whoever reaches the server may publish.
     pub key: Option<Key>,
     /// Origins of pages that may connect, each as [`parse_origin`] returns it; [`ANY`] allows all, none means pages of
     /// this server's own host.
@@ -79,16 +87,18 @@ pub struct Access {
     pub hosts: Hosts,
 }
 
-/// A request shows something that proves nothing.
+/// A request shows a proof, and it is not the key. The server answers 401.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WrongKey;
 
 impl Access {
-    /// What a request may do, by `Authorization: Bearer …` (RFC 6750). Without that header it is anybody's; where the hub
-    /// has no key, everybody may do everything.
+    /// Returns what a request may do, by `Authorization: Bearer …` (RFC 6750, 2.1). A request
+    /// without that header may do what anybody may. If the hub has no key, everybody may do
+    /// everything.
     ///
     /// # Errors
-    /// The header is there and does not hold the key.
+    /// The header is there and does not hold the key. Such a client is told so, and not let in as
+    /// anybody.
     pub fn grant_of(&self, headers: &HeaderMap) -> Result<Grant, WrongKey> {
         let Some(key) = &self.key else {
             return Ok(Grant::key());
@@ -106,7 +116,7 @@ impl Access {
         }
     }
 
-    /// Returns true if the server answers to this `Host`.
+    /// Returns true if the server answers to this `Host`, with or without a port.
     pub fn host_is_allowed(&self, host: &str) -> bool {
         self.hosts.allow(host)
     }
@@ -121,6 +131,8 @@ impl Access {
             return false;
         };
         if !self.origins.is_empty() {
+            // What can't be brought into the normal form, such as `null`, is compared as it was
+            // sent.
             let sent = origin::normal(origin);
             let sent = sent.as_deref().unwrap_or(origin);
             return self
@@ -132,7 +144,8 @@ impl Access {
     }
 }
 
-/// The key as a proof. A server without a key asks for none, so nothing proves anything there.
+/// Checks the key as a proof that a session shows after it has connected. A server without a key
+/// asks for none, so nothing proves anything there.
 impl Authority for Access {
     fn grant(&self, proof: &str) -> Option<Grant> {
         let key = self.key.as_ref()?;

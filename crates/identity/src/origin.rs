@@ -1,8 +1,12 @@
-//! Origins of browsers' pages (RFC 6454): `https://app.example`, without the port where it is the scheme's own.
+//! Origins of browsers' pages (RFC 6454): `https://app.example`, without the port if it is the
+//! scheme's own.
+//!
+//! Both sides of a comparison are brought into one form first, since an operator writes an origin
+//! differently than a browser sends it. This file must not know which origins are allowed.
 
 use http::{HeaderMap, HeaderValue, Uri, header};
 
-/// What allows pages of every origin.
+/// The setting that allows pages of every origin.
 pub const ANY: &str = "*";
 /// What browsers send for a page without an origin, such as one from a file.
 const OPAQUE: &str = "null";
@@ -11,7 +15,8 @@ const OPAQUE: &str = "null";
 /// at its end and without the scheme's own port. [`ANY`] and `null` stay as they are.
 ///
 /// # Errors
-/// A sentence: no browser ever sends such an origin, so that it would never match.
+/// Returns a sentence for people if no browser ever sends such an origin, so that it would never
+/// match.
 pub fn parse_origin(text: &str) -> Result<String, String> {
     let text = text.trim();
     if text == ANY || text.eq_ignore_ascii_case(OPAQUE) {
@@ -27,7 +32,8 @@ pub fn parse_origin(text: &str) -> Result<String, String> {
     })
 }
 
-/// Returns a browser's origin in the one form in which two of them can be compared.
+/// Returns a browser's origin in the one form in which two of them can be compared, or `None` if it
+/// is not an origin.
 pub(super) fn normal(text: &str) -> Option<String> {
     let (scheme, authority) = text.split_once("://")?;
     let scheme = scheme.to_ascii_lowercase();
@@ -63,6 +69,7 @@ pub(super) fn is_own(origin: &str, headers: &HeaderMap<HeaderValue>) -> bool {
     }
 }
 
+/// Returns the port that a URL of this scheme has if it names none.
 fn own_port(scheme: &str) -> Option<u16> {
     match scheme {
         "http" => Some(80),
@@ -71,7 +78,8 @@ fn own_port(scheme: &str) -> Option<u16> {
     }
 }
 
-/// Returns the host in lower case, and the port.
+/// Returns the host in lower case, and the port if there is one. `None`: there is no host, or the
+/// port is no number.
 fn host_and_port(authority: &str) -> Option<(String, Option<u16>)> {
     let (host, port) = match authority.rsplit_once(':') {
         // A colon inside of the brackets is part of an IPv6 address.
