@@ -1,7 +1,7 @@
 //! The opening handshake of a WebSocket (RFC 6455, 4.2), and handing the raw socket on.
 //!
-//! The handshake is checked here and answered by hyper; the frames are read by `websocket/` on the
-//! raw socket under hyper's connection. Which format is spoken is chosen by the mount.
+//! This file checks the handshake and makes the answer, and hyper writes it. `websocket/` then reads
+//! the frames on the raw socket under hyper's connection. The mount chooses which format is spoken.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
