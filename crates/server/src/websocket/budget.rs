@@ -8,10 +8,6 @@
 //! The limits are in the hub's `Limits` (`inbound_bytes_per_second`, `inbound_burst`, their
 //! `inbound_key_…` variants, and `empty_frames`). This file only counts; `session.rs` acts on it.
 
-//!
-//! The limits are in the hub's `Limits` (`inbound_bytes_per_second`, `inbound_burst`, their
-//! `inbound_key_…` variants, and `empty_frames`). This file only counts: who is not read, and who
-//! is cut off, is done by `session.rs`.
 use std::time::{Duration, Instant};
 
 use hubplane_hub::Limits;
