@@ -95,28 +95,39 @@ pub const MOST_SHARDS: usize = 64;
 #[derive(Debug)]
 pub struct Hub {
     node: String,
+    /// The first scheme of the backend, for errors and `/v1/backplane`.
     driver: &'static str,
     /// The name of this process among all that publish: random, and new at each start.
     origin: u128,
     started: Instant,
     limits: Limits,
+    /// What clients have begun to send, but not finished.
     inbound: InboundBytes,
     capabilities: Capabilities,
     backplane: Arc<dyn Backplane>,
+    /// Which channels the broker must carry to here.
     interest: Interest,
     publisher: Publisher,
+    /// What is known of what has been published.
     log: Log,
+    /// Who is on which channel, on all instances.
     presence: SharedPresence,
+    /// This instance's own beacons on their way; locked for a step, never across an await.
     beacon_monitor: Mutex<BeaconMonitor>,
     /// Wakes the publisher for a beacon before its time.
     beacon_now: Notify,
+    /// How this instance stands with its broker.
     health_state: pump::HealthState,
     /// Subscriptions whose past is to be read from the broker.
     reads: RecoveryQueue,
+    /// The hub's end of each shard's mailbox.
     shards: Vec<mpsc::Sender<Mail>>,
+    /// How many sessions each shard has.
     sessions: Vec<AtomicI64>,
     counts: Counts,
+    /// True once this instance stops, so that `/ready` says no.
     stopping: AtomicBool,
+    /// The hub's tasks, which end with it.
     tasks: Mutex<JoinSet<()>>,
 }
 
@@ -293,6 +304,8 @@ impl Hub {
         if count == 0 {
             return Ok(Vec::new());
         }
+        // The publisher answers each message, so the answer comes as soon as the last one has its
+        // own.
         let (caller, answers) = oneshot::channel();
         self.publisher.offer(messages, ReplyTo::Caller(caller))?;
         let closed = |_| {
@@ -323,6 +336,7 @@ impl Hub {
 
     /// Leaves the broker and stops the shards. The hub is of no use afterwards.
     pub async fn close(&self) {
+        // The goodbye needs the broker, so it comes first.
         self.take_leave().await;
         self.backplane.close().await;
         self.post(|| Mail::Stop).await;

@@ -103,6 +103,7 @@ impl Limits {
             ("beacon_interval", self.beacon_interval, millisecond * 10),
             ("deaf_after", self.deaf_after, millisecond * 20),
         ] {
+            // A bound keeps sums of times far from an overflow.
             if !(least..=YEAR).contains(&value) {
                 return Err(format!(
                     "the limit {name} is {value:?}; it may be from {least:?} to 365d"
@@ -145,6 +146,7 @@ impl Limits {
 
     /// Some times must be longer than others.
     fn check_order(&self) -> Result<(), String> {
+        // A session waits for one answer at a time.
         if self.pong_timeout > self.ping_interval {
             return Err(format!(
                 "the limit pong_timeout is {:?}; it may be ping_interval ({:?}) at most: a client answers one ping before the \

@@ -52,6 +52,7 @@ impl PublishLoop {
         } = self;
         let mut tick = interval(hub.limits.beacon_interval);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // The batches at the broker, at most one of each lane.
         let mut under_way = FuturesUnordered::new();
         let mut jobs = Vec::new();
         loop {
