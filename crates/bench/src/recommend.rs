@@ -1,5 +1,8 @@
-//! Which backends do what somebody needs, by what they declare and by what was measured. Each need is answered by itself,
-//! with its reason; nothing is weighed against anything else.
+//! Tells which backends meet a user's requirements, by what the backends declare and by what was measured.
+//!
+//! Each requirement gets its own answer and reason; nothing is weighed against anything else, and there is no score. The
+//! command line (`hubplane recommend`) turns options into [`Needs`] and prints the result; this file knows neither options
+//! nor any backend by name.
 
 mod words;
 
@@ -15,30 +18,30 @@ use super::{
 pub use words::parse_size;
 use words::{measure_at, plain, range, time};
 
-/// What somebody needs.
+/// What the user requires. The default requires nothing, except that several hub processes share the messages.
 #[derive(Clone, Debug, Default)]
 pub struct Needs {
-    /// Clients that come back get what they missed.
+    /// Clients that reconnect receive the messages that they missed.
     pub replay: bool,
-    /// What was acknowledged before a restart of the broker is delivered after it.
+    /// Messages that the broker acknowledged before its restart are delivered after it.
     pub restart: bool,
     /// All clients see one order of a channel's messages.
     pub one_order: bool,
-    /// A message arrives, if need be twice.
+    /// Every message arrives; it may arrive twice.
     pub at_least_once: bool,
     /// One hub process is enough.
     pub one_process: bool,
     /// The largest message, in bytes.
     pub payload: Option<u64>,
-    /// The 99th percentile of the delivery at most.
+    /// The highest 99th percentile of the delivery that the user accepts; without it, the scenario's own limit counts.
     pub p99: Option<Duration>,
-    /// Messages a second at least.
+    /// The rate that the backend must hold, in published messages a second.
     pub rate: Option<f64>,
-    /// The brokers that are there; empty where any may be set up.
+    /// The brokers that the user runs already; empty if any broker may be set up.
     pub have: Vec<String>,
 }
 
-/// A backend in question.
+/// A backend that is to be judged.
 #[derive(Clone, Debug)]
 pub struct Candidate<'a> {
     /// Its name in the figures, or its scheme.
@@ -47,58 +50,60 @@ pub struct Candidate<'a> {
     pub broker: String,
     /// The capability table's row: the column's name and what it says; empty if it is not known.
     pub promises: Vec<(String, String)>,
-    /// What it did in the scenario.
+    /// Its figures in the scenario; absent if it was not measured there.
     pub figures: Option<&'a Figures>,
 }
 
-/// Whether a need is met.
+/// Whether a backend meets a requirement. The order goes from good to bad, so that the largest answer is the worst one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Answer {
-    /// It is.
+    /// The backend meets it.
     Yes,
-    /// Nothing that is known says so or not.
+    /// Neither a declaration nor a figure tells.
     Unknown,
-    /// It is not.
+    /// The backend does not meet it.
     No,
 }
 
-/// One need's answer.
+/// The answer to one requirement.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Reason {
-    /// What was needed.
+    /// The requirement in words.
     pub need: String,
     /// Whether it is met.
     pub answer: Answer,
-    /// Why: what is declared, or the figure.
+    /// The declaration or the figure that gave the answer.
     pub says: String,
-    /// Where that is from.
+    /// Where the reason comes from: declared, measured, or the user's choice.
     pub from: &'static str,
 }
 
-/// One backend's answers.
+/// The answers for one backend.
 #[derive(Clone, Debug, Serialize)]
 pub struct Judged {
     /// The backend.
     pub name: String,
     /// The worst of all answers.
     pub answer: Answer,
-    /// Each need's.
+    /// One reason for each requirement.
     pub reasons: Vec<Reason>,
-    /// The hubs' CPU time, microseconds a delivery, the median of the rounds.
+    /// CPU time of all hubs in microseconds per delivery, the median of the rounds.
     pub hub_cpu: Option<f64>,
-    /// The broker's; 0 where there is none.
+    /// The same for the broker; 0 if the backend has none, absent if the broker's process was not seen.
     pub broker_cpu: Option<f64>,
 }
 
-/// A step whose rate is at most this many times the wanted rate counts as measured at that rate.
+/// A ladder seldom tries exactly the rate that the user asks for. A step whose rate is at most this many times the wanted
+/// rate counts as measured at that rate.
 const NEAR: f64 = 1.05;
 
 const DECLARED: &str = "declared";
 const MEASURED: &str = "measured";
 const GIVEN: &str = "your choice";
 
-/// Judges all candidates: those that satisfy first, by their CPU time a delivery.
+/// Judges all candidates. Returns first those that meet all requirements, then those of which something is not known,
+/// then the others; within each group the one with the least CPU time per delivery comes first.
 pub fn recommend(needs: &Needs, candidates: &[Candidate<'_>], scenario: &Scenario) -> Vec<Judged> {
     let judge = |candidate| {
         Judge {
@@ -109,6 +114,8 @@ pub fn recommend(needs: &Needs, candidates: &[Candidate<'_>], scenario: &Scenari
         .judge()
     };
     let mut judged: Vec<_> = candidates.iter().map(judge).collect();
+    // Hubs and broker together are compared only if both are known of all; otherwise a backend whose broker was not seen
+    // would look cheap.
     let whole = has_whole_cost(&judged);
     judged.sort_by(|a, b| {
         let costs = (a.cpu(whole), b.cpu(whole));
@@ -121,7 +128,8 @@ pub fn recommend(needs: &Needs, candidates: &[Candidate<'_>], scenario: &Scenari
     judged
 }
 
-/// Whether the broker's part is known of all that satisfy and were measured; if not, only the hubs' is compared.
+/// Returns true if the broker's CPU time is known for every backend that meets all requirements and was measured. If it is
+/// not, only the hubs' CPU time can be compared.
 pub fn has_whole_cost(judged: &[Judged]) -> bool {
     let satisfy = judged.iter().filter(|it| it.answer == Answer::Yes);
     let mut measured = satisfy.filter(|it| it.hub_cpu.is_some());
@@ -129,7 +137,7 @@ pub fn has_whole_cost(judged: &[Judged]) -> bool {
 }
 
 impl Judged {
-    /// CPU time a delivery, with the broker's or without.
+    /// Returns microseconds per delivery: of hubs and broker if `whole`, and otherwise of the hubs only.
     fn cpu(&self, whole: bool) -> Option<f64> {
         match whole {
             true => Some(self.hub_cpu? + self.broker_cpu?),
@@ -138,6 +146,7 @@ impl Judged {
     }
 }
 
+/// One candidate and all that its answers depend on.
 struct Judge<'a> {
     needs: &'a Needs,
     candidate: &'a Candidate<'a>,
@@ -158,6 +167,7 @@ const fn answer(met: bool) -> Answer {
 }
 
 impl Judge<'_> {
+    /// Answers every requirement; the backend's own answer is the worst of them.
     fn judge(&self) -> Judged {
         let mut reasons = self.declared();
         reasons.extend(self.measured());
@@ -177,7 +187,7 @@ impl Judge<'_> {
         }
     }
 
-    /// Answers a need by what the backend declares in this column.
+    /// Answers a requirement by what the backend declares in a column of the capability table.
     fn by(&self, need: &str, column: &str, met: impl Fn(&str) -> bool) -> Reason {
         match promise(&self.candidate.promises, column) {
             Some(says) => reason(need, answer(met(says)), plain(column, says), DECLARED),
@@ -188,6 +198,8 @@ impl Judge<'_> {
         }
     }
 
+    /// Answers the requirements that a declaration decides. No measurement can prove these: a run without a loss does not
+    /// show that a backend never loses a message.
     fn declared(&self) -> Vec<Reason> {
         let (needs, mut reasons) = (self.needs, Vec::new());
         if !needs.have.is_empty() && !is_one_process(&self.candidate.promises) {
@@ -235,6 +247,7 @@ impl Judge<'_> {
         reasons
     }
 
+    /// Answers the requirements that figures decide: rate, latency, and what was lost.
     fn measured(&self) -> Vec<Reason> {
         let mut reasons = Vec::new();
         let needs = self.needs;
@@ -261,6 +274,7 @@ impl Judge<'_> {
             };
             reasons.push(reason(&need, answer, says, MEASURED));
         }
+        // A loss counts against a backend even if the user did not ask: at the fixed rate nothing was broken on purpose.
         let lost: u64 = figures.rounds.iter().map(|round| round.lost).sum();
         if lost > 0 {
             let says = format!("{lost} deliveries lost at the fixed rate");
@@ -272,12 +286,12 @@ impl Judge<'_> {
         reasons
     }
 
-    /// What p99 may be: as wanted, or the scenario's own limit.
+    /// Returns the highest p99 that is accepted: the user's, or else the scenario's own limit.
     fn limit(&self) -> Duration {
         self.needs.p99.unwrap_or(self.scenario.limit())
     }
 
-    /// At the scenario's rate; the worst round counts.
+    /// Judges p99 at the scenario's own rate. The worst round counts, so that one lucky round does not promise too much.
     fn at_fixed_rate(&self, figures: &Figures) -> (Answer, String) {
         let Some(spread) = Figure::DeliveryP99.spread(figures) else {
             return (Answer::Unknown, "it has no rounds".to_owned());
@@ -291,7 +305,7 @@ impl Judge<'_> {
         (answer(spread.most <= limit), says)
     }
 
-    /// At a step of the ladder of at least this rate, in each run that has one.
+    /// Judges a wanted rate by the ladders: each run must have a step of at least this rate that held.
     fn at_rate(&self, figures: &Figures, wanted: f64) -> (Answer, String) {
         let limit = self.limit().as_micros() as u64;
         let mut runs: Vec<usize> = figures.ladder.iter().map(|step| step.run).collect();
@@ -317,7 +331,7 @@ impl Judge<'_> {
     }
 }
 
-/// What one run's ladder says of a rate.
+/// Judges a wanted rate by the ladder of one run. `limit` is the highest accepted p99 in microseconds.
 fn climb(steps: &[&Step], wanted: f64, limit: u64) -> (Answer, String) {
     let tell = |step: &Step| {
         let p99 = Unit::Time.show(step.p99 as f64);
@@ -340,6 +354,7 @@ fn climb(steps: &[&Step], wanted: f64, limit: u64) -> (Answer, String) {
     {
         return (Answer::No, tell(step));
     }
+    // If even a lower rate failed, a higher one would fail, too.
     let below = steps
         .iter()
         .filter(|step| step.rate < wanted)
@@ -358,7 +373,7 @@ fn climb(steps: &[&Step], wanted: f64, limit: u64) -> (Answer, String) {
     (Answer::Unknown, format!("{says}; {}", measure_at(wanted)))
 }
 
-/// What came of killing the broker, where that was tried.
+/// Judges the losses and the recovery after the broker was killed; absent if no run killed it. The worst try counts.
 fn after_restart(figures: &Figures) -> Option<Reason> {
     let faults = figures.faults.iter().filter(|it| it.what == "broker");
     let worst = faults.max_by_key(|it| (it.lost, it.recovered.is_none(), it.recovered))?;

@@ -1,4 +1,7 @@
-//! The run: each scenario on each backend, round by round in turn (A B C A B C), then the ladders.
+//! Runs a plan: each scenario on each backend, round by round in turn (A B C A B C), then the ladders, then the faults.
+//!
+//! Rounds take turns so that other work on the machine slows all backends alike. This file decides the order and keeps
+//! the results; how load is made and what is counted is in `load` and `site`.
 
 use std::{
     env, io,
@@ -41,7 +44,7 @@ pub enum Progress {
 /// How long a broker may take to answer before the run begins.
 const REACH: Duration = Duration::from_secs(15);
 
-/// Opens each backend once, so that a broker that can't be reached fails the run at its start and not at every part.
+/// Opens each address once. A broker that can't be reached thus fails the run at its start, not after minutes in each part.
 fn reach(plan: &Plan) -> io::Result<()> {
     let runtime = Builder::new_multi_thread()
         .worker_threads(1)
@@ -55,6 +58,7 @@ fn reach(plan: &Plan) -> io::Result<()> {
         }
         seen.push(text);
         let address: Address = text.parse().map_err(io::Error::other)?;
+        // This program may lack the driver although the measured build has it.
         let Ok(driver) = plan.drivers.find(address.scheme()) else {
             continue;
         };
@@ -143,7 +147,7 @@ pub fn run(plan: &Plan, command: String, say: &mut dyn FnMut(Progress)) -> io::R
     })
 }
 
-/// The scheme and the build, with a number behind them where they are there already.
+/// Returns a backend's name in the figures: its scheme and build, with a number if an earlier backend has the same name.
 fn name(backend: &Backend, before: &[Measured]) -> String {
     let mut scheme = match &backend.address {
         Some(address) => address.split(':').next().unwrap_or_default().to_owned(),
@@ -161,6 +165,8 @@ fn name(backend: &Backend, before: &[Measured]) -> String {
     }
 }
 
+/// Begins a backend's results: its address without secrets, and the fingerprint of the program that serves it, so that a
+/// reader can tell which build was measured.
 fn introduce(backend: &Backend, name: String) -> io::Result<Measured> {
     let address = match &backend.address {
         Some(text) => {
@@ -183,7 +189,8 @@ fn introduce(backend: &Backend, name: String) -> io::Result<Measured> {
     })
 }
 
-/// Whether there is one between the hubs; where not, every process has a log of its own.
+/// Returns true if a broker stands between the hubs. Without one, each process has its own log, and several hubs can't
+/// share messages.
 fn has_broker(drivers: Drivers, backend: &Backend) -> bool {
     let address = backend.address.as_ref();
     let scheme = address.and_then(|text| text.split(':').next());
@@ -192,7 +199,7 @@ fn has_broker(drivers: Drivers, backend: &Backend) -> bool {
     !matches!(on_restart, Some(OnRestart::NoBroker))
 }
 
-/// What is started as a hub.
+/// Returns the program that is started as a hub: the named build, or else this program.
 fn program(backend: &Backend) -> io::Result<PathBuf> {
     match &backend.build {
         Some(build) => Ok(build.program.clone()),
@@ -201,6 +208,7 @@ fn program(backend: &Backend) -> io::Result<PathBuf> {
 }
 
 impl Runner<'_> {
+    /// Measures all rounds of a scenario at its fixed rate.
     fn rounds(&mut self, scenario: &Scenario, measured: &mut [Measured]) {
         let plan = self.plan;
         for round in 1..=plan.rounds {
@@ -210,7 +218,7 @@ impl Runner<'_> {
                     let result = runner.round(backend, scenario)?;
                     let mut said = line(&result);
                     figures.rounds.push(result);
-                    // Behind each round and not once: what the machine does meanwhile meets both.
+                    // The broker alone is measured after each round and not once, so that both meet the same state of the machine.
                     let alone = runner.alone(backend, scenario)?;
                     if let Some(it) = &alone {
                         said += &format!("  alone p50 {}  p99 {}", time(it.p50), time(it.p99));
@@ -224,6 +232,7 @@ impl Runner<'_> {
         }
     }
 
+    /// Searches the highest rate of each backend.
     fn ladders(&mut self, scenario: &Scenario, measured: &mut [Measured]) {
         let plan = self.plan;
         for (backend, into) in plan.backends.iter().zip(measured) {
@@ -236,7 +245,7 @@ impl Runner<'_> {
         }
     }
 
-    /// Breaks what the plan says.
+    /// Kills a hub or the broker if the plan says so. A hub is killed only if another one is left for its clients.
     fn faults(&mut self, backend: &Backend, scenario: &Scenario, into: &mut Measured) {
         let shared = backend.address.is_some() && self.many(backend) > 1;
         if self.plan.kill_hub && shared {
@@ -259,7 +268,7 @@ impl Runner<'_> {
         }
     }
 
-    /// One part of the work; what it says is kept, and a failure is the backend's.
+    /// Does one part of the work and reports it. A failure is noted at the backend and does not stop the run.
     fn part(
         &mut self,
         scenario: &Scenario,
@@ -287,7 +296,7 @@ impl Runner<'_> {
         (self.say)(Progress::Line(format!("{what}: {said}")));
     }
 
-    /// How many hubs: one where every process has a log of its own.
+    /// Returns the number of hubs to start: one if the backend has no broker.
     fn many(&self, backend: &Backend) -> usize {
         match has_broker(self.plan.drivers, backend) {
             false => 1,
@@ -295,7 +304,7 @@ impl Runner<'_> {
         }
     }
 
-    /// Starts hubs, or takes those that run.
+    /// Starts new hubs for one part, or uses those that the user runs already.
     fn site(&self, backend: &Backend) -> io::Result<Site> {
         let Some(text) = &backend.address else {
             let key = backend.key.as_deref();
@@ -324,7 +333,8 @@ impl Runner<'_> {
         })
     }
 
-    /// The broker without hubs; there may be none, or one that is not known.
+    /// Measures the broker without hubs. Returns nothing if there is no broker or if the hubs run already and
+    /// its address is not known.
     fn alone(&self, backend: &Backend, scenario: &Scenario) -> io::Result<Option<Latency>> {
         let drivers = self.plan.drivers;
         let address = backend.address.as_ref();
@@ -338,6 +348,7 @@ impl Runner<'_> {
         Ok(Some(latency).filter(|it| it.count > 0))
     }
 
+    /// Measures one round with new hubs and new clients.
     fn round(&mut self, backend: &Backend, scenario: &Scenario) -> io::Result<Round> {
         let site = self.site(backend)?;
         let mut load = Load::connect(scenario, &site.target, &self.id)?;
@@ -358,6 +369,7 @@ fn keep(fault: super::results::Fault, figures: &mut Figures) -> String {
     line
 }
 
+/// Writes a round in one line; losses and the like appear only if there were any.
 fn line(round: &Round) -> String {
     let cost = |name, value: Option<f64>| {
         value

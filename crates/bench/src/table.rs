@@ -1,4 +1,7 @@
-//! Tables for a terminal.
+//! Writes the figures of a run as tables and sentences for a terminal.
+//!
+//! The HTML report uses the same rows, so that both show the same figures. This file computes no figure itself: medians,
+//! ranges and sentences come from `summary`.
 
 use super::{
     merge::Merged,
@@ -7,7 +10,8 @@ use super::{
     summary::{Figure, findings, knee, soundness},
 };
 
-/// Lines with the cells of each column below each other; the first row is the head.
+/// Returns one line per row, with the cells of each column below each other; the first row is the head. Rows may have
+/// different lengths.
 pub fn align<R: AsRef<[String]>>(rows: &[R]) -> Vec<String> {
     let columns = rows.iter().map(|row| row.as_ref().len()).max().unwrap_or(0);
     let width = |column: usize| {
@@ -25,11 +29,13 @@ pub fn align<R: AsRef<[String]>>(rows: &[R]) -> Vec<String> {
     rows.iter().map(line).collect()
 }
 
-/// All scenarios, a backend a column, and what the figures say.
+/// Returns all that the bench prints at its end: a table for each scenario with one column per backend, what the figures
+/// say, the faults, and what may have spoiled the figures.
 pub fn text(merged: &Merged) -> String {
     let mut lines = Vec::new();
     for scenario in &merged.scenarios {
         let rows = rows(merged, scenario);
+        // Only the head: nothing was measured in this scenario.
         if rows.len() < 2 {
             continue;
         }
@@ -58,7 +64,7 @@ pub fn text(merged: &Merged) -> String {
     lines.join("\n")
 }
 
-/// What a scenario does, in a line.
+/// Describes the work of a scenario in one line: its purpose, rate, message size and subscribers.
 pub fn work(scenario: &Scenario) -> String {
     format!(
         "{}; {} messages a second of {} bytes, each to {} subscribers",
@@ -69,7 +75,8 @@ pub fn work(scenario: &Scenario) -> String {
     )
 }
 
-/// A scenario's figures: the head, then a row for each figure that any backend has.
+/// Returns the figures of a scenario: the head, then one row for each figure that at least one backend has. “–” marks what
+/// was not measured; that is different from 0.
 pub fn rows(merged: &Merged, scenario: &Scenario) -> Vec<Vec<String>> {
     let measured: Vec<(&str, &Figures)> = merged
         .backends
@@ -92,6 +99,7 @@ pub fn rows(merged: &Merged, scenario: &Scenario) -> Vec<Vec<String>> {
     }
     row("highest rate", &knee);
     row("rounds", &|it| Some(it.rounds.len().to_string()));
+    // Losses are added up and not averaged: a single loss in any round must stay visible.
     let sum = |of: fn(&super::results::Round) -> u64| {
         move |it: &Figures| {
             let sum: u64 = it.rounds.iter().map(of).sum();
@@ -105,7 +113,7 @@ pub fn rows(merged: &Merged, scenario: &Scenario) -> Vec<Vec<String>> {
     rows
 }
 
-/// What was broken on purpose: the head, then a row for each.
+/// Returns what was broken on purpose: the head, then one row for each fault of each backend.
 pub fn faults(merged: &Merged) -> Vec<Vec<String>> {
     let head = [
         "backend",
@@ -165,7 +173,7 @@ mod tests {
         }
         // The embedded backend has no broker.
         let line = text.lines().find(|line| line.starts_with("broker CPU"));
-        assert!(line.unwrap().contains("a delivery  –  "), "{line:?}");
+        assert!(line.unwrap().contains("per delivery  –  "), "{line:?}");
     }
 
     #[test]

@@ -1,6 +1,8 @@
-//! What is wrong in a TOML file, without a value of it.
+//! Says what is wrong in a TOML file without quoting any value of it, since a value may be a secret that would end up in a
+//! log. The scenario files and the program's configuration file use it.
 
-/// Says what is wrong in a TOML file: line, key and reason, without a value of the file.
+/// Returns line, key and reason of an error. The line number counts from 1; the key is left out if it needs quotes, since
+/// such a key may itself hold anything.
 pub fn toml_reason(text: &str, error: &toml::de::Error) -> String {
     let start = error.span().map_or(0, |span| span.start);
     let before = text.get(..start).unwrap_or_default();
@@ -19,7 +21,7 @@ fn is_bare(key: &str) -> bool {
     !key.is_empty() && key.chars().all(allowed)
 }
 
-/// Takes out what serde quotes of a file: a text, as in `invalid type: string "…"`, and a key that is in quotes there.
+/// Removes what serde quotes from the file: a text, as in `invalid type: string "…"`, and an unknown key that needs quotes.
 fn without_values(message: &str) -> String {
     let message = message.replace('\n', ", ");
     let unknown = message.strip_prefix("unknown field `");

@@ -1,10 +1,13 @@
-//! The words of a recommendation: capabilities as sentences, figures and sizes as people write them.
+//! Writes the words of a recommendation: capabilities as sentences, figures and sizes as people write them.
+//!
+//! Nothing here decides whether a backend meets a requirement.
 
 use std::time::Duration;
 
 use super::super::summary::{Spread, Unit, rate};
 
-/// A cell of the capability table as a sentence.
+/// Returns a cell of the capability table as a sentence. A word that is not known here is shown as it is, so that a new
+/// capability is never hidden.
 pub(super) fn plain(column: &str, says: &str) -> String {
     let sentence = match (column, says) {
         ("on restart", "no broker") => {
@@ -31,15 +34,17 @@ pub(super) fn plain(column: &str, says: &str) -> String {
     sentence.to_owned()
 }
 
+/// Writes a median with the smallest and largest value; the values are microseconds.
 pub(super) fn range(spread: Spread) -> String {
     Unit::Time.show_spread(spread)
 }
 
+/// Writes a time in µs, ms or s, whichever fits.
 pub(super) fn time(time: Duration) -> String {
     Unit::Time.show(time.as_micros() as f64)
 }
 
-/// What to do where no measurement answers a rate.
+/// Tells the user how to measure a rate that no figure answers.
 pub(super) fn measure_at(wanted: f64) -> String {
     format!(
         "measure {} messages a second with a scenario of your own: `hubplane bench --print-scenario progress` prints one to begin with",
@@ -47,7 +52,8 @@ pub(super) fn measure_at(wanted: f64) -> String {
     )
 }
 
-/// Bytes: `64 KiB`, `16KiB`, `1 MiB`, `1000000 B`, `512`.
+/// Reads a size in bytes: `64 KiB`, `16KiB`, `1 MiB`, `1000000 B`, `512`. Returns nothing if the text is not a size or the
+/// number does not fit in 64 bits.
 pub fn parse_size(text: &str) -> Option<u64> {
     let text = text.trim();
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();

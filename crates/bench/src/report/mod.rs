@@ -1,4 +1,7 @@
-//! The report: one HTML file that holds all it shows. No script, no request, light and dark.
+//! Writes the report: one HTML file that holds all that it shows, in light and dark. It has no script and loads nothing, so
+//! that it can be mailed, archived and opened without a network.
+//!
+//! All figures and sentences come from `summary` and `table`; nothing is computed only for the report.
 
 mod chart;
 mod figure;
@@ -13,10 +16,10 @@ pub use source::day;
 
 use super::merge::Merged;
 
-/// The report of one or several runs.
+/// Returns the report of one or several runs as an HTML document.
 ///
 /// # Errors
-/// Where a chart can't be drawn.
+/// A chart can't be drawn.
 pub fn html(merged: &Merged) -> Result<String, Failed> {
     page::page(merged)
 }

@@ -1,4 +1,6 @@
-//! The page as a whole: its head, the contents, the scorecard, the findings, the scenarios, and what follows them.
+//! Builds the page as a whole: its head, the contents, the scorecard, the findings, the scenarios, and what follows them.
+//!
+//! The order goes from what every reader wants to what few need. How a chart or a table looks is decided elsewhere.
 
 use super::{
     chart::{Failed, patterns},
@@ -18,6 +20,7 @@ const STYLE: &str = include_str!("report.css");
 /// Lets the browser load nothing, even if a name in the figures has a link in it.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:";
 
+/// Returns the whole document. A section without content is left out, and so is its entry in the contents.
 pub(super) fn page(merged: &Merged) -> Result<String, Failed> {
     let scenarios = measured(merged);
     let broken = faults(merged);
@@ -64,7 +67,7 @@ pub(super) fn page(merged: &Merged) -> Result<String, Failed> {
     Ok(html.done())
 }
 
-/// The scenarios in which a backend was measured.
+/// Returns the scenarios in which at least one backend was measured.
 fn measured(merged: &Merged) -> Vec<&Scenario> {
     let backends = || merged.backends.iter();
     let scenarios = merged.scenarios.iter();
@@ -73,7 +76,8 @@ fn measured(merged: &Merged) -> Vec<&Scenario> {
         .collect()
 }
 
-/// All that stands before the page's own text.
+/// Writes all that stands before the page's own text: the policy that forbids loading, the style, and the fill patterns
+/// that the charts share.
 fn head(html: &mut Html, title: &str) {
     html.raw("<!doctype html>\n<html lang=\"en\">\n<head>\n");
     html.void("meta", &[("charset", "utf-8")]);
@@ -92,6 +96,7 @@ fn head(html: &mut Html, title: &str) {
     html.raw(&patterns());
 }
 
+/// Writes the findings of each scenario, then whether the figures can be trusted.
 fn what_they_say(html: &mut Html, merged: &Merged, scenarios: &[&Scenario]) {
     for scenario in scenarios {
         html.element("h3", &[], &format!("{}: {}", scenario.name, scenario.what));
@@ -101,6 +106,7 @@ fn what_they_say(html: &mut Html, merged: &Merged, scenarios: &[&Scenario]) {
     html.list(&[soundness(merged), merged.warnings()].concat());
 }
 
+/// Returns the title, which names the backends if they are few.
 fn title(merged: &Merged) -> String {
     let names: Vec<_> = merged.backends.iter().map(|it| &*it.name).collect();
     match names.len() {
@@ -111,6 +117,7 @@ fn title(merged: &Merged) -> String {
     }
 }
 
+/// Returns the sentences below the title: which runs, on which days, with how many hubs.
 fn lead(merged: &Merged) -> String {
     let names: Vec<_> = merged.backends.iter().map(|it| &*it.name).collect();
     let mut days: Vec<_> = merged.sources.iter().map(|it| day(it.started)).collect();
@@ -135,6 +142,7 @@ fn lead(merged: &Merged) -> String {
     )
 }
 
+/// Writes the links to the sections. The names after `#` must be those of the sections in [`page`].
 fn contents(html: &mut Html, scenarios: &[&str], faults: bool) {
     html.inside("nav", &[("aria-label", "Contents")], |html| {
         html.inside("ul", &[], |html| {
@@ -160,6 +168,7 @@ fn contents(html: &mut Html, scenarios: &[&str], faults: bool) {
     });
 }
 
+/// Writes what happened after each fault, and how to read the columns.
 fn recovery(html: &mut Html, rows: &[Vec<String>]) {
     html.element(
         "p",
@@ -172,6 +181,7 @@ fn recovery(html: &mut Html, rows: &[Vec<String>]) {
     html.table("Each fault and its effect", rows);
 }
 
+/// Writes what each backend declares. Columns are collected from all runs, since older figures may have other columns.
 fn promises(html: &mut Html, merged: &Merged) {
     html.element(
         "p",

@@ -1,4 +1,7 @@
-//! One scenario: what was done, then the charts (latency, highest rate, cost), then all figures as a table.
+//! Writes the section of one scenario: what was done, then the charts (latency, highest rate, cost), then all figures as a
+//! table.
+//!
+//! Each chart has a text for screen readers and a table with the same figures, so that nothing is shown by colour alone.
 
 use super::{
     chart::{Bar, Failed, Format, Group, bars, knees, parts, together},
@@ -17,7 +20,7 @@ use crate::{
 /// Number, name and figures of each backend that was measured.
 type Backends<'a> = Vec<(usize, &'a str, &'a Figures)>;
 
-/// `first` is the scenario whose scorecard begins the page; it is not shown again here.
+/// Writes the section. If `first` is true, the scorecard already begins the page and is not repeated here.
 pub(super) fn section(
     html: &mut Html,
     merged: &Merged,
@@ -63,13 +66,15 @@ pub(super) fn section(
     Ok(())
 }
 
-/// As a sentence begins.
+/// Returns the text with a capital letter at its beginning.
 fn capital(text: &str) -> String {
     let mut signs = text.chars();
     let first = signs.next().map(|it| it.to_uppercase().to_string());
     first.unwrap_or_default() + signs.as_str()
 }
 
+/// Returns the latency charts: all backends in one, then each on its own with its acknowledgement and its broker alone.
+/// Empty if no backend has a curve.
 fn latency(scenario: &str, backends: &Backends<'_>) -> Result<String, Failed> {
     let mut html = Html::new();
     let title = format!("{scenario}: delivery by percentile");
@@ -108,7 +113,7 @@ fn latency(scenario: &str, backends: &Backends<'_>) -> Result<String, Failed> {
     Ok(html.done())
 }
 
-/// What a reader of the screen hears for a chart.
+/// Returns what a screen reader says for the latency chart.
 fn read_out(title: &str, backends: &Backends<'_>) -> String {
     let each = backends.iter().filter_map(|(_, name, figures)| {
         let time = |figure: Figure| Some(figure.unit().show(figure.spread(figures)?.median));
@@ -118,6 +123,7 @@ fn read_out(title: &str, backends: &Backends<'_>) -> String {
     format!("{title}. {}.", each.collect::<Vec<_>>().join("; "))
 }
 
+/// The percentiles of the tables, as shares from 0 to 1.
 const SHARES: [(f64, &str); 7] = [
     (0.5, "50 %"),
     (0.9, "90 %"),
@@ -128,14 +134,16 @@ const SHARES: [(f64, &str); 7] = [
     (1.0, "largest"),
 ];
 
+/// Returns the head of a table of percentiles.
 fn shares(first: &str) -> Vec<String> {
     let head = SHARES.map(|(_, label)| label.to_owned());
     [first.to_owned()].into_iter().chain(head).collect()
 }
 
+/// Returns a row of percentiles. A percentile with fewer measurements than it needs shows “–”.
 fn share_row(name: &str, latency: &crate::results::Latency) -> Vec<String> {
     let cell = |(share, _): (f64, &str)| match latency.count {
-        // One measurement above at least.
+        // At least one measurement must lie above the percentile.
         count if share < 1.0 && count as f64 * (1.0 - share) < 0.999 => "–".to_owned(),
         0 => "–".to_owned(),
         _ if share == 1.0 => Figure::DeliveryMax.unit().show(latency.max as f64),
@@ -149,6 +157,7 @@ fn share_row(name: &str, latency: &crate::results::Latency) -> Vec<String> {
         .collect()
 }
 
+/// Returns the delivery percentiles of all backends, all rounds joined.
 fn percentiles(backends: &Backends<'_>) -> Vec<Vec<String>> {
     let mut rows = vec![shares("backend")];
     rows.extend(backends.iter().map(|(_, name, figures)| {
@@ -157,6 +166,7 @@ fn percentiles(backends: &Backends<'_>) -> Vec<Vec<String>> {
     rows
 }
 
+/// Returns the percentiles of one backend: delivery, acknowledgement, and the broker alone if it was measured.
 fn three(figures: &Figures) -> Vec<Vec<String>> {
     let rounds = || figures.rounds.iter();
     let mut rows = vec![
@@ -174,6 +184,7 @@ fn three(figures: &Figures) -> Vec<Vec<String>> {
     rows
 }
 
+/// Returns the chart of p99 at growing rates with a table of all steps. Empty if no ladder was run.
 fn knee(scenario: &Scenario, backends: &Backends<'_>) -> Result<String, Failed> {
     let mut html = Html::new();
     let limit = scenario.ladder.p99_ms;
@@ -232,9 +243,10 @@ type Cost = (
     &'static [(&'static str, Figure)],
 );
 
+/// The charts of what a backend costs.
 const COSTS: [Cost; 3] = [
     (
-        "CPU a delivery",
+        "CPU per delivery",
         "CPU time of all hubs and of the broker, divided by the number of messages that clients received.",
         &[("hub", Figure::HubCpu), ("broker", Figure::BrokerCpu)],
     ),
@@ -250,6 +262,7 @@ const COSTS: [Cost; 3] = [
     ),
 ];
 
+/// Returns the charts of cost. Empty if no cost was seen, for example because hubs run on another machine.
 fn cost(scenario: &str, backends: &Backends<'_>) -> Result<String, Failed> {
     let mut html = Html::new();
     let mut panels = Vec::new();

@@ -1,4 +1,6 @@
-//! The scorecard's figures: what a reader wants to know first of each backend, in one scenario.
+//! Chooses the scorecard's figures: what a reader wants to know first of each backend, in one scenario.
+//!
+//! How the card is drawn is in `chart/scorecard.rs`.
 
 use super::{
     chart::{Failed, Format, Row, Scorecard},
@@ -12,9 +14,10 @@ use crate::{
     summary::{Figure, Spread, Unit, knees, most_deliveries, rate},
 };
 
+/// Stands above backends of one process: they do less work than a broker, so they are not ranked with the others.
 const APART: &str = "One process only, never several hubs";
 
-/// As HTML: the picture, how to read it, and the same figures as a table. Empty if nothing was measured.
+/// Returns the picture, how to read it, and the same figures as a table, as HTML. Empty if nothing was measured.
 pub(super) fn scorecard(merged: &Merged, scenario: &Scenario) -> Result<String, Failed> {
     let numbered = merged.backends.iter().enumerate();
     let rows = numbered.filter_map(|(number, it)| {
@@ -26,7 +29,7 @@ pub(super) fn scorecard(merged: &Merged, scenario: &Scenario) -> Result<String, 
             ("p50 latency", "p50", "less is better"),
             ("p99 latency", "p99", "less is better"),
             ("Most deliveries", "most", "more is better"),
-            ("CPU a delivery", "CPU", "less is better"),
+            ("CPU per delivery", "CPU", "less is better"),
         ],
         promise: ("Broker restarts", "accepted messages"),
         rows: rows.collect(),
@@ -47,6 +50,7 @@ pub(super) fn scorecard(merged: &Merged, scenario: &Scenario) -> Result<String, 
     Ok(html.done())
 }
 
+/// Explains each column in words that need no other page.
 fn caption(scenario: &Scenario) -> String {
     format!(
         "Latency at {} messages a second: half of the deliveries (p50), or 99 of 100 (p99), took at most this long. Most \
@@ -58,6 +62,7 @@ fn caption(scenario: &Scenario) -> String {
     )
 }
 
+/// Collects one backend's figures. `number` chooses its colour and mark, the same in all charts.
 fn row(number: usize, backend: &Measured, figures: &Figures) -> Row {
     let median = |figure: Figure| {
         let value = figure.spread(figures)?.median;
@@ -83,14 +88,14 @@ fn row(number: usize, backend: &Measured, figures: &Figures) -> Row {
     }
 }
 
-/// Deliveries a second at the highest rate that held; a lower bound if no higher rate failed.
+/// Returns deliveries in a second at the highest rate that held; a lower bound if no higher rate failed.
 fn most(figures: &Figures) -> Option<(f64, String)> {
     let value = most_deliveries(figures)?;
     let ended = knees(figures).iter().all(|knee| knee.failed.is_some());
     Some((value, at_least(ended, Unit::Rate.show(value))))
 }
 
-/// CPU time of hubs and broker; a lower bound if there is a broker whose CPU time was not seen.
+/// Returns microseconds of CPU time per delivery, of hubs and broker; a lower bound if a broker's CPU time was not seen.
 fn cpu(figures: &Figures, one_process: bool) -> Option<(f64, String)> {
     let costs = || figures.rounds.iter().map(|round| &round.cost);
     let both = costs().filter_map(|it| Some(it.hub_cpu? + it.broker_cpu.unwrap_or(0.0)));
@@ -99,6 +104,7 @@ fn cpu(figures: &Figures, one_process: bool) -> Option<(f64, String)> {
     Some((value, at_least(whole, Unit::Time.show(value))))
 }
 
+/// Marks a value that is only a lower bound.
 fn at_least(exact: bool, value: String) -> String {
     match exact {
         true => value,
@@ -106,6 +112,7 @@ fn at_least(exact: bool, value: String) -> String {
     }
 }
 
+/// Returns a row's values as text; “–” for what was not measured.
 fn cells(row: &Row) -> impl Iterator<Item = String> {
     let says = |it: &Option<(f64, String)>| it.as_ref().map_or("–", |(_, says)| says).to_owned();
     let figures = row.figures.iter().map(says);
@@ -115,6 +122,7 @@ fn cells(row: &Row) -> impl Iterator<Item = String> {
         .into_iter()
 }
 
+/// Returns the card's figures as a table, for readers who can't see the picture.
 fn table(card: &Scorecard) -> Vec<Vec<String>> {
     let titles = card.heads.iter().map(|(title, ..)| *title);
     let head = ["backend"]
@@ -127,12 +135,12 @@ fn table(card: &Scorecard) -> Vec<Vec<String>> {
     rows
 }
 
-/// What a screen reader says for the picture.
+/// Returns what a screen reader says for the picture.
 fn read_out(scenario: &str, rows: &[Row]) -> String {
     let each = rows.iter().map(|row| {
         let cells: Vec<_> = cells(row).collect();
         format!(
-            "{} p50 {}, p99 {}, most deliveries {}, CPU a delivery {}, when the broker restarts: {}",
+            "{} p50 {}, p99 {}, most deliveries {}, CPU per delivery {}, when the broker restarts: {}",
             row.name, cells[0], cells[1], cells[2], cells[3], cells[4]
         )
     });

@@ -1,8 +1,11 @@
-//! Where the figures are from, and how they are to be read.
+//! Writes where the figures come from and how to read them.
+//!
+//! Without the machine, the version and the command, nobody could repeat a run or doubt it.
 
 use super::html::Html;
 use crate::merge::{Merged, describe};
 
+/// Writes for each run its time, machine, version and command, then the addresses of the backends without secrets.
 pub(super) fn machines(html: &mut Html, merged: &Merged) {
     for (number, source) in merged.sources.iter().enumerate() {
         if merged.sources.len() > 1 {
@@ -40,7 +43,7 @@ pub(super) fn machines(html: &mut Html, merged: &Merged) {
     html.table("Addresses of the backends, without secrets", &rows);
 }
 
-/// Terms and what they mean here.
+/// The terms of the report and what they mean in it.
 const TERMS: [(&str, &str); 9] = [
     (
         "Open loop",
@@ -70,7 +73,7 @@ const TERMS: [(&str, &str); 9] = [
          a small difference between two backends means nothing.",
     ),
     (
-        "CPU a delivery",
+        "CPU per delivery",
         "The CPU time of the hubs' and the broker's processes, as the operating system counts it. It leaves out a broker on \
          another machine, and the load's own process.",
     ),
@@ -91,6 +94,7 @@ const TERMS: [(&str, &str); 9] = [
     ),
 ];
 
+/// Writes the terms and their meaning.
 pub(super) fn reading(html: &mut Html) {
     html.inside("dl", &[], |html| {
         for (term, says) in TERMS {
@@ -102,7 +106,7 @@ pub(super) fn reading(html: &mut Html) {
     });
 }
 
-/// A day as people write it: 25 November 2026.
+/// Writes the day (UTC) of a time in seconds since 1970, such as `25 November 2026`.
 pub fn day(seconds: u64) -> String {
     const MONTHS: [&str; 12] = [
         "January",
@@ -122,6 +126,7 @@ pub fn day(seconds: u64) -> String {
     format!("{day} {} {year}", MONTHS[month as usize - 1])
 }
 
+/// Writes the day and the minute, in UTC.
 fn time(seconds: u64) -> String {
     let minutes = seconds / 60 % (24 * 60);
     format!(
@@ -132,7 +137,8 @@ fn time(seconds: u64) -> String {
     )
 }
 
-/// Year, month and day, by counting from 1 March 2000 (146,097 days are 400 years).
+/// Returns year, month (from 1) and day. It counts in eras of 400 years (146,097 days) that begin on a 1 March, so that a
+/// leap day is the last day of its year.
 fn date(seconds: u64) -> (u64, u64, u64) {
     let days = seconds / 86_400 + 719_468;
     let (era, day) = (days / 146_097, days % 146_097);

@@ -144,5 +144,5 @@ fn the_scorecard_says_where_a_figure_is_a_lower_bound() {
     let redis = text.split("; redis p50 ").nth(1).unwrap();
     let redis = redis.split(';').next().unwrap();
     assert!(redis.contains("most deliveries ≥ "), "{redis}");
-    assert!(redis.contains("CPU a delivery ≥ "), "{redis}");
+    assert!(redis.contains("CPU per delivery ≥ "), "{redis}");
 }

@@ -1,11 +1,14 @@
-//! What may be said of two backends: only what holds in every run that measured both.
+//! Compares a figure of two backends and says only what holds in every run that measured both.
+//!
+//! A run has its own machine, day and version, so values of different runs are never compared with each other. Nothing is
+//! tested for significance: ranges that overlap are not told apart.
 
 use std::collections::BTreeMap;
 
 use super::{Figure, figure::digits};
 use crate::results::Figures;
 
-/// Where a figure lay within one run.
+/// The smallest and the largest value of a figure within one run, in the figure's unit.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Range {
     /// The run.
@@ -14,7 +17,7 @@ pub struct Range {
     pub least: f64,
     /// The largest; infinite where the search ended before it was found.
     pub most: f64,
-    /// Whether it is a range at all: one round alone tells nothing of its noise.
+    /// False if the run has only one round, which does not show how far rounds differ.
     pub wide: bool,
 }
 
@@ -41,7 +44,7 @@ pub enum Verdict {
     Unknown(&'static str),
 }
 
-/// A figure's ranges, run by run.
+/// Returns the range of a figure in each run, ordered by run. A run without a value of this figure is left out.
 pub(super) fn ranges(figure: Figure, figures: &Figures) -> Vec<Range> {
     let mut runs: BTreeMap<usize, Vec<f64>> = BTreeMap::new();
     for round in &figures.rounds {
@@ -58,7 +61,7 @@ pub(super) fn ranges(figure: Figure, figures: &Figures) -> Vec<Range> {
     runs.into_iter().map(range).collect()
 }
 
-/// Compares two backends by their ranges, run by run.
+/// Compares two backends by their ranges, run by run, and joins the verdicts of all common runs.
 pub fn compare(one: &[Range], two: &[Range]) -> Verdict {
     let mut verdict: Option<Verdict> = None;
     let mut unknown = "were never measured in one run";
@@ -79,6 +82,8 @@ pub fn compare(one: &[Range], two: &[Range]) -> Verdict {
     verdict.unwrap_or(Verdict::Unknown(unknown))
 }
 
+/// Compares two ranges of one run. The least ratio is that of the nearest ends, the largest that of the furthest ends. A
+/// largest value of 0 allows no ratio, and so no statement.
 fn apart(a: Range, b: Range) -> Verdict {
     if a.most < b.least && a.most > 0.0 {
         Verdict::Smaller {
@@ -95,6 +100,7 @@ fn apart(a: Range, b: Range) -> Verdict {
     }
 }
 
+/// Joins the verdicts of two runs: the ratios widen; runs that contradict each other leave nothing to say.
 fn join(before: Verdict, here: Verdict) -> Verdict {
     use Verdict::{Larger, Smaller};
     match (before, here) {
@@ -110,7 +116,7 @@ fn join(before: Verdict, here: Verdict) -> Verdict {
     }
 }
 
-/// `1.4–1.8 times`.
+/// Writes a ratio as a range, such as `1.4–1.8 times`. Ratios are rounded down, so that no difference is overstated.
 pub(super) fn times(least: f64, most: f64) -> String {
     let show = |ratio: f64| match ratio {
         ratio if ratio >= 9.95 => digits(ratio.round()).replace(".0", ""),

@@ -1,13 +1,15 @@
-//! Distributions from their buckets: several as one, and any percentile.
+//! Joins latency distributions and reads percentiles from their buckets.
+//!
+//! Percentiles of several rounds can't be averaged; the buckets of all rounds are added instead. Values are microseconds.
 
 use std::collections::BTreeMap;
 
 use crate::results::Latency;
 
-/// Points of a curve for each tenfold of what is above.
+/// Points of a curve for each power of ten on its axis.
 const POINTS: i32 = 12;
 
-/// All of them as one.
+/// Joins several distributions into one, in which each measurement has the same weight.
 pub fn pool<'a>(parts: impl IntoIterator<Item = &'a Latency>) -> Latency {
     let mut all = BTreeMap::new();
     let mut max = 0;
@@ -29,10 +31,11 @@ pub fn pool<'a>(parts: impl IntoIterator<Item = &'a Latency>) -> Latency {
     }
 }
 
-/// The value that so large a share is not above; 0 where there is nothing.
+/// Returns the percentile for a share from 0 to 1: at least this share of the measurements is not above the value. Returns
+/// 0 if there are no measurements.
 pub fn at(buckets: &[(u64, u64)], share: f64) -> u64 {
     let count: u64 = buckets.iter().map(|(_, count)| count).sum();
-    // Not `ceil` alone: 0.99 * 100 is a little more than 99.
+    // `ceil` alone would be wrong: in floating point, 0.99 * 100 is a little more than 99.
     let wanted = ((share * count as f64 - 1e-6).ceil() as u64).max(1);
     let mut seen = 0;
     let found = buckets.iter().find(|(_, count)| {
@@ -42,9 +45,10 @@ pub fn at(buckets: &[(u64, u64)], share: f64) -> u64 {
     found.or(buckets.last()).map_or(0, |(value, _)| *value)
 }
 
-/// A curve: one out of how many is above (2 for the median, 100 for p99), and the value there. It ends where less than
-/// one measurement is left above.
+/// Returns a curve by percentile. Its x says that one out of x measurements is above the value (2 for the median, 100 for
+/// p99). The curve ends where less than one measurement is left above.
 pub fn quantiles(latency: &Latency) -> Vec<(f64, u64)> {
+    // Results without buckets have only the four percentiles that were stored.
     if latency.buckets.is_empty() {
         let given = [
             (2.0, latency.p50),
@@ -55,7 +59,8 @@ pub fn quantiles(latency: &Latency) -> Vec<(f64, u64)> {
         let enough = |(out_of, _): &(f64, u64)| *out_of <= latency.count as f64;
         return given.into_iter().filter(enough).collect();
     }
-    // From 1.25, that is p20, so that the curve begins left of the median; which is on no even step.
+    // The curve begins at 1.25, which is p20, so that a part left of the median is visible. The even steps do not hit the
+    // median, so it is added.
     let from = (1.25f64.log10() * f64::from(POINTS)).floor() as i32;
     let steps = (from..).map(|n| 10f64.powf(f64::from(n) / f64::from(POINTS)));
     let mut all: Vec<f64> = steps

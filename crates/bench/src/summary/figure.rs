@@ -1,11 +1,13 @@
-//! The figures of a round: what they are called, where they stand, how they are written.
+//! Defines the figures of a round: their names, their units, where a round holds them, and how they are written.
+//!
+//! Tables, charts and sentences all take their values from here, so that a figure means the same everywhere.
 
 use crate::results::{Figures, Latency, Round};
 
 /// One figure of a round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Figure {
-    /// From when a message was due to a subscriber, the median.
+    /// Delivery: from when a message was due until a subscriber received it; the median.
     DeliveryP50,
     /// The same, 90 %.
     DeliveryP90,
@@ -15,33 +17,33 @@ pub enum Figure {
     DeliveryP999,
     /// The same, the largest.
     DeliveryMax,
-    /// From when a message was due to its acknowledgement, the median.
+    /// Acknowledgement: from when a message was due until its publisher received the acknowledgement; the median.
     AcknowledgementP50,
     /// The same, 99 %.
     AcknowledgementP99,
-    /// The broker alone, the median.
+    /// Delivery by the broker alone, through the same client library without a hub; the median.
     AloneP50,
     /// The same, 99 %.
     AloneP99,
-    /// CPU time of all hubs, a delivery.
+    /// CPU time of all hubs in microseconds, divided by the number of deliveries.
     HubCpu,
     /// The broker's.
     BrokerCpu,
-    /// Memory of all hubs.
+    /// Memory of all hubs in bytes at the end of the round.
     HubMemory,
     /// The broker's.
     BrokerMemory,
-    /// Bytes between hubs and broker, a message.
+    /// Bytes between hubs and broker in both directions, divided by the number of published messages.
     Wire,
-    /// Deliveries a second.
+    /// Deliveries in a second to all subscribers together.
     Deliveries,
-    /// How late the load was, 99 %.
+    /// How late the load published its messages, the 99th percentile. A large value means that the load itself was slow.
     Late,
-    /// What the load itself took of one core.
+    /// CPU time of the load as a share of one core.
     LoadCpu,
 }
 
-/// What a figure is counted in.
+/// The unit of a figure's values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
     /// Microseconds.
@@ -50,14 +52,14 @@ pub enum Unit {
     Memory,
     /// Bytes, of a message.
     Bytes,
-    /// A second.
+    /// A number of messages or deliveries in a second.
     Rate,
-    /// A share of one.
+    /// A share, where 1 is the whole; it is written in percent.
     Share,
 }
 
 impl Figure {
-    /// Those that a table shows, in its order.
+    /// The figures that a table shows, in the order of its rows.
     pub const TABLE: [Self; 15] = [
         Self::DeliveryP50,
         Self::DeliveryP90,
@@ -76,7 +78,7 @@ impl Figure {
         Self::Wire,
     ];
 
-    /// What tables call it.
+    /// Returns the name that tables use.
     pub const fn label(self) -> &'static str {
         match self {
             Self::DeliveryP50 => "delivery p50",
@@ -88,18 +90,18 @@ impl Figure {
             Self::AcknowledgementP99 => "acknowledgement p99",
             Self::AloneP50 => "the broker alone, p50",
             Self::AloneP99 => "the broker alone, p99",
-            Self::HubCpu => "hub CPU a delivery",
-            Self::BrokerCpu => "broker CPU a delivery",
+            Self::HubCpu => "hub CPU per delivery",
+            Self::BrokerCpu => "broker CPU per delivery",
             Self::HubMemory => "hub memory",
             Self::BrokerMemory => "broker memory",
-            Self::Wire => "wire bytes a message",
+            Self::Wire => "wire bytes per message",
             Self::Deliveries => "deliveries a second",
             Self::Late => "lateness of the load, p99",
             Self::LoadCpu => "CPU of the load",
         }
     }
 
-    /// What it is counted in.
+    /// Returns the unit of its values.
     pub const fn unit(self) -> Unit {
         match self {
             Self::HubMemory | Self::BrokerMemory => Unit::Memory,
@@ -110,7 +112,7 @@ impl Figure {
         }
     }
 
-    /// Its value in one round; absent where it was not measured.
+    /// Returns its value in one round; absent if it was not measured, which is not the same as 0.
     pub fn of(self, round: &Round) -> Option<f64> {
         let time = |count: u64, value: u64| (count > 0).then_some(value as f64);
         let delivery = |value| time(round.delivery.count, value);
@@ -142,7 +144,7 @@ impl Figure {
         }
     }
 
-    /// Over all rounds.
+    /// Returns the median and the range over all rounds; absent if no round has the figure.
     pub fn spread(self, figures: &Figures) -> Option<Spread> {
         Spread::of(figures.rounds.iter().filter_map(|round| self.of(round)))
     }
@@ -151,7 +153,7 @@ impl Figure {
 /// The median of several measurements, with the smallest and the largest.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Spread {
-    /// The one in the middle, or the mean of the two there.
+    /// The value in the middle, or the mean of the two values there.
     pub median: f64,
     /// The smallest.
     pub least: f64,
@@ -162,7 +164,7 @@ pub struct Spread {
 }
 
 impl Spread {
-    /// Of some values; absent where there are none.
+    /// Computes the spread of some values; absent if there are none. Values that are not finite are left out.
     pub fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
         let mut values: Vec<f64> = values.into_iter().filter(|it| it.is_finite()).collect();
         values.sort_by(f64::total_cmp);
@@ -178,7 +180,7 @@ impl Spread {
 }
 
 impl Unit {
-    /// The factor and the word that fit a value of this size.
+    /// Returns the divisor and the suffix that fit a value of this size.
     fn scale(self, size: f64) -> (f64, &'static str) {
         let fit = |steps: &[(f64, f64, &'static str)]| {
             let step = steps.iter().find(|(below, ..)| size < *below);
@@ -204,7 +206,7 @@ impl Unit {
         }
     }
 
-    /// One value.
+    /// Writes one value with its unit.
     pub fn show(self, value: f64) -> String {
         let (by, word) = self.scale(value);
         match self {
@@ -213,7 +215,8 @@ impl Unit {
         }
     }
 
-    /// A median with its range: `310 µs (298–325)`; alone where there is no range.
+    /// Writes a median with its range, such as `310 µs (298–325)`; without the range if its ends look the same. The range uses
+    /// the unit of the median, so that the three can be compared at a glance.
     pub fn show_spread(self, spread: Spread) -> String {
         let (by, _) = self.scale(spread.median);
         let text = if self == Self::Rate { rate } else { digits };
@@ -225,7 +228,7 @@ impl Unit {
     }
 }
 
-/// Three digits that count, thousands apart.
+/// Writes a number with three significant digits, or whole with commas between thousands.
 pub(crate) fn digits(value: f64) -> String {
     match value.abs() {
         size if size >= 99.95 => thousands(value),
@@ -235,7 +238,7 @@ pub(crate) fn digits(value: f64) -> String {
     }
 }
 
-/// A rate: whole from ten on.
+/// Writes a rate; from ten on as a whole number.
 pub(crate) fn rate(value: f64) -> String {
     match value {
         small if small < 9.5 && small.fract() != 0.0 => digits(small),
@@ -243,6 +246,7 @@ pub(crate) fn rate(value: f64) -> String {
     }
 }
 
+/// Writes a whole number with commas between thousands.
 fn thousands(value: f64) -> String {
     let plain = format!("{value:.0}");
     let mut text = String::new();

@@ -1,4 +1,6 @@
-//! What the figures say, in sentences.
+//! Writes in sentences what the figures say of the backends.
+//!
+//! Whether a difference may be stated is decided in `compare`; this file only puts the verdict into words.
 
 use super::{
     Figure, Range, Spread, Unit, Verdict, compare,
@@ -14,13 +16,13 @@ pub enum Matter {
     Median,
     /// Its 99th percentile.
     Tail,
-    /// CPU time of the hubs, a delivery.
+    /// CPU time of the hubs per delivery.
     Cpu,
     /// The highest rate.
     Knee,
 }
 
-/// One backend's part in a comparison.
+/// One backend's values in a comparison: the median over all runs for the order, the ranges for the verdict.
 struct Part<'a> {
     name: &'a str,
     middle: f64,
@@ -40,6 +42,7 @@ impl Matter {
         }
     }
 
+    /// Returns the figure of the rounds; the highest rate has none, since it comes from the ladders.
     const fn figure(self) -> Option<Figure> {
         match self {
             Self::Median => Some(Figure::DeliveryP50),
@@ -49,6 +52,7 @@ impl Matter {
         }
     }
 
+    /// Returns a backend's values; absent if this was not measured.
     fn part<'a>(self, name: &'a str, figures: &Figures) -> Option<Part<'a>> {
         let (middle, ranges) = match self.figure() {
             Some(figure) => (figure.spread(figures)?.median, ranges(figure, figures)),
@@ -66,7 +70,7 @@ impl Matter {
         })
     }
 
-    /// All backends of which this figure was measured, the best first.
+    /// Returns all backends that have this figure, the best first: the highest rate, or the least of the other figures.
     fn parts<'a>(self, merged: &'a Merged, scenario: &str) -> Vec<Part<'a>> {
         let named = merged.backends.iter();
         let found = named.filter_map(|it| self.part(&it.name, it.scenarios.get(scenario)?));
@@ -78,7 +82,8 @@ impl Matter {
         parts
     }
 
-    /// How the worse one compares with the better; `again` if the sentence has named the better one already.
+    /// Says how the worse backend compares with the better one. `again` is true if the sentence has named the better one
+    /// already.
     fn better(self, better: &str, worse: &str, times: &str, again: bool) -> String {
         match (self, again) {
             (Self::Median | Self::Tail, false) => {
@@ -91,14 +96,14 @@ impl Matter {
         }
     }
 
-    /// Both medians, for readers who know what to make of them.
+    /// Gives both medians and why they allow no statement; the reader may judge them.
     fn unknown(self, a: &Part<'_>, b: &Part<'_>, why: &str) -> String {
         let unit = self.figure().map_or(Unit::Rate, Figure::unit);
         let shown = |it: &Part<'_>| format!("{} ({})", it.name, unit.show(it.middle));
         format!("{} and {} {why}", shown(a), shown(b))
     }
 
-    /// Who is better and by how much; none where it can't be said.
+    /// Returns the better backend, the worse one, and the ratio in words; nothing if the verdict does not tell them apart.
     fn winner<'a>(
         self,
         a: &'a str,
@@ -120,7 +125,7 @@ impl Matter {
         }
     }
 
-    /// The best beside each of the others.
+    /// Compares the best backend with each of the others in one sentence; nothing if there are no others.
     fn finding(self, parts: &[Part<'_>]) -> Option<String> {
         let (best, others) = parts.split_first()?;
         let (mut told, mut same, mut rest) = (Vec::new(), Vec::new(), Vec::new());
@@ -130,7 +135,7 @@ impl Matter {
                 (Some((better, worse, times)), _) if better == best.name => {
                     told.push(self.better(better, worse, &times, !told.is_empty()));
                 }
-                // By the runs that measured both, although not by the median of all.
+                // The other one wins in the runs that measured both, although its median over all runs is worse.
                 (Some((better, worse, times)), _) => {
                     rest.push(self.better(better, worse, &times, false));
                 }
@@ -162,7 +167,7 @@ impl Matter {
         }
     }
 
-    /// One pair.
+    /// Compares one pair in a sentence.
     fn pair(self, a: &Part<'_>, b: &Part<'_>) -> String {
         let verdict = compare(&a.ranges, &b.ranges);
         let said = match (self.winner(a.name, b.name, verdict), verdict) {
@@ -197,7 +202,7 @@ pub fn findings(merged: &Merged, scenario: &Scenario) -> Vec<String> {
     sentences
 }
 
-/// Every pair of backends, figure by figure.
+/// Compares every pair of backends, figure by figure.
 pub fn pairs(merged: &Merged, scenario: &Scenario) -> Vec<String> {
     let mut sentences = Vec::new();
     for matter in Matter::ALL {
@@ -209,6 +214,7 @@ pub fn pairs(merged: &Merged, scenario: &Scenario) -> Vec<String> {
     sentences
 }
 
+/// Compares the median latency through the hub with that of the broker alone; nothing if no broker was measured alone.
 fn beside_the_broker(merged: &Merged, scenario: &Scenario) -> Option<String> {
     let each = merged.backends.iter().filter_map(|backend| {
         let figures = backend.scenarios.get(&scenario.name)?;
@@ -222,7 +228,7 @@ fn beside_the_broker(merged: &Merged, scenario: &Scenario) -> Option<String> {
         .then(|| format!("Median latency through the hub, against the broker alone: {all}."))
 }
 
-/// `a`, `a and b`, `a, b and c`.
+/// Joins words as in a sentence: `a`, `a and b`, `a, b and c`.
 pub(crate) fn list<T: AsRef<str>>(words: &[T]) -> String {
     let words: Vec<&str> = words.iter().map(AsRef::as_ref).collect();
     match words.split_last() {

@@ -1,22 +1,25 @@
-//! The highest rate, as ladders bracket it: a step that held, and the next one, which did not.
+//! Finds the highest rate of a backend in its ladders: it lies between the highest step that held and the next step, which
+//! failed.
+//!
+//! The exact rate is not known; what is shown is always these two steps. Rates are published messages a second.
 
 use std::collections::BTreeSet;
 
 use super::{Range, figure::rate};
 use crate::results::Figures;
 
-/// One ladder's end.
+/// What one ladder found.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Knee {
     /// The run.
     pub run: usize,
-    /// The highest rate that held; absent where none did.
+    /// The highest rate that held; absent if none did.
     pub held: Option<f64>,
-    /// The lowest rate above it that did not; absent where the ladder ended before.
+    /// The lowest rate above it that failed; absent if the ladder ended before a step failed.
     pub failed: Option<f64>,
 }
 
-/// One for each run with a ladder.
+/// Returns one knee for each run that has a ladder, ordered by run.
 pub fn knees(figures: &Figures) -> Vec<Knee> {
     let runs: BTreeSet<usize> = figures.ladder.iter().map(|step| step.run).collect();
     let of_run = |run| {
@@ -28,6 +31,7 @@ pub fn knees(figures: &Figures) -> Vec<Knee> {
                 .map(|it| it.rate)
         };
         let held = rates(true).max_by(f64::total_cmp);
+        // A step below the highest one that held may have failed by chance; it does not bound the rate.
         let above = rates(false).filter(|rate| held.is_none_or(|held| *rate > held));
         Knee {
             run,
@@ -38,7 +42,7 @@ pub fn knees(figures: &Figures) -> Vec<Knee> {
     runs.into_iter().map(of_run).collect()
 }
 
-/// The highest rate in words, over all runs; absent where it was not looked for.
+/// Returns the highest rate of all runs in words; absent if no run searched for it.
 pub fn knee(figures: &Figures) -> Option<String> {
     let knees = knees(figures);
     if knees.is_empty() {
@@ -60,7 +64,7 @@ pub fn most_deliveries(figures: &Figures) -> Option<f64> {
 }
 
 impl Knee {
-    /// In words: `16,000/s (failed at 18,000)`.
+    /// Writes it in words, such as `16,000/s (failed at 18,000)`.
     pub fn text(&self) -> String {
         match (self.held, self.failed) {
             (Some(held), Some(failed)) => {
@@ -72,7 +76,8 @@ impl Knee {
         }
     }
 
-    /// Where it lies.
+    /// Returns the range in which the highest rate lies. It counts as a range although each run searches only once, since its
+    /// two ends are known.
     pub(super) fn range(&self) -> Range {
         Range {
             run: self.run,

@@ -1,5 +1,6 @@
-//! What tables, reports and advice take from rounds: the median with the smallest and the largest, and what may be said
-//! of two backends. Nothing here is fitted or tested for significance: what overlaps is not told apart.
+//! Computes what tables, reports and recommendations show of rounds: the median with the smallest and the largest value,
+//! and what may be said of two backends. Nothing here is fitted or tested for significance: ranges that overlap are not
+//! told apart. Nothing here measures, draws or prints.
 
 mod compare;
 mod distribution;

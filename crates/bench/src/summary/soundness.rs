@@ -1,4 +1,6 @@
-//! Whether figures are sound: what was lost, and what may have spoiled them.
+//! Says whether figures are sound: what was lost, and what may have spoiled the measurement.
+//!
+//! A doubt removes no figure; it stands beside the figures so that the reader can decide.
 
 use std::collections::BTreeMap;
 
@@ -8,13 +10,13 @@ use crate::{
     results::{Figures, Round},
 };
 
-/// A load that takes more of a core is the limit itself.
+/// If the load takes more than this share of a core, it may be the limit itself and not the backend.
 const BUSY: f64 = 0.9;
-/// Medians of rounds that differ so many times are no noise.
+/// If the medians of two rounds of a run differ by this factor, something disturbed the measurement.
 const UNEVEN: f64 = 2.0;
 
-/// What was lost, repeated, out of order or refused; where the load was the limit; where rounds do not agree; and what
-/// so many rounds can show.
+/// Returns one sentence each for: what was lost, repeated, out of order or refused; where the load may have been the limit;
+/// where rounds do not agree; how little few rounds can show; and what failed.
 pub fn soundness(merged: &Merged) -> Vec<String> {
     let (mut wrong, mut doubts, mut failures) = (Vec::new(), Vec::new(), Vec::new());
     let (mut rounds, mut delivered) = (0, 0);
@@ -31,6 +33,7 @@ pub fn soundness(merged: &Merged) -> Vec<String> {
             failures.push(format!("{} failed: {failure}.", backend.name));
         }
     }
+    // Say it also if nothing was lost: silence could mean that nobody looked.
     if rounds > 0 && wrong.is_empty() {
         wrong.push(format!(
             "Nothing was lost, repeated, out of order or refused at the fixed rates: {} deliveries in {rounds} rounds.",
@@ -41,10 +44,12 @@ pub fn soundness(merged: &Merged) -> Vec<String> {
     [wrong, doubts, failures].concat()
 }
 
+/// Adds up a count over all rounds.
 fn sum(figures: &Figures, of: fn(&Round) -> u64) -> u64 {
     figures.rounds.iter().map(of).sum()
 }
 
+/// Counts what went wrong at the fixed rate, in deliveries; nothing if all was well.
 fn losses(figures: &Figures) -> Option<String> {
     let sum = |of| sum(figures, of);
     let wrong = [
@@ -61,7 +66,7 @@ fn losses(figures: &Figures) -> Option<String> {
     (!wrong.is_empty()).then(|| format!("{} of {due} deliveries", list(&wrong)))
 }
 
-/// Where a figure may be the load's own.
+/// Says if the load may have been the limit: it was busy, or it published so late that this explains much of p99.
 fn load(figures: &Figures) -> Option<String> {
     let busy = Figure::LoadCpu.spread(figures).map_or(0.0, |it| it.most);
     if busy > BUSY {
@@ -80,7 +85,7 @@ fn load(figures: &Figures) -> Option<String> {
     })
 }
 
-/// Where the rounds of one run contradict each other.
+/// Says if the median latencies of one run's rounds differ too much to trust them.
 fn uneven(figures: &Figures) -> Option<String> {
     let ranges = super::compare::ranges(Figure::DeliveryP50, figures);
     let mut far = ranges
@@ -95,7 +100,9 @@ fn uneven(figures: &Figures) -> Option<String> {
     })
 }
 
-/// Two equal backends of n rounds each: of all orders in which 2n values may come, two keep them apart.
+/// Says how often chance alone sets the ranges of two equal backends apart. With n rounds each, 2n values come in some
+/// order; of all equally likely ways to divide them between the two backends, exactly two keep the ranges apart: 2 of 6
+/// for two rounds, 2 of 20 for three.
 fn chance(merged: &Merged) -> Option<String> {
     let figures = merged.backends.iter().flat_map(|it| it.scenarios.values());
     let counts = figures.flat_map(|figures| {

@@ -1,4 +1,4 @@
-//! Bars: what things cost, each with its value behind it and its range on it.
+//! Draws bars: what a backend costs, each bar with its range on it and its value after it.
 
 use plotters::{
     prelude::Rectangle,
@@ -12,10 +12,12 @@ use super::{
 };
 use crate::summary::Spread;
 
+/// The chart's width, and the height of a bar, in pixels.
 const WIDTH: i32 = 320;
 const BAR: i32 = 12;
 /// From one bar to the next.
 const STEP: i32 = 19;
+/// The height of a group's name, and the space after a group, in pixels.
 const NAME: i32 = 20;
 const GAP: i32 = 8;
 
@@ -28,18 +30,19 @@ pub(crate) struct Group {
 /// One bar.
 pub(crate) struct Bar {
     pub(crate) spread: Spread,
-    /// What stands behind it.
+    /// The text after the bar.
     pub(crate) says: String,
     pub(crate) striped: bool,
 }
 
-/// As SVG; nothing where there are no bars.
+/// Returns the bars as SVG; nothing if there are no bars. `name` is what a screen reader says.
 pub(crate) fn bars(groups: &[Group], name: &str) -> Result<Option<String>, Failed> {
     let all = || groups.iter().flat_map(|group| &group.bars);
     let most = all().map(|bar| bar.spread.most).fold(0.0, f64::max);
     let Some(words) = all().map(|bar| wide(&bar.says)).max() else {
         return Ok(None);
     };
+    // The longest text decides how much room is left for the bars, so that no text is cut off.
     let room = (WIDTH - words - 16).max(60);
     let scale = match most > 0.0 {
         true => f64::from(room * FINE) / most,
@@ -71,6 +74,7 @@ pub(crate) fn bars(groups: &[Group], name: &str) -> Result<Option<String>, Faile
     .map(Some)
 }
 
+/// Draws one bar at height `y`: its fill, its outline, the range as a thin line, and the text.
 fn one(area: &Area<'_>, bar: &Bar, y: i32, scale: f64) -> Result<(), Failed> {
     let length = |value: f64| (value * scale) as i32;
     let end = length(bar.spread.median).max(1);

@@ -1,4 +1,4 @@
-//! Where charts are drawn: an area in the page's own pixels, and words and marks on it.
+//! Draws on the chart's area: words, lines and marks, in fractions of the page's pixels.
 
 use std::fmt;
 
@@ -17,9 +17,9 @@ use super::{
     pixel::{FINE, FONT, HEIGHT},
 };
 
-/// What plotters draws on.
+/// The area that plotters draws on.
 pub(super) type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
-/// A place, in parts of a pixel.
+/// A place as x and y, in fractions of a pixel (see [`FINE`]).
 pub(super) type At = (i32, i32);
 
 /// A chart that could not be drawn.
@@ -34,12 +34,12 @@ impl fmt::Display for Failed {
 
 impl std::error::Error for Failed {}
 
-/// plotters' own errors have a type for each kind of backend.
+/// Turns an error of plotters into one type, since plotters has a type of error for each kind of output.
 pub(super) fn failed(error: impl fmt::Display) -> Failed {
     Failed(error.to_string())
 }
 
-/// Draws a chart of this size; `name` is what is read out for it.
+/// Draws a chart of this size in pixels and returns the SVG element. `name` is what a screen reader says for it.
 pub(super) fn draw(
     (width, height): (i32, i32),
     class: &str,
@@ -54,6 +54,7 @@ pub(super) fn draw(
         fill(&area)?;
         area.present().map_err(failed)?;
     }
+    // Replace the opening tag of plotters by one that has a class, a label and a size in the page's pixels.
     let body = svg.split_once('>').map_or("", |(_, body)| body);
     let mut label = String::new();
     crate::report::html::escape(&mut label, name);
@@ -66,7 +67,7 @@ pub(super) fn draw(
     ))
 }
 
-/// Words, at the place's right (`Left`), left (`Right`) or around it.
+/// Writes words that begin (`Left`), end (`Right`) or are centred at a place.
 pub(super) fn word(
     area: &Area<'_>,
     at: At,
@@ -83,14 +84,15 @@ pub(super) fn word(
         .map_err(failed)
 }
 
-/// A straight line.
+/// Draws a straight line.
 pub(super) fn line(area: &Area<'_>, from: At, to: At, ink: Ink) -> Result<(), Failed> {
     let style = ink.color().stroke_width(FINE as u32);
     area.draw(&PathElement::new(vec![from, to], style))
         .map_err(failed)
 }
 
-/// A backend's mark: each has its own shape.
+/// Draws a backend's mark. Each has its own shape, so that charts can be read without colours; the seventh backend has the
+/// shape of the first.
 pub(super) fn mark(area: &Area<'_>, (x, y): At, number: usize) -> Result<(), Failed> {
     let style = Ink::Mark(number).color().filled();
     let r = 4 * FINE;
@@ -126,7 +128,7 @@ pub(super) fn mark(area: &Area<'_>, (x, y): At, number: usize) -> Result<(), Fai
     area.draw(&Polygon::new(corners, style)).map_err(failed)
 }
 
-/// A cross: what did not hold.
+/// Draws a cross, for a step that failed.
 pub(super) fn cross(area: &Area<'_>, (x, y): At, number: usize) -> Result<(), Failed> {
     let r = 4 * FINE;
     let style = Ink::Mark(number).color().stroke_width(2 * FINE as u32);

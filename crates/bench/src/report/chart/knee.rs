@@ -1,4 +1,4 @@
-//! The knee: p99 over the rate, step by step.
+//! Draws the search for the highest rate: p99 over the rate, step by step, with the limit as a line.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +13,7 @@ use crate::{
     summary::rate,
 };
 
-/// The ladders of all backends, and the limit.
+/// Returns the chart of all ladders as SVG; nothing if there are none. `limit_ms` is the scenario's highest p99.
 pub(crate) fn knees(
     backends: &[(usize, &str, &Figures)],
     limit_ms: u64,
@@ -41,7 +41,7 @@ pub(crate) fn knees(
     plot.svg(format, name).map(Some)
 }
 
-/// One backend's, a line for each run.
+/// Returns one backend's ladders, one line for each run. A step without a delivery has no latency and is left out.
 fn ladders(number: usize, backend: &str, figures: &Figures) -> Vec<Line> {
     let runs: BTreeSet<usize> = figures.ladder.iter().map(|step| step.run).collect();
     let one = |run: usize| {

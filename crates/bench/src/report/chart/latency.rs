@@ -1,4 +1,6 @@
-//! Latency by percentile: all backends together, and each with its parts.
+//! Draws latency by percentile: all backends together, and each one with its parts.
+//!
+//! The x axis is logarithmic in what is left above, so that 99 % and 99.9 % are as far apart as 90 % and 99 %.
 
 use super::{
     canvas::Failed,
@@ -10,7 +12,7 @@ use crate::{
     summary::{pool, quantiles},
 };
 
-/// One of how many is above, and what that is called.
+/// The marked percentiles: one measurement out of how many is above, and its label.
 const PERCENTILES: [(f64, &str); 6] = [
     (2.0, "50 %"),
     (10.0, "90 %"),
@@ -20,7 +22,7 @@ const PERCENTILES: [(f64, &str); 6] = [
     (1e5, "99.999 %"),
 ];
 
-/// A time on a scale, without zeros behind it.
+/// Writes microseconds for an axis, without trailing zeros.
 pub(super) fn time(us: f64) -> String {
     match us {
         us if us < 1e3 => format!("{us:.0} µs"),
@@ -29,7 +31,7 @@ pub(super) fn time(us: f64) -> String {
     }
 }
 
-/// The delivery of all backends.
+/// Returns the delivery of all backends in one chart; nothing if no backend has a curve.
 pub(crate) fn together(
     backends: &[(usize, &str, &Figures)],
     format: Format,
@@ -55,7 +57,8 @@ pub(crate) fn together(
     plot(lines, &low_and_high, format, name)
 }
 
-/// One backend: the delivery, the acknowledgement, and the broker alone; on the scale that holds all backends.
+/// Returns one backend's delivery, acknowledgement and broker alone. The scale is that of all backends, so that the small
+/// charts can be compared with each other.
 pub(crate) fn parts(
     figures: &Figures,
     all: &[(usize, &str, &Figures)],
@@ -66,6 +69,7 @@ pub(crate) fn parts(
     plot(lines(figures), &low_and_high, Format::Small, name)
 }
 
+/// Returns the lines of one backend's parts. One point alone is no line.
 fn lines(figures: &Figures) -> Vec<Line> {
     let delivery = pool(figures.rounds.iter().map(|round| &round.delivery));
     let acknowledgement = pool(figures.rounds.iter().map(|round| &round.acknowledgement));
@@ -90,10 +94,12 @@ fn lines(figures: &Figures) -> Vec<Line> {
     lines.collect()
 }
 
+/// Returns all latencies of the lines, from which the scale is made.
 fn heights(lines: &[Line]) -> impl Iterator<Item = f64> {
     lines.iter().flat_map(|line| &line.points).map(|(_, y)| *y)
 }
 
+/// Returns a curve's points. 0 µs has no place on a logarithmic scale.
 fn points(latency: &Latency) -> Vec<(f64, f64)> {
     let curve = quantiles(latency).into_iter();
     curve
@@ -102,6 +108,7 @@ fn points(latency: &Latency) -> Vec<(f64, f64)> {
         .collect()
 }
 
+/// Draws the lines with an axis of percentiles; nothing if there are no lines.
 fn plot(
     lines: Vec<Line>,
     low_and_high: &[f64],

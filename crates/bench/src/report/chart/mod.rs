@@ -1,4 +1,7 @@
-//! Charts as SVG, drawn by plotters in stand-in colours; the page's style sheet says what these are in light and dark.
+//! Draws the charts as SVG with the library plotters.
+//!
+//! plotters knows no style sheets, so the charts use stand-in colours that `ink` replaces by classes; the page's style
+//! sheet says what these are in light and dark. A chart decides no figure.
 
 mod bars;
 mod canvas;
