@@ -18,7 +18,7 @@ use hubplane_bench::{
 };
 
 /// Says what figures of another machine are worth.
-const SHIPPED: &str = "These figures came along with this program; yours will differ. Measure with `hubplane bench --json run.json`, \
+const SHIPPED: &str = "These figures were measured on our machine; yours will differ. Measure with `hubplane bench --json run.json`, \
                        then give --figures run.json.";
 
 /// List which backends meet your requirements, which do not, and why.
@@ -73,7 +73,7 @@ pub(super) struct Recommend {
 }
 
 fn size(text: &str) -> Result<u64, String> {
-    parse_size(text).ok_or_else(|| format!("{text:?} is no size; write 512 or 16KiB"))
+    parse_size(text).ok_or_else(|| format!("{text:?} is not a size; write 512 or 16KiB"))
 }
 
 fn rate(text: &str) -> Result<f64, String> {
@@ -84,7 +84,7 @@ fn rate(text: &str) -> Result<f64, String> {
     let rate = number.parse::<f64>().map(|number| number * scale);
     rate.ok()
         .filter(|rate| rate.is_finite() && *rate > 0.0)
-        .ok_or_else(|| format!("{text:?} is no rate; write 200 or 5k"))
+        .ok_or_else(|| format!("{text:?} is not a rate; write 200 or 5k"))
 }
 
 fn broker(text: &str) -> Result<String, String> {
@@ -98,7 +98,7 @@ fn broker(text: &str) -> Result<String, String> {
             let mut all: Vec<_> = known.map(|(feature, _)| *feature).collect();
             all.dedup();
             format!(
-                "{text:?} is no broker that hubplane knows; there are {}",
+                "{text:?} is not a broker that hubplane knows; it knows {}",
                 all.join(", ")
             )
         })
@@ -129,7 +129,7 @@ impl Recommend {
         match judged.iter().any(|it| it.answer == Answer::Yes) {
             true => Ok(()),
             false => Err(Failure::failed(
-                "no backend is known to satisfy all of this",
+                "no backend is known to meet all requirements",
             )),
         }
     }
@@ -227,7 +227,7 @@ fn text(judged: &[Judged], merged: Option<&Merged>, scenario: &Scenario) -> Stri
             lines.extend(merged.warnings());
         }
         None => lines.push(
-            "Judged by what each backend declares alone. Measure with `hubplane bench --json run.json`, then give \
+            "Judged only by what each backend declares. Measure with `hubplane bench --json run.json`, then give \
              --figures run.json."
                 .to_owned(),
         ),
@@ -239,15 +239,18 @@ fn text(judged: &[Judged], merged: Option<&Merged>, scenario: &Scenario) -> Stri
         .collect();
     if merged.is_none() && !absent.is_empty() {
         lines.push(
-            "Not every backend is in this build (hubplane backends); what is not can't be judged."
+            "This build does not have every backend (see `hubplane backends`); it can't judge those that it lacks."
                 .to_owned(),
         );
     }
     let whole = has_whole_cost(judged);
     for (answer, title) in [
-        (Answer::Yes, "Satisfied"),
-        (Answer::Unknown, "Not known"),
-        (Answer::No, "Not satisfied"),
+        (Answer::Yes, "Meet all requirements"),
+        (
+            Answer::Unknown,
+            "May meet all requirements, but something is not known",
+        ),
+        (Answer::No, "Do not meet all requirements"),
     ] {
         let of_it: Vec<_> = judged.iter().filter(|it| it.answer == answer).collect();
         if of_it.is_empty() {
@@ -257,10 +260,10 @@ fn text(judged: &[Judged], merged: Option<&Merged>, scenario: &Scenario) -> Stri
         let measured = of_it.iter().filter(|it| it.hub_cpu.is_some()).count();
         let order = match (measured > 1, whole) {
             (true, true) if answer == Answer::Yes => {
-                ", by CPU time a delivery of hubs and broker, the least first"
+                ", by CPU time per delivery of hubs and broker, the least first"
             }
             (true, false) if answer == Answer::Yes => {
-                ", by CPU time a delivery of the hubs alone (not every broker's was seen), the least first"
+                ", by CPU time per delivery of the hubs alone (the CPU time of some broker is not known), the least first"
             }
             _ => "",
         };
@@ -284,7 +287,7 @@ fn one(judged: &Judged) -> Vec<String> {
     let name = &judged.name;
     let mut lines = vec![match costs.is_empty() {
         true => format!("  {name}"),
-        false => format!("  {name}, CPU a delivery: {}", costs.join(", ")),
+        false => format!("  {name}, CPU per delivery: {}", costs.join(", ")),
     }];
     for reason in &judged.reasons {
         let word = match reason.answer {
