@@ -1,6 +1,7 @@
 //! `hubplane recommend`: turns options into needs, and prints which backends meet them.
 //!
-//! How a need is judged is in `hubplane_bench::recommend`; this file brings figures and promises together.
+//! How a requirement is judged is in `hubplane_bench::recommend`; this file brings figures and promises together, and puts
+//! the answers into words. Scripts depend on the exit code and the JSON.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -17,7 +18,7 @@ use hubplane_bench::{
     summary::Unit,
 };
 
-/// Says what figures of another machine are worth.
+/// Warns that the figures of another machine differ from those of the user's own.
 const SHIPPED: &str = "These figures were measured on our machine; yours will differ. Measure with `hubplane bench --json run.json`, \
                        then give --figures run.json.";
 
@@ -72,10 +73,12 @@ pub(super) struct Recommend {
     json: bool,
 }
 
+/// Reads the size of a message in bytes.
 fn size(text: &str) -> Result<u64, String> {
     parse_size(text).ok_or_else(|| format!("{text:?} is not a size; write 512 or 16KiB"))
 }
 
+/// Reads messages in a second; `k` means a thousand.
 fn rate(text: &str) -> Result<f64, String> {
     let (number, scale) = match text.strip_suffix(['k', 'K']) {
         Some(number) => (number, 1e3),
@@ -87,6 +90,7 @@ fn rate(text: &str) -> Result<f64, String> {
         .ok_or_else(|| format!("{text:?} is not a rate; write 200 or 5k"))
 }
 
+/// Reads a broker's name or one of its schemes, and returns the name. `memory` is refused, since it has no broker.
 fn broker(text: &str) -> Result<String, String> {
     let text = text.trim_end_matches(':');
     let known = KNOWN.iter().filter(|(feature, _)| *feature != "memory");
@@ -105,6 +109,7 @@ fn broker(text: &str) -> Result<String, String> {
 }
 
 impl Recommend {
+    /// Prints the answers. Fails with exit code 1 if no backend meets all requirements, so that a script can test it.
     pub(super) fn run(&self) -> Result<(), Failure> {
         let merged = match self.figures.is_empty() {
             true if self.promises_only => None,
@@ -134,6 +139,7 @@ impl Recommend {
         }
     }
 
+    /// Turns the options into requirements.
     fn needs(&self) -> Needs {
         Needs {
             replay: self.must_replay,
@@ -148,6 +154,7 @@ impl Recommend {
         }
     }
 
+    /// Returns the scenario as it was measured, which may differ from the built-in one of the same name.
     fn scenario(&self, merged: Option<&Merged>) -> Result<Scenario, Failure> {
         let Some(merged) = merged else {
             return Scenario::find(&self.scenario).map_err(Failure::wrong);
@@ -187,6 +194,7 @@ fn candidates<'a>(merged: Option<&'a Merged>, scenario: &str) -> Vec<Candidate<'
             }
         })
         .collect();
+    // List also what was not measured: what a backend promises may already rule it out or make it worth measuring.
     for (feature, schemes) in KNOWN {
         if !measured
             .iter()
@@ -203,6 +211,7 @@ fn candidates<'a>(merged: Option<&'a Merged>, scenario: &str) -> Vec<Candidate<'
     all
 }
 
+/// Returns the answers for programs, with the sources of the figures.
 fn json(judged: &[Judged], merged: Option<&Merged>, scenario: &Scenario) -> serde_json::Value {
     json!({
         "scenario": scenario,
@@ -211,6 +220,7 @@ fn json(judged: &[Judged], merged: Option<&Merged>, scenario: &Scenario) -> serd
     })
 }
 
+/// Returns the answers for people: where the figures come from, then the backends in three groups.
 fn text(judged: &[Judged], merged: Option<&Merged>, scenario: &Scenario) -> String {
     let mut lines = Vec::new();
     match merged {

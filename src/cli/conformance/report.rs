@@ -1,6 +1,6 @@
-//! What was found, beside what is promised: as a table for people and as JSON for programs.
+//! Shows what was found beside what is promised: as a table for people and as JSON for programs.
 //!
-//! Only words; whether a case holds is decided in `hubplane-conformance`.
+//! This file only chooses words; whether a case holds is decided in `hubplane-conformance`.
 
 use std::time::Duration;
 
@@ -15,14 +15,14 @@ const IN_A_CELL: usize = 160;
 /// The most characters of a message anywhere: a case may have seen thousands of messages.
 const AT_ALL: usize = 2_000;
 
-/// One case, and what came of it.
+/// One case with its outcome and how long it took.
 pub(super) struct Tried {
     pub(super) case: Case,
     pub(super) outcome: Outcome,
     pub(super) took: Duration,
 }
 
-/// The whole run.
+/// The results of a whole run, also of one that was interrupted.
 pub(super) struct Report {
     address: Address,
     driver: &'static dyn Driver,
@@ -42,6 +42,7 @@ struct Finding<'a> {
 }
 
 impl Finding<'_> {
+    /// Returns the name and the message of the first case that found something else than is promised.
     fn not_held(&self) -> Option<(&'static str, &str)> {
         self.cases.iter().find_map(|tried| match &tried.outcome {
             Outcome::NotHeld(message) => Some((tried.case.name, message.as_str())),
@@ -49,6 +50,7 @@ impl Finding<'_> {
         })
     }
 
+    /// Returns why the first case that was not tried was not.
     fn not_tried(&self) -> Option<&str> {
         self.cases.iter().find_map(|tried| match &tried.outcome {
             Outcome::NotTried(reason) => Some(reason.as_str()),
@@ -56,6 +58,7 @@ impl Finding<'_> {
         })
     }
 
+    /// Returns how many cases held.
     fn held(&self) -> usize {
         let held = |tried: &&&Tried| tried.outcome == Outcome::Held;
         self.cases.iter().filter(held).count()
@@ -71,8 +74,10 @@ impl Finding<'_> {
         }
     }
 
+    /// Returns the finding as a cell of the table. One case that does not hold decides, whatever the others found.
     fn sentence(&self, durability: Durability) -> String {
         let (held, of) = (self.held(), self.cases.len());
+        // No program can cut a machine's power, so a held durability is only as strong as what can be tried.
         let logged = self.guarantee == Guarantee::Durability && durability == Durability::Logged;
         let limit = if logged {
             ", as far as a program can try it"
@@ -96,7 +101,7 @@ impl Finding<'_> {
     }
 }
 
-/// On one line, and not longer than `most` characters.
+/// Returns the text on one line, cut after `most` characters.
 fn shortened(text: &str, most: usize) -> String {
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     match line.char_indices().nth(most) {
@@ -106,6 +111,7 @@ fn shortened(text: &str, most: usize) -> String {
 }
 
 impl Report {
+    /// Begins an empty report on the backend of a site.
     pub(super) fn new(site: &Site, in_place: bool) -> Self {
         Self {
             address: site.own_address().clone(),
@@ -134,6 +140,7 @@ impl Report {
         }
     }
 
+    /// Returns how many cases held, did not hold, and were not tried.
     fn counts(&self) -> (usize, usize, usize) {
         let mut counts = (0, 0, 0);
         for tried in &self.tried {
@@ -146,6 +153,7 @@ impl Report {
         counts
     }
 
+    /// Returns one finding for each guarantee. A case may test several guarantees and then counts for each.
     fn findings(&self) -> impl Iterator<Item = Finding<'_>> {
         Guarantee::ALL.into_iter().map(|guarantee| {
             let about = |tried: &&Tried| tried.case.about.contains(&guarantee);
@@ -164,6 +172,7 @@ impl Report {
         )
     }
 
+    /// Returns the report for people.
     pub(super) fn table(&self) -> String {
         let durability = self.driver.capabilities().durability;
         let mut rows = vec![["guarantee", "promise", "found"].map(str::to_owned)];

@@ -1,4 +1,6 @@
-//! The demo's routes: those of the page and of what it asks of the demo itself, and those of each instance.
+//! Defines the demo's routes: those of the page and of what it asks of the demo itself, and those of each instance.
+//!
+//! How instances are started and stopped, and what a job does, is not known here.
 
 use std::sync::Arc;
 
@@ -16,15 +18,18 @@ use super::{
 use hubplane_identity::Access;
 use hubplane_server::{Mounts, Problem, Shards, embedded};
 
+/// The demo's page, part of the program so that the demo needs no other file.
 const PAGE: &str = include_str!("page.html");
 /// The most bytes of a request that starts a job.
 const BODY_BYTES: u64 = 1_024;
 
+/// The body of a request that starts a job.
 #[derive(Deserialize)]
 struct Start {
     job: String,
 }
 
+/// The query that asks which instance serves a client.
 #[derive(Deserialize)]
 struct Where {
     client: String,
@@ -48,6 +53,7 @@ pub(super) fn instance_routes(
         .boxed()
 }
 
+/// Starts a job and answers 202 at once: its progress arrives as messages, not in this answer.
 fn begin(worker: &Arc<Worker>, job: &str) -> reply::Response {
     let problem = match worker.begin(job) {
         Ok(()) => {
