@@ -1,4 +1,4 @@
-//! The rounds so far, and those that earlier runs have left in a file, one a line.
+//! Keeps the rounds of this run, and those that earlier runs wrote to a file, one JSON object on each line.
 
 use std::{
     fs::{File, OpenOptions},
@@ -13,6 +13,7 @@ use crate::{
     table::{Figure, Rounds},
 };
 
+/// One round: what was measured, of which server, and its figures.
 #[derive(Serialize, Deserialize)]
 struct Round {
     what: String,
@@ -20,12 +21,14 @@ struct Round {
     figures: Vec<Figure>,
 }
 
+/// The rounds, in memory and in the file if one is given.
 pub(crate) struct Kept {
     rounds: Vec<Round>,
     file: Option<File>,
 }
 
 impl Kept {
+    /// Opens the file, or creates it, and reads its rounds. Fails if a line is not a round.
     pub(crate) fn open(path: Option<&Path>) -> Result<Self, Failure> {
         let mut options = OpenOptions::new();
         options.create(true).append(true).read(true);
@@ -39,6 +42,7 @@ impl Kept {
         Ok(Self { rounds, file })
     }
 
+    /// Adds a round and writes it to the file at once, so that a later failure does not lose it.
     pub(crate) fn add(
         &mut self,
         what: &str,
@@ -57,6 +61,7 @@ impl Kept {
         Ok(())
     }
 
+    /// Returns all rounds of one measurement of one server, in the order in which they were made.
     pub(crate) fn of(&self, what: &str, server: &str) -> Rounds {
         let these = |it: &&Round| it.what == what && it.server == server;
         let rounds = self.rounds.iter().filter(these);

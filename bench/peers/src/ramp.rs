@@ -1,4 +1,4 @@
-//! The highest rate that holds.
+//! Searches the highest rate at which a server loses nothing and stays within the limit of latency.
 
 use std::time::Duration;
 
@@ -12,12 +12,13 @@ use crate::{
     target::Target,
 };
 
-/// One step.
+/// How long one step is measured.
 const STEP: Duration = Duration::from_secs(3);
-/// The first step of [`ramp`], messages a second: what all servers do.
+/// The rate of the first step of [`ramp`] in messages a second; all servers hold it.
 const FROM: f64 = 40.0;
 
-/// Most deliveries a second to 1,000 subscribers of one channel, nothing lost and p99 within the scenario's limit.
+/// Returns the most deliveries in a second to 1,000 subscribers of one channel with nothing lost and p99 within the
+/// scenario's limit, and how the next step failed. Fails if even the first step fails, or if none does.
 pub(crate) async fn ramp(target: &Target) -> Result<Vec<Figure>, Failure> {
     let (held, failed) = climb(target, &Scenario::find("fanout")?, FROM).await?;
     let (_, held) = held.ok_or("even the first step failed")?;
