@@ -1,5 +1,5 @@
-//! From one instance to the other: published by a socket of the first, heard by a socket of the second; and the same
-//! through two processes that only copy, and from one connection to Redis to another.
+//! Measures the way from one instance to the other: a socket of the first publishes, a socket of the second receives. For
+//! comparison it also measures two processes that only copy, and Redis alone from one connection to another.
 
 use std::{cell::RefCell, net::SocketAddr, ops::Range, rc::Rc, time::Duration};
 
@@ -23,15 +23,15 @@ use crate::{
     websocket::{TEXT, frame, send},
 };
 
-/// Messages a second.
+/// Messages in a second.
 const RATE: u64 = 500;
-/// Of them before what counts.
+/// How many messages are warm-up and do not count.
 const FIRST: u64 = RATE;
 const BYTES: usize = 128;
-/// For the last ones to arrive.
+/// How long to wait for the last messages.
 const STRAGGLERS: Duration = Duration::from_millis(500);
 
-/// Time from when a message is sent to when it is heard.
+/// Returns the time from when a message is sent until it is received.
 pub(crate) async fn across(target: &Target, length: Duration) -> Result<Vec<Figure>, Failure> {
     let messages = RATE * length.as_secs();
     let (before, own) = (target.spent_by_all()?, own_cpu()?);
@@ -83,7 +83,7 @@ async fn through(target: &Target, messages: u64) -> Result<Rc<Heard>, Failure> {
     Ok(heard)
 }
 
-/// `PUBLISH` on one connection, `SUBSCRIBE` on another.
+/// Measures Redis alone: `PUBLISH` on one connection, `SUBSCRIBE` on another.
 async fn raw(redis: SocketAddr, messages: u64) -> Result<Rc<Heard>, Failure> {
     let mut hearing = TcpStream::connect(redis).await?;
     hearing.set_nodelay(true)?;
@@ -105,7 +105,7 @@ async fn raw(redis: SocketAddr, messages: u64) -> Result<Rc<Heard>, Failure> {
     plainly(publishing, hearing, messages, command, pushed).await
 }
 
-/// The same through two processes that only copy.
+/// Measures the same through two processes that only copy bytes.
 async fn relayed(redis: SocketAddr, messages: u64) -> Result<Rc<Heard>, Failure> {
     let relays = [Relay::start("in", redis)?, Relay::start("out", redis)?];
     let hearing = TcpStream::connect(relays[1].address).await?;
@@ -116,7 +116,7 @@ async fn relayed(redis: SocketAddr, messages: u64) -> Result<Rc<Heard>, Failure>
     plainly(publishing, hearing, messages, str::to_owned, whole).await
 }
 
-/// Sends and hears without a server's protocol; `taken` finds the first message in what was read, and its end.
+/// Sends and receives without a server's protocol. `taken` finds the first message in the bytes that were read, and its end.
 async fn plainly(
     mut publishing: OwnedWriteHalf,
     mut hearing: TcpStream,

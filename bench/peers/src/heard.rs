@@ -1,4 +1,4 @@
-//! What the sockets of one measurement have heard.
+//! Counts what the sockets of one measurement receive: deliveries, latencies, losses and repetitions.
 
 use std::{
     cell::{Cell, RefCell},
@@ -11,12 +11,12 @@ use tokio::sync::mpsc;
 
 use crate::protocol::{Protocol, Said};
 
-/// Times up to a minute, to two digits, in microseconds.
+/// Returns an empty histogram of microseconds up to a minute, exact to two digits.
 pub(crate) fn histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1, 60_000_000, 2).expect("invariant: sound bounds")
 }
 
-/// A message's data: who published it, its number, and when it was due, in microseconds; filled up to its size.
+/// Returns a message's data: its publisher, its number and when it was due (microseconds), padded to its size in bytes.
 pub(crate) fn data(publisher: usize, number: u64, due: u64, bytes: usize) -> String {
     // With JSON's quotes it has the size that the scenario says.
     let mut data = format!("{publisher}.{number}.{due}.");
@@ -30,21 +30,21 @@ pub(crate) fn data(publisher: usize, number: u64, due: u64, bytes: usize) -> Str
 pub(crate) struct Heard {
     protocol: &'static dyn Protocol,
     before_data: Finder<'static>,
-    /// What times are counted from.
+    /// The instant from which all times count.
     pub(crate) start: Instant,
-    /// The first message's number that counts; what was published before is warm-up.
+    /// The number of the first message that counts; earlier ones are warm-up.
     first: u64,
-    /// How often each message was heard.
+    /// How often each message was received.
     times: RefCell<Vec<u16>>,
     pub(crate) ages: RefCell<Histogram<u64>>,
     pub(crate) deliveries: Cell<u64>,
-    /// When the last of these came.
+    /// When the last delivery came, in microseconds since the start.
     pub(crate) last: Cell<u64>,
     /// Commands that the server refused.
     pub(crate) refused: Cell<u64>,
     /// Sockets that the server closed.
     pub(crate) closed: Cell<u64>,
-    /// Told of each message that was heard so often.
+    /// Receives a notice of each message that was received a given number of times.
     whole: Option<(u16, mpsc::Sender<()>)>,
 }
 
@@ -65,7 +65,7 @@ impl Heard {
         }
     }
 
-    /// The same, from the first message on, and news of each one that was heard so often.
+    /// As `new`, but every message counts, and a notice is sent of each one that was received a given number of times.
     pub(crate) fn watched(
         protocol: &'static dyn Protocol,
         messages: u64,
@@ -82,12 +82,12 @@ impl Heard {
         )
     }
 
-    /// Microseconds since the start.
+    /// Returns the microseconds since the start.
     pub(crate) fn now(&self) -> u64 {
         self.start.elapsed().as_micros() as u64
     }
 
-    /// A text from the server, which may hold several messages; what is to be answered.
+    /// Takes a text from the server, which may hold several messages. Returns what must be answered, if anything.
     pub(crate) fn text(&self, text: &[u8]) -> Option<&'static str> {
         let mark = self.protocol.before_data().len();
         let mut any = false;
@@ -109,7 +109,7 @@ impl Heard {
         None
     }
 
-    /// Notes a message by its data; whether it is one.
+    /// Counts a message by its data. Returns false if the data is not that of a message.
     fn message(&self, data: &[u8]) -> bool {
         let mut numbers = [0_u64; 3];
         let mut at = 0;
@@ -143,7 +143,7 @@ impl Heard {
         true
     }
 
-    /// Deliveries that are missing and such that came again, if each message but these is due so often.
+    /// Returns how many deliveries are missing and how many came again. Each message is due `each` times, except those in `but`.
     pub(crate) fn balance(&self, each: u64, but: &[u64]) -> (u64, u64) {
         let (mut lost, mut repeated) = (0, 0);
         for (number, &times) in (self.first..).zip(&*self.times.borrow()) {

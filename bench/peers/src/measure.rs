@@ -1,4 +1,6 @@
-//! One scenario on one target at one rate: connect, subscribe, publish by the clock, and count what arrives.
+//! Measures one scenario on one target at one rate: connects, subscribes, publishes by the clock, and counts what arrives.
+//!
+//! The same load measures every server; what differs between them is in `protocol` and `target`.
 
 use std::{
     cell::RefCell,
@@ -21,37 +23,39 @@ use crate::{
     websocket::{Opening, TEXT, frame, send},
 };
 
-/// Sockets that are opened at a time.
+/// How many sockets are opened at the same time.
 const OPENING: usize = 64;
-/// For what is still on its way when nothing more is published.
+/// How long to wait for messages that are still on their way after the last one was published.
 const STRAGGLERS: Duration = Duration::from_secs(2);
 const READ_BYTES: usize = 64 * 1_024;
 
-/// What came of it.
+/// The figures of one measurement.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Measured {
-    /// Deliveries a second, from the first message's time to the last delivery.
+    /// Deliveries in a second, counted from when the first message was due until the last delivery.
     pub(crate) deliveries: f64,
-    /// From when a message was due to each subscriber, microseconds.
+    /// Microseconds from when a message was due until a subscriber received it; the median, then the 99th percentile.
     pub(crate) p50: u64,
     pub(crate) p99: u64,
+    /// Deliveries that never came, and deliveries that came again.
     pub(crate) lost: u64,
     pub(crate) repeated: u64,
+    /// Commands that the server refused.
     pub(crate) refused: u64,
     /// Sockets that the server closed.
     pub(crate) closed: u64,
-    /// CPU time of the instances and of the broker, microseconds a delivery.
+    /// CPU time of the instances, then of the broker, in microseconds per delivery.
     pub(crate) servers: f64,
     pub(crate) broker: f64,
-    /// Of the instances, with all sockets open, bytes.
+    /// Memory of the instances in bytes, with all sockets open.
     pub(crate) memory: u64,
-    /// How late the load was, 99th percentile, microseconds.
+    /// How late the load published, the 99th percentile in microseconds. A large value means that the load was slow itself.
     pub(crate) late: u64,
     /// The load's own CPU time, as a share of one core.
     pub(crate) load: f64,
 }
 
-/// What is measured, and for how long.
+/// What is measured, at which rate (messages in a second), and for how long.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Plan<'a> {
     pub(crate) scenario: &'a Scenario,
@@ -86,7 +90,7 @@ struct Load<'a> {
     plan: Plan<'a>,
     protocol: &'static dyn Protocol,
     heard: Rc<Heard>,
-    /// In the order of the scenario.
+    /// The sockets, in the order of the scenario.
     sockets: Vec<Rc<TcpStream>>,
     tasks: JoinSet<()>,
     queues: Vec<Rc<Queue>>,
@@ -154,7 +158,7 @@ impl Load<'_> {
         })
     }
 
-    /// All sockets with their subscriptions.
+    /// Opens all sockets and makes their subscriptions.
     async fn connect(&mut self) -> Result<(), Failure> {
         let count = self.plan.scenario.connections as usize;
         let buffer = Rc::new(RefCell::new(vec![0; READ_BYTES]));
@@ -173,7 +177,8 @@ impl Load<'_> {
         Ok(())
     }
 
-    /// A socket's channels. With one for each socket, neighbours share it: they are on different instances.
+    /// Returns a socket's channels. If each socket has one channel, two neighbours share it, since they are on different
+    /// instances and the message must then cross between these.
     fn channels(&self, socket: usize) -> Vec<String> {
         let scenario = self.plan.scenario;
         let each = scenario.channels_per_connection as usize;
@@ -212,7 +217,7 @@ impl Load<'_> {
         }
     }
 
-    /// Until so many deliveries are there, or none comes any more.
+    /// Waits until this many deliveries have come, or no more come.
     async fn wait_for(&self, deliveries: u64) {
         let (mut seen, mut since) = (0, Instant::now());
         while self.heard.deliveries.get() < deliveries && since.elapsed() < STRAGGLERS {
@@ -225,7 +230,7 @@ impl Load<'_> {
     }
 }
 
-/// A thread that says when it is time; tokio's own clock is as coarse as a millisecond.
+/// Starts a thread that says when the next message is due; tokio's own timer is only exact to a millisecond.
 pub(crate) fn clock(
     start: Instant,
     due: impl Iterator<Item = u64> + Send + 'static,

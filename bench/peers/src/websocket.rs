@@ -1,4 +1,5 @@
-//! A WebSocket client that costs little: unfragmented texts, no extensions, and a mask of zeros, which changes nothing.
+//! A WebSocket client that needs little CPU time, so that the load does not become the limit: whole texts, no extensions,
+//! and a mask of zeros, which leaves the bytes as they are.
 
 use std::{io, net::SocketAddr, ops::Range};
 
@@ -9,13 +10,13 @@ use tokio::{
 
 use crate::Failure;
 
-/// The kinds of frames that matter here.
+/// The opcodes of the frames that are used here.
 pub(crate) const TEXT: u8 = 1;
 pub(crate) const CLOSE: u8 = 8;
 pub(crate) const PING: u8 = 9;
 const PONG: u8 = 10;
 
-/// A socket while its subscriptions are made, and what was read of it too far.
+/// A socket while its subscriptions are made, and the bytes that were read but not yet used.
 pub(crate) struct Opening {
     pub(crate) stream: TcpStream,
     pub(crate) rest: Vec<u8>,
@@ -51,7 +52,7 @@ impl Opening {
         self.stream.write_all(&frame(TEXT, text.as_bytes())).await
     }
 
-    /// The next text.
+    /// Returns the next text.
     pub(crate) async fn hear(&mut self) -> Result<String, Failure> {
         loop {
             if let Some((kind, payload, end)) = next(&self.rest) {
@@ -70,7 +71,7 @@ impl Opening {
     }
 }
 
-/// Kind, payload and end of the first frame, if it is there in full.
+/// Returns opcode, payload and end of the first frame, or nothing if it is not complete yet.
 pub(crate) fn next(bytes: &[u8]) -> Option<(u8, Range<usize>, usize)> {
     let kind = bytes.first()? & 0x0f;
     let (start, length) = match *bytes.get(1)? & 0x7f {
@@ -88,7 +89,7 @@ pub(crate) fn next(bytes: &[u8]) -> Option<(u8, Range<usize>, usize)> {
     (bytes.len() >= end).then_some((kind, start..end, end))
 }
 
-/// A client's frame.
+/// Returns a client's frame.
 pub(crate) fn frame(kind: u8, payload: &[u8]) -> Vec<u8> {
     let mut frame = vec![0x80 | kind];
     match payload.len() {
@@ -107,7 +108,7 @@ pub(crate) fn frame(kind: u8, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// Sends a frame whole, however slowly it is taken.
+/// Sends a whole frame, however slowly the server reads.
 pub(crate) async fn send(stream: &TcpStream, mut frame: &[u8]) -> io::Result<()> {
     while !frame.is_empty() {
         match stream.try_write(frame) {
@@ -119,7 +120,7 @@ pub(crate) async fn send(stream: &TcpStream, mut frame: &[u8]) -> io::Result<()>
     Ok(())
 }
 
-/// The answer to a ping.
+/// Returns the frame that answers a ping.
 pub(crate) fn pong(payload: &[u8]) -> Vec<u8> {
     frame(PONG, payload)
 }
