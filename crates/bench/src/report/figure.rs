@@ -1,8 +1,9 @@
-//! A chart on the page: its forms for wide and narrow screens, its caption, and its figures as a table.
+//! Places a chart on the page: its forms for wide and narrow screens, its caption, and its figures as a table.
 
 use super::html::Html;
 
-/// A chart in its forms, what it shows, and the same as a table.
+/// Writes a chart in all its forms, its caption, and the same figures as a table. The style sheet shows the one form that
+/// fits the screen. `rows` begins with the head; without further rows there is no table.
 pub(super) fn figure(
     html: &mut Html,
     charts: &[String],
@@ -19,7 +20,7 @@ pub(super) fn figure(
     });
 }
 
-/// One of several charts beside each other: its title stands above it.
+/// Writes one of several charts beside each other, with its title above it.
 pub(super) fn panel(
     html: &mut Html,
     chart: &str,
@@ -39,6 +40,7 @@ pub(super) fn panel(
     });
 }
 
+/// Writes a table that is closed until the reader opens it.
 fn as_table(html: &mut Html, title: &str, rows: &[Vec<String>]) {
     html.inside("details", &[], |html| {
         html.element("summary", &[], &format!("As a table: {title}"));

@@ -1,14 +1,15 @@
-//! Writes HTML as text: closes every element that it opens, and escapes all text.
+//! Writes HTML as text: closes every element that it opens, and escapes all text and attributes, since names in the figures
+//! may come from anywhere.
 
 use std::fmt::Write;
 
-/// A piece of a page.
+/// A piece of a page, as text that grows.
 #[derive(Debug, Default)]
 pub(super) struct Html {
     text: String,
 }
 
-/// Names and values.
+/// The names and values of an element's attributes.
 type Attributes<'a> = &'a [(&'a str, &'a str)];
 
 impl Html {
@@ -16,7 +17,7 @@ impl Html {
         Self::default()
     }
 
-    /// An element with others inside.
+    /// Writes an element with others inside.
     pub(super) fn inside(
         &mut self,
         tag: &str,
@@ -29,7 +30,7 @@ impl Html {
         _ = writeln!(self.text, "</{tag}>");
     }
 
-    /// A part of the page, with its heading.
+    /// Writes a section of the page with its heading; `id` is what links name.
     pub(super) fn section(&mut self, id: &str, title: &str, fill: impl FnOnce(&mut Self)) {
         let heading = format!("{id}-title");
         let attributes = [("id", id), ("aria-labelledby", &*heading)];
@@ -39,7 +40,7 @@ impl Html {
         });
     }
 
-    /// An element with text.
+    /// Writes an element with text, which is escaped.
     pub(super) fn element(&mut self, tag: &str, attributes: Attributes<'_>, text: &str) {
         self.inside(tag, attributes, |html| html.text(text));
     }

@@ -1,15 +1,15 @@
-//! Stand-in colours, and what the page has in their place.
+//! Defines the stand-in colours of the charts, and what replaces them on the page.
 
 use plotters::style::RGBColor;
 
 use super::pixel::FINE;
 
-/// What something is drawn with.
+/// What a part of a chart is drawn with. The style sheet decides the colours, for light and dark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ink {
     /// Words.
     Text,
-    /// Words beside it.
+    /// Less important words.
     Quiet,
     /// Lines behind the figures.
     Grid,
@@ -25,12 +25,12 @@ pub(super) enum Ink {
     Bar(usize),
 }
 
-/// Colours in the style sheet.
+/// How many colours for backends the style sheet has.
 const SERIES: usize = 6;
-/// Dashes and gaps; together with the marks more than there are backends.
+/// Dashes and gaps in pixels, so that lines can be told apart without colours.
 const DASHES: [&[i32]; 6] = [&[], &[7, 3], &[2, 3], &[10, 3, 2, 3], &[4, 2], &[14, 4]];
 const PARTS: [&[i32]; 3] = [&[], &[6, 3], &[2, 3]];
-/// Not a colour that anybody would see: each has its group and its number.
+/// The red of every stand-in; its green and blue hold group and number. Nobody sees these colours.
 const RED: u8 = 0x0A;
 
 impl Ink {
@@ -90,7 +90,7 @@ impl Ink {
     }
 }
 
-/// Puts the page's colours in place of the stand-ins.
+/// Replaces the stand-ins by the page's colours.
 pub(super) fn dye(mut svg: String) -> String {
     for ink in Ink::all() {
         let (group, number) = ink.key();
@@ -109,7 +109,7 @@ pub(super) fn dye(mut svg: String) -> String {
     svg
 }
 
-/// The patterns that bars are filled with; once a page.
+/// Returns the patterns that fill bars; the page must contain them once.
 pub(crate) fn patterns() -> String {
     let (step, half) = (6 * FINE, 3 * FINE);
     format!(

@@ -1,4 +1,6 @@
-//! Lines on logarithmic scales, each with its name at its end.
+//! Draws lines on logarithmic scales, each with its name at its end.
+//!
+//! What the lines mean is not known here: `latency` and `knee` give values, labels and units.
 
 use plotters::{
     prelude::{ChartBuilder, IntoLogRange, LineSeries, PathElement},
@@ -11,14 +13,14 @@ use super::{
     pixel::{FINE, FONT, wide},
 };
 
-/// A piece of a line beside its name, and from one row of names to the next; pixels.
+/// The length of the piece of a line beside its name, and the height of a row of names, in pixels.
 const PIECE: i32 = 20;
 const KEY: i32 = 20;
 
-/// From values to places.
+/// Turns a value of x and one of y into a place on the chart.
 type Place<'a> = &'a dyn Fn(f64, f64) -> At;
 
-/// For which page a chart is drawn: text has its size there and is not scaled.
+/// The width for which a chart is drawn. Each width has its own chart, since text must keep its size and not be scaled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Format {
     /// The whole width of a page.
@@ -29,16 +31,16 @@ pub(crate) enum Format {
     Small,
 }
 
-/// What is drawn.
+/// A chart's axes and lines.
 pub(super) struct Plot {
     pub(super) x: Axis,
     pub(super) y: Axis,
     pub(super) lines: Vec<Line>,
-    /// A value of y that is a limit, and what it says.
+    /// A limit on y, drawn as a line across the chart, and its label.
     pub(super) limit: Option<(f64, String)>,
 }
 
-/// A scale: its ends, and where it is marked.
+/// An axis: its ends, its marked values with their labels, and its title.
 pub(super) struct Axis {
     pub(super) low: f64,
     pub(super) high: f64,
@@ -46,17 +48,17 @@ pub(super) struct Axis {
     pub(super) title: String,
 }
 
-/// A line.
+/// A line with its name and its points, ordered by x.
 pub(super) struct Line {
     pub(super) name: String,
     pub(super) ink: Ink,
     pub(super) points: Vec<(f64, f64)>,
-    /// Marks of the backend of this number, on some points, and whether what they show held.
+    /// Marks on some points: the point, the backend's number, and whether the step held (if not, the mark is a cross).
     pub(super) marks: Vec<((f64, f64), usize, bool)>,
 }
 
 impl Axis {
-    /// A scale that holds these values, marked at 1, 2 and 5 or, where it is long, at the powers of ten.
+    /// Returns an axis that holds these values. It is marked at 1, 2 and 5, or only at the powers of ten if it is long.
     pub(super) fn around(
         values: impl Iterator<Item = f64>,
         title: &str,
@@ -89,7 +91,7 @@ impl Axis {
     }
 }
 
-/// The next of 1, 2, 5, 10, …
+/// Returns the next larger of 1, 2, 5, 10, …
 fn step_above(value: f64) -> f64 {
     let power = 10f64.powf(value.log10().floor());
     let steps = [1.0, 2.0, 5.0, 10.0].map(|step| step * power);
@@ -97,6 +99,7 @@ fn step_above(value: f64) -> f64 {
     above.unwrap_or(10.0 * power)
 }
 
+/// Returns the next smaller of these.
 fn step_below(value: f64) -> f64 {
     let power = 10f64.powf(value.log10().floor());
     let steps = [5.0, 2.0, 1.0].map(|step| step * power);
@@ -105,7 +108,7 @@ fn step_below(value: f64) -> f64 {
 }
 
 impl Plot {
-    /// As SVG; `name` is read out for it.
+    /// Returns the chart as SVG. `name` is what a screen reader says.
     pub(super) fn svg(&self, format: Format, name: &str) -> Result<String, Failed> {
         let ((width, height), class) = match format {
             Format::Wide => ((880, 400), "wide"),
@@ -114,7 +117,7 @@ impl Plot {
         };
         let names = self.lines.iter().map(|line| wide(&line.name));
         let names = names.max().unwrap_or(0);
-        // Names stand beside the ends of their lines, and above the chart where that would take too much of it.
+        // Names stand beside the ends of their lines, or above the chart if they would take too much of its width.
         let above = format == Format::Small || names + 14 > width / 3;
         let key = if above { self.key(width) } else { Vec::new() };
         let rows = key.last().map_or(0, |(_, y)| *y);
@@ -164,7 +167,7 @@ impl Plot {
         })
     }
 
-    /// Both scales, and the limit.
+    /// Draws both axes and the limit.
     fn scales(&self, area: &Area<'_>, height: i32, place: Place<'_>) -> Result<(), Failed> {
         let (left, _) = place(self.x.low, self.y.high);
         let (right, _) = place(self.x.high, self.y.low);
@@ -178,7 +181,7 @@ impl Plot {
             word(area, beside, label, Ink::Quiet, HPos::Right)?;
         }
         self.x_ticks(area, place)?;
-        // Where the scale is shorter than its title, that reaches beyond it.
+        // A title that is longer than its axis reaches beyond it.
         let end = right.max((wide(&self.x.title) + 4) * FINE);
         let title = (end, (height - 10) * FINE);
         word(area, title, &self.x.title, Ink::Quiet, HPos::Right)?;
@@ -190,7 +193,7 @@ impl Plot {
         Ok(())
     }
 
-    /// Marks on the scale, as many as have room.
+    /// Draws the marks of the x axis, as many as have room.
     fn x_ticks(&self, area: &Area<'_>, place: Place<'_>) -> Result<(), Failed> {
         let (edge, _) = area.dim_in_pixel();
         let mut free = i32::MIN;
@@ -207,18 +210,20 @@ impl Plot {
         Ok(())
     }
 
+    /// Returns where each line ends.
     fn ends(&self, place: Place<'_>) -> Vec<At> {
         let last = |line: &Line| line.points.last().map_or((0, 0), |(x, y)| place(*x, *y));
         self.lines.iter().map(last).collect()
     }
 
+    /// Returns where the marks of all lines are.
     fn marks(&self, place: Place<'_>) -> Vec<(At, usize, bool)> {
         let all = self.lines.iter().flat_map(|line| &line.marks);
         all.map(|((x, y), number, held)| (place(*x, *y), *number, *held))
             .collect()
     }
 
-    /// Where the names stand above a chart, in rows, in pixels.
+    /// Returns where the names stand above a chart, row by row, in pixels.
     fn key(&self, width: i32) -> Vec<(i32, i32)> {
         let (mut x, mut y, mut places) = (0, 0, Vec::new());
         for it in &self.lines {
@@ -232,7 +237,7 @@ impl Plot {
         places
     }
 
-    /// Names beside a piece of their lines.
+    /// Draws the names above the chart, each beside a piece of its line.
     fn draw_key(&self, area: &Area<'_>, places: &[(i32, i32)], title: i32) -> Result<(), Failed> {
         for (it, (x, y)) in self.lines.iter().zip(places) {
             let (x, y) = ((2 + x) * FINE, (8 + title + y) * FINE);
@@ -248,7 +253,8 @@ impl Plot {
         Ok(())
     }
 
-    /// Names at the right, none over another, with a thin line to where theirs ends if that is far.
+    /// Draws the names at the right so that none covers another. If a name is far from the end of its line, a thin line
+    /// connects them.
     fn names(
         &self,
         area: &Area<'_>,
@@ -263,7 +269,7 @@ impl Plot {
             let free = places.last().map_or(top, |last| last + step);
             places.push(ends[*at].1.max(free));
         }
-        // From the lower end upwards, where they ran over it.
+        // If the names ran over the lower end, move them upwards.
         let mut most = bottom;
         for place in places.iter_mut().rev() {
             *place = (*place).min(most);

@@ -1,4 +1,6 @@
-//! The scorecard: a row for each backend, a column for each figure, and a bar under each value.
+//! Draws the scorecard: a row for each backend, a column for each figure, and a bar under each value.
+//!
+//! Which figures these are is decided in `report/scorecard.rs`.
 
 use plotters::{
     prelude::Rectangle,
@@ -15,27 +17,27 @@ use super::{
 /// How many figures a row has.
 pub(crate) const FIGURES: usize = 4;
 
-/// What the scorecard shows.
+/// The words and rows of a scorecard.
 pub(crate) struct Scorecard {
-    /// Above each figure: its name, a short form of it for a small screen, and which direction is better.
+    /// The head of each figure's column: its name, a short form for a small screen, and which direction is better.
     pub(crate) heads: [(&'static str, &'static str, &'static str); FIGURES],
-    /// Above the last column, in the same order.
+    /// The head of the last column: its two lines.
     pub(crate) promise: (&'static str, &'static str),
     pub(crate) rows: Vec<Row>,
-    /// What stands above the rows that are set apart.
+    /// The title above the rows that are set apart.
     pub(crate) apart: &'static str,
 }
 
 /// One backend.
 pub(crate) struct Row {
-    /// Its place among all backends: it decides mark and colour, which are the same in all charts.
+    /// Its number among all backends. It decides mark and colour, which are the same in all charts.
     pub(crate) number: usize,
     pub(crate) name: String,
-    /// Its figures in words, each with the length of its bar; absent where it was not measured.
+    /// Each figure's value, which decides the length of its bar, and its text; absent if it was not measured.
     pub(crate) figures: [Option<(f64, String)>; FIGURES],
     /// What happens when the broker restarts.
     pub(crate) restart: String,
-    /// Whether it stands below the others: it does not do the same work.
+    /// True if the row stands below the others because the backend does not do the same work.
     pub(crate) apart: bool,
 }
 
@@ -43,14 +45,15 @@ pub(crate) struct Row {
 struct Layout {
     width: i32,
     class: &'static str,
-    /// Where each figure begins, and then where the last of them ends.
+    /// Where each figure's column begins, and then where the last one ends.
     columns: [i32; FIGURES + 1],
-    /// From the top of a row to its values: 0 where they stand beside the name.
+    /// The distance from the top of a row to its values; 0 if they stand beside the name.
     values: i32,
     row: i32,
     head: i32,
 }
 
+/// The layout for the width of a page.
 const WIDE: Layout = Layout {
     width: 880,
     class: "wide",
@@ -59,6 +62,7 @@ const WIDE: Layout = Layout {
     row: 42,
     head: 48,
 };
+/// The layout for a telephone: the values stand below the name.
 const NARROW: Layout = Layout {
     width: 340,
     class: "narrow",
@@ -72,7 +76,7 @@ const GUTTER: i32 = 14;
 const BAR: i32 = 7;
 
 impl Scorecard {
-    /// As SVG; `name` is what a screen reader says.
+    /// Returns the scorecard as SVG. `name` is what a screen reader says.
     pub(crate) fn svg(&self, format: Format, name: &str) -> Result<String, Failed> {
         let layout = match format {
             Format::Wide => WIDE,
@@ -149,7 +153,7 @@ impl Scorecard {
         Ok(())
     }
 
-    /// The value whose bar has the column's whole width.
+    /// Returns the largest value of a column; its bar has the column's whole width.
     fn longest(&self, column: usize) -> f64 {
         let figures = self
             .rows
@@ -165,7 +169,7 @@ fn bar(area: &Area<'_>, (x, y): (i32, i32), length: i32) -> Result<(), Failed> {
     area.draw(&bar).map_err(failed)
 }
 
-/// A line from side to side.
+/// Draws a line from side to side.
 fn rule(area: &Area<'_>, y: i32, layout: &Layout) -> Result<(), Failed> {
     let (from, to) = ((0, y * FINE), (layout.width * FINE, y * FINE));
     line(area, from, to, Ink::Grid)
