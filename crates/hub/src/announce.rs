@@ -10,7 +10,7 @@ impl Hub {
     /// Takes a message on one of the hub's own channels. No client ever gets it.
     pub(crate) fn reserved(&self, publication: &Publication) {
         match &*publication.channel {
-            presence::CHANNEL => self.presence.receive(&publication.data),
+            presence::CHANNEL => self.presence().receive(&publication.data),
             channel => tracing::debug!(
                 channel,
                 "a message on a reserved channel that nobody here reads"
@@ -23,7 +23,7 @@ impl Hub {
     /// the hole.
     pub(crate) async fn announce(&self, scope: Scope, cause: GapCause) {
         tracing::warn!(%cause, %scope, "messages may have been missed; telling the subscriptions concerned");
-        self.counts.count_gap(cause);
+        self.counts().count_gap(cause);
         if sabotage::swallows_gaps() {
             return;
         }
@@ -35,15 +35,15 @@ impl Hub {
     /// told why.
     pub(crate) async fn refuse(&self, channels: Vec<Channel>, reason: String) {
         tracing::warn!(channels = %Listed(&channels), %reason, "the broker refuses channels; ending their subscriptions");
-        self.interest.drop_refused(&channels);
-        let error = Arc::new(Error::new(ErrorKind::Rejected, self.driver, reason));
+        self.interest().drop_refused(&channels);
+        let error = Arc::new(Error::new(ErrorKind::Rejected, self.driver(), reason));
         self.post(|| Mail::Interest(channels.clone(), Err(Arc::clone(&error))))
             .await;
     }
 
     /// Sends one mail to every shard. Waits for a shard whose mailbox is full.
     pub(crate) async fn post(&self, mail: impl Fn() -> Mail) {
-        for shard in &self.shards {
+        for shard in self.shards() {
             // A shard that is gone has no sessions.
             _ = shard.send(mail()).await;
         }

@@ -59,10 +59,10 @@ pub(super) async fn run(hub: Arc<Hub>) {
         while under_way.len() >= AT_ONCE {
             under_way.join_next().await;
         }
-        let request = hub.reads.next().await;
+        let request = hub.reads().next().await;
         let hub = Arc::clone(&hub);
         under_way.spawn(async move {
-            let _turn = hub.reads.turn_of(&request);
+            let _turn = hub.reads().turn_of(&request);
             Scan::new(&hub, request).run().await;
         });
     }
@@ -85,10 +85,10 @@ impl Hub {
         if let Some(after) = after {
             let cap = ReadLimit {
                 messages: limit,
-                bytes: self.limits.history_bytes,
+                bytes: self.limits().history_bytes,
             };
             let in_lane = self.lane(channel) == Some(after.lane);
-            let window = self.log.window();
+            let window = self.log().window();
             match window.read(channel, after, None, cap) {
                 WindowRead::All(entries) if in_lane => {
                     let messages: Vec<_> = entries
@@ -118,7 +118,7 @@ impl Hub {
         after: Option<ClientPosition>,
         limit: usize,
     ) -> Result<HistoryPage> {
-        let Some(history) = self.backplane.history() else {
+        let Some(history) = self.backplane().history() else {
             let message = "this backend keeps no history; `hubplane backends` shows which do";
             return Err(Error::new(ErrorKind::Rejected, "hub", message));
         };
@@ -135,7 +135,7 @@ impl Hub {
             if after.lane != lane {
                 return lost("the position is of another channel's lane");
             }
-            if !self.log.window().placements().is_alone(channel, lane) {
+            if !self.log().window().placements().is_alone(channel, lane) {
                 return lost("the channel has messages in several lanes");
             }
             if !self.recognises(history, after).await? {
@@ -147,19 +147,19 @@ impl Hub {
             upto: after,
             more: true,
         };
-        let mut at = after.map(|after| self.log.to_backend(after));
-        let (mut bytes, most_bytes) = (0, self.limits.history_bytes);
+        let mut at = after.map(|after| self.log().to_backend(after));
+        let (mut bytes, most_bytes) = (0, self.limits().history_bytes);
         let mut step = FIRST_READ;
         // A read may give less than it was asked for although there is more.
         while page.more && page.messages.len() < limit && bytes < most_bytes {
-            self.counts.history_reads.fetch_add(1, Ordering::Relaxed);
+            self.counts().history_reads.fetch_add(1, Ordering::Relaxed);
             let most = (limit - page.messages.len()).min(PAGE).min(step);
             let read = self.read_page(history, (channel, lane), at, most).await?;
             at = read.upto.or(at);
             page.more = read.more;
             if let Some(last) = read.publications.last() {
                 let of = Fingerprint::of_publication(last);
-                page.upto = last.position.map(|at| self.log.place(at, of));
+                page.upto = last.position.map(|at| self.log().place(at, of));
             }
             bytes += read
                 .publications
@@ -167,7 +167,7 @@ impl Hub {
                 .map(|it| it.data.len())
                 .sum::<usize>();
             let publications = read.publications.into_iter();
-            let messages = publications.filter_map(|it| self.log.read_back(it));
+            let messages = publications.filter_map(|it| self.log().read_back(it));
             page.messages.extend(messages);
             // As many as fit if they are as large as those before, so the page exceeds its bytes by
             // little.
@@ -191,7 +191,7 @@ impl Hub {
         after: Option<Position>,
         most: usize,
     ) -> Result<Page> {
-        if self.backplane.lane(channel) == Some(lane) {
+        if self.backplane().lane(channel) == Some(lane) {
             return history.read(channel, after, most).await;
         }
         let from = after.map_or(Start::since(AGES), Start::After);
@@ -207,20 +207,20 @@ impl Hub {
         history: &dyn History,
         position: ClientPosition,
     ) -> Result<bool> {
-        if let Some(known) = self.log.window().recognises(position) {
+        if let Some(known) = self.log().window().recognises(position) {
             return Ok(known);
         }
         if sabotage::trusts_positions() {
             return Ok(true);
         }
-        let at = self.log.to_backend(position);
+        let at = self.log().to_backend(position);
         let mut from = match at.offset.checked_sub(1) {
             Some(offset) => Start::After(Position { offset, ..at }),
             None => Start::since(AGES),
         };
         // A read may give nothing although there is more: it goes on up to the place.
         loop {
-            self.counts.history_reads.fetch_add(1, Ordering::Relaxed);
+            self.counts().history_reads.fetch_add(1, Ordering::Relaxed);
             let page = history.scan(at.lane, from, 1).await?;
             if let Some(first) = page.publications.first() {
                 let there = Fingerprint::of_publication(first);
@@ -236,8 +236,8 @@ impl Hub {
     /// Returns the last place up to `at` by which a client can be recognised: `read`, or a later
     /// one that the window knows.
     fn last_place(&self, at: Position, read: Option<ClientPosition>) -> Option<ClientPosition> {
-        let end = self.log.to_client(at);
-        let known = self.log.window().place(at.lane, at.offset);
+        let end = self.log().to_client(at);
+        let known = self.log().window().place(at.lane, at.offset);
         let known = known.filter(|known| known.epoch == end.epoch);
         match (known, read) {
             (Some(known), Some(read)) if read.is_after(&known) == Some(true) => Some(read),

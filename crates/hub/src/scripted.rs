@@ -274,7 +274,7 @@ impl Connection {
 /// Waits until the hub's window has seen so many messages in a lane.
 pub(crate) async fn shown(hub: &Hub, lane: u32, offset: u128) {
     for _ in 0..1_000 {
-        let head = hub.log.window().head(lane);
+        let head = hub.log().window().head(lane);
         if head.is_some_and(|head| head.offset >= offset) {
             return;
         }

@@ -168,17 +168,17 @@ pub(crate) async fn attend(hub: Arc<Hub>) {
     loop {
         ticks.tick().await;
         // A deaf instance hears nobody, so it must not bury the others.
-        let (changes, answers) = hub.presence.turn(hub.hears());
+        let (changes, answers) = hub.presence().turn(hub.hears());
         if !changes.is_empty() {
             let changes = Arc::new(changes);
             hub.post(|| Mail::Presence(Arc::clone(&changes))).await;
         }
         let mut mails: Vec<Vec<Answer>> = Vec::new();
-        mails.resize_with(hub.shards.len(), Vec::new);
+        mails.resize_with(hub.shards().len(), Vec::new);
         for answer in answers {
             mails[answer.question.shard].push(answer);
         }
-        for (shard, answers) in hub.shards.iter().zip(mails) {
+        for (shard, answers) in hub.shards().iter().zip(mails) {
             if !answers.is_empty() {
                 // A shard that is gone has no sessions.
                 _ = shard.send(Mail::Members(answers)).await;
@@ -198,7 +198,7 @@ pub(crate) async fn speak(hub: Arc<Hub>) {
         if !hub.hears() {
             continue;
         }
-        let mut words = hub.presence.lock().presence.speak(Instant::now());
+        let mut words = hub.presence().lock().presence.speak(Instant::now());
         // A portion that is not published ends the turn: what follows it would show a hole to the
         // others.
         loop {
@@ -225,12 +225,12 @@ fn portion(words: &mut impl Iterator<Item = Bytes>) -> Vec<Bytes> {
 impl Hub {
     /// Returns who is on a channel, with at most `limit` of them by name.
     pub fn members(&self, channel: &str, limit: usize) -> Roster {
-        self.presence.roster(channel, limit)
+        self.presence().roster(channel, limit)
     }
 
     /// Counts the members of all channels, messages that could not be understood, and members ignored because of a limit.
     pub fn presence_counts(&self) -> (usize, u64, u64) {
-        let state = self.presence.lock();
+        let state = self.presence().lock();
         let (bad, dropped) = state.presence.skipped();
         (state.presence.size(), bad, dropped)
     }
@@ -238,7 +238,7 @@ impl Hub {
     /// Says goodbye to the other instances, so that this one's members leave after the grace time
     /// alone.
     pub(crate) async fn take_leave(&self) {
-        let word = self.presence.lock().presence.bye();
+        let word = self.presence().lock().presence.bye();
         if let Some(word) = word.filter(|_| self.hears()) {
             // If it is lost, they notice the silence.
             _ = timeout(LEAVE, self.say(vec![word])).await;
@@ -247,7 +247,7 @@ impl Hub {
 
     /// Returns true if this instance hears its broker, also while it stops.
     pub(crate) fn hears(&self) -> bool {
-        self.health_state.health() == Health::Up
+        self.health_state().health() == Health::Up
     }
 
     /// Publishes messages. Returns false if one of them was not published. What follows it would be

@@ -82,7 +82,7 @@ impl Carrier {
     pub(super) async fn carry(&self, hub: &Hub, mut round: InFlightBatch) {
         let mut pause = FIRST_PAUSE;
         while let Some(deadline) = round.first_deadline() {
-            let publishing = hub.backplane.publish(round.batch());
+            let publishing = hub.backplane().publish(round.batch());
             // An answer that does not come in time counts as unknown: the broker may have the
             // messages.
             let answers = timeout_at(deadline + GRACE, publishing).await;
@@ -91,7 +91,7 @@ impl Carrier {
             // Without any answer the last known reason stays.
             if let Ok(answers) = &answers {
                 let refused = answers.iter().find_map(|it| it.as_ref().err());
-                hub.health_state.refused(refused.map(words));
+                hub.health_state().refused(refused.map(words));
             }
             // In a block of its own, so that the lock is gone before the await below.
             let done = {
@@ -119,7 +119,7 @@ impl Carrier {
             let late = round.expire(Instant::now(), &mut self.books());
             self.reply(hub, late).await;
         }
-        hub.counts
+        hub.counts()
             .retries
             .fetch_add(round.retried, Ordering::Relaxed);
     }
@@ -148,7 +148,7 @@ impl Carrier {
     /// that the messages took in the queue.
     pub(super) async fn reply(&self, hub: &Hub, done: Vec<Answered>) {
         let mut mails: Vec<Vec<PublishedMail>> = Vec::new();
-        mails.resize_with(hub.shards.len(), Vec::new);
+        mails.resize_with(hub.shards().len(), Vec::new);
         for answered in done {
             let Answered {
                 reply_to,
@@ -157,7 +157,7 @@ impl Carrier {
             } = answered;
             self.waiting.leave(answers.len(), bytes);
             // A position without its message's fingerprint would not be recovered from.
-            let place = |stored: Stored| stored.map(|(at, of)| hub.log.place(at, of));
+            let place = |stored: Stored| stored.map(|(at, of)| hub.log().place(at, of));
             let mut answers: Vec<_> = answers.into_iter().map(|it| it.map(place)).collect();
             match reply_to {
                 // A caller that has gone away wants no answer.
@@ -176,7 +176,7 @@ impl Carrier {
                 }
             }
         }
-        for (shard, answers) in hub.shards.iter().zip(mails) {
+        for (shard, answers) in hub.shards().iter().zip(mails) {
             if !answers.is_empty() {
                 // A shard that is gone has no sessions.
                 _ = shard.send(Mail::Answered(answers)).await;

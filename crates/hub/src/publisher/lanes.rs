@@ -73,8 +73,8 @@ impl Lanes {
             let owner = (owner, place);
             let checked =
                 // What the broker can never take is refused before it holds up anything.
-                hub.capabilities
-                    .check(hub.driver, &outgoing.channel, outgoing.data.len());
+                hub.capabilities()
+                    .check(hub.driver(), &outgoing.channel, outgoing.data.len());
             let checked = checked.and_then(|()| self.has_room(hub, &outgoing.channel));
             if let Err(error) = checked {
                 refused.extend(books.settle(owner, Err(error)));
@@ -97,7 +97,7 @@ impl Lanes {
     fn has_room(&self, hub: &Hub, channel: &Channel) -> Result<(), Error> {
         let queue = self.queues.get(&key(&hub.sequence_of(channel)));
         let waiting = queue.map_or(0, |queue| queue.waiting.len());
-        let most = hub.limits.publish_messages / 2;
+        let most = hub.limits().publish_messages / 2;
         match self.queues.len() > 1 && waiting > most {
             true => Err(unavailable(
                 "too much waits for this lane of the broker's log; not published",
@@ -144,7 +144,7 @@ impl Lanes {
         books: &mut Books,
         key: Key,
     ) -> (InFlightBatch, Vec<Answered>) {
-        let mut round = InFlightBatch::new(hub.started.elapsed());
+        let mut round = InFlightBatch::new(hub.started().elapsed());
         let mut done = Vec::new();
         for _ in 0..BATCH {
             let queue = self.queues.entry(key).or_default();
@@ -207,7 +207,7 @@ impl Lanes {
             return beacon::CHANNEL.into();
         }
         let known = self.beacons.entry(sequence.clone());
-        let channel = known.or_insert_with(|| beacon::channel(&*hub.backplane, sequence));
+        let channel = known.or_insert_with(|| beacon::channel(&**hub.backplane(), sequence));
         Channel::clone(channel)
     }
 
@@ -229,14 +229,14 @@ impl Lanes {
         // The beacons' turn is also the time to forget counts, just before their last numbers are
         // told.
         books.sequencer.sweep(now);
-        let connected = hub.health_state.connected_for();
-        let foreign = hub.log.window().placements().has_seen_foreign();
+        let connected = hub.health_state().connected_for();
+        let foreign = hub.log().window().placements().has_seen_foreign();
         let mut sequences = hub.beacon_monitor().sequences();
         sequences.retain(|sequence| self::key(sequence) == key);
         for sequence in sequences {
             let channel = self.beacons_of(hub, &sequence);
             let generation = match sequence {
-                Sequence::Lane(lane) => hub.log.generations().of(lane),
+                Sequence::Lane(lane) => hub.log().generations().of(lane),
                 Sequence::Channel(_) => Default::default(),
             };
             for nth in 0..MOST_TAILS / TAILS {

@@ -50,7 +50,7 @@ impl PublishLoop {
             carrier,
             mut lanes,
         } = self;
-        let mut tick = interval(hub.limits.beacon_interval);
+        let mut tick = interval(hub.limits().beacon_interval);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // The batches at the broker, at most one of each lane.
         let mut under_way = FuturesUnordered::new();
@@ -60,7 +60,7 @@ impl PublishLoop {
                 biased;
                 // Beacons first: a stream of jobs must not keep them waiting.
                 _ = tick.tick() => lanes.beacons_due(hub),
-                () = hub.beacon_now.notified() => lanes.beacons_due(hub),
+                () = hub.beacon_now().notified() => lanes.beacons_due(hub),
                 Some(key) = under_way.next() => lanes.free(key),
                 count = queue.recv_many(&mut jobs, BATCH) => {
                     if count == 0 {

@@ -37,7 +37,7 @@ impl Pump<'_> {
     /// `position`.
     pub(super) async fn fill(&mut self, position: Position) {
         self.hub.begin(position);
-        if self.hub.backplane.history().is_none() {
+        if self.hub.backplane().history().is_none() {
             return;
         }
         // Nothing that arrives is looked at meanwhile, so the beacons' silence means nothing.
@@ -58,17 +58,17 @@ impl Pump<'_> {
     /// Reads a lane from the age of the window up to `position` and keeps it.
     async fn read_past(&mut self, position: Position) -> Result<(), Error> {
         let (hub, lane) = (self.hub, position.lane);
-        let Some(history) = hub.backplane.history() else {
+        let Some(history) = hub.backplane().history() else {
             return Ok(());
         };
         // No more than fits: millions of messages would keep a starting hub deaf.
         let mut from = Start::Recent {
-            age: hub.limits.window_age,
-            most: hub.log.window().most_messages(),
+            age: hub.limits().window_age,
+            most: hub.log().window().most_messages(),
         };
         let mut begun = false;
         loop {
-            hub.counts.history_reads.fetch_add(1, Ordering::Relaxed);
+            hub.counts().history_reads.fetch_add(1, Ordering::Relaxed);
             let page = history.scan(lane, from, FILL_PAGE).await?;
             let mut past = Past::default();
             for publication in page.publications {
@@ -101,8 +101,8 @@ impl Pump<'_> {
             }
         }
         // The lane may end with messages that no client gets.
-        let end = hub.log.to_client(position);
-        hub.log.window().advance(end, Instant::now());
+        let end = hub.log().to_client(position);
+        hub.log().window().advance(end, Instant::now());
         Ok(())
     }
 
@@ -117,7 +117,7 @@ impl Pump<'_> {
         if let Some(origin) = publication.origin {
             let word = beacon.as_ref().map(|(beacon, _)| beacon.word());
             let sequence = Sequence::Lane(position.lane);
-            let mut gap_detector = self.hub.log.gap_detector();
+            let mut gap_detector = self.hub.log().gap_detector();
             let verdict = gap_detector.check(&sequence, origin, word, Instant::now());
             hole = matches!(verdict, Verdict::Missing { .. }).then(|| Position {
                 offset: position.offset.saturating_sub(1),
@@ -128,9 +128,9 @@ impl Pump<'_> {
             return hole;
         };
         if beacon.foreign {
-            self.hub.log.window().hear_of_foreign();
+            self.hub.log().window().hear_of_foreign();
         }
-        let mut generations = self.hub.log.generations();
+        let mut generations = self.hub.log().generations();
         generations
             .adopt(position.lane, beacon.generation)
             .then_some(position)
@@ -145,7 +145,7 @@ impl Pump<'_> {
         }
         let now = Instant::now();
         self.hub.place_channel(&publication, now);
-        self.hub.log.arrived(publication, fingerprint, now)
+        self.hub.log().arrived(publication, fingerprint, now)
     }
 
     /// Looks for missing numbers in the log. Messages that are found are passed on in their place,
@@ -159,7 +159,10 @@ impl Pump<'_> {
                 count,
                 "messages did not arrive and were read from the log"
             );
-            self.hub.counts.refilled.fetch_add(count, Ordering::Relaxed);
+            self.hub
+                .counts()
+                .refilled
+                .fetch_add(count, Ordering::Relaxed);
             for publication in found {
                 let fingerprint = Fingerprint::of_publication(&publication);
                 // The beacon that shows the hole may itself be among those that were found.
@@ -190,7 +193,7 @@ impl Pump<'_> {
     /// there are positions, and announces the loss to the subscriptions concerned.
     pub(super) async fn on_missing(&mut self, sequence: &Sequence, first: Origin) {
         match sequence {
-            Sequence::Lane(lane) if self.hub.capabilities.has_positions() => {
+            Sequence::Lane(lane) if self.hub.capabilities().has_positions() => {
                 self.replace(*lane, Some(first)).await;
             }
             Sequence::Lane(_) => {
@@ -210,10 +213,10 @@ impl Pump<'_> {
     /// Returns all of the missing messages in their order, or `None` if a single one is not in the
     /// log.
     async fn find(&self, missing: Missing) -> Option<Vec<Publication>> {
-        let history = self.hub.backplane.history()?;
+        let history = self.hub.backplane().history()?;
         let mut search = Refill::new(missing)?;
         loop {
-            let reads = &self.hub.counts.history_reads;
+            let reads = &self.hub.counts().history_reads;
             reads.fetch_add(1, Ordering::Relaxed);
             let at = search.at();
             let scanned = history.scan(at.lane, Start::After(at), PAGE).await;
@@ -239,7 +242,7 @@ impl Past {
     /// Moves everything into the window. Also called before the window begins anew, to keep the
     /// order.
     fn keep(&mut self, pump: &Pump<'_>) {
-        let (log, now) = (&pump.hub.log, Instant::now());
+        let (log, now) = (&pump.hub.log(), Instant::now());
         let batch: Vec<_> = self.fresh.drain(..).map(Encoded::new).collect();
         let mut window = log.window();
         window.push(&Arc::new(batch), now);

@@ -21,19 +21,19 @@ impl Pump<'_> {
     ) {
         let hub = self.hub;
         // Its own: the time since it was sent is what a message takes through the broker and back.
-        if origin.id == hub.origin {
+        if origin.id == hub.origin() {
             let took = hub
                 .beacon_monitor()
                 .returned(sequence, origin.number, Instant::now());
             if let Some(took) = took {
-                hub.counts.loops.record(took);
+                hub.counts().loops.record(took);
             }
         } else if let (Sequence::Lane(lane), Some(position)) = (sequence, position) {
             // Kept apart from what this hub has seen itself, or the word would go round for ever.
             if beacon.foreign {
-                hub.log.window().hear_of_foreign();
+                hub.log().window().hear_of_foreign();
             }
-            let news = hub.log.generations().adopt(*lane, beacon.generation);
+            let news = hub.log().generations().adopt(*lane, beacon.generation);
             // Another instance found the chain broken: positions given out before are void here,
             // too.
             if news {
@@ -48,8 +48,11 @@ impl Pump<'_> {
         let short = |(channel, last): &(Channel, u64)| {
             let sequence = Sequence::Channel(Channel::clone(channel));
             // For a channel that was given back since, what was heard of it says nothing.
-            hub.interest.is_active(channel)
-                && hub.log.gap_detector().is_short(&sequence, origin.id, *last)
+            hub.interest().is_active(channel)
+                && hub
+                    .log()
+                    .gap_detector()
+                    .is_short(&sequence, origin.id, *last)
         };
         let short: Vec<_> = beacon.tails.iter().filter(|tail| short(tail)).collect();
         if !short.is_empty() {

@@ -70,7 +70,7 @@ impl<'a> Pump<'a> {
 
     /// Passes events on until the backend is closed. A shard that is behind makes the pump, and so the broker, wait.
     pub(super) async fn run(mut self, mut events: Events) {
-        let health_state = &self.hub.health_state;
+        let health_state = &self.hub.health_state();
         let mut sweep = interval(SWEEP);
         sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -146,13 +146,13 @@ impl<'a> Pump<'a> {
         let word = beacon.as_ref().map(|(beacon, _)| beacon.word());
         let verdict = publication.origin.map_or(Verdict::Next, |origin| {
             self.hub
-                .log
+                .log()
                 .gap_detector()
                 .check(&sequence, origin, word, now)
         });
         match decide(verdict, publication.origin, after, publication.position) {
             Decision::Drop => {
-                self.hub.counts.repeated.fetch_add(1, Ordering::Relaxed);
+                self.hub.counts().repeated.fetch_add(1, Ordering::Relaxed);
                 return;
             }
             Decision::RollBack => self.rolled_back(&sequence).await,
@@ -193,11 +193,11 @@ impl<'a> Pump<'a> {
         }
         self.hub.place_channel(&publication, now);
         if publication.id.as_ref().is_some_and(|id| !is_id(id)) {
-            self.hub.counts.bad_ids.fetch_add(1, Ordering::Relaxed);
+            self.hub.counts().bad_ids.fetch_add(1, Ordering::Relaxed);
         }
-        match self.hub.log.arrived(publication, fingerprint, now) {
+        match self.hub.log().arrived(publication, fingerprint, now) {
             Some(message) => self.fresh.push(message),
-            None => _ = self.hub.counts.repeated.fetch_add(1, Ordering::Relaxed),
+            None => _ = self.hub.counts().repeated.fetch_add(1, Ordering::Relaxed),
         }
     }
 
@@ -222,8 +222,8 @@ impl<'a> Pump<'a> {
         let progress = self.reads.progress(position);
         let shown = match progress {
             Progress::GoesOn => {
-                let position = self.hub.log.to_client(position);
-                self.hub.log.window().advance(position, Instant::now());
+                let position = self.hub.log().to_client(position);
+                self.hub.log().window().advance(position, Instant::now());
                 position
             }
             Progress::Replaced => {
@@ -232,15 +232,15 @@ impl<'a> Pump<'a> {
             }
             Progress::First => {
                 self.fill(position).await;
-                self.hub.log.to_client(position)
+                self.hub.log().to_client(position)
             }
         };
-        let head = self.hub.log.window().head(position.lane);
+        let head = self.hub.log().window().head(position.lane);
         let sequence = Sequence::Lane(position.lane);
         let now = Instant::now();
         self.hub.beacon_monitor().watch(sequence, now);
         if progress == Progress::First {
-            self.hub.beacon_now.notify_one();
+            self.hub.beacon_now().notify_one();
         }
         self.hub
             .post(|| Mail::Progress(head.unwrap_or(shown)))
@@ -250,7 +250,7 @@ impl<'a> Pump<'a> {
     /// Forgets a lane's numbers, because it is another log from here on: low numbers are no
     /// repetitions there. The backend has announced what may be missing.
     fn start_over(&self, lane: u32) {
-        self.hub.log.gap_detector().forget(&Sequence::Lane(lane));
+        self.hub.log().gap_detector().forget(&Sequence::Lane(lane));
     }
 
     /// Passes on what has gathered, to the window first: a shard reads there up to what it has been shown.
@@ -262,7 +262,7 @@ impl<'a> Pump<'a> {
         let batch: Vec<_> = self.fresh.drain(..).map(Encoded::new).collect();
         let batch = Arc::new(batch);
         // Before the mail: a shard that has been shown a message must find it in the window.
-        self.hub.log.window().push(&batch, Instant::now());
+        self.hub.log().window().push(&batch, Instant::now());
         self.hub.post(|| Mail::Published(Arc::clone(&batch))).await;
         self.pass().await;
     }
@@ -271,7 +271,7 @@ impl<'a> Pump<'a> {
     /// such as a beacon, the shards learn its place: a client that subscribes gets it, and is
     /// recognised by it.
     async fn pass(&mut self) {
-        let (log, now) = (&self.hub.log, Instant::now());
+        let (log, now) = (&self.hub.log(), Instant::now());
         let mut heads: Vec<ClientPosition> = Vec::new();
         {
             let mut window = log.window();
@@ -289,9 +289,9 @@ impl<'a> Pump<'a> {
 
     /// Forgets what is old, and announces the holes that were seen behind an announced loss and came after it.
     async fn sweep(&mut self, now: Instant) {
-        self.hub.log.window().sweep(now);
+        self.hub.log().window().sweep(now);
         let told = {
-            let mut gap_detector = self.hub.log.gap_detector();
+            let mut gap_detector = self.hub.log().gap_detector();
             gap_detector.sweep(now);
             gap_detector.settle(now)
         };
@@ -306,12 +306,12 @@ impl<'a> Pump<'a> {
     /// Notes a loss that the backend has announced: the numbers need not show it again, and the
     /// window has a hole.
     fn on_gap(&mut self, scope: &Scope) {
-        self.hub.log.gap_detector().forgive(scope, Instant::now());
+        self.hub.log().gap_detector().forgive(scope, Instant::now());
         self.hub.beacon_monitor().on_gap(scope);
         for at in self.reads.all() {
             if matches!(scope, Scope::All) || *scope == Scope::Lane(at.lane) {
-                let at = self.hub.log.to_client(at);
-                self.hub.log.window().break_off(at);
+                let at = self.hub.log().to_client(at);
+                self.hub.log().window().break_off(at);
             }
         }
     }
@@ -329,7 +329,7 @@ impl<'a> Pump<'a> {
     async fn replace(&mut self, lane: u32, missing: Option<Origin>) {
         self.post().await;
         // What was read before this belongs to the old generation and has been posted.
-        self.hub.log.generations().begin(lane, missing);
+        self.hub.log().generations().begin(lane, missing);
         if let Some(at) = self.reads.at(lane) {
             self.hub.begin(before_it(at));
         }

@@ -68,12 +68,12 @@ impl Pump<'_> {
     pub(super) fn verify_tails(&mut self) {
         self.verifying.abort_all();
         let tails = self.reads.tails().to_vec();
-        if tails.is_empty() || self.hub.backplane.history().is_none() {
+        if tails.is_empty() || self.hub.backplane().history().is_none() {
             return;
         }
-        let reads = &self.hub.counts.history_reads;
+        let reads = &self.hub.counts().history_reads;
         reads.fetch_add(tails.len() as u64, Ordering::Relaxed);
-        let backplane = Arc::clone(&self.hub.backplane);
+        let backplane = Arc::clone(self.hub.backplane());
         self.verifying.spawn(async move {
             let mut gone = Vec::new();
             for tail in tails {

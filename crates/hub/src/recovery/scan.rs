@@ -67,7 +67,7 @@ impl<'a> Scan<'a> {
         };
         // What was outside its channel's lane is not in this reading, and nobody knows of which
         // channels.
-        if self.hub.log.window().placements().has_foreign() {
+        if self.hub.log().window().placements().has_foreign() {
             tracing::debug!(
                 "messages were outside their channels' lanes: only the window can tell which"
             );
@@ -106,21 +106,21 @@ impl<'a> Scan<'a> {
 
     /// Reads a page. Returns true if there is more to be read.
     async fn page(&mut self, history: &dyn History) -> Result<bool> {
-        let log = &self.hub.log;
+        let log = &self.hub.log();
         let mut from = log.to_backend(self.at);
         // One message earlier, so that the page begins with the one that the client has seen.
         if !std::mem::replace(&mut self.begun, true) {
             from.offset = from.offset.saturating_sub(1);
         }
         self.hub
-            .counts
+            .counts()
             .history_reads
             .fetch_add(1, Ordering::Relaxed);
         let page = history.scan(from.lane, Start::After(from), PAGE).await?;
         let upto = page.upto.map_or(self.at, |upto| log.to_client(upto));
         // Whoever stands where this page is comes along.
         self.unchecked
-            .extend(self.hub.reads.take_between(self.at, upto));
+            .extend(self.hub.reads().take_between(self.at, upto));
         while let Some(request) = self.unchecked.last() {
             let stands_in = self.stands_in(request, history, &page).await?;
             if let Some(request) = self.unchecked.pop() {
@@ -148,7 +148,7 @@ impl<'a> Scan<'a> {
         history: &dyn History,
         page: &Page,
     ) -> Result<bool> {
-        let at = self.hub.log.to_backend(request.after);
+        let at = self.hub.log().to_backend(request.after);
         let there = page.publications.iter().find(|it| it.position == Some(at));
         match there.map(Fingerprint::of_publication) {
             Some(there) => Ok(request.after.is_of(there)),
@@ -179,6 +179,6 @@ impl<'a> Scan<'a> {
         };
         // A shard that is gone has no sessions.
         let mail = Mail::RecoveryAnswer(answer);
-        _ = self.hub.shards[request.shard].send(mail).await;
+        _ = self.hub.shards()[request.shard].send(mail).await;
     }
 }

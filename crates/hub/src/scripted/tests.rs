@@ -98,7 +98,7 @@ async fn a_channel_in_a_foreign_lane_is_recovered_there_and_otherwise_told() {
     let broker = Broker::new(4);
     let (own, foreign) = (broker.lane_of("c"), (broker.lane_of("c") + 1) % 4);
     let (hub, _mailboxes) = broker.hub(quiet()).await;
-    let subscribed = hub.log.window().head(own).expect("the lane is read");
+    let subscribed = hub.log().window().head(own).expect("the lane is read");
     assert!(subscribed.fingerprint.is_some(), "{subscribed}");
     let first = broker.write(foreign, "c", "1").await;
     broker.write(foreign, "c", "2").await;
@@ -274,7 +274,7 @@ async fn a_hub_that_starts_after_lanes_were_added_finds_no_foreign_messages() {
     broker.grow(5).await;
     before.close().await;
     let (after, _mailboxes) = broker.hub(quiet()).await;
-    assert!(!after.log.window().placements().has_foreign());
+    assert!(!after.log().window().placements().has_foreign());
     let first = publish(&after, "a", "1").await;
     let last = publish(&after, "a", "2").await;
     shown(&after, last.lane, last.offset).await;
@@ -315,7 +315,7 @@ async fn recovers(hub: &Hub, mailbox: &mut Mailbox, since: ClientPosition) -> bo
         messages: 100,
         bytes: usize::MAX,
     };
-    let read = hub.log.window().read("c", since, None, all);
+    let read = hub.log().window().read("c", since, None, all);
     if matches!(read, WindowRead::All(_)) {
         return true;
     }
@@ -324,7 +324,7 @@ async fn recovers(hub: &Hub, mailbox: &mut Mailbox, since: ClientPosition) -> bo
         index: 0,
         serial: 0,
     };
-    assert!(hub.reads.offer(RecoveryRequest {
+    assert!(hub.reads().offer(RecoveryRequest {
         shard: 0,
         subscription: SubscriptionKey { session, serial: 0 },
         channel: "c".into(),

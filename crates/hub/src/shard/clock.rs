@@ -93,7 +93,7 @@ impl ShardState {
     /// Returns a session's name, which is unique among the sessions of all instances.
     pub(super) fn name(&self, hub: &Hub, key: Key) -> SessionName {
         SessionName {
-            origin: hub.origin,
+            origin: hub.origin(),
             shard: u32::try_from(self.index).expect("invariant: there are few shards"),
             key,
         }

@@ -128,7 +128,7 @@ pub(super) fn excluded(hub: &Hub, shard: usize, message: &Message) -> Option<Key
         return None;
     }
     let name = SessionName::of(&message.tags)?;
-    let is_here = name.origin == hub.origin && name.shard as usize == shard;
+    let is_here = name.origin == hub.origin() && name.shard as usize == shard;
     is_here.then_some(name.key)
 }
 

@@ -58,7 +58,7 @@ impl ShardState {
             self.check_share(hub, channel, index)?;
         }
         // Joining before leaving: a member that only describes itself in another way is never gone in between.
-        member.map_or(Ok(()), |member| hub.presence.join(channel, member))?;
+        member.map_or(Ok(()), |member| hub.presence().join(channel, member))?;
         self.absent(hub, channel, index);
         if let Some(client) = client {
             self.attending(channel).members.insert(index, client);
@@ -96,7 +96,7 @@ impl ShardState {
         attending.watchers.remove(&index);
         // The hub's presence waits its grace time before it tells anybody that the member left.
         if let Some(client) = attending.members.remove(&index) {
-            hub.presence.leave(channel, &client);
+            hub.presence().leave(channel, &client);
             if let Some(of) = self.memberships.get_mut(&index) {
                 *of -= 1;
                 if *of == 0 {
@@ -123,7 +123,7 @@ impl ShardState {
             reference,
             channel,
         };
-        if !hub.presence.ask(question) {
+        if !hub.presence().ask(question) {
             let message = "too many ask for members; try again";
             let error = (ErrorCode::Unavailable, message);
             return self.refuse(hub, key, known.as_deref(), error);

@@ -24,7 +24,7 @@ impl ShardState {
     pub(super) fn relieve(&mut self, hub: &Hub) {
         // The limit is for the whole process; every shard may use an equal share without asking the
         // others.
-        let share = hub.limits().outboxes_bytes / hub.shards.len().max(1);
+        let share = hub.limits().outboxes_bytes / hub.shards().len().max(1);
         while self.held > share {
             let open = self.sessions.iter().filter(|(_, it)| !it.is_ending());
             let fullest = open.max_by_key(|(_, it)| it.held);

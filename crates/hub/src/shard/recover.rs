@@ -101,7 +101,10 @@ impl ShardState {
         }
         // A position of another lane than the channel's says nothing about this channel.
         let found = match since.lane == head.lane {
-            true => hub.log.window().read(channel, since, Some(head), cap(hub)),
+            true => hub
+                .log()
+                .window()
+                .read(channel, since, Some(head), cap(hub)),
             false => WindowRead::Lost,
         };
         match found {
@@ -120,7 +123,7 @@ impl ShardState {
                     after: since,
                     wanted: Arc::downgrade(&wanted),
                 };
-                match hub.reads.offer(request) {
+                match hub.reads().offer(request) {
                     true => Next::Wait(WaitsFor::Log { _wanted: wanted }),
                     false => Next::Begin(Missed::Lost),
                 }
@@ -215,7 +218,7 @@ impl ShardState {
         // What is after the head comes by mail.
         entries.retain(|entry| entry.position().offset <= head.offset);
         if upto.offset < head.offset {
-            let window = hub.log.window();
+            let window = hub.log().window();
             let WindowRead::All(rest) = window.read_on(channel, upto, Some(head), cap(hub)) else {
                 return None;
             };

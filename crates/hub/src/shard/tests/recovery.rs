@@ -93,7 +93,7 @@ async fn a_subscription_that_waits_for_this_shard_outlives_the_reading_of_an_ear
         let mut next = last.unwrap().remove(0).unwrap().unwrap();
         next.offset += 1;
         let origin = Origin {
-            id: hub.origin,
+            id: hub.origin(),
             number: next.offset as u64,
         };
         next.fingerprint = Some(Fingerprint::of(&"c".into(), b"6", Some(origin)));
@@ -153,13 +153,13 @@ async fn a_hub_that_hears_nothing_keeps_a_client_that_is_ahead_of_it_waiting() {
         let mut far = positions[0];
         far.offset += 1_000;
         let (key, wire) = open(&shard, &SOUND);
-        hub.health_state.set(Health::Down("as tested".to_owned()));
+        hub.health_state().set(Health::Down("as tested".to_owned()));
         since(&shard, key, far);
         for _ in 0..4 {
             sleep(Duration::from_millis(250)).await;
             assert_eq!(wire.text(), "");
         }
-        hub.health_state.set(Health::Up);
+        hub.health_state().set(Health::Up);
         sleep(Duration::from_millis(1_000)).await;
         assert_eq!(wire.text(), "ok.", "it is not recovered");
         publish(&hub, &["2"]).await;
