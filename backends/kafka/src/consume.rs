@@ -159,10 +159,10 @@ impl Reader<'_> {
                 places.next.clear();
                 places.empty.clear();
                 drop(places);
-                self.shared.acknowledged().clear();
-                // The old one's knowledge of the topic is worth nothing.
+                // The old consumer knows the old topic only.
                 self.recreate();
                 self.replace(count);
+                self.shared.acknowledged().clear(); // Last: under the new epoch no late answer is noted.
             }
             ReaderCommand::Found(ranges) => self.find_again(&ranges),
         }

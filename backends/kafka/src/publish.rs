@@ -238,9 +238,7 @@ async fn answered(shared: &Shared, sent: DeliveryFuture, epoch: u64) -> Result<R
         }))) => {
             // The watching thread compares this with the log's end, to see whether a transaction
             // holds the partition up.
-            let mut acknowledged = shared.acknowledged();
-            let upto = acknowledged.entry(partition).or_default();
-            *upto = (*upto).max(offset + 1);
+            shared.acknowledge(epoch, partition, offset + 1);
             let stored = record::position(epoch, partition, offset + 1);
             Ok(Receipt::Stored(stored))
         }

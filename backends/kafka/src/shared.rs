@@ -128,6 +128,16 @@ impl Shared {
         acknowledged.unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Notes that the broker has acknowledged what lies before `upto`, unless the log of that epoch was replaced meanwhile:
+    /// an offset of the old log, held against the end of the new one, would look like an open transaction.
+    pub(crate) fn acknowledge(&self, epoch: u64, partition: i32, upto: i64) {
+        let mut acknowledged = self.acknowledged();
+        if self.layout().epoch == epoch {
+            let known = acknowledged.entry(partition).or_default();
+            *known = upto.max(*known);
+        }
+    }
+
     /// Locks the partitions with too few replicas in sync.
     pub(crate) fn short(&self) -> MutexGuard<'_, BTreeMap<i32, String>> {
         self.short.lock().unwrap_or_else(PoisonError::into_inner)
@@ -201,5 +211,30 @@ impl Shared {
             trouble: Arc::clone(&self.trouble),
             identity,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_late_acknowledgement_of_a_replaced_log_is_not_noted() {
+        let address = "kafka://127.0.0.1:1".parse().unwrap();
+        let shared = Shared::new(Config::read(&address).unwrap());
+        let layout = |epoch| Layout {
+            partitions: 1,
+            epoch,
+        };
+        shared.set_layout(layout(1));
+        shared.acknowledge(1, 0, 900);
+        shared.acknowledge(1, 0, 800);
+        assert_eq!(shared.acknowledged().get(&0), Some(&900));
+        shared.set_layout(layout(2));
+        shared.acknowledged().clear();
+        shared.acknowledge(1, 0, 901);
+        assert_eq!(shared.acknowledged().get(&0), None);
+        shared.acknowledge(2, 0, 3);
+        assert_eq!(shared.acknowledged().get(&0), Some(&3));
     }
 }
