@@ -13,7 +13,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use super::{kafka, redis::Roles};
+use super::{kafka, rabbitmq::Plain, redis::Roles};
 use crate::{Result, backend::Backend};
 
 /// A cluster is whole again within this time, or the drill fails.
@@ -28,6 +28,16 @@ pub(crate) enum Name {
     Sentinel,
     /// Redis Cluster with three masters and three replicas
     RedisCluster,
+    /// Three RabbitMQ nodes, with the hubs on a stream
+    Rabbitmq,
+    /// Three RabbitMQ nodes, with a classic queue for each hub
+    RabbitmqQueues,
+}
+
+impl Name {
+    fn is_rabbitmq(self) -> bool {
+        matches!(self, Self::Rabbitmq | Self::RabbitmqQueues)
+    }
 }
 
 /// Running nodes.
@@ -48,6 +58,8 @@ impl Cluster {
             Name::Kafka => ("cluster-kafka.sh", "kafka"),
             Name::Sentinel => ("cluster-redis.sh", "sentinel"),
             Name::RedisCluster => ("cluster-redis.sh", "cluster"),
+            Name::Rabbitmq => ("cluster-rabbitmq.sh", "rabbitmq"),
+            Name::RabbitmqQueues => ("cluster-rabbitmq.sh", "rabbitmq-queues"),
         };
         let mut cluster = Self {
             kind,
@@ -83,6 +95,8 @@ impl Cluster {
             Name::Kafka => format!("kafka://{hosts}?replication=3"),
             Name::Sentinel => format!("redis+streams://{hosts}?sentinel=mymaster"),
             Name::RedisCluster => format!("redis+streams://{hosts}?cluster=true"),
+            Name::Rabbitmq => format!("amqp+streams://guest:guest@{hosts}"),
+            Name::RabbitmqQueues => format!("amqp://guest:guest@{hosts}"),
         };
         Backend::open(&address, logs).await
     }
@@ -96,12 +110,15 @@ impl Cluster {
             Name::Kafka => "kafka",
             Name::Sentinel => "sentinel",
             Name::RedisCluster => "redis-cluster",
+            Name::Rabbitmq => "rabbitmq",
+            Name::RabbitmqQueues => "rabbitmq-queues",
         }
     }
 
-    /// Whether what was acknowledged survives its leader. Redis acknowledges before its replicas have it.
+    /// Whether what was acknowledged survives its leader. Redis acknowledges before its replicas have it; a
+    /// hub's queue in RabbitMQ is on one node.
     pub(super) fn is_lossless(&self) -> bool {
-        self.kind == Name::Kafka
+        matches!(self.kind, Name::Kafka | Name::Rabbitmq)
     }
 
     /// The hosts that clients are given.
@@ -116,6 +133,17 @@ impl Cluster {
         }
     }
 
+    /// What the plain client uses on RabbitMQ: the node that leads first.
+    pub(super) async fn plain(&self, space: &str) -> Result<Plain> {
+        let mut ports = self.ports[..3].to_vec();
+        ports.rotate_left(self.leader(space).await? - 1);
+        Ok(Plain {
+            ports,
+            name: format!("plain.{space}"),
+            stream: self.kind == Name::Rabbitmq,
+        })
+    }
+
     /// The numbers of the nodes that hold data.
     pub(super) fn nodes(&self) -> RangeInclusive<usize> {
         1..=if self.kind == Name::RedisCluster {
@@ -128,10 +156,10 @@ impl Cluster {
     /// `start`, `stop`, `kill`, `freeze` or `thaw` one node, or all of them.
     pub(super) async fn control(&self, verb: &str, node: Option<usize>) -> Result<()> {
         let node = node.map(|node| node.to_string());
-        self.script(verb, node.as_deref()).await
+        self.script(verb, node.as_deref()).await.map(drop)
     }
 
-    async fn script(&self, verb: &str, last: Option<&str>) -> Result<()> {
+    async fn script(&self, verb: &str, last: Option<&str>) -> Result<String> {
         let output = Command::new(&self.script)
             .arg(verb)
             .arg(&self.directory)
@@ -145,7 +173,7 @@ impl Cluster {
                 format!("{} {verb} {last:?}: {said}{printed}", self.script.display()).into(),
             );
         }
-        Ok(())
+        Ok(String::from_utf8(output.stdout)?)
     }
 
     /// The number of the node that leads the first partition, or has the first stream, of the hubs with this space.
@@ -154,6 +182,16 @@ impl Cluster {
             let partitions = kafka::partitions(&self.authority, space).await?;
             return Ok(usize::try_from(partitions[0].leader)?);
         }
+        if self.kind.is_rabbitmq() {
+            // A hub's queue has the hub's own name after the exchange's.
+            let end = if self.kind == Name::Rabbitmq {
+                "stream"
+            } else {
+                ""
+            };
+            let name = format!("hubplane.{space}.{end}");
+            return Ok(self.script("leader", Some(&name)).await?.trim().parse()?);
+        }
         let port = self.roles().leader().await?;
         let at = self.ports.iter().position(|other| *other == port);
         Ok(at.ok_or("the leader is no node of ours")? + 1)
@@ -161,16 +199,25 @@ impl Cluster {
 
     /// Asks the cluster to make another node the leader.
     pub(super) async fn switch(&self, space: &str) -> Result<()> {
+        if self.kind.is_rabbitmq() {
+            let leader = self.leader(space).await?;
+            return self.control("switch", Some(leader)).await;
+        }
         if self.kind != Name::Kafka {
             return self.roles().switch().await;
         }
         let plan = self.directory.join("plan.json");
         kafka::plan(&self.authority, space, &plan).await?;
-        self.script("move", Some(&plan.to_string_lossy())).await
+        self.script("move", Some(&plan.to_string_lossy()))
+            .await
+            .map(drop)
     }
 
     /// Returns when every node has its part again, so that the next one may go.
     pub(super) async fn until_whole(&self, space: &str) -> Result<()> {
+        if self.kind.is_rabbitmq() {
+            return self.control("whole", None).await;
+        }
         if self.kind != Name::Kafka {
             // The script waits for it, and starts nothing that runs.
             return self.control("start", None).await;

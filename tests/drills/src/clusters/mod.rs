@@ -9,6 +9,7 @@ mod kafka;
 mod notes;
 mod pause;
 mod probe;
+mod rabbitmq;
 mod redis;
 
 use std::{

@@ -6,7 +6,7 @@ use super::{
     cluster::{Cluster, Name},
     kafka,
     notes::Notes,
-    redis,
+    rabbitmq, redis,
 };
 use crate::{Result, workload::Workload};
 
@@ -28,6 +28,10 @@ impl Probe {
             }
             Name::Sentinel | Name::RedisCluster => {
                 tasks.spawn(redis::probe(cluster.roles(), notes.clone()));
+            }
+            Name::Rabbitmq | Name::RabbitmqQueues => {
+                let plain = cluster.plain(&workload.space).await?;
+                tasks.spawn(rabbitmq::probe(plain, notes.clone()));
             }
         }
         Ok(Self { notes, tasks })
