@@ -214,6 +214,7 @@ impl Reader<'_> {
 
     /// Reads one batch and gives it to the hub. Returns false if the instance is closed.
     fn read(&mut self) -> bool {
+        let denied = self.shared.trouble.denied().is_some();
         let epoch = self.shared.layout().epoch;
         let mut turn = Turn {
             next: self.shared.places().next.clone(),
@@ -226,9 +227,8 @@ impl Reader<'_> {
                 Some(Ok(record)) => {
                     self.strays += u64::from(!turn.take(&record, epoch, &mut self.moved));
                 }
-                // The end of a partition is a sign of life, also where nothing is published. It
-                // shows as well that only records which are for nobody, such as a transaction's
-                // marks, lie before the end that was asked for.
+                // A sign of life, also where nothing is published; and only records for nobody, such
+                // as a transaction's marks, lie before the end that was asked for.
                 Some(Err(KafkaError::PartitionEOF(partition))) => {
                     turn.heard.insert(partition);
                     if let Some(end) = self.ends.remove(&partition) {
@@ -255,7 +255,7 @@ impl Reader<'_> {
         if undecodable {
             self.gap(Scope::All, GapCause::Undecodable);
         }
-        if !heard.is_empty() {
+        if denied && !heard.is_empty() {
             self.shared.trouble.allow();
         }
         let mut places = self.shared.places();

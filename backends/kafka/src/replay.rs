@@ -80,6 +80,10 @@ pub(crate) fn read(
     gone: &AtomicBool,
 ) -> Result<Page> {
     let mut slot = shared.replay.locked();
+    // `close` empties the slot once, so nothing may be put there after it.
+    if shared.is_closed() {
+        return Err(closed());
+    }
     let mut tries = 0;
     loop {
         tries += 1;

@@ -18,8 +18,9 @@ use tokio::runtime::Handle;
 
 use crate::{CAPABILITIES, NAME, config::Config, topic::Found};
 
-/// How long the broker may take to tell the settings.
-const ANSWER: Duration = Duration::from_secs(3);
+/// How long the broker may take to tell them. The watching thread waits for it, too, and must see soon that a broker is
+/// away.
+const ANSWER: Duration = Duration::from_secs(1);
 /// Time between two readings while nothing else happens.
 const EVERY: Duration = Duration::from_secs(60);
 /// Bytes that a record may need besides its payload: key, headers and framing.

@@ -166,6 +166,10 @@ impl Watcher<'_> {
         if self.shared.lost.load(Ordering::Relaxed) {
             return self.find(&found, &ends);
         }
+        if self.shared.down.load(Ordering::Relaxed) {
+            // Somebody may have changed them meanwhile: they are known before `Up` is said.
+            self.settings.expire();
+        }
         self.read_settings(&found);
         self.transactions(&acknowledged, &ends);
         self.compare(&ends);
@@ -341,7 +345,6 @@ impl Watcher<'_> {
         self.tries = 0;
         if down {
             self.returning = false;
-            self.settings.expire();
             self.shared.down.store(false, Ordering::Relaxed);
             self.shared.send(self.events, Event::Up);
         }
