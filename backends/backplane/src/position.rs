@@ -64,6 +64,15 @@ impl fmt::Display for ParsePositionError {
 
 impl std::error::Error for ParsePositionError {}
 
+/// The text before the first hyphen, and what is behind it if there is one. Byte by byte: for texts as short as these, the
+/// standard library's searcher costs more than all else.
+fn next_part(text: &str) -> (&str, Option<&str>) {
+    match text.bytes().position(|byte| byte == b'-') {
+        Some(at) => (&text[..at], Some(&text[at + 1..])),
+        None => (text, None),
+    }
+}
+
 impl FromStr for Position {
     type Err = ParsePositionError;
 
@@ -71,7 +80,12 @@ impl FromStr for Position {
         if text.len() > Self::MAX_TEXT {
             return Err(ParsePositionError);
         }
-        let mut parts = text.split('-');
+        let mut rest = Some(text);
+        let mut parts = std::iter::from_fn(|| {
+            let (part, more) = next_part(rest?);
+            rest = more;
+            Some(part)
+        });
         let bad = |_| ParsePositionError;
         let position = Self {
             epoch: u64::from_str_radix(hex(parts.next())?, 16).map_err(bad)?,
