@@ -64,7 +64,8 @@ async fn between(bench: &Bench, other: &Backend) -> Result<Cell> {
     sleep(Duration::from_secs(3)).await;
     replica_of(other, None).await?;
     replica_of(&bench.backend, Some(other)).await?;
-    workload.fault("demoted", Phase::Begin)?;
+    // Named so, an answer that says “published” meanwhile counts as dishonest.
+    workload.fault("broker", Phase::Begin)?;
     let start = Instant::now();
     let mut noticed = vec![None; workload.hubs.len()];
     while start.elapsed() < Duration::from_secs(if bench.short { 6 } else { 20 }) {
@@ -82,8 +83,9 @@ async fn between(bench: &Bench, other: &Backend) -> Result<Cell> {
             format!("{}: ready at a replica", hub.node()),
         );
     }
+    workload.fault("broker", Phase::Mend)?;
     replica_of(&bench.backend, None).await?;
-    workload.fault("demoted", Phase::End)?;
+    workload.fault("broker", Phase::End)?;
     for (hub, noticed) in workload.hubs.iter().zip(noticed) {
         let ms = noticed.map(|after: Duration| after.as_millis() as u64);
         cell.figure(&format!("noticed_ms_{}", hub.node()), ms);
