@@ -2,7 +2,8 @@
 //!
 //! The standard library's maps hash with SipHash, at some 180 instructions a lookup, and a message is looked up about ten
 //! times between the broker and the sockets. These hash with foldhash, at about 20. Its seed is random in each process,
-//! so that a client that chooses channel names can't choose names that collide.
+//! so a client that chooses channel names can't know in advance which of them collide. It is no cryptographic hash: the
+//! dedup cache, whose keys must not collide at all, hashes with SipHash.
 
 use foldhash::quality::RandomState;
 
