@@ -3,7 +3,12 @@
 
 use std::collections::BTreeMap;
 
-use rdkafka::{consumer::BaseConsumer, producer::FutureProducer};
+use rdkafka::{
+    TopicPartitionList,
+    consumer::{BaseConsumer, Consumer as _, ConsumerContext},
+    error::KafkaError,
+    producer::FutureProducer,
+};
 
 use crate::context::Context;
 
@@ -15,3 +20,30 @@ pub(crate) type Producer = FutureProducer<Context>;
 /// One offset for each partition. Whether that is the next one, the first or the end depends on the
 /// place.
 pub(crate) type Offsets = BTreeMap<i32, i64>;
+
+/// Makes a consumer read these partitions, and none of those before. Blocks until librdkafka has
+/// let go of those before. Nothing else here may assign partitions.
+pub(crate) fn assign<C: ConsumerContext>(
+    consumer: &BaseConsumer<C>,
+    partitions: &TopicPartitionList,
+) -> Result<(), KafkaError> {
+    consumer.assign(partitions)?;
+    settle(consumer)
+}
+
+/// Makes a consumer read nothing. Blocks as [`assign`] does.
+pub(crate) fn unassign<C: ConsumerContext>(consumer: &BaseConsumer<C>) -> Result<(), KafkaError> {
+    consumer.unassign()?;
+    settle(consumer)
+}
+
+/// Waits until every partition that was removed has stopped. librdkafka ends the whole process with
+/// `Assertion rktp->rktp_started failed` if a partition is removed again before that
+/// (confluentinc/librdkafka #5573; mended by #5574, which no release that we can use has yet).
+///
+/// Its main thread works off one queue. When it answers the first question, it has told all
+/// partitions to stop and has queued their answers; these come before the second question.
+fn settle<C: ConsumerContext>(consumer: &BaseConsumer<C>) -> Result<(), KafkaError> {
+    consumer.assignment()?;
+    consumer.assignment().map(drop)
+}

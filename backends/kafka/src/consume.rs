@@ -21,13 +21,12 @@ use std::{
 use hubplane_backplane::{Event, EventSender, GapCause, Publication, Scope};
 use rdkafka::{
     Offset, TopicPartitionList,
-    consumer::Consumer as _,
     error::{KafkaError, RDKafkaErrorCode},
     message::{BorrowedMessage, Message},
 };
 
 use crate::{
-    client::{Consumer, Offsets},
+    client::{self, Consumer, Offsets},
     failure, identity, record,
     shared::{Layout, Shared},
 };
@@ -129,7 +128,7 @@ impl Reader<'_> {
                 .expect("invariant: an offset of 0 or more");
         }
         drop(places);
-        if let Err(error) = self.live.assign(&list) {
+        if let Err(error) = client::assign(&self.live, &list) {
             tracing::error!(%error, "the partitions can't be assigned");
         }
     }

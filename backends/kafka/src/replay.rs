@@ -21,7 +21,7 @@ use rdkafka::{
 };
 
 use crate::{
-    client::Consumer,
+    client::{self, Consumer},
     failure,
     failure::closed,
     failure::{lost, unavailable, unreadable},
@@ -174,11 +174,11 @@ impl Reading<'_> {
             let mut list = TopicPartitionList::new();
             list.add_partition_offset(topic, partition, Offset::Offset(start))
                 .map_err(failed)?;
-            self.consumer.assign(&list).map_err(failed)?;
+            client::assign(self.consumer, &list).map_err(failed)?;
             let read = self.scan(&mut stretch);
             // Else it would ask the broker for more all the time. By the next read's first answer nothing of this
             // one is left in its queue.
-            self.consumer.unassign().map_err(failed)?;
+            client::unassign(self.consumer).map_err(failed)?;
             read?;
         }
         // The topic may have been replaced between two of these steps; what was read may be of

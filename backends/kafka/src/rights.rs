@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use hubplane_backplane::{Error, ErrorKind, Result};
 use rdkafka::{
     Offset, TopicPartitionList,
-    consumer::Consumer as _,
     error::{KafkaError, RDKafkaErrorCode},
     producer::{FutureRecord, future_producer::Delivery},
 };
@@ -14,7 +13,7 @@ use tokio::{runtime::Handle, time::timeout};
 
 use crate::{
     NAME,
-    client::{Consumer, Offsets, Producer},
+    client::{Consumer, Offsets, Producer, assign},
     config::Config,
     failure::failed,
 };
@@ -62,7 +61,7 @@ fn may_read(config: &Config, live: &Consumer, ends: &Offsets) -> Result<()> {
             .expect("invariant: an offset of 0 or more");
     }
     let unusable = |error| failed(ErrorKind::Unavailable, "the topic can't be read", error);
-    live.assign(&list).map_err(unusable)?;
+    assign(live, &list).map_err(unusable)?;
     let until = Instant::now() + ANSWER;
     while Instant::now() < until {
         match live.poll(STEP) {

@@ -85,6 +85,15 @@ async fn sasl_and_tls_addresses_work() {
     }
 }
 
+/// librdkafka ends the process if partitions are removed while they still stop.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_can_be_closed_as_soon_as_it_is_open() {
+    let address = format!("kafka://{}?topic={}", brokers(), topic("brief"));
+    open(&address).await.0.close().await;
+    let each = (0..40).map(|_| async { open(&address).await.0.close().await });
+    futures_util::future::join_all(each).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_compacted_topic_is_refused() {
     let name = topic("compact");
