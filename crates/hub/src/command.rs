@@ -1,8 +1,12 @@
 //! The protocol-neutral vocabulary between a client and the hub. Every format translates into these
 //! words and out of them; none of them belongs to one format.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
-use hubplane_backplane::{Channel, GapCause, MessageId, Secret};
+use hubplane_backplane::{Channel, GapCause, MessageId};
+
+pub use hubplane_backplane::Secret;
 
 use super::{
     grant::Grant,
@@ -154,6 +158,9 @@ pub enum Reply<'a> {
         /// What it may do from now on.
         grant: &'a Grant,
     },
+    /// No answer, but told to one client alone: the session's grant is over in so many seconds. The
+    /// client should show a new token before.
+    Expiring(u64),
     /// Answers a ping.
     Pong,
 }
@@ -187,6 +194,8 @@ pub enum ErrorCode {
     LimitReached,
     /// This session may not do that.
     Forbidden,
+    /// What the client showed does not prove who it is.
+    Unauthorized,
     /// The broker will never accept it.
     Rejected,
     /// The broker is away; the message is not stored.
@@ -206,6 +215,7 @@ impl ErrorCode {
             Self::BadPresence => "bad_presence",
             Self::LimitReached => "limit_reached",
             Self::Forbidden => "forbidden",
+            Self::Unauthorized => "unauthorized",
             Self::Rejected => "rejected",
             Self::Unavailable => "unavailable",
             Self::Unknown => "unknown",
@@ -215,7 +225,7 @@ impl ErrorCode {
 }
 
 /// Why the hub ends a session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ending {
     /// The client doesn't read fast enough, so its outbox is full.
     Slow,
@@ -223,6 +233,9 @@ pub enum Ending {
     NoPong,
     /// The time of its grant is over. The client may connect again and show who it is.
     Expired,
+    /// Somebody who operates the hub has ended it, for this reason. The client should not come back
+    /// by itself.
+    Disconnected(Arc<str>),
     /// This instance stops. Another one will take the client.
     Restart,
     /// The hub failed on this session.

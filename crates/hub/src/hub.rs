@@ -22,6 +22,7 @@ use tokio::{
 use super::{
     ClientPosition, Counts, Health, InboundBytes, Limits, MOST_SHARDS, Mailbox, Overloaded,
     beacon::{self, BeaconMonitor},
+    disconnect::{self, Refused},
     interest::Interest,
     log::Log,
     origin::new_origin,
@@ -51,6 +52,8 @@ pub struct Hub {
     publisher: Publisher,
     /// What is known of what has been published.
     log: Log,
+    /// Tokens that were revoked.
+    refused: Refused,
     /// Who is on which channel, on all instances.
     presence: SharedPresence,
     /// This instance's own beacons on their way; locked for a step, never across an await.
@@ -111,6 +114,7 @@ impl Hub {
             started: Instant::now(),
             interest: Interest::new(routed, limits.interest_linger),
             log: Log::new(&limits),
+            refused: Refused::default(),
             presence: SharedPresence::new(origin, &limits),
             reads: RecoveryQueue::new(limits.subscriptions),
             inbound: InboundBytes::new(limits.unfinished_bytes),
@@ -135,6 +139,7 @@ impl Hub {
         // The hub itself listens on these, whether or not a client ever subscribes.
         hub.interest.keep(&beacon::CHANNEL.into());
         hub.interest.keep(&presence::CHANNEL.into());
+        hub.interest.keep(&disconnect::CHANNEL.into());
         hub.spawn(opened.events, line);
         Ok((hub, mailboxes))
     }
@@ -158,6 +163,7 @@ impl Hub {
         tasks.spawn(recovery::run(Arc::clone(self)));
         tasks.spawn(presence::attend(Arc::clone(self)));
         tasks.spawn(presence::speak(Arc::clone(self)));
+        tasks.spawn(disconnect::run(Arc::clone(self)));
     }
 
     /// Waits until this instance hears everything, so that it may say that it is ready: the window
@@ -307,6 +313,11 @@ impl Hub {
 
     pub(crate) const fn log(&self) -> &Log {
         &self.log
+    }
+
+    /// Tokens that were revoked.
+    pub(crate) const fn refused(&self) -> &Refused {
+        &self.refused
     }
 
     pub(crate) const fn presence(&self) -> &SharedPresence {

@@ -10,6 +10,7 @@ pub mod channel;
 pub mod command;
 mod counts;
 mod dedup_cache;
+pub mod disconnect;
 pub mod format;
 pub mod frame;
 mod gap_detector;
@@ -46,7 +47,7 @@ mod window;
 
 pub use self::{
     counts::{Counts, Histogram, LOOP_BUCKETS},
-    grant::{Action, Authority, Grant, Who},
+    grant::{Action, Authority, Grant, Permissions, Unproven, Who},
     hub::{Hub, Setup},
     inbound::InboundBytes,
     key::Key,

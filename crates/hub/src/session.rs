@@ -4,7 +4,11 @@
 //! have a hundred thousand. It knows neither the format nor the transport, only the [`Encoding`]
 //! and the [`Socket`] that it was given.
 
-use std::{sync::Arc, task::Waker, time::Instant};
+use std::{
+    sync::Arc,
+    task::Waker,
+    time::{Duration, Instant},
+};
 
 use super::{
     command::Ending,
@@ -14,6 +18,9 @@ use super::{
     shard::subscription::Subscription,
 };
 use crate::limits::Limits;
+
+/// How long before the end of a session's grant its client is told, so that it can show a new token.
+pub(super) const WARNING: Duration = Duration::from_secs(25);
 
 /// What a new session is given: its socket, its format and its grant.
 #[derive(Debug)]
@@ -51,6 +58,8 @@ pub(super) struct Session {
     pub(super) held: u32,
     /// True while it stands in the shard's list of sessions to flush.
     pub(super) dirty: bool,
+    /// True once the client was told that its grant will soon be over.
+    pub(super) warned: bool,
     /// True while the socket is not read, so that an answer to a ping may lie in it unread.
     pub(super) unread: bool,
     /// Since when the socket has taken nothing, `None` if it takes.
@@ -73,6 +82,7 @@ impl Session {
             unanswered: 0,
             held: 0,
             dirty: false,
+            warned: false,
             unread: false,
             blocked_since: None,
             phase: Phase::Quiet,
@@ -126,6 +136,17 @@ impl Session {
     /// all.
     pub(super) fn is_paused(&self, limits: &Limits) -> bool {
         self.unanswered as usize >= limits.session_publishes && !self.is_ending()
+    }
+
+    /// Returns the seconds that are left of the session's grant if the client is to be told of them
+    /// now; that happens once for each grant.
+    pub(super) fn expiring(&mut self, now: Instant) -> Option<u64> {
+        let left = self.setup.grant.left(now)?;
+        if self.warned || self.is_ending() || left > WARNING {
+            return None;
+        }
+        self.warned = true;
+        Some(left.as_secs())
     }
 
     /// Returns true if the last frame is queued.

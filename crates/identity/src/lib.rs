@@ -11,7 +11,7 @@ mod origin;
 use std::{fmt, fs, path::Path};
 
 use http::{HeaderMap, header};
-use hubplane_hub::{Authority, Grant};
+use hubplane_hub::{Authority, Grant, Unproven};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
@@ -147,14 +147,19 @@ impl Access {
 /// Checks the key as a proof that a session shows after it has connected. A server without a key
 /// asks for none, so nothing proves anything there.
 impl Authority for Access {
-    fn grant(&self, proof: &str) -> Option<Grant> {
-        let key = self.key.as_ref()?;
-        key.matches(proof).then(Grant::key)
+    fn grant(&self, proof: &str) -> Result<Grant, Unproven> {
+        match &self.key {
+            None => Err(Unproven("this hub has no key, so none is needed".into())),
+            Some(key) if key.matches(proof) => Ok(Grant::key()),
+            Some(_) => Err(Unproven("the key is wrong".into())),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use hubplane_hub::Who;
+
     use super::*;
 
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
@@ -171,27 +176,22 @@ mod tests {
             key: Some(Key::new(&text).unwrap()),
             ..Access::default()
         };
-        assert_eq!(access.grant_of(&headers(&[])), Ok(Grant::anonymous()));
-        assert_eq!(
-            access.grant_of(&headers(&[("authorization", &format!("bearer {text}"))])),
-            Ok(Grant::key())
-        );
-        assert_eq!(
-            Access::default().grant_of(&headers(&[("authorization", "Basic a2s=")])),
-            Ok(Grant::key()),
-            "a hub without a key"
-        );
+        let who = |access: &Access, pairs: &[(&'static str, &str)]| {
+            access.grant_of(&headers(pairs)).map(|grant| grant.who)
+        };
+        assert_eq!(who(&access, &[]), Ok(Who::Anonymous));
+        let bearer = format!("bearer {text}");
+        assert_eq!(who(&access, &[("authorization", &bearer)]), Ok(Who::Key));
+        let without = who(&Access::default(), &[("authorization", "Basic a2s=")]);
+        assert_eq!(without, Ok(Who::Key), "a hub without a key");
         for wrong in [
             "Bearer x",
             "Basic a2s=",
             "Bearer",
             &format!("Bearer {text}x"),
         ] {
-            assert_eq!(
-                access.grant_of(&headers(&[("authorization", wrong)])),
-                Err(WrongKey),
-                "{wrong}"
-            );
+            let refused = who(&access, &[("authorization", wrong)]);
+            assert_eq!(refused, Err(WrongKey), "{wrong}");
         }
         assert!(Key::new("short").is_err());
         assert!(!format!("{access:?}").contains(&text));

@@ -133,14 +133,16 @@ async fn read_on<B: Buf>(mut body: impl Stream<Item = Result<B, warp::Error>> + 
     _ = timeout(READ_ON, all).await;
 }
 
-/// Returns the grant of a request that needs the key, or 401. No key and a wrong key get the same
-/// answer, so that nobody learns anything by trying.
-pub(super) fn with_key(context: &Context, headers: &HeaderMap) -> Result<Grant, Problem> {
-    let grant = context.access.grant_of(headers).ok();
-    grant.filter(|grant| grant.may_publish).ok_or_else(|| {
-        let detail = "this needs the hub's key: Authorization: Bearer …";
-        Problem::new(StatusCode::UNAUTHORIZED, detail)
-    })
+/// Reads the whole body of another small request into memory, within the same limits.
+pub(super) async fn body<B: Buf>(
+    context: &Context,
+    body: impl Stream<Item = Result<B, warp::Error>>,
+) -> Result<BytesMut, Problem> {
+    let mut room = Room {
+        inbound: context.hub.inbound(),
+        bytes: 0,
+    };
+    read(&mut Box::pin(body), &mut room, context.hub.limits()).await
 }
 
 /// Returns 403 with the message's `index` unless the grant allows to publish all messages.
@@ -156,7 +158,7 @@ fn allowed(grant: &Grant, messages: &[Outgoing]) -> Result<(), Problem> {
 
 /// Checks what the head alone shows, before any of the body is read: key, origin, type and coding.
 fn admitted(context: &Context, headers: &HeaderMap) -> Result<Grant, Problem> {
-    let grant = with_key(context, headers)?;
+    let grant = context.grant_for(headers, Action::Publish)?;
     if !context.access.origin_is_allowed(headers) {
         return Err(Problem::new(
             StatusCode::FORBIDDEN,

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use http::{HeaderMap, StatusCode};
-use hubplane_hub::{Action, Grant, Hub};
+use hubplane_hub::{Action, Grant, Hub, Who};
 use hubplane_identity::Access;
 use tokio::sync::{Semaphore, mpsc};
 
@@ -46,7 +46,37 @@ impl Context {
     /// grant.
     pub(super) fn grant(&self, headers: &HeaderMap) -> Result<Grant, Problem> {
         let wrong = |_| Problem::new(StatusCode::UNAUTHORIZED, "the key is wrong");
-        self.access.grant_of(headers).map_err(wrong)
+        let grant = self.access.grant_of(headers).map_err(wrong)?;
+        match self.hub.admits(&grant) {
+            true => Ok(grant),
+            false => {
+                let detail = "the token was revoked";
+                Err(Problem::new(StatusCode::UNAUTHORIZED, detail))
+            }
+        }
+    }
+
+    /// Returns what a request may do that wants to do `action` somewhere: a reason to refuse it
+    /// before its body is read.
+    ///
+    /// # Errors
+    /// 401: the request shows no key or a wrong one; both get the same answer, so that nobody
+    /// learns anything by trying. 403: what it shows does not allow this on any channel.
+    pub(super) fn grant_for(&self, headers: &HeaderMap, action: Action) -> Result<Grant, Problem> {
+        let grant = self.grant(headers).ok();
+        let Some(grant) =
+            grant.filter(|it| it.who != Who::Anonymous || it.allows_somewhere(action))
+        else {
+            let detail = "this needs the hub's key: Authorization: Bearer …";
+            return Err(Problem::new(StatusCode::UNAUTHORIZED, detail));
+        };
+        match grant.allows_somewhere(action) {
+            true => Ok(grant),
+            false => {
+                let detail = "the key or token that was shown does not allow this";
+                Err(Problem::new(StatusCode::FORBIDDEN, detail))
+            }
+        }
     }
 
     /// Returns an error unless a request may do `action` on `channel`. This is for routes that only

@@ -155,6 +155,7 @@ fn methods(mounts: &Mounts, path: &str) -> Option<&'static str> {
     match path {
         _ if mounts.websocket_at(path).is_some() => Some("GET"),
         "/v1/publish" => Some("POST, OPTIONS"),
+        "/v1/disconnect" => Some("POST"),
         "/live" | "/ready" | "/metrics" | "/v1/backplane" => Some("GET, HEAD"),
         _ if is_of_a_channel(path) => Some("GET, HEAD, OPTIONS"),
         _ => None,

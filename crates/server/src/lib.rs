@@ -14,6 +14,7 @@
 mod api;
 mod body;
 mod context;
+mod disconnect;
 mod guard;
 mod handoff;
 mod history;

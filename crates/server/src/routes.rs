@@ -13,7 +13,7 @@ use warp::{Filter, Rejection, Reply, filters::BoxedFilter, path::FullPath, reply
 use super::{
     api,
     context::{Context, Target},
-    guard,
+    disconnect, guard,
     handoff::Shards,
     history,
     mounts::{Mount, Mounts, Routes},
@@ -70,6 +70,15 @@ fn paths(context: Context, mounts: &Mounts) -> BoxedFilter<(Response,)> {
         .then(|context: Context, headers, body| async move {
             api::publish(&context, &headers, body).await
         });
+    let disconnect = warp::path!("v1" / "disconnect")
+        .and(warp::post())
+        .and(with.clone())
+        .and(warp::header::headers_cloned())
+        .and(warp::body::stream())
+        .then(|context: Context, headers, body| async move {
+            let done = disconnect::post(&context, &headers, body).await;
+            done.unwrap_or_else(Problem::into_response)
+        });
     let backplane = warp::path!("v1" / "backplane")
         .and(warp::get())
         .and(with.clone())
@@ -89,6 +98,8 @@ fn paths(context: Context, mounts: &Mounts) -> BoxedFilter<(Response,)> {
         .map(|context: Context, headers| status::ready(&context, &headers));
     let hub = websocket
         .or(publish)
+        .unify()
+        .or(disconnect)
         .unify()
         .or(backplane)
         .unify()
@@ -148,7 +159,7 @@ fn websocket(
         .filter(|(key, _)| key == "channel")
         .map(|(_, value)| value)
         .collect();
-    let handshake = match upgrade::check(headers, channels, &context.access, mount) {
+    let handshake = match upgrade::check(headers, channels, &context, mount) {
         Ok(handshake) => handshake,
         Err(problem) => return problem.into_response(),
     };
@@ -181,7 +192,7 @@ async fn refusal(rejection: Rejection) -> Result<Response, Infallible> {
     let problem = if rejection.find::<warp::reject::InvalidQuery>().is_some() {
         Problem::new(StatusCode::BAD_REQUEST, "the query can't be read")
     } else {
-        let detail = "there is /ws, /v1/publish, /v1/channels/{channel}/history and …/presence, /v1/backplane, /live, /ready and /metrics";
+        let detail = "there is /ws, /v1/publish, /v1/disconnect, /v1/channels/{channel}/history and …/presence, /v1/backplane, /live, /ready and /metrics";
         Problem::new(StatusCode::NOT_FOUND, detail)
     };
     Ok(problem.into_response())

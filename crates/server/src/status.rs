@@ -9,7 +9,7 @@ use hubplane_hub::{Action, Health};
 use serde_json::json;
 use warp::{Reply, reply::Response};
 
-use super::{api::with_key, context::Context, metrics, problem::Problem};
+use super::{context::Context, metrics, problem::Problem};
 
 /// `GET /v1/backplane`: the node's name, the driver, its state and capabilities. Anybody may ask.
 pub(super) fn backplane(context: &Context, headers: &HeaderMap) -> Response {
@@ -52,10 +52,10 @@ pub(super) fn ready(context: &Context, headers: &HeaderMap) -> Response {
     }
 }
 
-/// `GET /metrics`, for Prometheus. Needs the hub's key, if it has one: the counts are not for
-/// everybody.
+/// `GET /metrics`, for Prometheus. Needs a key that allows it, if the hub has one: the counts are
+/// not for everybody.
 pub(super) fn metrics(context: &Context, headers: &HeaderMap) -> Response {
-    match with_key(context, headers) {
+    match context.grant_for(headers, Action::Metrics) {
         Ok(_) => metrics::text(&context.hub).into_response(),
         Err(problem) => problem.into_response(),
     }

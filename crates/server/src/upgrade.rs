@@ -12,13 +12,13 @@ use sha1::{Digest, Sha1};
 use tokio::{net::TcpStream, time::timeout};
 
 use super::{
+    context::Context,
     handoff::{Connection, Handoff},
     mounts::Mount,
     problem::Problem,
     websocket::Negotiated,
 };
 use hubplane_hub::Who;
-use hubplane_identity::Access;
 
 /// A handshake that was checked: what the answer needs, and what the session needs.
 #[derive(Debug)]
@@ -37,7 +37,7 @@ pub(super) struct Handshake {
 pub(super) fn check(
     headers: &HeaderMap,
     channels: Vec<String>,
-    access: &Access,
+    context: &Context,
     mount: &Mount,
 ) -> Result<Handshake, Problem> {
     if !names(headers, header::UPGRADE, "websocket")
@@ -62,13 +62,12 @@ pub(super) fn check(
         let detail = "the handshake of a WebSocket has no body";
         return Err(Problem::new(StatusCode::BAD_REQUEST, detail));
     }
-    if !access.origin_is_allowed(headers) {
+    if !context.access.origin_is_allowed(headers) {
         let detail =
             "pages of this origin may not connect; the hub's operator can allow it with --origin";
         return Err(Problem::new(StatusCode::FORBIDDEN, detail));
     }
-    let wrong = |_| Problem::new(StatusCode::UNAUTHORIZED, "the key is wrong");
-    let grant = access.grant_of(headers).map_err(wrong)?;
+    let grant = context.grant(headers)?;
     let key = headers
         .get(header::SEC_WEBSOCKET_KEY)
         .map(HeaderValue::as_bytes);
@@ -86,9 +85,9 @@ pub(super) fn check(
     let (subprotocol, encoding) = mount.negotiated(offers);
     let negotiated = Negotiated {
         encoding,
-        grant,
         // On a hub without a key everybody gets that grant, and nobody is trusted to send faster.
-        with_key: grant.who == Who::Key && access.key.is_some(),
+        with_key: grant.who == Who::Key && context.access.key.is_some(),
+        grant,
         channels,
     };
     Ok(Handshake {

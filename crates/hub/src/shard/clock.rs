@@ -4,13 +4,18 @@
 //! One timer serves all sessions of the shard. Times are compared at each [`TICK`], so a limit is
 //! noticed up to that much later.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use super::ShardState;
 use crate::{
     Hub,
-    command::Ending,
+    command::{Ending, Reply},
+    disconnect::{Order, Whose},
     format::SessionName,
+    grant::Who,
     key::Key,
     limits::Limits,
     session::{Phase, Session, SessionSetup},
@@ -18,6 +23,10 @@ use crate::{
 
 /// How often the sessions are looked over, and so how late a time limit may be noticed.
 pub(super) const TICK: Duration = Duration::from_millis(250);
+
+/// How many sessions one look ends because their time is over, so that the others need not wait for
+/// as many last frames.
+const ENDS_AT_ONCE: usize = 1_000;
 
 /// How far an instance that stops has come in ending its sessions. They end evenly over a time, so
 /// that their clients don't all arrive at the other instances at once.
@@ -84,6 +93,14 @@ impl ShardState {
         hub.count_session(self.index, 1);
         let index = u32::try_from(index).expect("invariant: the connection limit is below 2^32");
         let key = Key { index, serial };
+        if !hub.admits(&self.sessions[index as usize].setup.grant) {
+            // Revoked between the check of the token and now.
+            self.end(
+                hub,
+                index,
+                Ending::Disconnected("the token was revoked".into()),
+            );
+        }
         if let Some(greeting) = encoding.greeting(&self.name(hub, key)) {
             self.queue(hub, key, |_| greeting);
         }
@@ -108,6 +125,33 @@ impl ShardState {
         self.unwritten.mark(index, session);
     }
 
+    /// Ends the sessions that an order names.
+    pub(super) fn disconnect(&mut self, hub: &Hub, order: &Order) {
+        let client = match &order.whose {
+            // Another text is the name of no session.
+            Whose::Client(name) => name.parse::<SessionName>().ok(),
+            _ => None,
+        };
+        let mut meant = Vec::new();
+        for (index, session) in &self.sessions {
+            let (index, grant) = (index as u32, &session.setup.grant);
+            let is_meant = match &order.whose {
+                Whose::User(user) => grant.who == Who::User && grant.name.as_ref() == Some(user),
+                Whose::TokenId(id) => grant.token_id.as_ref() == Some(id),
+                Whose::Client(_) => {
+                    let serial = session.serial;
+                    client == Some(self.name(hub, Key { index, serial }))
+                }
+            };
+            if is_meant {
+                meant.push(index);
+            }
+        }
+        for index in meant {
+            self.end(hub, index, Ending::Disconnected(Arc::clone(&order.reason)));
+        }
+    }
+
     /// Looks over all sessions, goes on with a drain, and asks the broker again for channels that
     /// are still unconfirmed. To be called every [`TICK`].
     pub(super) fn tick(&mut self, hub: &Hub) {
@@ -117,6 +161,10 @@ impl ShardState {
         let mut ending = Vec::new();
         for (index, session) in &mut self.sessions {
             let index = index as u32;
+            if let Some(seconds) = session.expiring(now) {
+                let frame = session.setup.encoding.reply(&Reply::Expiring(seconds));
+                self.unwritten.queue(hub, index, session, frame);
+            }
             let stuck = session
                 .blocked_since
                 .is_some_and(|since| now - since >= limits.write_timeout);
@@ -124,7 +172,11 @@ impl ShardState {
                 // A socket that has taken nothing for so long will not take a last frame either.
                 _ if stuck => gone.push(index),
                 Phase::Quiet | Phase::AwaitingPong if session.setup.grant.is_over(now) => {
-                    ending.push((index, Ending::Expired));
+                    // Thousands may be over at once. The next ticks end the others; no command of
+                    // theirs is carried out meanwhile.
+                    if ending.len() < ENDS_AT_ONCE {
+                        ending.push((index, Ending::Expired));
+                    }
                 }
                 // Everything below waits for the session's own time.
                 _ if now < session.clock => {}

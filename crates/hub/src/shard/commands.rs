@@ -4,17 +4,17 @@
 //! about a command is looked at. Nothing here knows a client format: an answer is a [`Reply`],
 //! which the session's encoding turns into bytes.
 
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
 use bytes::Bytes;
-use hubplane_backplane::Outgoing;
+use hubplane_backplane::{Channel, Outgoing};
 
 use super::{Shard, ShardState, found, subscription::Request};
 use crate::{
     Hub, channel,
     command::{Command, Ending, ErrorCode, Ref, Reply},
     frame::{Encoding, Frame},
-    grant::Grant,
+    grant::{Action, Grant, Unproven},
     key::Key,
     permission::Denied,
     publisher::ReplyTo,
@@ -67,6 +67,12 @@ impl Shard {
             }
             Command::Authenticate { reference, proof } => {
                 let grant = self.authority.grant(proof.reveal());
+                let grant = match grant {
+                    Ok(grant) if !self.hub.admits(&grant) => {
+                        Err(Unproven("the token was revoked".into()))
+                    }
+                    grant => grant,
+                };
                 state.authenticate(&self.hub, key, reference.as_deref(), grant);
             }
             Command::Members { reference, channel } => {
@@ -83,11 +89,10 @@ impl Shard {
         state.refuse(&self.hub, key, reference, (ErrorCode::Malformed, message));
     }
 
-    /// Replaces what a session may do from now on. What it has subscribed to stays.
+    /// Replaces what a session may do from now on. Subscriptions that it no longer may have end.
     pub fn grant(&self, key: Key, grant: Grant) {
-        if let Some(session) = self.state.borrow_mut().session(key) {
-            session.setup.grant = grant.shared();
-        }
+        let mut state = self.state.borrow_mut();
+        state.regrant(&self.hub, key, &grant.shared());
     }
 
     /// Notes that the client has answered a ping, or has shown in another way that it is there. Its
@@ -168,18 +173,46 @@ impl ShardState {
         false
     }
 
-    /// Answers a client that has shown who it is. `None` means that the authority accepts nothing
-    /// of it; the session then keeps what it might do before.
-    fn authenticate(&mut self, hub: &Hub, key: Key, reference: Option<&str>, grant: Option<Grant>) {
-        let Some(grant) = grant else {
-            let message = "this proves nothing here";
-            return self.refuse(hub, key, reference, (ErrorCode::Forbidden, message));
+    /// Answers a client that has shown who it is. With a proof that is not accepted, the session
+    /// keeps what it might do before.
+    fn authenticate(
+        &mut self,
+        hub: &Hub,
+        key: Key,
+        reference: Option<&str>,
+        grant: Result<Grant, Unproven>,
+    ) {
+        let grant = match grant {
+            Ok(grant) => grant.shared(),
+            Err(Unproven(why)) => {
+                return self.refuse(hub, key, reference, (ErrorCode::Unauthorized, &why));
+            }
         };
-        if let Some(session) = self.session(key) {
-            session.setup.grant = grant.shared();
+        let reply = Reply::Authenticated {
+            reference,
+            grant: &grant,
+        };
+        self.reply(hub, key, &reply);
+        self.regrant(hub, key, &grant);
+    }
+
+    /// Replaces what a session may do. Subscriptions that it no longer may have end, and the client
+    /// is told of each.
+    fn regrant(&mut self, hub: &Hub, key: Key, grant: &Arc<Grant>) {
+        let Some(session) = self.session(key).filter(|it| !it.is_ending()) else {
+            return;
+        };
+        session.setup.grant = Arc::clone(grant);
+        session.warned = false;
+        // From the end: what is removed moves only those behind it, which are looked at already.
+        for at in (0..session.subscriptions.len()).rev() {
+            let topic = self.sessions[key.index as usize].subscriptions[at].topic;
+            let channel = Channel::clone(&self.topics[topic].channel);
+            if !grant.allows(Action::Subscribe, &channel) {
+                let message = format!("{channel}: the new token does not allow this channel");
+                self.end_subscription(hub, key, at, (ErrorCode::Forbidden, &message));
+            }
         }
-        let grant = &grant;
-        self.reply(hub, key, &Reply::Authenticated { reference, grant });
     }
 
     /// Queues an answer in the session's own encoding. Does nothing if the session is gone.

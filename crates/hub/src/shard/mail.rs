@@ -14,6 +14,7 @@ use crate::key::SubscriptionKey;
 use crate::{
     Hub,
     command::{Ref, Reply},
+    disconnect::Order,
     frame::Encoded,
     key::Key,
     position::ClientPosition,
@@ -45,6 +46,8 @@ pub(crate) enum Mail {
     Presence(Arc<Vec<Change>>),
     /// Who is on channels that sessions asked for.
     Members(Vec<Answer>),
+    /// Sessions of somebody are to end.
+    Disconnect(Arc<Order>),
     /// The instance stops: every session is to end, spread evenly over this time.
     Drain(Duration),
     /// The shard is to write what it has and stop.
@@ -139,6 +142,7 @@ impl ShardState {
                 let answers = answers.into_iter().map(PresenceMail::Answer);
                 self.presence_mail.extend(answers);
             }
+            Mail::Disconnect(order) => self.disconnect(hub, &order),
             Mail::Drain(over) => {
                 // Those whose turn is now end at once; the clock goes on with the others.
                 self.drain = Some(Drain::new(over, self.sessions.len()));

@@ -309,14 +309,40 @@ impl ShardState {
             let index = subscriber.session;
             let serial = self.sessions[index as usize].serial;
             let key = Key { index, serial };
-            let subscription = self.leave(hub, index, subscriber.at as usize);
-            self.refuse(hub, key, None, (code, &message));
-            let reply = Reply::Unsubscribed {
-                reference: None,
-                channel,
-                tag: subscription.tag.as_deref(),
-            };
-            self.reply(hub, key, &reply);
+            self.end_subscription(hub, key, subscriber.at as usize, (code, &message));
+        }
+    }
+
+    /// Ends one subscription that its client has not given up: the client is told why, and then
+    /// that it is no longer subscribed.
+    pub(super) fn end_subscription(
+        &mut self,
+        hub: &Hub,
+        key: Key,
+        at: usize,
+        error: (ErrorCode, &str),
+    ) {
+        let topic = self.sessions[key.index as usize].subscriptions[at].topic;
+        let channel = Channel::clone(&self.topics[topic].channel);
+        let subscription = self.leave(hub, key.index, at);
+        let tag = subscription.tag;
+        match subscription.stage {
+            // One that has not begun is answered with the error alone.
+            Stage::Waiting(waiting) => {
+                for request in std::iter::once(waiting.request).chain(waiting.again) {
+                    self.refuse(hub, key, request.reference.as_deref(), error);
+                }
+                self.wake(key);
+            }
+            Stage::Live => {
+                self.refuse(hub, key, None, error);
+                let reply = Reply::Unsubscribed {
+                    reference: None,
+                    channel: &channel,
+                    tag: tag.as_deref(),
+                };
+                self.reply(hub, key, &reply);
+            }
         }
     }
 

@@ -1,4 +1,5 @@
 mod faulty_log;
+mod grants;
 mod presence;
 mod recovery;
 mod subscriptions;
@@ -123,6 +124,7 @@ impl Format for Plain {
             Reply::Subscribed {
                 recovered: true, ..
             } => "recovered.".to_owned(),
+            Reply::Expiring(_) => "expiring.".to_owned(),
             _ => "ok.".to_owned(),
         };
         out.extend_from_slice(text.as_bytes());

@@ -1,6 +1,11 @@
+use std::time::Duration;
+
+use bytes::Bytes;
+
 use super::*;
 use hubplane_hub::{
-    command::ErrorCode,
+    Grant,
+    command::{Command, ErrorCode},
     presence::{Change, Member, PresenceOptions, Roster},
 };
 
@@ -238,4 +243,39 @@ fn members_are_written() {
             )
         );
     }
+}
+
+#[test]
+fn a_token_is_shown_and_answered() {
+    let auth = Json::decode(r#"{"type":"auth","ref":1,"token":"a.b.c"}"#).unwrap();
+    let Command::Authenticate { reference, proof } = auth else {
+        panic!("{auth:?}");
+    };
+    assert_eq!((reference.as_deref(), proof.reveal()), (Some("1"), "a.b.c"));
+    let missing = Json::decode(r#"{"type":"auth"}"#).unwrap_err();
+    assert_eq!(missing.message, "token is missing");
+    let long = format!(
+        r#"{{"type":"auth","token":"{}"}}"#,
+        "t".repeat(MAX_TOKEN + 1)
+    );
+    let refused = Json::decode(&long).unwrap_err();
+    assert!(
+        !refused.fatal && refused.message.contains("8192"),
+        "{refused:?}"
+    );
+    let until = std::time::Instant::now() + Duration::from_millis(60_500);
+    let grant = Grant::key().named("ann").until(until);
+    let answer = |grant| {
+        let reference = Some("1");
+        reply(&Reply::Authenticated { reference, grant })
+    };
+    assert_eq!(
+        answer(&grant),
+        r#"{"type":"authenticated","ref":1,"user":"ann","expires_in":60}"#
+    );
+    assert_eq!(answer(&Grant::key()), r#"{"type":"authenticated","ref":1}"#);
+    assert_eq!(
+        reply(&Reply::Expiring(25)),
+        r#"{"type":"expiring","expires_in":25}"#
+    );
 }

@@ -105,7 +105,7 @@ async fn a_client_may_show_later_who_it_is_and_is_gone_when_that_is_over() {
         let shard = hub("toy-grant", Limits::default()).await;
         let mut client = Client::named(&shard, "ann").await;
         client.say("PUB c x\nAUTH abracadabra\nPUB c x").await;
-        for said in ["forbidden PUB", "forbidden AUTH", "forbidden PUB"] {
+        for said in ["forbidden PUB", "unauthorized AUTH", "forbidden PUB"] {
             client.hears(said).await;
         }
         client.say("AUTH a-moment\nPUB c x").await;

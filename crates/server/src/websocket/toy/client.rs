@@ -4,7 +4,7 @@ use std::{cell::RefCell, rc::Rc, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use hubplane_backplane::Driver;
-use hubplane_hub::{Authority, Grant, Hub, Limits, Setup, Shard};
+use hubplane_hub::{Authority, Grant, Hub, Limits, Setup, Shard, Unproven};
 use hubplane_memory::DRIVER;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -27,12 +27,12 @@ pub(super) enum Got {
 struct Door;
 
 impl Authority for Door {
-    fn grant(&self, proof: &str) -> Option<Grant> {
+    fn grant(&self, proof: &str) -> Result<Grant, Unproven> {
         let soon = std::time::Instant::now() + Duration::from_secs(1);
         match proof {
-            "open-sesame" => Some(Grant::key()),
-            "a-moment" => Some(Grant::key().until(soon)),
-            _ => None,
+            "open-sesame" => Ok(Grant::key()),
+            "a-moment" => Ok(Grant::key().until(soon)),
+            _ => Err(Unproven("these are not the words".into())),
         }
     }
 }
@@ -89,9 +89,16 @@ impl Client {
     }
 
     /// The next frame of the server's, within two seconds.
+    ///
+    /// A warning that the grant is soon over may come at any time, so it is passed over.
     pub(super) async fn hear(&mut self) -> Got {
-        let frame = timeout(Duration::from_secs(2), self.frame());
-        let (opcode, payload) = frame.await.expect("the server says something");
+        let (opcode, payload) = loop {
+            let frame = timeout(Duration::from_secs(2), self.frame());
+            let (opcode, payload) = frame.await.expect("the server says something");
+            if !payload.starts_with(b"EXPIRING ") {
+                break (opcode, payload);
+            }
+        };
         match opcode {
             0x82 => Got::Text(String::from_utf8(payload).unwrap()),
             0x88 => Got::Closed(u16::from_be_bytes([payload[0], payload[1]])),

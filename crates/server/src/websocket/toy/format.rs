@@ -5,7 +5,7 @@
 
 use hubplane_backplane::Secret;
 use hubplane_hub::{
-    Message,
+    Action, Message,
     command::{Command, Ending, Push, Reply, Which},
     frame::{Encoding, Frame, Framing},
     presence::{Member, PresenceOptions, Roster},
@@ -206,7 +206,10 @@ impl Format for Toy {
             Reply::Error {
                 reference, code, ..
             } => format!("{} {}", code.as_str(), reference.unwrap_or_default()),
-            Reply::Authenticated { grant, .. } => format!("WELCOME {}", grant.may_publish),
+            Reply::Expiring(seconds) => format!("EXPIRING {seconds}"),
+            Reply::Authenticated { grant, .. } => {
+                format!("WELCOME {}", grant.allows_somewhere(Action::Publish))
+            }
             Reply::Pong => "HI".to_owned(),
         };
         put(out, &text);
