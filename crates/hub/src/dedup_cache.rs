@@ -1,7 +1,7 @@
 //! Remembers which message ids were here already: a publish that was tried again, through whichever
 //! instance, reaches each client once. Pure; the time comes in.
 //!
-//! An id counts within its channel. Bounded by time and by number, so a repetition that comes very
+//! An id counts within its channel and for its publisher alone. Bounded by time and by number, so a repetition that comes very
 //! late is delivered again; the hash is keyed at random, so nobody can make ids collide on purpose.
 
 use std::{
@@ -10,9 +10,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{map::HashMap, message::Message, position::ClientPosition};
+use super::{map::HashMap, message::Message, position::ClientPosition, publisher_scope};
 
-/// The ids of the last minutes, in a young and an old half, by a 128-bit hash of channel and id:
+/// The ids of the last minutes, in a young and an old half, by a 128-bit hash of channel, id and publisher:
 /// about 100 bytes each.
 #[derive(Debug)]
 pub(super) struct DedupCache {
@@ -75,7 +75,7 @@ impl DedupCache {
             self.old = std::mem::take(&mut self.young);
             self.turned = now;
         }
-        let key = self.key(&message.channel, id);
+        let key = self.key(message, id);
         if self.old.contains_key(&key) || self.young.contains_key(&key) {
             return true;
         }
@@ -89,16 +89,16 @@ impl DedupCache {
         let Some(id) = &message.id else {
             return false;
         };
-        let key = self.key(&message.channel, id);
+        let key = self.key(message, id);
         let first = self.old.get(&key).or_else(|| self.young.get(&key));
         first.is_some_and(|first| Place::of(message.position).is_after(first))
     }
 
-    /// Returns the hash that stands for a channel and an id together.
-    fn key(&self, channel: &str, id: &str) -> u128 {
-        let pair = (channel, id);
-        let high = self.hashers.0.hash_one(pair);
-        (u128::from(high) << 64) | u128::from(self.hashers.1.hash_one(pair))
+    /// Returns the hash that stands for a channel, an id and whose it is together.
+    fn key(&self, message: &Message, id: &str) -> u128 {
+        let all = (&*message.channel, id, publisher_scope::of(&message.tags));
+        let high = self.hashers.0.hash_one(all);
+        (u128::from(high) << 64) | u128::from(self.hashers.1.hash_one(all))
     }
 }
 
@@ -133,6 +133,20 @@ mod tests {
         assert!(!cache.is_repeated(&message("c", None, 4), now));
         assert!(!cache.is_repeated(&message("c", None, 5), now));
         assert!(!cache.repeats_earlier(&first) && cache.repeats_earlier(&second));
+    }
+
+    #[test]
+    fn nobody_silences_another_by_guessing_an_id() {
+        let now = Instant::now();
+        let mut cache = DedupCache::new(Duration::from_secs(300), 1_000, now);
+        let by = |scope: &str| Message {
+            tags: vec![("hubplane-by".into(), scope.into())],
+            ..message("c", Some("req-7"), 1)
+        };
+        assert!(!cache.is_repeated(&by("ann"), now));
+        assert!(!cache.is_repeated(&by("bob"), now));
+        assert!(!cache.is_repeated(&message("c", Some("req-7"), 1), now));
+        assert!(cache.is_repeated(&by("bob"), now));
     }
 
     #[test]

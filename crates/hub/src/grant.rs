@@ -165,6 +165,11 @@ impl Grant {
         }
     }
 
+    /// Returns true if permissions decide for each channel, and not the kind of the grant alone.
+    pub(crate) const fn is_by_rules(&self) -> bool {
+        matches!(self.allowed, Allowed::By(_))
+    }
+
     /// Returns true if the grant is over.
     pub fn is_over(&self, now: Instant) -> bool {
         self.until.is_some_and(|until| until <= now)

@@ -35,6 +35,7 @@ mod permission;
 mod position;
 pub mod presence;
 mod publisher;
+mod publisher_scope;
 mod pump;
 mod recovery;
 mod sabotage;

@@ -73,6 +73,7 @@ pub(super) async fn publish<B: Buf + Send + 'static>(
         let (mut messages, single) = requested(&body, context.hub.limits())?;
         allowed(&grant, &messages)?;
         name(&mut messages, single, headers)?;
+        messages.iter_mut().for_each(|message| grant.mark(message));
         let results = context
             .hub
             .publish(messages)

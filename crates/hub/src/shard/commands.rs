@@ -58,6 +58,9 @@ impl Shard {
                 // The client's own id goes along, so a publication that is tried again is recognised.
                 let mut outgoing = Outgoing::new(channel, data);
                 outgoing.id = id;
+                if let Some(session) = state.session(key) {
+                    session.setup.grant.mark(&mut outgoing);
+                }
                 // Excluding the publisher is a tag of the message, so that every instance keeps to
                 // it.
                 if not_to_me {
