@@ -131,14 +131,10 @@ impl Access {
             return false;
         };
         if !self.origins.is_empty() {
-            // What can't be brought into the normal form, such as `null`, is compared as it was
-            // sent.
-            let sent = origin::normal(origin);
-            let sent = sent.as_deref().unwrap_or(origin);
             return self
                 .origins
                 .iter()
-                .any(|known| known == ANY || known == sent);
+                .any(|known| origin::allows(known, origin));
         }
         origin::is_own(origin, headers)
     }

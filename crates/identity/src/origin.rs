@@ -2,7 +2,11 @@
 //! scheme's own.
 //!
 //! Both sides of a comparison are brought into one form first, since an operator writes an origin
-//! differently than a browser sends it. This file must not know which origins are allowed.
+//! differently than a browser sends it. A setting may stand for all subdomains of a name:
+//! `https://*.app.example`, as in servers' settings for CORS. This file must not know which origins
+//! are allowed.
+
+use std::net::IpAddr;
 
 use http::{HeaderMap, HeaderValue, Uri, header};
 
@@ -10,9 +14,14 @@ use http::{HeaderMap, HeaderValue, Uri, header};
 pub const ANY: &str = "*";
 /// What browsers send for a page without an origin, such as one from a file.
 const OPAQUE: &str = "null";
+/// Stands between scheme and name in a setting for all names below that name.
+const SUBDOMAINS: &str = "://*.";
 
 /// Reads an origin as people write it in a setting, and returns it as a browser sends it: in lower case, without a slash
 /// at its end and without the scheme's own port. [`ANY`] and `null` stay as they are.
+///
+/// `https://*.app.example` stands for every name below `app.example`, with one label in front or with several, and not for
+/// `app.example` itself. Scheme and port have to be the same, as always.
 ///
 /// # Errors
 /// Returns a sentence for people if no browser ever sends such an origin, so that it would never
@@ -22,14 +31,57 @@ pub fn parse_origin(text: &str) -> Result<String, String> {
     if text == ANY || text.eq_ignore_ascii_case(OPAQUE) {
         return Ok(text.to_ascii_lowercase());
     }
-    normal(text.strip_suffix('/').unwrap_or(text)).ok_or_else(|| {
+    let origin = text.strip_suffix('/').unwrap_or(text);
+    let read = match origin.split_once(SUBDOMAINS) {
+        Some((scheme, parent)) => subdomains_of(scheme, parent),
+        None => normal(origin),
+    };
+    read.ok_or_else(|| {
         // An origin holds no @; an address of a broker in its place may hold a password.
         let shown = if text.contains('@') { "given" } else { text };
         format!(
             "the origin {shown:?} can never match: write scheme, host and port of the page alone, such as \
-             https://app.example or http://localhost:3000 (a name in other letters as xn--…), or * for all"
+             https://app.example or http://localhost:3000 (a name in other letters as xn--…), https://*.app.example for \
+             all names below app.example, or * for all"
         )
     })
+}
+
+/// Returns the setting for all names below `parent`, in normal form. `None`: no name is below an address, and a star
+/// stands for whole labels only.
+fn subdomains_of(scheme: &str, parent: &str) -> Option<String> {
+    let parent = normal(&format!("{scheme}://{parent}"))?;
+    let (scheme, host) = parent.split_once("://")?;
+    let name = host.split_once(':').map_or(host, |(name, _)| name);
+    let is_name = !name.starts_with('[') && name.parse::<IpAddr>().is_err();
+    (is_name && has_labels(name)).then(|| format!("{scheme}{SUBDOMAINS}{host}"))
+}
+
+/// Returns true if none of the labels between the dots is empty.
+fn has_labels(name: &str) -> bool {
+    name.split('.').all(|label| !label.is_empty())
+}
+
+/// Returns true if the setting `known`, as [`parse_origin`] returns it, allows the page's origin `sent`, as a browser
+/// sends it.
+pub(super) fn allows(known: &str, sent: &str) -> bool {
+    if known == ANY {
+        return true;
+    }
+    let Some(page) = normal(sent) else {
+        // What can't be brought into the normal form, such as `null`, is compared as it was sent.
+        return known == sent && !known.contains(SUBDOMAINS);
+    };
+    let Some((scheme, parent)) = known.split_once(SUBDOMAINS) else {
+        return known == page;
+    };
+    let below = page
+        .strip_prefix(scheme)
+        .and_then(|rest| rest.strip_prefix("://"))
+        .and_then(|rest| rest.strip_suffix(parent))
+        .and_then(|rest| rest.strip_suffix('.'));
+    // A colon in front of the parent would make it a port, not a name.
+    below.is_some_and(|below| has_labels(below) && !below.contains([':', '[', ']']))
 }
 
 /// Returns a browser's origin in the one form in which two of them can be compared, or `None` if it
@@ -106,6 +158,8 @@ mod tests {
             ("http://[::1]", "http://[::1]"),
             ("chrome-extension://abcdef", "chrome-extension://abcdef"),
             ("capacitor://localhost", "capacitor://localhost"),
+            ("HTTPS://*.App.Example:443/", "https://*.app.example"),
+            ("http://*.localhost:3000", "http://*.localhost:3000"),
             ("null", "null"),
             ("*", "*"),
         ] {
@@ -123,7 +177,17 @@ mod tests {
             "https://app.example?x",
             "https://app.example#x",
             "https://u@app.example",
-            "https://*.app.example",
+            "https://*",
+            "https://*.",
+            "https://*app.example",
+            "https://app.*.example",
+            "https://*.*.example",
+            "https://*.app.example/path",
+            "https://*.u@app.example",
+            "https://*..app.example",
+            "https://*.10.0.0.1",
+            "https://*.[::1]",
+            "*.app.example",
             "https://bücher.example",
             "https://app.example:x",
             "https://app.example:70000",
@@ -132,5 +196,45 @@ mod tests {
             let error = parse_origin(text).expect_err(text);
             assert!(error.contains("https://app.example or"), "{error}");
         }
+    }
+
+    #[test]
+    fn a_star_stands_for_the_labels_of_a_subdomain_alone() {
+        let known = parse_origin("https://*.app.example").unwrap();
+        for page in [
+            "https://a.app.example",
+            "https://a.b.app.example",
+            "https://A.App.Example:443",
+        ] {
+            assert!(allows(&known, page), "{page}");
+        }
+        for trick in [
+            "https://app.example",
+            "https://.app.example",
+            "https://a..app.example",
+            "https://evilapp.example",
+            "https://evil-app.example",
+            "https://a.app.example.evil",
+            "https://a.app.example:8443",
+            "https://evil:1.app.example",
+            "https://evil/.app.example",
+            "https://evil?.app.example",
+            "https://evil#.app.example",
+            "https://evil\\.app.example",
+            "https://u@a.app.example",
+            "https://*.app.example",
+            "https://[::1].app.example",
+            "http://a.app.example",
+            "httpss://a.app.example",
+            "a.app.example",
+            "null",
+            "",
+        ] {
+            assert!(!allows(&known, trick), "{trick}");
+        }
+        let known = parse_origin("http://*.localhost:3000").unwrap();
+        assert!(allows(&known, "http://a.localhost:3000"));
+        assert!(!allows(&known, "http://a.localhost"));
+        assert!(!allows(&known, "http://a.localhost:30000"));
     }
 }
