@@ -7,6 +7,7 @@
 
 mod host;
 mod origin;
+mod pattern;
 
 use std::{fmt, fs, path::Path};
 
@@ -18,6 +19,7 @@ use subtle::ConstantTimeEq;
 pub use self::{
     host::{Hosts, parse_host},
     origin::{ANY, parse_origin},
+    pattern::{Claims, Pattern},
 };
 
 /// The shortest key in bytes. `openssl rand -hex 32` makes one of 64.
