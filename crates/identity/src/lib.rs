@@ -5,9 +5,11 @@
 //! and a request that shows a wrong key gets an error instead of the rights of anybody. This crate
 //! must not know sockets or routes. What a grant allows is decided by `Grant::allows` in the hub.
 
+mod actions;
 mod host;
 mod origin;
 mod pattern;
+mod permission;
 
 use std::{fmt, fs, path::Path};
 
@@ -17,9 +19,11 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 pub use self::{
+    actions::Actions,
     host::{Hosts, parse_host},
     origin::{ANY, parse_origin},
     pattern::{Claims, Pattern},
+    permission::{MAX_TOKEN_PATTERNS, Permission, PermissionConfig},
 };
 
 /// The shortest key in bytes. `openssl rand -hex 32` makes one of 64.
