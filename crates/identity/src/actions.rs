@@ -31,7 +31,19 @@ impl Actions {
     /// # Errors
     /// A sentence that shows the first other word.
     pub fn parse<W: AsRef<str>>(words: &[W]) -> Result<Self, String> {
-        words.iter().map(|word| action(word.as_ref())).collect()
+        let action = |word: &W| {
+            let word = word.as_ref();
+            Self::action(word).ok_or_else(|| {
+                format!("{word:?} is no action: there are subscribe, publish, history and presence")
+            })
+        };
+        words.iter().map(action).collect()
+    }
+
+    /// Returns the action of a word.
+    pub(super) fn action(word: &str) -> Option<Action> {
+        let known = WORDS.into_iter().find(|(known, _)| *known == word);
+        known.map(|(_, action)| action)
     }
 
     /// Returns true if the action is in the set. [`Action::Operate`] never is.
@@ -82,14 +94,6 @@ impl fmt::Debug for Actions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(self.words()).finish()
     }
-}
-
-/// Returns the action of a word.
-fn action(word: &str) -> Result<Action, String> {
-    let known = WORDS.into_iter().find(|(known, _)| *known == word);
-    known.map(|(_, action)| action).ok_or_else(|| {
-        format!("{word:?} is no action: there are subscribe, publish, history and presence")
-    })
 }
 
 /// Returns the action's place in the set; an action on no channel has none.

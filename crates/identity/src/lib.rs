@@ -6,10 +6,13 @@
 //! must not know sockets or routes. What a grant allows is decided by `Grant::allows` in the hub.
 
 mod actions;
+#[cfg(test)]
+mod folder;
 mod host;
 mod origin;
 mod pattern;
 mod permission;
+pub mod reference;
 
 use std::{fmt, fs, path::Path};
 
