@@ -9,6 +9,7 @@ mod actions;
 #[cfg(test)]
 mod folder;
 mod host;
+mod keys;
 mod origin;
 mod pattern;
 mod permission;
@@ -24,13 +25,11 @@ use subtle::ConstantTimeEq;
 pub use self::{
     actions::Actions,
     host::{Hosts, parse_host},
+    keys::{KeyConfig, KeyGrant, Keys, MIN_KEY, Reloaded},
     origin::{ANY, parse_origin},
     pattern::{Claims, Pattern},
     permission::{MAX_TOKEN_PATTERNS, Permission, PermissionConfig},
 };
-
-/// The shortest key in bytes. `openssl rand -hex 32` makes one of 64.
-pub const MIN_KEY: usize = 32;
 
 /// The key that publishers must show. Only its SHA-256 digest is kept, and digests are compared in
 /// constant time, so the time of an answer tells nothing about the key.
