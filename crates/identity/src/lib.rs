@@ -13,7 +13,10 @@ mod keys;
 mod origin;
 mod pattern;
 mod permission;
+#[cfg(test)]
+mod random;
 pub mod reference;
+pub mod rules;
 
 use std::{fmt, fs, path::Path};
 

@@ -7,8 +7,6 @@
 
 mod claims;
 #[cfg(test)]
-mod naive;
-#[cfg(test)]
 mod tests;
 
 use hubplane_hub::channel;
@@ -88,6 +86,14 @@ impl Pattern {
         self.segments.iter().filter_map(|segment| match segment {
             Segment::Claim { claim, .. } => Some(&**claim),
             Segment::Literal(_) | Segment::Stars(_) => None,
+        })
+    }
+
+    /// Returns the pattern's text with a `*` at each placeholder.
+    pub(super) fn with_stars(&self) -> String {
+        let claims = self.claims();
+        claims.fold(self.text.to_string(), |text, claim| {
+            text.replace(&format!("{{{claim}}}"), "*")
         })
     }
 

@@ -65,6 +65,11 @@ impl Permission {
     pub fn allows(&self, action: Action, channel: &str) -> bool {
         self.allow.contains(action) && self.channels.iter().any(|it| it.covers(channel))
     }
+
+    /// Returns true if the action is allowed on some channel.
+    pub fn allows_somewhere(&self, action: Action) -> bool {
+        self.allow.contains(action) && !self.channels.is_empty()
+    }
 }
 
 fn patterns_of(texts: &[String]) -> Result<Box<[Pattern]>, String> {

@@ -18,7 +18,7 @@ impl KeyGrant {
     ///
     /// # Errors
     /// A sentence that names the field.
-    pub(super) fn parse(
+    pub fn parse(
         name: &str,
         words: &[String],
         patterns: Option<&[String]>,
@@ -78,6 +78,14 @@ impl KeyGrant {
         match action {
             Action::Operate => self.admin,
             _ => self.channels.allows(action, channel),
+        }
+    }
+
+    /// Returns true if the key allows the action on some channel.
+    pub fn allows_somewhere(&self, action: Action) -> bool {
+        match action {
+            Action::Operate => self.admin,
+            _ => self.channels.allows_somewhere(action),
         }
     }
 

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 const MAX_NAME: usize = 64;
 
 /// Claims of one token by their names, such as `sub`. Keep only those that
-/// [`Rules::claims`](crate::Rules::claims) names: they are kept for as long as the session.
+/// [`Rules::claims`](crate::rules::Rules::claims) names: they are kept for as long as the session.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Claims(BTreeMap<Box<str>, Box<str>>);
 

@@ -1,20 +1,22 @@
 //! A second implementation of patterns, for tests: it follows their description sign by sign, takes back what does not
 //! fit, and splits nothing. It must not use the first one's code.
 
-use std::collections::BTreeMap;
-
-/// What a token says, by the claims' names.
-pub(super) type Said = BTreeMap<String, String>;
+use super::Said;
 
 /// Returns true if the pattern, which is well formed, covers the name. With `said`, what stands at a placeholder has to
 /// be what it says.
-pub(super) fn holds(pattern: &[char], name: &[char], said: Option<&Said>) -> bool {
+pub(crate) fn holds(pattern: &str, name: &str, said: Option<&Said>) -> bool {
+    let [pattern, name] = [pattern, name].map(|text| text.chars().collect::<Vec<_>>());
+    signs_hold(&pattern, &name, said)
+}
+
+fn signs_hold(pattern: &[char], name: &[char], said: Option<&Said>) -> bool {
     match pattern {
         [] => name.is_empty(),
         ['*'] => true,
         ['*', rest @ ..] => {
-            holds(rest, name, said)
-                || matches!(name, [sign, tail @ ..] if *sign != '.' && holds(pattern, tail, said))
+            signs_hold(rest, name, said)
+                || matches!(name, [sign, tail @ ..] if *sign != '.' && signs_hold(pattern, tail, said))
         }
         ['{', rest @ ..] => {
             let end = rest.iter().position(|sign| *sign == '}').unwrap();
@@ -25,11 +27,11 @@ pub(super) fn holds(pattern: &[char], name: &[char], said: Option<&Said>) -> boo
                 .take_while(|length| name[length - 1] != '.')
                 .any(|length| {
                     let fits = said.is_none_or(|said| said.get(&claim) == Some(&value(length)));
-                    fits && holds(rest, &name[length..], said)
+                    fits && signs_hold(rest, &name[length..], said)
                 })
         }
         [sign, rest @ ..] => {
-            matches!(name, [first, tail @ ..] if first == sign && holds(rest, tail, said))
+            matches!(name, [first, tail @ ..] if first == sign && signs_hold(rest, tail, said))
         }
     }
 }

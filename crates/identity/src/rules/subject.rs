@@ -1,0 +1,48 @@
+//! Who asks: somebody with a token, with a key, or with nothing.
+
+use std::sync::Arc;
+
+use hubplane_hub::Action;
+
+use crate::{keys::KeyGrant, pattern::Claims, permission::Permission};
+
+/// Whom a decision is about, with what they brought along.
+#[derive(Clone, Debug)]
+pub enum Subject {
+    /// A client that showed nothing.
+    Anonymous,
+    /// A client with a token, or one that the endpoint named.
+    Token {
+        /// What the token says, for the patterns' placeholders.
+        claims: Claims,
+        /// The token's own permissions. `None`, a token without that claim, leaves everything to the rules; an empty list
+        /// allows nothing.
+        permissions: Option<Box<[Permission]>>,
+    },
+    /// A program that showed a key.
+    Key(Arc<KeyGrant>),
+}
+
+impl Subject {
+    /// Returns true unless what they brought along keeps them from it. This is how far rules can go.
+    pub(super) fn grants(&self, action: Action, channel: &str) -> bool {
+        match self {
+            Self::Anonymous => false,
+            Self::Token { permissions, .. } => permissions
+                .as_ref()
+                .is_none_or(|all| all.iter().any(|it| it.allows(action, channel))),
+            Self::Key(grant) => grant.allows(action, channel),
+        }
+    }
+
+    /// Returns true if [`Self::grants`] can be true on some channel.
+    pub(super) fn grants_somewhere(&self, action: Action) -> bool {
+        match self {
+            Self::Anonymous => false,
+            Self::Token { permissions, .. } => permissions
+                .as_ref()
+                .is_none_or(|all| all.iter().any(|it| it.allows_somewhere(action))),
+            Self::Key(grant) => grant.allows_somewhere(action),
+        }
+    }
+}
