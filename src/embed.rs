@@ -68,7 +68,8 @@ impl HubBuilder {
         self
     }
 
-    /// The key and the pages that the hub lets in. By default there is no key, and whoever reaches the routes may publish.
+    /// Keys, rules and the pages that the hub lets in. By default nobody is known, and whoever reaches the routes may
+    /// publish.
     pub fn access(mut self, access: Access) -> Self {
         self.access = access;
         self
@@ -252,11 +253,12 @@ mod tests {
         use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
         use warp::Filter as _;
 
-        let access = Access {
+        let access = Access::new(hubplane_identity::AccessConfig {
             origins: vec!["https://app.example".to_owned()],
             hosts: hubplane_identity::Hosts::Named(vec!["hub.example".to_owned()]),
-            ..Access::default()
-        };
+            ..Default::default()
+        })
+        .unwrap();
         let builder = HubBuilder::new("memory:").threads(1).access(access);
         let hub = builder.start().await.unwrap();
         let own = warp::path!("own").map(|| "mine");

@@ -25,7 +25,7 @@ mod sabotage;
 pub use hubplane_backplane as backplane;
 pub use hubplane_backplane::{Error, ErrorKind, Outgoing, Result};
 pub use hubplane_hub::{ClientPosition, Health, Limits};
-pub use hubplane_identity::{Access, Key};
+pub use hubplane_identity::{Access, AccessConfig, Actions, Keys};
 pub use hubplane_server::{Routes, Server};
 
 pub use self::embed::{EmbeddedHub, HubBuilder};

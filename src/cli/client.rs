@@ -18,7 +18,6 @@ use super::{Failure, HubArgs, environment::shown, note, print, runtime};
 use crate::backends;
 use hubplane_client::{Client, Error, Event, Member, Options, Presence};
 use hubplane_hub::Limits;
-use hubplane_identity::read_key;
 
 /// The most bytes of an answer that are read.
 const ANSWER_BYTES: usize = 1024 * 1024;
@@ -182,7 +181,7 @@ fn bearer(hub: &HubArgs) -> Result<Option<HeaderValue>, Failure> {
     let Some(path) = &hub.key_file else {
         return Ok(None);
     };
-    let key = read_key(path).map_err(Failure::wrong)?;
+    let key = super::key_of(path)?;
     let mut value = HeaderValue::from_str(&format!("Bearer {key}")).map_err(|_bad| {
         Failure::wrong(format!(
             "the key file {}: a key is one line of text",

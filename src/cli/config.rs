@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use hubplane_bench::toml_reason;
 use hubplane_hub::{Limits, limits::duration};
+use hubplane_identity::{KeyConfig, rules::RuleConfig};
 use serde::{Deserialize, Deserializer};
 
 /// The time over which a stopping instance ends its sessions by default.
@@ -23,6 +24,12 @@ pub(super) struct File {
     pub(super) node: Option<String>,
     /// As `--key-file`.
     pub(super) key_file: Option<std::path::PathBuf>,
+    /// As `--anonymous`.
+    pub(super) anonymous: Option<Vec<String>>,
+    /// Keys of programs.
+    pub(super) key: Vec<KeyConfig>,
+    /// Rules for channels; the first that matches decides.
+    pub(super) channel: Vec<RuleConfig>,
     /// As `--insecure`.
     pub(super) insecure: Option<bool>,
     /// As `--origin`.

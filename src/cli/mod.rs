@@ -24,6 +24,7 @@ use std::{
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use hubplane_backplane::{Error, ErrorKind};
+use hubplane_identity::reference::Reference;
 
 /// A WebSocket hub on the broker you already run: any instance publishes, every instance receives, and the one
 /// that holds the browser's socket delivers.
@@ -50,6 +51,15 @@ enum Command {
         /// Shell to print the script for
         shell: clap_complete::Shell,
     },
+}
+
+/// Reads the key that a program shows, without white space around it.
+fn key_of(file: &std::path::Path) -> Result<String, Failure> {
+    let key = Reference::File(file.to_owned()).read();
+    match key {
+        Ok(key) => Ok(key.reveal().to_owned()),
+        Err(error) => Err(Failure::wrong(format!("--key-file: {error}"))),
+    }
 }
 
 /// Where a hub is, for its clients.

@@ -3,6 +3,7 @@
 //! Brings the parts together: options and file, backend, hub, shards, listener, signals. What a limit means and how a hub ends
 //! its sessions is decided in the crates; this file only says when.
 
+mod door;
 mod listener;
 
 use std::{fs, io::IsTerminal, net::SocketAddr, path::PathBuf, sync::Arc, thread, time::Duration};
@@ -24,8 +25,8 @@ use super::{
     signals::{Signals, ignore_hangup},
 };
 use crate::backends;
+use door::{Door, reload_keys};
 use hubplane_hub::{Hub, MOST_SHARDS, Setup};
-use hubplane_identity::{ANY, Access, Hosts, Key, parse_host, parse_origin};
 use hubplane_server::{Mounts, Server, Shards};
 pub(super) use listener::listen_on;
 use listener::refuse_open_door;
@@ -62,30 +63,11 @@ pub(super) struct Serve {
     /// TOML file with these options and the limits
     #[arg(long, env = "HUBPLANE_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
-    /// File with the key (32 bytes or more) that publishers send as `Authorization: Bearer KEY`
-    #[arg(long, env = "HUBPLANE_KEY_FILE", value_name = "FILE")]
-    key_file: Option<PathBuf>,
+    #[command(flatten)]
+    door: Door,
     /// Allow listening beyond this machine without a key: anyone who reaches the port can publish
     #[arg(long, env = "HUBPLANE_INSECURE", value_parser = BoolishValueParser::new())]
     insecure: bool,
-    /// Origin of web pages that may connect, such as `https://app.example`; give it several times, or * for all
-    /// [default: pages of the hub's own host]
-    #[arg(
-        long = "origin",
-        env = "HUBPLANE_ORIGIN",
-        value_name = "ORIGIN",
-        value_delimiter = ','
-    )]
-    origins: Vec<String>,
-    /// Name that the hub answers to, such as hub.example; give it several times. Addresses and localhost always count
-    /// [default: any, or none for a hub on loopback without a key]
-    #[arg(
-        long = "host",
-        env = "HUBPLANE_HOST",
-        value_name = "NAME",
-        value_delimiter = ','
-    )]
-    hosts: Vec<String>,
     /// Number of threads that serve sockets, from 1 to 64; a single one does the broker's work as well
     /// [default: one for each core]
     #[arg(long, env = "HUBPLANE_SHARDS", value_name = "N")]
@@ -150,22 +132,18 @@ impl Serve {
 
     /// Starts the hub, and prints where it listens once its own messages come back from the broker. Checks everything that
     /// the user may have got wrong before it touches the broker.
-    async fn start(self, file: File) -> Result<Server, Failure> {
+    async fn start(self, mut file: File) -> Result<Server, Failure> {
+        let door = self.door.check(&mut file)?;
         let listen = given(self.listen, file.listen).unwrap_or_else(|| "127.0.0.1:8080".to_owned());
         let backplane =
             given(self.backplane, file.backplane).unwrap_or_else(|| "memory:".to_owned());
-        let key = match self.key_file.or(file.key_file) {
-            Some(path) => Some(Key::from_file(&path).map_err(Failure::wrong)?),
-            None => None,
-        };
-        let origins = allowed_origins(self.origins, file.origins)?;
         let shards = shards(self.shards.or(file.shards))?;
         let listener = listen_on(&listen).await?;
         let address = listener.local_addr().map_err(Failure::failed)?;
         let insecure = self.insecure || file.insecure.unwrap_or_default();
-        refuse_open_door(address, key.is_some() || insecure)?;
-        let only_local = key.is_none() && address.ip().is_loopback();
-        let hosts = answered_hosts(self.hosts, file.hosts, only_local)?;
+        refuse_open_door(address, door.knows_somebody() || insecure)?;
+        let only_local = !door.knows_somebody() && address.ip().is_loopback();
+        let access = door.access(only_local)?;
         let wait = self.wait.unwrap_or_default();
         let (driver, opened) = reached(&backplane, wait).await?;
         let node = given(self.node, file.node).unwrap_or_else(|| default_node(address));
@@ -178,11 +156,7 @@ impl Serve {
             shards,
         };
         let (hub, mailboxes) = Hub::start(opened, setup)?;
-        let access = Arc::new(Access {
-            key,
-            origins,
-            hosts,
-        });
+        tokio::spawn(reload_keys(Arc::clone(&access)));
         // Before waiting for anything: if nobody took the shards' mail, all that the broker sends would wait for it.
         let started = match shards {
             1 => Ok(Shards::start_here(
@@ -226,22 +200,6 @@ fn given(option: Option<String>, file: Option<String>) -> Option<String> {
     option.and_then(text).or_else(|| file.and_then(text))
 }
 
-/// Returns the origins of pages that may connect; empty if only pages of the hub's own host may.
-fn allowed_origins(
-    options: Vec<String>,
-    file: Option<Vec<String>>,
-) -> Result<Vec<String>, Failure> {
-    let origins: Vec<_> = given_list(options, file)
-        .iter()
-        .map(|text| parse_origin(text))
-        .collect::<Result<_, _>>()
-        .map_err(Failure::wrong)?;
-    if origins.iter().any(|origin| origin == ANY) {
-        tracing::warn!("pages of every origin may connect (--origin '*')");
-    }
-    Ok(origins)
-}
-
 /// Returns the options if there are some, or else the file's. Empty texts do not count.
 fn given_list(options: Vec<String>, file: Option<Vec<String>>) -> Vec<String> {
     let written = |all: Vec<String>| -> Vec<_> {
@@ -252,24 +210,6 @@ fn given_list(options: Vec<String>, file: Option<Vec<String>>) -> Vec<String> {
         true => written(file.unwrap_or_default()),
         false => texts,
     }
-}
-
-/// Returns the hosts that the hub answers to. A hub on loopback without a key (`only_local`) answers to no name but those
-/// given: a web page could otherwise make its own name point to this machine, and use the hub of the user who visits it.
-fn answered_hosts(
-    options: Vec<String>,
-    file: Option<Vec<String>>,
-    only_local: bool,
-) -> Result<Hosts, Failure> {
-    let names: Vec<_> = given_list(options, file)
-        .iter()
-        .map(|text| parse_host(text))
-        .collect::<Result<_, _>>()
-        .map_err(Failure::wrong)?;
-    Ok(match names.is_empty() && !only_local {
-        true => Hosts::Any,
-        false => Hosts::Named(names),
-    })
 }
 
 /// Returns the number of shards: as given, or one for each core.

@@ -123,10 +123,19 @@ pub(crate) async fn answer(stream: &mut TcpStream) -> (u16, String) {
 
 /// `POST /v1/publish`, with more header lines.
 pub(crate) async fn publish(address: SocketAddr, headers: &str, body: &str) -> (u16, Value) {
-    // The head's last line is the version's, so further headers go before it in the address's line.
+    ask(address, "POST /v1/publish", headers, body).await
+}
+
+/// A request with a JSON body or none, with more header lines: status and the answer's JSON.
+pub(crate) async fn ask(
+    address: SocketAddr,
+    target: &str,
+    headers: &str,
+    body: &str,
+) -> (u16, Value) {
     let mut stream = TcpStream::connect(address).await.unwrap();
     let request = format!(
-        "POST /v1/publish HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-type: application/json\r\n\
+        "{target} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-type: application/json\r\n\
          content-length: {}\r\n{headers}\r\n{body}",
         body.len()
     );

@@ -44,7 +44,7 @@ fn what_is_wrong_ends_with_2_and_a_sentence() {
             "--listen",
             "127.0.0.1:0"
         ])
-        .contains("32 bytes")
+        .contains("/dev/null: it is empty")
     );
     refused(&["dance"]);
 }

@@ -46,7 +46,8 @@ async fn a_publisher_of_5000_a_second_is_not_closed_and_loses_nothing() {
     let place = directory("key");
     let file = place.join("key");
     fs::write(&file, KEY).unwrap();
-    let hub = Hub::start(&["--key-file", file.to_str().unwrap()]);
+    let file = file.to_str().unwrap();
+    let hub = Hub::start(&["--key-file", file, "--anonymous", "subscribe"]);
     let mut subscriber = Client::connect(hub.address, "?channel=a", &[]).await;
     assert_eq!(subscriber.json().await["type"], "subscribed");
     let key = format!("authorization: Bearer {KEY}\r\n");

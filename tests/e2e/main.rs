@@ -11,6 +11,7 @@ mod cluster;
 mod command_line;
 mod conformance;
 mod demo;
+mod door;
 mod drain;
 mod held_back;
 mod http;

@@ -218,7 +218,8 @@ async fn publishing_needs_the_key_where_there_is_one() {
     let place = directory("key");
     let file = place.join("key");
     fs::write(&file, format!("{key}\n")).unwrap();
-    let hub = Hub::start(&["--key-file", file.to_str().unwrap()]);
+    let file = file.to_str().unwrap();
+    let hub = Hub::start(&["--key-file", file, "--anonymous", "subscribe"]);
     let body = r#"{"channel":"a","data":1}"#;
     let none = publish(hub.address, "", body).await;
     let wrong = publish(hub.address, "authorization: Bearer wrong\r\n", body).await;
@@ -243,7 +244,7 @@ async fn publishing_needs_the_key_where_there_is_one() {
     assert_eq!(
         client.json().await["type"],
         "subscribed",
-        "listening needs no key"
+        "listening needs no key where --anonymous says so"
     );
     assert_eq!(
         client

@@ -61,6 +61,7 @@ async fn values_are_taken_as_people_write_them() {
         .env("HUBPLANE_INSECURE", "1")
         .env("HUBPLANE_DRAIN", "1h")
         .env("HUBPLANE_KEY_FILE", &key)
+        .env("HUBPLANE_ANONYMOUS", "subscribe")
         .env("HUBPLANE_ORIGIN", "HTTPS://App.example:443/,");
     let hub = Hub::spawn(command, "listening on http://");
     let bearer = format!("authorization: Bearer {}\r\n", "k".repeat(40));

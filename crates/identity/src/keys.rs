@@ -31,7 +31,7 @@ const MAX_KEYS: usize = 1_000;
 /// A key's SHA-256 digest.
 type Digest = [u8; 32];
 
-/// The keys that a hub accepts. One text may stand for one name only.
+/// The keys that a hub accepts; by default none. One text may stand for one name only.
 pub struct Keys {
     sources: Box<[Source]>,
     /// The digests of each source, in their order. They are replaced as a whole.
@@ -41,7 +41,8 @@ pub struct Keys {
 /// One name's key.
 struct Source {
     grant: Arc<KeyGrant>,
-    place: Reference,
+    /// `None` for a key that a program has given as it is.
+    place: Option<Reference>,
 }
 
 /// What [`Keys::reload`] found.
@@ -72,7 +73,7 @@ impl Keys {
             }
             sources.push(Source {
                 grant: Arc::new(grant),
-                place: reference,
+                place: Some(reference),
             });
         }
         Self::of(sources)
@@ -85,8 +86,23 @@ impl Keys {
     pub fn from_file(path: &Path) -> Result<Self, String> {
         Self::of(vec![Source {
             grant: Arc::new(KeyGrant::everything("key-file")),
-            place: Reference::File(path.to_owned()),
+            place: Some(Reference::File(path.to_owned())),
         }])
+    }
+
+    /// Makes one key of a text; it allows everything. Its name is `key`.
+    ///
+    /// # Errors
+    /// A sentence: it is shorter than [`MIN_KEY`] bytes, or no ASCII text.
+    pub fn from_text(key: &str) -> Result<Self, String> {
+        let source = Source {
+            grant: Arc::new(KeyGrant::everything("key")),
+            place: None,
+        };
+        Ok(Self {
+            sources: Box::new([source]),
+            digests: RwLock::new(Arc::new([keys_of(key)?])),
+        })
     }
 
     fn of(sources: Vec<Source>) -> Result<Self, String> {
@@ -125,7 +141,7 @@ impl Keys {
         let mut digests = self.digests().to_vec();
         let mut reloaded = Reloaded::default();
         for (index, source) in self.sources.iter().enumerate() {
-            if !source.place.can_change() {
+            if !source.place.as_ref().is_some_and(Reference::can_change) {
                 continue;
             }
             match read(&self.sources, index, &digests) {
@@ -149,6 +165,12 @@ impl Keys {
     }
 }
 
+impl Default for Keys {
+    fn default() -> Self {
+        Self::of(Vec::new()).expect("invariant: no key is no wrong key")
+    }
+}
+
 /// Shows the names alone.
 impl fmt::Debug for Keys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -164,6 +186,12 @@ fn read(
     digests: &[Box<[Digest]>],
 ) -> Result<Box<[Digest]>, String> {
     let Source { grant, place } = &sources[index];
+    let Some(place) = place else {
+        return Err(format!(
+            "key {:?} has no place to be read from",
+            grant.name()
+        ));
+    };
     let wrong = |reason: &str| format!("key {:?}: {place}: {reason}", grant.name());
     let text = place
         .read()

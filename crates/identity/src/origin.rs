@@ -64,7 +64,7 @@ fn has_labels(name: &str) -> bool {
 
 /// Returns true if the setting `known`, as [`parse_origin`] returns it, allows the page's origin `sent`, as a browser
 /// sends it.
-pub(super) fn allows(known: &str, sent: &str) -> bool {
+fn allows(known: &str, sent: &str) -> bool {
     if known == ANY {
         return true;
     }
@@ -86,7 +86,7 @@ pub(super) fn allows(known: &str, sent: &str) -> bool {
 
 /// Returns a browser's origin in the one form in which two of them can be compared, or `None` if it
 /// is not an origin.
-pub(super) fn normal(text: &str) -> Option<String> {
+fn normal(text: &str) -> Option<String> {
     let (scheme, authority) = text.split_once("://")?;
     let scheme = scheme.to_ascii_lowercase();
     let (host, port) = host_and_port(authority)?;
@@ -102,9 +102,24 @@ pub(super) fn normal(text: &str) -> Option<String> {
     })
 }
 
+/// Returns true if the request may come from where it says: programs send no `Origin`, and a page's
+/// must be one of those that are allowed, or the server's own host where none are.
+pub(super) fn is_allowed(allowed: &[String], headers: &HeaderMap) -> bool {
+    let Some(origin) = headers.get(header::ORIGIN) else {
+        return true;
+    };
+    let Ok(origin) = origin.to_str() else {
+        return false;
+    };
+    match allowed {
+        [] => is_own(origin, headers),
+        some => some.iter().any(|known| allows(known, origin)),
+    }
+}
+
 /// Returns true if a page's origin names the host and port that the request is for. Behind a balancer that ends TLS,
 /// `Host` is what the browser sent, so the scheme's own port is the same whether it is written or not.
-pub(super) fn is_own(origin: &str, headers: &HeaderMap<HeaderValue>) -> bool {
+fn is_own(origin: &str, headers: &HeaderMap<HeaderValue>) -> bool {
     let host = headers
         .get(header::HOST)
         .and_then(|host| host.to_str().ok())

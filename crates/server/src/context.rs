@@ -5,8 +5,8 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, StatusCode};
-use hubplane_hub::{Action, Grant, Hub, Who};
+use http::{HeaderMap, StatusCode, header};
+use hubplane_hub::{Action, Grant, Hub, Unproven, Who};
 use hubplane_identity::Access;
 use tokio::sync::{Semaphore, mpsc};
 
@@ -45,7 +45,10 @@ impl Context {
     /// 401: the request shows a key, and it is wrong. A request without a key gets an anonymous
     /// grant.
     pub(super) fn grant(&self, headers: &HeaderMap) -> Result<Grant, Problem> {
-        let wrong = |_| Problem::new(StatusCode::UNAUTHORIZED, "the key is wrong");
+        let wrong = |Unproven(why)| {
+            Problem::new(StatusCode::UNAUTHORIZED, why.into_owned())
+                .with_header(header::WWW_AUTHENTICATE, "Bearer error=\"invalid_token\"")
+        };
         let grant = self.access.grant_of(headers).map_err(wrong)?;
         match self.hub.admits(&grant) {
             true => Ok(grant),
@@ -68,7 +71,8 @@ impl Context {
             grant.filter(|it| it.who != Who::Anonymous || it.allows_somewhere(action))
         else {
             let detail = "this needs the hub's key: Authorization: Bearer …";
-            return Err(Problem::new(StatusCode::UNAUTHORIZED, detail));
+            return Err(Problem::new(StatusCode::UNAUTHORIZED, detail)
+                .with_header(header::WWW_AUTHENTICATE, "Bearer"));
         };
         match grant.allows_somewhere(action) {
             true => Ok(grant),

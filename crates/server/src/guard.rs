@@ -177,7 +177,7 @@ fn is_of_a_channel(path: &str) -> bool {
 fn page(access: &Access, mounts: &Mounts, path: &str, headers: &HeaderMap) -> Option<HeaderValue> {
     let is_for_pages = methods(mounts, path)?.ends_with("OPTIONS");
     let origin = headers.get(header::ORIGIN)?;
-    let allowed = is_for_pages && !access.origins.is_empty() && access.origin_is_allowed(headers);
+    let allowed = is_for_pages && access.has_origins() && access.origin_is_allowed(headers);
     allowed.then(|| origin.clone())
 }
 

@@ -86,7 +86,7 @@ pub(super) fn check(
     let negotiated = Negotiated {
         encoding,
         // On a hub without a key everybody gets that grant, and nobody is trusted to send faster.
-        with_key: grant.who == Who::Key && context.access.key.is_some(),
+        with_key: grant.who == Who::Key && context.access.knows_somebody(),
         grant,
         channels,
     };

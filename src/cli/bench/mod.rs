@@ -18,7 +18,6 @@ use hubplane_bench::{
     scenario::Scenario,
     table, target,
 };
-use hubplane_identity::read_key;
 use screen::Screen;
 
 /// How often the fixed rate is measured by default, and what `--quick` measures instead.
@@ -249,7 +248,7 @@ impl Bench {
             return Err(Failure::wrong(message));
         }
         let key = match &self.key_file {
-            Some(path) => Some(read_key(path).map_err(Failure::wrong)?),
+            Some(path) => Some(super::key_of(path)?),
             None => None,
         };
         for urls in &self.hubs {

@@ -1,6 +1,6 @@
 //! How a named key is written in the configuration.
 
-use std::fmt;
+use std::{fmt, path::Path};
 
 use serde::Deserialize;
 
@@ -27,6 +27,24 @@ pub struct KeyConfig {
 }
 
 impl KeyConfig {
+    /// Returns the table of a key in a file that allows everything.
+    pub fn everything(name: &str, file: &Path) -> Self {
+        let words = [
+            "publish",
+            "subscribe",
+            "history",
+            "presence",
+            "metrics",
+            "admin",
+        ];
+        Self {
+            name: name.to_owned(),
+            key: format!("file:{}", file.display()),
+            allow: words.map(str::to_owned).to_vec(),
+            channels: None,
+        }
+    }
+
     /// Returns what the key allows, and where it is.
     ///
     /// # Errors

@@ -72,11 +72,12 @@ impl KeyGrant {
         &self.name
     }
 
-    /// Returns true if the key allows the action on the channel. [`Action::Operate`] concerns no channel: a key for
-    /// `admin` allows it.
+    /// Returns true if the key allows the action on the channel. [`Action::Operate`] and [`Action::Metrics`] concern no
+    /// channel: a key for `admin` allows both, one for `metrics` the latter.
     pub fn allows(&self, action: Action, channel: &str) -> bool {
         match action {
             Action::Operate => self.admin,
+            Action::Metrics => self.metrics || self.admin,
             _ => self.channels.allows(action, channel),
         }
     }
@@ -85,12 +86,13 @@ impl KeyGrant {
     pub fn allows_somewhere(&self, action: Action) -> bool {
         match action {
             Action::Operate => self.admin,
+            Action::Metrics => self.metrics || self.admin,
             _ => self.channels.allows_somewhere(action),
         }
     }
 
-    /// Returns true if the key allows reading the metrics, which a key for `admin` does, too.
-    pub fn allows_metrics(&self) -> bool {
-        self.metrics || self.admin
+    /// Returns true if nothing is kept from who shows the key.
+    pub fn is_for_everything(&self) -> bool {
+        *self == Self::everything(&self.name)
     }
 }

@@ -61,14 +61,14 @@ fn a_key_allows_what_its_words_say_on_its_channels() {
         keys(&table).unwrap().find(&key('k')).unwrap()
     };
     let grant = with("allow = ['publish', 'metrics']\nchannels = ['orders.*']");
-    assert!(grant.allows(Action::Publish, "orders.7") && grant.allows_metrics());
+    assert!(grant.allows(Action::Publish, "orders.7") && grant.allows(Action::Metrics, ""));
     assert!(!grant.allows(Action::Publish, "chat") && !grant.allows(Action::History, "orders.7"));
     assert!(!grant.allows(Action::Operate, "orders.7"));
     let grant = with("allow = ['admin']\nchannels = []");
-    assert!(grant.allows(Action::Operate, "") && grant.allows_metrics());
+    assert!(grant.allows(Action::Operate, "") && grant.allows(Action::Metrics, ""));
     assert!(!grant.allows(Action::Publish, "a"));
     let grant = with("allow = ['subscribe']");
-    assert!(grant.allows(Action::Subscribe, "any.channel") && !grant.allows_metrics());
+    assert!(grant.allows(Action::Subscribe, "any.channel") && !grant.allows(Action::Metrics, ""));
 }
 
 #[test]
@@ -86,7 +86,7 @@ fn the_key_of_a_key_file_allows_everything() {
     ] {
         assert!(grant.allows(action, "any.channel"), "{action:?}");
     }
-    assert!(grant.allows_metrics());
+    assert!(grant.allows(Action::Metrics, ""));
 }
 
 #[test]

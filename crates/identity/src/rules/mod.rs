@@ -9,7 +9,7 @@
 //!
 //! | who | no rule about it | rules, none covers the channel | the rule lists the action | it does not | it is in `endpoint` |
 //! |---|---|---|---|---|---|
-//! | anonymous | open hub: all but publish; else no | no | yes (`anonymous`) | no | ask |
+//! | anonymous | open hub: all but publish; else what the setting `anonymous` lists | no | yes (`anonymous`) | no | ask |
 //! | token without permissions | no | no | yes (`token`) | no | ask |
 //! | token whose permissions allow it | yes | no | yes (`token`) | no | ask |
 //! | token whose permissions do not | no | no | no | no | no |
@@ -52,8 +52,8 @@ const MAX_RULES: usize = 1_000;
 pub enum WithoutRules {
     /// All but publishing, as [`Grant::anonymous`](hubplane_hub::Grant::anonymous) says.
     Open,
-    /// Nothing.
-    Closed,
+    /// These actions.
+    Anonymous(Actions),
 }
 
 /// The rules in their order.
@@ -155,6 +155,13 @@ impl Rules {
             .map_or_else(ChannelLimits::default, |(_, rule)| rule.limits)
     }
 
+    /// Returns true if some rule says what keys may do.
+    pub(crate) fn limits_keys(&self) -> bool {
+        let all = self.rules.iter();
+        all.filter_map(|rule| rule.allow.as_ref())
+            .any(|allow| allow.key.is_some())
+    }
+
     /// Decides where no rule says who may do what.
     fn without_rules(&self, subject: &Subject, action: Action, channel: &str) -> Why {
         match subject {
@@ -169,7 +176,10 @@ impl Rules {
     }
 
     fn is_open_for(&self, action: Action) -> bool {
-        self.without_rules == WithoutRules::Open && action != Action::Publish
+        match self.without_rules {
+            WithoutRules::Open => action != Action::Publish,
+            WithoutRules::Anonymous(allowed) => allowed.contains(action),
+        }
     }
 
     /// Returns the first rule that covers the channel, and its number.

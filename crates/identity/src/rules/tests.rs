@@ -25,7 +25,7 @@ fn read(toml: &str, without_rules: WithoutRules) -> Result<Rules, String> {
 }
 
 fn closed(toml: &str) -> Rules {
-    read(toml, WithoutRules::Closed).unwrap()
+    read(toml, WithoutRules::Anonymous(Actions::NONE)).unwrap()
 }
 
 fn token(sub: &str, permissions: Option<&[(&str, &str)]>) -> Subject {

@@ -137,7 +137,7 @@ fn both_implementations_agree_on_random_rules() {
     for mut random in Random::all() {
         let seed = random.seed();
         let configs: Vec<_> = (0..random.below(5)).map(|_| rule(&mut random)).collect();
-        let Ok(rules) = Rules::new(&configs, WithoutRules::Closed) else {
+        let Ok(rules) = Rules::new(&configs, WithoutRules::Anonymous(Actions::NONE)) else {
             continue;
         };
         let said = random.claims();

@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use hubplane_backplane::{Driver, Outgoing};
-use hubplane_hub::{Hub, Limits, Setup};
-use hubplane_identity::{Access, Key};
+use hubplane_hub::{Action, Hub, Limits, Setup};
+use hubplane_identity::{Access, AccessConfig, Actions, Keys};
 use hubplane_memory::DRIVER;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -29,10 +29,12 @@ async fn server(name: &str) -> Server {
         shards: 1,
     };
     let (hub, mailboxes) = Hub::start(opened, setup).unwrap();
-    let access = Access {
-        key: Some(Key::new(KEY).unwrap()),
-        ..Access::default()
-    };
+    let access = Access::new(AccessConfig {
+        keys: Keys::from_text(KEY).unwrap(),
+        anonymous: Actions::from_iter([Action::Subscribe]),
+        ..AccessConfig::default()
+    })
+    .unwrap();
     let mounts = Mounts::with(&[MOUNT]).unwrap();
     let shards = Shards::start_here(&hub, mailboxes, &Arc::new(access), &mounts);
     assert!(hub.heard(Duration::from_secs(10)).await);
