@@ -7,11 +7,11 @@
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use hubplane_backplane::Error;
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{sleep_until, timeout_at};
 
 use super::{
     ReplyTo, Waiting,
@@ -85,7 +85,7 @@ impl Carrier {
             let publishing = hub.backplane().publish(round.batch());
             // An answer that does not come in time counts as unknown: the broker may have the
             // messages.
-            let answers = timeout_at(deadline + GRACE, publishing).await;
+            let answers = timeout_at((deadline + GRACE).into(), publishing).await;
             let refused = answers.iter().flatten().filter_map(|it| it.as_ref().err());
             self.log(refused);
             // Without any answer the last known reason stays.
@@ -113,7 +113,7 @@ impl Carrier {
                 break;
             };
             // A message's deadline may come before the next try.
-            sleep_until(deadline.min(Instant::now() + pause)).await;
+            sleep_until(deadline.min(Instant::now() + pause).into()).await;
             pause = (2 * pause).min(LONGEST_PAUSE);
             // Some may have run out of time during the pause.
             let late = round.expire(Instant::now(), &mut self.books());

@@ -1,15 +1,14 @@
 //! One batch of a lane: messages that are at the broker together, each until it is answered or out
-//! of time. Pure: it is told what the broker said, and says what to publish next.
+//! of time. Pure: it is told what the broker said and what time it is, and says what to publish next.
 //!
 //! Within a sequence (see [`Sequence`]) neither the order nor the numbers are ever given up. What
 //! fails is tried again with its number, and so is everything behind it. What is out of time is
 //! answered, and a beacon takes the place of its number for as long as others wait behind it:
 //! otherwise receivers would see a hole where nothing was promised.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hubplane_backplane::{Channel, Error, ErrorKind, Origin, Outgoing, Receipt, Result};
-use tokio::time::Instant;
 
 use super::{
     jobs::{Answered, Books, Owner},
@@ -55,6 +54,8 @@ pub(super) struct Place {
 /// The messages of one batch that the broker has not taken yet.
 pub(super) struct InFlightBatch {
     slots: Vec<Slot>,
+    /// When the batch began, which is when all of its messages are added.
+    begun: Instant,
     /// How long this process has been running, for beacons.
     up: Duration,
     /// Messages that were tried more than once.
@@ -76,20 +77,25 @@ impl Slot {
 }
 
 impl InFlightBatch {
-    /// An empty batch; `up` is how long this process has been running.
-    pub(super) const fn new(up: Duration) -> Self {
+    /// An empty batch that begins `now`; `up` is how long this process has been running.
+    pub(super) const fn new(now: Instant, up: Duration) -> Self {
         Self {
             slots: Vec::new(),
+            begun: now,
             up,
             retried: 0,
             strayed: Vec::new(),
         }
     }
 
+    /// When the batch began.
+    pub(super) const fn begun(&self) -> Instant {
+        self.begun
+    }
+
     /// Adds one of a job's messages under its next number. If numbers of its sequence are open, a
     /// beacon goes in front of it.
     pub(super) fn add(&mut self, books: &mut Books, place: Place, mut outgoing: Outgoing) {
-        let now = std::time::Instant::now();
         let Place {
             sequence,
             beacons,
@@ -101,7 +107,7 @@ impl InFlightBatch {
         if sequencer.open(&sequence).is_some() {
             self.beacon(sequencer, &sequence, Channel::clone(&beacons), |_| {});
         }
-        let origin = sequencer.next(&sequence, now);
+        let origin = sequencer.next(&sequence, self.begun);
         outgoing.origin = Some(origin);
         self.slots.push(Slot {
             sequence,
@@ -124,7 +130,7 @@ impl InFlightBatch {
         fill: impl FnOnce(&mut Beacon),
     ) -> u64 {
         // The number comes first, so that the beacon stands for the open ones and for its own.
-        let origin = sequencer.next(sequence, std::time::Instant::now());
+        let origin = sequencer.next(sequence, self.begun);
         let from = sequencer.open(sequence).unwrap_or(origin.number);
         sequencer.close(sequence);
         let mut beacon = Beacon::new(origin, from, self.up);
@@ -134,7 +140,7 @@ impl InFlightBatch {
             outgoing: carried(Channel::clone(&beacons), origin, &beacon),
             from,
             beacons,
-            deadline: Instant::now() + ALONE,
+            deadline: self.begun + ALONE,
             owner: None,
             error: None,
         });

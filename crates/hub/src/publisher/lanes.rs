@@ -5,10 +5,9 @@
 //! Numbers are given out here, when a batch starts and not before, so what is refused before takes
 //! none.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, time::Instant};
 
 use hubplane_backplane::{Channel, Error, ErrorKind, Outgoing};
-use tokio::time::Instant;
 
 use super::{
     Job,
@@ -143,8 +142,10 @@ impl Lanes {
         hub: &Hub,
         books: &mut Books,
         key: Key,
+        now: Instant,
     ) -> (InFlightBatch, Vec<Answered>) {
-        let mut round = InFlightBatch::new(hub.started().elapsed());
+        let up = now.saturating_duration_since(hub.started());
+        let mut round = InFlightBatch::new(now, up);
         let mut done = Vec::new();
         for _ in 0..BATCH {
             let queue = self.queues.entry(key).or_default();
@@ -183,7 +184,7 @@ impl Lanes {
             deadline,
         } = queued;
         // Refused before it gets a number, so these leave no hole.
-        let refusal = if deadline <= Instant::now() {
+        let refusal = if deadline <= round.begun() {
             "the broker was busy or away for the whole time that a publish may wait; not published"
         } else if !books.sequencer.has_room(&sequence) {
             "this instance publishes to too many channels (publish_channels); not published"
@@ -225,11 +226,11 @@ impl Lanes {
     /// Adds a beacon for every watched sequence of this lane, and more where many channels' last
     /// numbers are to be told.
     fn add_beacons(&mut self, hub: &Hub, books: &mut Books, key: Key, round: &mut InFlightBatch) {
-        let now = std::time::Instant::now();
+        let now = round.begun();
         // The beacons' turn is also the time to forget counts, just before their last numbers are
         // told.
         books.sequencer.sweep(now);
-        let connected = hub.health_state().connected_for();
+        let connected = hub.health_state().connected_for(now);
         let foreign = hub.log().window().placements().has_seen_foreign();
         let mut sequences = hub.beacon_monitor().sequences();
         sequences.retain(|sequence| self::key(sequence) == key);

@@ -16,14 +16,11 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use hubplane_backplane::{Error, ErrorKind, Outgoing, Result};
-use tokio::{
-    sync::{mpsc, oneshot},
-    time::Instant,
-};
+use tokio::sync::{mpsc, oneshot};
 
 pub(super) use self::publish_loop::PublishLoop;
 use super::{

@@ -4,7 +4,7 @@
 //! All lanes run as futures of this one task, so none waits for another. The queue in front of it
 //! is bounded by what may wait for answers, not by what is taken in here.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::{
@@ -75,6 +75,8 @@ impl PublishLoop {
                 };
                 jobs.push(job);
             }
+            // Read once for everything that starts in this turn.
+            let now = Instant::now();
             let mut done = Vec::new();
             // Locked once for all that has come, and not across the awaits below.
             let mut rounds = Vec::new();
@@ -87,7 +89,7 @@ impl PublishLoop {
                     done.extend(lanes.take(hub, &mut books, job));
                 }
                 for key in lanes.ready() {
-                    let (round, answered) = lanes.start(hub, &mut books, key);
+                    let (round, answered) = lanes.start(hub, &mut books, key, now);
                     done.extend(answered);
                     rounds.push((key, round));
                 }

@@ -102,9 +102,9 @@ impl HealthState {
     }
 
     /// How long the backend has been connected without a break; nothing while it is not.
-    pub(crate) fn connected_for(&self) -> Duration {
+    pub(crate) fn connected_for(&self, now: Instant) -> Duration {
         let since = self.standing().connected;
-        since.map_or(Duration::ZERO, |since| since.elapsed())
+        since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
     }
 
     /// Notes what the backend says of its connection.
