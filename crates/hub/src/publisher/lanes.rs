@@ -1,18 +1,18 @@
-//! What waits for each lane. A lane has one batch at the broker at a time, so its order is kept; a
-//! lane whose broker does not answer holds up its own channels and no others.
+//! What the next batch of each lane is: asks the hub which lane a message belongs in, refuses what
+//! can't be published, and gives out the numbers.
 //!
-//! Decides what the next batch of a lane is; [`Carrier`](super::carrier::Carrier) carries it out.
-//! Numbers are given out here, when a batch starts and not before, so what is refused before takes
-//! none.
+//! The queues are in `lane_queues.rs`; [`Carrier`](super::carrier::Carrier) carries a batch out.
+//! Numbers are given out when a batch starts and not before, so what is refused before takes none.
 
-use std::{collections::VecDeque, time::Instant};
+use std::time::Instant;
 
-use hubplane_backplane::{Channel, Error, ErrorKind, Outgoing};
+use hubplane_backplane::{Channel, Error, ErrorKind};
 
 use super::{
     Job,
     in_flight_batch::{InFlightBatch, Place},
-    jobs::{Answered, Books, Owner},
+    jobs::{Answered, Books},
+    lane_queues::{Key, LaneQueues, Queued, key},
 };
 use crate::{Hub, beacon, map::HashMap, sequencer::Sequence};
 
@@ -23,42 +23,12 @@ const TAILS: usize = 512;
 /// How many last numbers are told in one turn of the beacons, by all of them together.
 const MOST_TAILS: usize = 16 * TAILS;
 
-/// A lane of the log. `None` stands for all channels where each counts for itself: they share one
-/// queue.
-pub(super) type Key = Option<u32>;
-
-/// The queues of all lanes.
+/// The queues of all lanes, and where their beacons go.
 #[derive(Debug, Default)]
 pub(super) struct Lanes {
-    queues: HashMap<Key, LaneQueue>,
+    queues: LaneQueues,
     /// Where each sequence's beacons are published.
     beacons: HashMap<Sequence, Channel>,
-}
-
-#[derive(Debug, Default)]
-struct LaneQueue {
-    /// Messages in the order in which they were handed in.
-    waiting: VecDeque<Queued>,
-    /// Beacons are due, and go along with the next batch.
-    due: bool,
-    /// A batch is at the broker.
-    busy: bool,
-}
-
-#[derive(Debug)]
-struct Queued {
-    outgoing: Outgoing,
-    /// Whose message it is.
-    owner: Owner,
-    deadline: Instant,
-}
-
-/// Returns the queue that a sequence waits in.
-fn key(sequence: &Sequence) -> Key {
-    match sequence {
-        Sequence::Lane(lane) => Some(*lane),
-        Sequence::Channel(_) => None,
-    }
 }
 
 impl Lanes {
@@ -91,25 +61,21 @@ impl Lanes {
         refused
     }
 
-    /// Returns an error if too much waits for a channel's lane. A lane that takes nothing may fill
-    /// half of what may wait on this instance, so that the others have the rest.
+    /// Returns an error if too much waits for a channel's lane.
     fn has_room(&self, hub: &Hub, channel: &Channel) -> Result<(), Error> {
-        let queue = self.queues.get(&key(&hub.sequence_of(channel)));
-        let waiting = queue.map_or(0, |queue| queue.waiting.len());
-        let most = hub.limits().publish_messages / 2;
-        match self.queues.len() > 1 && waiting > most {
-            true => Err(unavailable(
+        let key = key(&hub.sequence_of(channel));
+        match self.queues.has_room(key, hub.limits().publish_messages) {
+            true => Ok(()),
+            false => Err(unavailable(
                 "too much waits for this lane of the broker's log; not published",
             )),
-            false => Ok(()),
         }
     }
 
     /// Appends a message to its lane's queue.
     fn queue(&mut self, hub: &Hub, queued: Queued) {
         let key = key(&hub.sequence_of(&queued.outgoing.channel));
-        let queue = self.queues.entry(key).or_default();
-        queue.waiting.push_back(queued);
+        self.queues.push(key, queued);
     }
 
     /// Notes that beacons are due in every sequence that this instance watches. They go with the
@@ -117,22 +83,18 @@ impl Lanes {
     /// still.
     pub(super) fn beacons_due(&mut self, hub: &Hub) {
         for sequence in hub.beacon_monitor().sequences() {
-            self.queues.entry(key(&sequence)).or_default().due = true;
+            self.queues.beacons_due(key(&sequence));
         }
     }
 
     /// Notes that a lane's batch is over.
     pub(super) fn free(&mut self, key: Key) {
-        if let Some(queue) = self.queues.get_mut(&key) {
-            queue.busy = false;
-        }
+        self.queues.free(key);
     }
 
     /// Returns the lanes that have something to publish and nothing at the broker.
     pub(super) fn ready(&self) -> Vec<Key> {
-        let ready = |queue: &LaneQueue| !queue.busy && (queue.due || !queue.waiting.is_empty());
-        let queues = self.queues.iter();
-        queues.filter(|it| ready(it.1)).map(|it| *it.0).collect()
+        self.queues.ready()
     }
 
     /// Starts the next batch of a lane that is ready. Returns it with the jobs that are answered
@@ -148,16 +110,13 @@ impl Lanes {
         let mut round = InFlightBatch::new(now, up);
         let mut done = Vec::new();
         for _ in 0..BATCH {
-            let queue = self.queues.entry(key).or_default();
-            let Some(queued) = queue.waiting.pop_front() else {
+            let Some(queued) = self.queues.pop(key) else {
                 break;
             };
             done.extend(self.admit(hub, books, &mut round, (key, queued)));
         }
-        let queue = self.queues.entry(key).or_default();
-        queue.busy = true;
         // Behind the messages, so that beacons hold up none of them.
-        if std::mem::take(&mut queue.due) {
+        if self.queues.occupy(key) {
             self.add_beacons(hub, books, key, &mut round);
         }
         (round, done)

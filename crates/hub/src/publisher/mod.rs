@@ -7,6 +7,7 @@
 mod carrier;
 mod in_flight_batch;
 mod jobs;
+mod lane_queues;
 mod lanes;
 mod publish_loop;
 
