@@ -88,7 +88,7 @@ impl Server {
         // The publisher gives up after `publish_timeout`; the second more is for its own last
         // answers.
         let answers = hub.limits().publish_timeout + Duration::from_secs(1);
-        until(|| hub.publishing() == 0, answers).await;
+        _ = timeout(answers, hub.until_answered()).await;
         // For the last answers to be written.
         sleep(LAST_WORDS).await;
         hub.close().await;

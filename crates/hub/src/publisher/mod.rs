@@ -15,20 +15,20 @@ use std::{
     fmt,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
 
 use hubplane_backplane::{Error, ErrorKind, Outgoing, Result};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 pub(super) use self::publish_loop::PublishLoop;
 use super::{
     command::{ErrorCode, Ref},
     key::Key,
 };
-use crate::{limits::Limits, position::ClientPosition, sequencer::Sequencer};
+use crate::{Hub, limits::Limits, position::ClientPosition, sequencer::Sequencer};
 
 /// The hub's end of the publisher: where publications are handed in. Never waits.
 pub(super) struct Publisher {
@@ -47,6 +47,10 @@ struct Waiting {
     most_bytes: usize,
     /// How long a message may wait, `publish_timeout`.
     timeout: Duration,
+    /// True once somebody waits until nothing is left. Nothing is signalled before.
+    awaited: AtomicBool,
+    /// Signalled when nothing is left.
+    empty: Notify,
 }
 
 /// Messages that were handed in together and are answered together.
@@ -80,13 +84,7 @@ impl Publisher {
     pub(super) fn new(limits: &Limits, origin: u128) -> (Self, PublishLoop) {
         // Each job has at least one message, so the queue never holds more jobs than messages are allowed.
         let (jobs, queue) = mpsc::channel(limits.publish_messages.max(1));
-        let waiting = Arc::new(Waiting {
-            messages: AtomicUsize::new(0),
-            bytes: AtomicUsize::new(0),
-            most_messages: limits.publish_messages.max(1),
-            most_bytes: limits.publish_bytes,
-            timeout: limits.publish_timeout,
-        });
+        let waiting = Arc::new(Waiting::new(limits));
         let line = PublishLoop::new(
             queue,
             Arc::clone(&waiting),
@@ -138,7 +136,28 @@ impl fmt::Debug for Publisher {
     }
 }
 
+impl Hub {
+    /// Waits until every message that was handed in is answered, whether the broker has it or not.
+    /// New ones may be handed in at any time, so it means something only while the hub stops.
+    pub async fn until_answered(&self) {
+        self.publisher().waiting.until_empty().await;
+    }
+}
+
 impl Waiting {
+    /// Nothing waits yet.
+    fn new(limits: &Limits) -> Self {
+        Self {
+            messages: AtomicUsize::new(0),
+            bytes: AtomicUsize::new(0),
+            most_messages: limits.publish_messages.max(1),
+            most_bytes: limits.publish_bytes,
+            timeout: limits.publish_timeout,
+            awaited: AtomicBool::new(false),
+            empty: Notify::new(),
+        }
+    }
+
     /// Takes room for messages that are handed in, or refuses them all.
     fn enter(&self, messages: usize, bytes: usize) -> std::result::Result<(), Overloaded> {
         // Added first and taken back if it is too much: two that come at once can't both slip in.
@@ -157,8 +176,23 @@ impl Waiting {
 
     /// Gives back the room of messages that are answered.
     fn leave(&self, messages: usize, bytes: usize) {
-        self.messages.fetch_sub(messages, Ordering::Relaxed);
+        // Sequentially consistent, like what `until_empty` does the other way round: either it sees
+        // the 0, or it is seen to wait.
+        let before = self.messages.fetch_sub(messages, Ordering::SeqCst);
         self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        if before == messages && self.awaited.load(Ordering::SeqCst) {
+            self.empty.notify_one();
+        }
+    }
+
+    /// Waits until no message waits for an answer.
+    async fn until_empty(&self) {
+        self.awaited.store(true, Ordering::SeqCst);
+        while self.messages.load(Ordering::SeqCst) > 0 {
+            self.empty.notified().await;
+        }
+        // If others wait, too, the signal goes round.
+        self.empty.notify_one();
     }
 }
 

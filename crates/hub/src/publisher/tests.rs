@@ -1,11 +1,13 @@
-use std::time::Duration;
+use std::{pin::pin, time::Duration};
 
 use async_trait::async_trait;
+use futures_util::FutureExt;
 use hubplane_backplane::{
     Backplane, Channel, Event, History, Opened, Outgoing, Position, Receipt, Result, events,
 };
 use tokio::time::{Instant, sleep};
 
+use super::Waiting;
 use crate::{Hub, Setup, limits::Limits};
 
 /// A broker that stands still.
@@ -79,4 +81,22 @@ async fn a_broker_that_stands_still_keeps_nobody_waiting() {
             start.elapsed()
         );
     }
+}
+
+#[test]
+fn who_waits_for_the_last_answer_is_told_of_it() {
+    let waiting = Waiting::new(&Limits::default());
+    assert!(
+        waiting.until_empty().now_or_never().is_some(),
+        "nothing waits"
+    );
+    waiting.enter(3, 30).unwrap();
+    let (mut first, mut second) = (pin!(waiting.until_empty()), pin!(waiting.until_empty()));
+    for answered in [1, 2] {
+        assert!(first.as_mut().now_or_never().is_none());
+        assert!(second.as_mut().now_or_never().is_none());
+        waiting.leave(answered, 10 * answered);
+    }
+    assert!(first.now_or_never().is_some());
+    assert!(second.now_or_never().is_some(), "the signal goes round");
 }
