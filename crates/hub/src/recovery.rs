@@ -2,11 +2,13 @@
 //! ask for a history.
 //!
 //! `queue.rs` decides whose turn it is, and `scan.rs` reads for all who wait in a lane. A history
-//! is read for one caller alone, whose request waits meanwhile. Before anything is read from a
+//! is read for one caller alone, whose request waits meanwhile; `paging.rs` decides how. Before anything is read from a
 //! client's position, the message there is compared with the position's fingerprint: a log that was
 //! rolled back must not pass for the old one.
 
 mod gathering;
+mod lookup;
+mod paging;
 mod queue;
 mod scan;
 
@@ -19,21 +21,21 @@ use hubplane_backplane::{Channel, Error, ErrorKind, History, Page, Position, Res
 use tokio::{task::JoinSet, time::timeout};
 
 pub(super) use self::queue::{RecoveryQueue, RecoveryRequest};
-use self::scan::Scan;
+use self::{
+    lookup::Lookup,
+    paging::{Paging, last_place},
+    scan::Scan,
+};
 use super::{
     Hub, RESERVED,
     message::Message,
-    position::{ClientPosition, Fingerprint},
+    position::ClientPosition,
     sabotage,
     window::{ReadLimit, WindowRead},
 };
 
 /// How many lanes are read at once for subscriptions.
 const AT_ONCE: usize = 8;
-/// The most messages of one read.
-const PAGE: usize = 1_000;
-/// Messages of the first read for a page of history, when it is not known yet how large they are.
-const FIRST_READ: usize = 32;
 /// Longer than any log is kept: ten years. Reading from there means reading from the oldest
 /// message.
 const AGES: Duration = Duration::from_secs(10 * 365 * 24 * 3_600);
@@ -142,42 +144,26 @@ impl Hub {
                 return lost("another message is at the position: the log was rolled back");
             }
         }
-        let mut page = HistoryPage {
-            messages: Vec::new(),
-            upto: after,
-            more: true,
+        let at = after.map(|after| self.log().to_backend(after));
+        let limit = ReadLimit {
+            messages: limit,
+            bytes: self.limits().history_bytes,
         };
-        let mut at = after.map(|after| self.log().to_backend(after));
-        let (mut bytes, most_bytes) = (0, self.limits().history_bytes);
-        let mut step = FIRST_READ;
-        // A read may give less than it was asked for although there is more.
-        while page.more && page.messages.len() < limit && bytes < most_bytes {
+        let mut paging = Paging::new(after, at, limit);
+        while let Some(most) = paging.next() {
             self.counts().history_reads.fetch_add(1, Ordering::Relaxed);
-            let most = (limit - page.messages.len()).min(PAGE).min(step);
-            let read = self.read_page(history, (channel, lane), at, most).await?;
-            at = read.upto.or(at);
-            page.more = read.more;
-            if let Some(last) = read.publications.last() {
-                let of = Fingerprint::of_publication(last);
-                page.upto = last.position.map(|at| self.log().place(at, of));
-            }
-            bytes += read
-                .publications
-                .iter()
-                .map(|it| it.data.len())
-                .sum::<usize>();
-            let publications = read.publications.into_iter();
-            let messages = publications.filter_map(|it| self.log().read_back(it));
-            page.messages.extend(messages);
-            // As many as fit if they are as large as those before, so the page exceeds its bytes by
-            // little.
-            step = match bytes.checked_div(page.messages.len()) {
-                None => step * 2,
-                Some(size) => (most_bytes.saturating_sub(bytes) / size.max(1)).max(1),
-            };
+            let read = self
+                .read_page(history, (channel, lane), paging.at(), most)
+                .await?;
+            let place = |at, of| self.log().place(at, of);
+            paging.take(read, place, |it| self.log().read_back(it));
         }
+        let at = paging.at();
+        let mut page = paging.into_page();
         if let Some(at) = at {
-            page.upto = self.last_place(at, page.upto);
+            let end = self.log().to_client(at);
+            let known = self.log().window().place(at.lane, at.offset);
+            page.upto = Some(last_place(end, known, page.upto));
         }
         Ok(page)
     }
@@ -213,36 +199,13 @@ impl Hub {
         if sabotage::trusts_positions() {
             return Ok(true);
         }
-        let at = self.log().to_backend(position);
-        let mut from = match at.offset.checked_sub(1) {
-            Some(offset) => Start::After(Position { offset, ..at }),
-            None => Start::since(AGES),
-        };
-        // A read may give nothing although there is more: it goes on up to the place.
+        let mut lookup = Lookup::new(position, self.log().to_backend(position));
         loop {
             self.counts().history_reads.fetch_add(1, Ordering::Relaxed);
-            let page = history.scan(at.lane, from, 1).await?;
-            if let Some(first) = page.publications.first() {
-                let there = Fingerprint::of_publication(first);
-                return Ok(position.is_of(there) && first.position == Some(at));
+            let page = history.scan(position.lane, lookup.from(), 1).await?;
+            if let Some(known) = lookup.take(&page) {
+                return Ok(known);
             }
-            match page.upto {
-                Some(upto) if page.more && upto.offset < at.offset => from = Start::After(upto),
-                _ => return Ok(false),
-            }
-        }
-    }
-
-    /// Returns the last place up to `at` by which a client can be recognised: `read`, or a later
-    /// one that the window knows.
-    fn last_place(&self, at: Position, read: Option<ClientPosition>) -> Option<ClientPosition> {
-        let end = self.log().to_client(at);
-        let known = self.log().window().place(at.lane, at.offset);
-        let known = known.filter(|known| known.epoch == end.epoch);
-        match (known, read) {
-            (Some(known), Some(read)) if read.is_after(&known) == Some(true) => Some(read),
-            (Some(known), _) => Some(known),
-            (None, read) => read.or(Some(end)),
         }
     }
 }
