@@ -15,6 +15,7 @@ use tokio::time::timeout;
 
 use super::{
     Pump,
+    lane_past::{LanePast, PastPlace, void_upto},
     refill::{Missing, Refill, Step},
 };
 use crate::{
@@ -61,43 +62,14 @@ impl Pump<'_> {
         let Some(history) = hub.backplane().history() else {
             return Ok(());
         };
-        // No more than fits: millions of messages would keep a starting hub deaf.
-        let mut from = Start::Recent {
-            age: hub.limits().window_age,
-            most: hub.log().window().most_messages(),
-        };
-        let mut begun = false;
+        let (age, most) = (hub.limits().window_age, hub.log().window().most_messages());
+        let mut past = LanePast::new(position, age, most);
         loop {
             hub.counts().history_reads.fetch_add(1, Ordering::Relaxed);
-            let page = history.scan(lane, from, FILL_PAGE).await?;
-            let mut past = Past::default();
-            for publication in page.publications {
-                let Some(at) = publication.position else {
-                    continue;
-                };
-                // What comes after this place arrives as an event.
-                if at.epoch != position.epoch || at.offset > position.offset {
-                    continue;
-                }
-                // Where the window begins is known only with the first message.
-                if !std::mem::replace(&mut begun, true) {
-                    let offset = at.offset.saturating_sub(1);
-                    hub.begin(Position { offset, ..at });
-                }
-                // What was kept before this place must not be given to anybody.
-                if let Some(void) = self.remember(&publication) {
-                    past.keep(self);
-                    hub.begin(void);
-                }
-                let fingerprint = Fingerprint::of_publication(&publication);
-                past.passed.push((at, fingerprint));
-                past.fresh.extend(self.kept(publication, fingerprint));
-            }
-            past.keep(self);
-            let done = page.upto.is_none_or(|upto| upto.offset >= position.offset);
-            match page.upto {
-                Some(upto) if page.more && !done => from = Start::After(upto),
-                _ => break,
+            let page = history.scan(lane, past.from(), FILL_PAGE).await?;
+            self.keep(&mut past, page.publications);
+            if !past.reads_on(page.upto, page.more) {
+                break;
             }
         }
         // The lane may end with messages that no client gets.
@@ -106,35 +78,45 @@ impl Pump<'_> {
         Ok(())
     }
 
+    /// Moves one page of a lane's past into the window.
+    fn keep(&self, past: &mut LanePast, publications: Vec<Publication>) {
+        let mut page = PastPage::default();
+        for publication in publications {
+            let Some(PastPlace { at, begins }) = past.place(&publication) else {
+                continue;
+            };
+            if let Some(before) = begins {
+                self.hub.begin(before);
+            }
+            // What was kept before this place must not be given to anybody.
+            if let Some(void) = self.remember(&publication, at) {
+                page.keep(self);
+                self.hub.begin(void);
+            }
+            let fingerprint = Fingerprint::of_publication(&publication);
+            page.passed.push((at, fingerprint));
+            page.fresh.extend(self.kept(publication, fingerprint));
+        }
+        page.keep(self);
+    }
+
     /// Notes the number of a past message, and the generation that a beacon carries. Returns the
-    /// position up to which the window can't be trusted: that of a beacon with a new generation, or
-    /// of a hole in the numbers. What was in the hole has been removed, such as by a topic that was
-    /// compacted for a while.
-    fn remember(&self, publication: &Publication) -> Option<Position> {
-        let position = publication.position?;
-        let beacon = Beacon::of(publication);
-        let mut hole = None;
-        if let Some(origin) = publication.origin {
-            let word = beacon.as_ref().map(|(beacon, _)| beacon.word());
-            let sequence = Sequence::Lane(position.lane);
-            let mut gap_detector = self.hub.log().gap_detector();
-            let verdict = gap_detector.check(&sequence, origin, word, Instant::now());
-            hole = matches!(verdict, Verdict::Missing { .. }).then(|| Position {
-                offset: position.offset.saturating_sub(1),
-                ..position
-            });
-        }
-        let Some((beacon, _)) = beacon else {
-            return hole;
-        };
-        if beacon.foreign {
-            self.hub.log().window().hear_of_foreign();
-        }
-        let mut generations = self.hub.log().generations();
-        generations
-            .adopt(position.lane, beacon.generation)
-            .then_some(position)
-            .or(hole)
+    /// position up to which the window can't be trusted.
+    fn remember(&self, publication: &Publication, at: Position) -> Option<Position> {
+        let (log, beacon) = (self.hub.log(), Beacon::of(publication));
+        let word = beacon.as_ref().map(|(beacon, _)| beacon.word());
+        let sequence = Sequence::Lane(at.lane);
+        let verdict = publication.origin.map_or(Verdict::Next, |origin| {
+            let now = Instant::now();
+            log.gap_detector().check(&sequence, origin, word, now)
+        });
+        let new_generation = beacon.is_some_and(|(beacon, _)| {
+            if beacon.foreign {
+                log.window().hear_of_foreign();
+            }
+            log.generations().adopt(at.lane, beacon.generation)
+        });
+        void_upto(at, verdict, new_generation)
     }
 
     /// Returns a past message as clients know it. `None` for the hub's own messages and for
@@ -229,16 +211,16 @@ impl Pump<'_> {
     }
 }
 
-/// Past messages on their way into the window, a page at a time.
+/// One page of past messages on its way into the window.
 #[derive(Default)]
-struct Past {
+struct PastPage {
     /// Messages that clients may be given.
     fresh: Vec<Message>,
     /// The places of all messages, also of those that no client gets.
     passed: Vec<(Position, Fingerprint)>,
 }
 
-impl Past {
+impl PastPage {
     /// Moves everything into the window. Also called before the window begins anew, to keep the
     /// order.
     fn keep(&mut self, pump: &Pump<'_>) {

@@ -8,6 +8,7 @@
 mod fill;
 mod health;
 mod hear;
+mod lane_past;
 mod lane_reads;
 mod refill;
 mod tail_fingerprint;
