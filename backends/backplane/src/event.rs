@@ -104,11 +104,13 @@ pub enum GapCause {
     Missing,
     /// What this instance publishes doesn't come back, so nothing else may have come either. The hub's own finding.
     Deaf,
+    /// This client takes too little, and its subscription's rule is to drop what has waited longest. The hub's own doing.
+    Slow,
 }
 
 impl GapCause {
     /// All causes.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::ConnectionLost,
         Self::Overflow,
         Self::Trimmed,
@@ -117,6 +119,7 @@ impl GapCause {
         Self::Undecodable,
         Self::Missing,
         Self::Deaf,
+        Self::Slow,
     ];
 
     /// The cause as clients read it.
@@ -130,6 +133,7 @@ impl GapCause {
             Self::Undecodable => "undecodable",
             Self::Missing => "missing",
             Self::Deaf => "deaf",
+            Self::Slow => "slow",
         }
     }
 }

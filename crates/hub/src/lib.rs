@@ -7,6 +7,7 @@
 mod announce;
 mod beacon;
 pub mod channel;
+mod channel_limits;
 pub mod command;
 mod counts;
 mod dedup_cache;
@@ -44,9 +45,11 @@ mod scripted;
 mod sequencer;
 mod session;
 mod shard;
+mod slow;
 mod window;
 
 pub use self::{
+    channel_limits::{BadRate, ChannelLimits, Rate},
     counts::{Counts, Histogram, LOOP_BUCKETS},
     grant::{Action, Authority, Grant, Permissions, Unproven, Who},
     hub::{Hub, Setup},
@@ -60,6 +63,7 @@ pub use self::{
     recovery::HistoryPage,
     session::SessionSetup,
     shard::{Mailbox, SessionStatus, Shard},
+    slow::{BadSlow, Slow},
 };
 
 /// What the names of the hub's own channels begin with.
