@@ -116,6 +116,7 @@ fn subscribe(shard: &Shard, channel: String) {
         tag: None,
         since: None,
         presence: None,
+        max_rate: None,
     };
     shard.command(key, command);
 }

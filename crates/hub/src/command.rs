@@ -10,6 +10,7 @@ pub use hubplane_backplane::Secret;
 
 use super::{
     grant::Grant,
+    max_rate::MaxRate,
     message::Message,
     position::ClientPosition,
     presence::{Change, PresenceOptions, Roster},
@@ -45,6 +46,8 @@ pub enum Command {
         since: Option<ClientPosition>,
         /// Its part in the channel's presence; `None` leaves that as it is.
         presence: Option<Box<PresenceOptions>>,
+        /// How many messages a second it wants at most; `None` leaves that as it is.
+        max_rate: Option<MaxRate>,
     },
     /// Stop receiving a channel's messages.
     Unsubscribe {

@@ -7,6 +7,8 @@ use std::{
 
 use hubplane_backplane::GapCause;
 
+use super::outbox::Dropped;
+
 /// The upper ends of the loop times' buckets, in seconds.
 pub const LOOP_BUCKETS: [f64; 12] = [
     0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 3.0,
@@ -21,6 +23,12 @@ pub struct Counts {
     pub writes: AtomicU64,
     /// Sessions cut off because they did not read fast enough.
     pub slow: AtomicU64,
+    /// Messages dropped because their client took too little, as its subscription's rule says.
+    pub dropped: AtomicU64,
+    /// Messages of which only the newest waits, replaced by a newer one before they were written.
+    pub replaced: AtomicU64,
+    /// Messages replaced by a newer one because their client wants only so many a second.
+    pub thinned: AtomicU64,
     /// Panics that were caught.
     pub panics: AtomicU64,
     /// Messages that came again and were not passed on.
@@ -52,6 +60,14 @@ impl Counts {
         let known = GapCause::ALL.iter().position(|known| *known == cause);
         if let Some(count) = known.and_then(|index| self.gaps.get(index)) {
             count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Counts what was dropped of a slow session, and the gaps that tell of it.
+    pub(super) fn count_dropped(&self, dropped: Dropped) {
+        self.dropped.fetch_add(dropped.messages, Ordering::Relaxed);
+        for _ in 0..dropped.gaps {
+            self.count_gap(GapCause::Slow);
         }
     }
 

@@ -27,6 +27,7 @@ mod lanes;
 pub mod limits;
 mod log;
 mod map;
+mod max_rate;
 mod message;
 #[cfg(test)]
 mod model;
@@ -56,6 +57,7 @@ pub use self::{
     inbound::InboundBytes,
     key::Key,
     limits::Limits,
+    max_rate::{BadMaxRate, MaxRate},
     message::{MAX_ID, Message, is_id},
     position::ClientPosition,
     publisher::Overloaded,

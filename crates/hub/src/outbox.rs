@@ -2,13 +2,22 @@
 //!
 //! A frame is written whole or not at all: whatever drops frames keeps one of which a byte is
 //! written already. The outbox decides how frames become writes; who is too slow is decided by its
-//! session and its shard.
+//! session and its shard. What is dropped of channels with a rule for that is in `shaping.rs`.
+
+mod empty;
+mod pace;
+mod shaping;
 
 use std::{
     collections::VecDeque,
     io::{self, IoSlice},
 };
 
+use self::shaping::Shaping;
+pub(super) use self::{
+    pace::Offered,
+    shaping::{Dropped, Slot},
+};
 use super::frame::{Frame, Socket};
 use crate::limits::Limits;
 
@@ -42,6 +51,8 @@ pub(super) struct Outbox {
     /// Frames and bytes by which the limits are raised, for what a client that came back is given.
     /// Zero again once everything is written.
     extra: (u32, u32),
+    /// What is known of channels with a rule or a rate; most sessions have none.
+    shaping: Option<Box<Shaping>>,
 }
 
 /// A piece of the queue. It takes no more memory than its bytes alone would.
@@ -49,8 +60,28 @@ pub(super) struct Outbox {
 enum Piece {
     /// A frame, or a part of one.
     Bytes(Frame),
-    /// The next two pieces are one frame.
-    Pair,
+    /// Says what the next pieces are.
+    Mark(Mark),
+}
+
+/// What the pieces behind it are: one frame, of a head and a tail or of a tail alone, and whose.
+#[derive(Clone, Copy, Debug)]
+struct Mark {
+    has_head: bool,
+    of: Of,
+}
+
+/// Whose a frame is, as far as that matters for dropping it. A frame without a mark is nobody's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Of {
+    /// It is never dropped.
+    Nobody,
+    /// A message of the subscription in this slot.
+    Slot(u32),
+    /// The gap of the subscription in this slot. It is never dropped.
+    Gap(u32),
+    /// It is dropped already; its pieces are empty.
+    Dropped,
 }
 
 /// How a flush ended.
@@ -73,6 +104,7 @@ impl Outbox {
             written: 0,
             bytes: 0,
             extra: (0, 0),
+            shaping: None,
         }
     }
 
@@ -104,7 +136,11 @@ impl Outbox {
     /// Adds a frame of two parts: `head` is this client's alone, `tail` is shared with others.
     pub(super) fn push_pair(&mut self, head: Frame, tail: Frame) {
         self.bytes += head.len();
-        self.pieces.extend([Piece::Pair, Piece::Bytes(head)]);
+        let mark = Mark {
+            has_head: true,
+            of: Of::Nobody,
+        };
+        self.pieces.extend([Piece::Mark(mark), Piece::Bytes(head)]);
         self.push(tail);
     }
 
@@ -120,8 +156,10 @@ impl Outbox {
             || self.bytes >= limits.outbox_bytes + bytes as usize
     }
 
-    /// Drops all frames of which no byte is written yet, to make room for a last one.
+    /// Drops all frames of which no byte is written yet, to make room for a last one. Rules are
+    /// void from here on.
     pub(super) fn drop_unwritten(&mut self) {
+        self.shaping = None;
         let (pieces, bytes) = match self.written {
             0 => (0, 0),
             _ => self.first(),
@@ -136,7 +174,7 @@ impl Outbox {
         let pieces = match self.pieces.front() {
             None => 0,
             Some(Piece::Bytes(_)) => 1,
-            Some(Piece::Pair) => 3,
+            Some(Piece::Mark(mark)) => mark.pieces(),
         };
         let parts = self.pieces.iter().take(pieces);
         (pieces, parts.map(|it| it.bytes().len()).sum())
@@ -205,28 +243,48 @@ impl Outbox {
 
     /// Removes what the socket took.
     fn advance(&mut self, n: usize) {
+        let before = self.pieces.len();
         self.bytes -= n;
         if self.bytes == 0 {
             // Nearly always all is taken: one step for the queue instead of several a frame.
             self.pieces.clear();
             (self.frames, self.written) = (0, 0);
-            return;
+        } else {
+            self.written += n;
+            while self.remove_written() {}
         }
-        self.written += n;
-        while let Some(first) = self.pieces.front() {
-            let (pieces, bytes) = match first {
-                Piece::Bytes(frame) => (1, frame.len()),
-                Piece::Pair => self.first(),
-            };
-            if self.written < bytes {
-                return;
-            }
-            self.written -= bytes;
-            self.frames -= 1;
-            for _ in 0..pieces {
-                self.pieces.pop_front();
-            }
+        if let Some(shaping) = &mut self.shaping {
+            shaping.left(before - self.pieces.len(), self.pieces.is_empty());
         }
+    }
+
+    /// Removes the first frame if it is wholly written, or dropped. Returns false if it is not.
+    fn remove_written(&mut self) -> bool {
+        let (pieces, bytes) = match self.pieces.front() {
+            Some(Piece::Bytes(frame)) => (1, frame.len()),
+            Some(Piece::Mark(_)) => self.first(),
+            None => return false,
+        };
+        if self.written < bytes {
+            return false;
+        }
+        self.written -= bytes;
+        match &mut self.shaping {
+            // What is dropped has no bytes, and was counted off then.
+            Some(shaping) if bytes == 0 => shaping.empty -= pieces,
+            _ => self.frames -= 1,
+        }
+        for _ in 0..pieces {
+            self.pieces.pop_front();
+        }
+        true
+    }
+}
+
+impl Mark {
+    /// Returns how many pieces the frame has, the mark included.
+    fn pieces(self) -> usize {
+        2 + usize::from(self.has_head)
     }
 }
 
@@ -235,7 +293,7 @@ impl Piece {
     fn bytes(&self) -> &[u8] {
         match self {
             Self::Bytes(bytes) => bytes,
-            Self::Pair => &[],
+            Self::Mark(_) => &[],
         }
     }
 }

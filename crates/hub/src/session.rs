@@ -11,10 +11,11 @@ use std::{
 };
 
 use super::{
+    channel_limits::ChannelLimits,
     command::Ending,
     frame::{Encoding, Frame, Socket},
     grant::Grant,
-    outbox::{Flushed, Outbox, Scratch},
+    outbox::{Dropped, Flushed, Outbox, Scratch},
     shard::subscription::Subscription,
 };
 use crate::limits::Limits;
@@ -91,16 +92,35 @@ impl Session {
         }
     }
 
-    /// Writes a full outbox at once. Returns false if it is still full after that, because the
-    /// client takes too little; the session then ends with [`Ending::Slow`].
+    /// Writes a full outbox at once, and drops what rules let drop if it is still full. Returns
+    /// false if that is not enough, because the client takes too little; the session then ends with
+    /// [`Ending::Slow`]. Returns also what was dropped.
     #[cold]
-    pub(super) fn relieve(&mut self, limits: &Limits, scratch: &mut Scratch) -> bool {
-        if self.flush(scratch) && !self.outbox.is_full(limits) {
-            return true;
+    pub(super) fn relieve(&mut self, limits: &Limits, scratch: &mut Scratch) -> (bool, Dropped) {
+        let mut dropped = Dropped::default();
+        // Where messages are dropped instead, a blocked socket is not tried again for each of them.
+        let is_tried = self.outbox.is_shaped() && self.blocked_since.is_some();
+        if is_tried || self.flush(scratch) {
+            dropped = self.outbox.make_room(limits, self.setup.encoding);
+            if !self.outbox.is_full(limits) {
+                return (true, dropped);
+            }
         }
         self.end(Ending::Slow, Instant::now() + limits.handshake_timeout / 2);
         self.wake();
-        false
+        (false, dropped)
+    }
+
+    /// Returns what this session is held to on a channel, asked once for each subscription. This is
+    /// the one place to ask the session's grant for it.
+    pub(super) fn limits_of(&self, channel: &str) -> ChannelLimits {
+        #[cfg(test)]
+        return tests::limits_of(channel);
+        #[cfg(not(test))]
+        {
+            _ = channel;
+            ChannelLimits::default()
+        }
     }
 
     /// Returns the head that a push has for one of the session's subscriptions, `None` if its
@@ -182,6 +202,17 @@ impl Session {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::slow::Slow;
+
+    /// Rules for tests, by how a channel's name begins.
+    pub(super) fn limits_of(channel: &str) -> ChannelLimits {
+        let mut all = Slow::ALL.into_iter();
+        let slow = all.find(|it| channel.starts_with(it.as_str()));
+        ChannelLimits {
+            slow: slow.unwrap_or_default(),
+            ..ChannelLimits::default()
+        }
+    }
 
     /// The allocator's next size is 224 bytes, and an instance has a hundred thousand sessions.
     #[test]

@@ -37,11 +37,13 @@ impl Shard {
                 tag,
                 since,
                 presence,
+                max_rate,
             } => {
                 let request = Request {
                     reference,
                     since,
                     presence,
+                    max_rate,
                 };
                 state.subscribe(&self.hub, key, (channel, tag), request);
             }

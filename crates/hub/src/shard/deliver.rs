@@ -56,7 +56,12 @@ impl ShardState {
                     frame = encoded.frame(theirs, || hub.count_panic());
                     has_heads = theirs.format.features().heads;
                 }
-                if has_heads {
+                if topic.shaped
+                    && let Some(slot) = session.outbox.slot(at)
+                {
+                    let queued = self.unwritten.offer(hub, index, session, (slot, frame));
+                    deliveries -= usize::from(!queued);
+                } else if has_heads {
                     let parts = (session.head(at, frame), frame.clone());
                     self.unwritten.queue_with_head(hub, index, session, parts);
                 } else {
@@ -95,6 +100,9 @@ impl ShardState {
             };
             self.unwritten
                 .tell(hub, &mut self.sessions, topic.live(), &push);
+            if topic.shaped {
+                drop_held(&mut self.sessions, topic.live());
+            }
         }
     }
 }
@@ -116,6 +124,16 @@ impl Unwritten {
             let frame = frames.get(encoding, || encoding.push(push));
             let parts = (session.head(at, frame), frame.clone());
             self.queue_with_head(hub, index, session, parts);
+        }
+    }
+}
+
+/// Drops what waits for its time: it is older than the gap that is told now, and the gap covers it.
+fn drop_held(sessions: &mut Slab<Box<Session>>, of: &[Subscriber]) {
+    for &Subscriber { session, at } in of {
+        let outbox = &mut sessions[session as usize].outbox;
+        if let Some(slot) = outbox.slot(at) {
+            outbox.drop_held(slot);
         }
     }
 }

@@ -8,14 +8,18 @@
 mod ahead;
 mod clock;
 mod commands;
+mod confirm;
 mod deliver;
+mod due;
 mod mail;
 mod presence;
 mod pressure;
 mod recover;
+mod shape;
 mod subscribe;
 pub(crate) mod subscription;
 mod topic;
+mod unwritten;
 
 use std::{
     cell::RefCell,
@@ -37,14 +41,12 @@ use tokio::{
 
 pub use self::mail::Mailbox;
 pub(super) use self::mail::{Mail, PublishedMail, RecoveryAnswer};
-use self::{ahead::Ahead, topic::Topics};
+use self::{ahead::Ahead, topic::Topics, unwritten::Unwritten};
 use super::{
     Hub,
-    frame::Frame,
     grant::{Authority, Nobody},
     key::Key,
     map::{HashMap, HashSet},
-    outbox::Scratch,
     position::ClientPosition,
     session::{Session, SessionSetup},
 };
@@ -94,66 +96,6 @@ struct ShardState {
     next_subscription: u64,
     index: usize,
     stopped: bool,
-}
-
-/// What is to be written before the shard rests. Apart from the state, so that it can be borrowed
-/// beside it.
-#[derive(Default)]
-struct Unwritten {
-    /// Sessions with something to write.
-    dirty: Vec<u32>,
-    /// Joins frames for one write.
-    scratch: Scratch,
-}
-
-impl Unwritten {
-    /// Queues a frame for a client, unless its session is ending or has too much waiting.
-    #[inline]
-    fn queue(&mut self, hub: &Hub, index: u32, session: &mut Session, frame: Frame) {
-        if self.has_room(hub, index, session) {
-            session.outbox.push(frame);
-        }
-    }
-
-    /// Queues a frame like [`Unwritten::queue`], with a head of the client's own in front if it has
-    /// one.
-    fn queue_with_head(
-        &mut self,
-        hub: &Hub,
-        index: u32,
-        session: &mut Session,
-        (head, tail): (Option<Frame>, Frame),
-    ) {
-        match head {
-            None => self.queue(hub, index, session, tail),
-            Some(head) if self.has_room(hub, index, session) => {
-                session.outbox.push_pair(head, tail)
-            }
-            Some(_) => {}
-        }
-    }
-
-    /// Makes sure that the session is flushed, and returns true if it takes one more frame. Ends one that is too slow.
-    #[inline]
-    fn has_room(&mut self, hub: &Hub, index: u32, session: &mut Session) -> bool {
-        self.mark(index, session);
-        if session.is_ending() {
-            return false;
-        }
-        if session.outbox.is_full(hub.limits()) && !session.relieve(hub.limits(), &mut self.scratch)
-        {
-            hub.count_slow();
-            return false;
-        }
-        true
-    }
-
-    /// Makes sure that the session is flushed before the shard rests; it is listed once only.
-    fn mark(&mut self, index: u32, session: &mut Session) {
-        if !std::mem::replace(&mut session.dirty, true) {
-            self.dirty.push(index);
-        }
-    }
 }
 
 /// What a session's reading task must know to decide whether it reads on.
@@ -229,6 +171,7 @@ impl Shard {
                 // Mail before the clock: a pong that has been read must count before its time is
                 // over.
                 count = mailbox.receive(&mut mails, MAILS_AT_ONCE) => count > 0,
+                () = self.next_due() => true,
                 _ = clock.tick() => { self.guarded(ShardState::tick); true }
                 () = yield_now(), if more => true,
             };
@@ -246,6 +189,7 @@ impl Shard {
             }
             // In this order: what the mail has brought is queued first, and all is written at the
             // end.
+            self.guarded(ShardState::send_due);
             self.guarded(ShardState::catch_up);
             self.guarded(|state, hub| more = state.tell_presence(hub));
             self.guarded(ShardState::flush_dirty);
@@ -379,6 +323,7 @@ impl ShardState {
     }
 
     fn remove_index(&mut self, hub: &Hub, index: u32) {
+        self.sessions[index as usize].outbox.unshape_all();
         while let Some(last) = self.sessions[index as usize]
             .subscriptions
             .len()

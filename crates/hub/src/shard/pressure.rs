@@ -20,7 +20,8 @@ impl ShardState {
     }
 
     /// Ends the sessions for which most waits, until the rest is within this shard's share of the
-    /// limit. Those clients are told that they were too slow.
+    /// limit. Those clients are told that they were too slow. A session whose rules let messages be
+    /// dropped loses these first, and ends only if that is not enough.
     pub(super) fn relieve(&mut self, hub: &Hub) {
         // The limit is for the whole process; every shard may use an equal share without asking the
         // others.
@@ -32,10 +33,25 @@ impl ShardState {
             let Some((index, _)) = fullest.filter(|(_, it)| it.held > 0) else {
                 return;
             };
-            hub.count_slow();
             let index = index as u32;
+            if self.drop_waiting(hub, index) {
+                continue;
+            }
+            hub.count_slow();
             self.end(hub, index, Ending::Slow);
             self.weigh(index);
         }
+    }
+
+    /// Drops all messages of a session that its rules let drop. Returns false if that makes nothing
+    /// free.
+    fn drop_waiting(&mut self, hub: &Hub, index: u32) -> bool {
+        let session = &mut self.sessions[index as usize];
+        let before = session.outbox.bytes();
+        let dropped = session.outbox.drop_all(session.setup.encoding);
+        hub.counts().count_dropped(dropped);
+        let after = session.outbox.bytes();
+        self.weigh(index);
+        after < before
     }
 }

@@ -7,12 +7,7 @@
 //! This file does not know how interest reaches the broker (`interest.rs`), nor how a client's past
 //! is found (`recover.rs`).
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
-
-use hubplane_backplane::{Channel, Error, ErrorKind};
+use hubplane_backplane::Channel;
 
 use super::{
     ShardState,
@@ -25,11 +20,9 @@ use crate::{
     command::{ErrorCode, Reply, Tag, Which},
     key::Key,
     key::SubscriptionKey,
-    publisher,
+    outbox::Slot,
+    session::Session,
 };
-
-/// How long to wait between two times that the broker is asked for the same channels.
-const ASK_AGAIN: Duration = Duration::from_secs(1);
 
 impl ShardState {
     /// Begins a subscription. The client is answered when the broker carries the channel to here,
@@ -72,6 +65,8 @@ impl ShardState {
             let message = "this session has another subscription with that id";
             return self.refuse(hub, key, reference, (ErrorCode::Malformed, message));
         }
+        let slow = session.limits_of(&channel).slow;
+        let slot = Slot::new((&channel, tag.as_ref()), slow, request.max_rate);
         let topic = known.unwrap_or_else(|| {
             // The first subscriber of this channel on this shard: the broker may have to be asked
             // for it.
@@ -81,6 +76,10 @@ impl ShardState {
             topic
         });
         let waiting = self.add(key, topic, (tag, request));
+        if let Some(slot) = slot {
+            let last = self.sessions[key.index as usize].subscriptions.len() - 1;
+            self.shape(key, last, slot);
+        }
         // Otherwise the broker's answer goes on with it.
         if self.topics[topic].ready {
             self.admit(hub, waiting);
@@ -137,6 +136,9 @@ impl ShardState {
         {
             let error = (code(refusal), &*refusal.to_string());
             return self.refuse(hub, key, reference, error);
+        }
+        if let Some(rate) = request.max_rate {
+            self.set_rate(key, channel, tag.as_ref(), rate);
         }
         let position = self.head(hub, channel);
         let reply = Reply::Subscribed {
@@ -195,7 +197,12 @@ impl ShardState {
     /// Takes a subscription off its session and its channel, whatever it still waits for, and
     /// returns it. Presence and interest end with the last one.
     pub(super) fn leave(&mut self, hub: &Hub, session: u32, at: usize) -> Subscription {
-        let list = &mut self.sessions[session as usize].subscriptions;
+        let Session {
+            subscriptions: list,
+            outbox,
+            ..
+        } = &mut *self.sessions[session as usize];
+        outbox.unshape(at as u32, (list.len() - 1) as u32);
         // The last of the session's list takes the free place; its channel must know.
         let mut subscription = list.swap_remove(at);
         if let Some(moved) = list.get(at) {
@@ -255,64 +262,6 @@ impl ShardState {
         self.wake(key.session);
     }
 
-    /// Takes the broker's answer for a channel: those who wait for it are subscribed, or told why
-    /// not.
-    /// While the broker is away they go on waiting: a client that subscribed when it connected
-    /// would never ask again.
-    pub(super) fn confirm(
-        &mut self,
-        hub: &Hub,
-        channel: &Channel,
-        result: &std::result::Result<(), Arc<Error>>,
-    ) {
-        let Some(number) = self.topics.find(channel) else {
-            return;
-        };
-        let topic = &mut self.topics[number];
-        // Later subscribers of this channel need not wait.
-        topic.ready = result.is_ok();
-        if let Err(error) = result
-            // Away is not refused: the channel is asked for again by the clock.
-            && matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Unknown)
-        {
-            return self.unconfirmed.push(Channel::clone(channel));
-        }
-        // Collected first, because each answer changes the list.
-        let waiting: Vec<_> = topic.waiting().to_vec();
-        let keys: Vec<_> = waiting
-            .into_iter()
-            .filter_map(|subscriber| self.awaits_interest(subscriber))
-            .collect();
-        for key in keys {
-            match result {
-                Ok(()) => self.admit(hub, key),
-                Err(error) => {
-                    let (code, message) = publisher::told(error);
-                    self.reject(hub, key, (code, &message));
-                }
-            }
-        }
-        if let Err(error) = result {
-            self.end_subscriptions(hub, channel, error);
-        }
-    }
-
-    /// Ends the subscriptions of a channel that the broker had confirmed and now refuses. Their
-    /// clients are told why, and that they are no longer subscribed.
-    fn end_subscriptions(&mut self, hub: &Hub, channel: &Channel, error: &Error) {
-        let (code, message) = publisher::told(error);
-        let message = format!("{channel}: {message}");
-        while let Some(topic) = self.topics.by_name(channel)
-            // From the end, so that removing one moves none of the others that are live.
-            && let Some(&subscriber) = topic.live().last()
-        {
-            let index = subscriber.session;
-            let serial = self.sessions[index as usize].serial;
-            let key = Key { index, serial };
-            self.end_subscription(hub, key, subscriber.at as usize, (code, &message));
-        }
-    }
-
     /// Ends one subscription that its client has not given up: the client is told why, and then
     /// that it is no longer subscribed.
     pub(super) fn end_subscription(
@@ -344,41 +293,6 @@ impl ShardState {
                 self.reply(hub, key, &reply);
             }
         }
-    }
-
-    /// Asks the broker again for the channels that it could not answer for, once in [`ASK_AGAIN`]
-    /// at most.
-    pub(super) fn ask_again(&mut self, hub: &Hub) {
-        if self.unconfirmed.is_empty() || self.asked_at.elapsed() < ASK_AGAIN {
-            return;
-        }
-        self.asked_at = Instant::now();
-        let mut channels = std::mem::take(&mut self.unconfirmed);
-        // A channel that several waited for is here several times.
-        channels.sort_unstable();
-        channels.dedup();
-        for channel in channels {
-            // Somebody may still wait for it; otherwise the interest is gone with the last
-            // subscription.
-            let still_waits = self.topics.find(&channel).is_some();
-            if still_waits && hub.interest().add(self.index, &channel) {
-                self.confirm(hub, &channel, &Ok(()));
-            }
-        }
-    }
-
-    /// Returns the key of a subscription that waits for the broker, `None` if it waits for
-    /// something else.
-    fn awaits_interest(&mut self, subscriber: Subscriber) -> Option<SubscriptionKey> {
-        let session = &mut self.sessions[subscriber.session as usize];
-        let waiting = session.subscriptions[subscriber.at as usize].waiting()?;
-        matches!(waiting.on, WaitsFor::Interest).then_some(SubscriptionKey {
-            session: Key {
-                index: subscriber.session,
-                serial: session.serial,
-            },
-            serial: waiting.serial,
-        })
     }
 
     /// Lets the session's task look again whether it may read: it may have stopped because of what

@@ -9,6 +9,7 @@ use std::{sync::Arc, time::Instant};
 use super::ahead::Ticket;
 use crate::{
     command::{Ref, Tag},
+    max_rate::MaxRate,
     position::ClientPosition,
     presence::PresenceOptions,
     window::WindowEntry,
@@ -58,6 +59,8 @@ pub(super) struct Request {
     pub(super) since: Option<ClientPosition>,
     /// How it takes part in presence; `None` leaves that as it is.
     pub(super) presence: Option<Box<PresenceOptions>>,
+    /// How many messages a second it wants at most; `None` leaves that as it is.
+    pub(super) max_rate: Option<MaxRate>,
 }
 
 /// What has to happen before a subscription can begin.

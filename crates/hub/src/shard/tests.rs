@@ -196,6 +196,7 @@ fn subscribe(shard: &Shard, key: Key, presence: Option<Box<PresenceOptions>>) {
             tag: None,
             since: None,
             presence,
+            max_rate: None,
         },
     );
     shard.flush_dirty();

@@ -27,6 +27,8 @@ pub(super) struct Topic {
     pub(super) channel: Channel,
     /// True once the broker has confirmed the interest in it.
     pub(super) ready: bool,
+    /// True if a subscription has had a rule or a rate. Deliveries of all others don't ask.
+    pub(super) shaped: bool,
     /// How many receive the channel's messages: the first so many of `subscribers`. The others
     /// wait. One list with a border, so that a delivery walks one slice without asking each entry.
     live: u32,
@@ -38,6 +40,7 @@ impl Topic {
         Self {
             channel,
             ready: false,
+            shaped: false,
             live: 0,
             subscribers: Vec::new(),
         }

@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 use super::{Json, presence};
 use crate::{Close, Decoder, Incoming, Input, Object};
 use hubplane_hub::{
-    ClientPosition, MAX_ID,
+    BadMaxRate, ClientPosition, MAX_ID, MaxRate,
     command::{Command, Ref, Secret, Which},
     is_id,
 };
@@ -46,6 +46,8 @@ struct Incomplete<'a> {
     token: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
     presence: Option<Object<presence::Presence<'a>>>,
+    #[serde(borrow, default)]
+    max_rate: Option<&'a RawValue>,
 }
 
 /// Reads a field whose value may be `null`, which is data too: `None` means that the field is not
@@ -124,6 +126,12 @@ impl Json {
     }
 }
 
+/// Reads a rate from any JSON, so that what is no number gets the same answer as one that is too
+/// large.
+fn max_rate(json: &RawValue) -> Result<MaxRate, BadMaxRate> {
+    MaxRate::new(json.get().parse().or(Err(BadMaxRate))?)
+}
+
 /// Makes the command that `type` names. The hub checks channels' names.
 fn command(incoming: Incomplete<'_>, reference: Option<Ref>) -> Result<Command, Refused> {
     let missing = |what: &str| refused(reference.clone(), format!("{what} is missing"));
@@ -146,11 +154,15 @@ fn command(incoming: Incomplete<'_>, reference: Option<Ref>) -> Result<Command, 
                 it.read().ok_or_else(|| missing("presence.client"))
             };
             let presence = incoming.presence.map(read).transpose()?;
+            let max_rate = incoming.max_rate.map(max_rate).transpose();
+            let max_rate =
+                max_rate.map_err(|error| refused(reference.clone(), error.to_string()))?;
             Ok(Command::Subscribe {
                 channel: channel()?,
                 tag: None,
                 since,
                 presence,
+                max_rate,
                 reference,
             })
         }

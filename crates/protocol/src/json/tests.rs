@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::*;
 use hubplane_hub::{
-    Grant,
+    Grant, MaxRate,
     command::{Command, ErrorCode},
     presence::{Change, Member, PresenceOptions, Roster},
 };
@@ -42,6 +42,7 @@ fn commands_are_read() {
             tag: None,
             since,
             presence: None,
+            max_rate: None,
         }
     );
     let publish =
@@ -164,6 +165,40 @@ fn member(client: &str) -> Member {
         client: client.into(),
         user: Some("ann \"a\"".into()),
         info: Some("{\"n\":1}".into()),
+    }
+}
+
+#[test]
+fn a_rate_is_read_and_a_wrong_one_says_what_is_right() {
+    let read = |rate: &str| {
+        let text = format!(r#"{{"type":"subscribe","ref":3,"channel":"c","max_rate":{rate}}}"#);
+        Json::decode(&text).map(|command| match command {
+            Command::Subscribe { max_rate, .. } => max_rate,
+            other => panic!("{other:?}"),
+        })
+    };
+    for rate in [1, 5, 1_000] {
+        assert_eq!(read(&rate.to_string()), Ok(MaxRate::new(rate).ok()));
+    }
+    assert_eq!(read("null"), Ok(None));
+    for wrong in [
+        "0",
+        "1001",
+        "-1",
+        "1.5",
+        "\"5\"",
+        "{}",
+        "1e2",
+        "99999999999999999999",
+    ] {
+        let refused = read(wrong).unwrap_err();
+        assert_eq!(refused.reference.as_deref(), Some("3"));
+        let right = "max_rate is a whole number of messages a second, from 1 to 1000";
+        assert_eq!(
+            (&*refused.message, refused.fatal),
+            (right, false),
+            "{wrong}"
+        );
     }
 }
 

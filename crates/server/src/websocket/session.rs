@@ -129,6 +129,7 @@ pub(crate) fn open<S: Stream + 'static>(
             tag: None,
             since: None,
             presence: None,
+            max_rate: None,
         };
         shard.command(key, command);
     }

@@ -70,6 +70,7 @@ async fn a_new_grant_ends_the_subscriptions_that_it_does_not_allow() {
                     tag: None,
                     since: None,
                     presence: None,
+                    max_rate: None,
                 },
             );
         }

@@ -171,6 +171,7 @@ async fn one_session_cannot_fill_the_table_of_members() {
                 tag: None,
                 since: None,
                 presence: present("a", false),
+                max_rate: None,
             };
             shard.command(key, command);
             shard.flush_dirty();

@@ -42,6 +42,7 @@ fn since(shard: &Shard, key: Key, since: ClientPosition) {
         tag: None,
         since: Some(since),
         presence: None,
+        max_rate: None,
     };
     shard.command(key, command);
 }

@@ -20,6 +20,7 @@ fn tagged(shard: &Shard, key: Key, channel: &str, tag: &str, client: Option<&str
         tag: Some(tag.into()),
         since: None,
         presence,
+        max_rate: None,
     };
     shard.command(key, command);
     shard.flush_dirty();

@@ -133,6 +133,7 @@ impl Lines {
                     tag: Some((*tag).into()),
                     since: since.first().and_then(|since| since.parse().ok()),
                     presence: Some(Box::new(presence)),
+                    max_rate: None,
                 }
             }
             (["UNSUB", tag], _) => Command::Unsubscribe {
