@@ -347,3 +347,6 @@ impl Outbox {
 const fn is_unwritten(place: u64, front: u64, written: usize) -> bool {
     place > front || (place == front && written == 0)
 }
+
+#[cfg(test)]
+mod tests;
