@@ -168,6 +168,12 @@ impl Outbox {
         self.shaping = None;
     }
 
+    /// Returns the work for dropping so far.
+    #[cfg(test)]
+    pub(crate) fn steps(&self) -> u64 {
+        self.shaping.as_ref().map_or(0, |it| it.steps)
+    }
+
     /// Returns true if some subscription has a rule or a rate.
     pub(crate) const fn is_shaped(&self) -> bool {
         self.shaping.is_some()

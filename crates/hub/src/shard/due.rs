@@ -40,6 +40,11 @@ impl Due {
             .push((session, slot));
     }
 
+    /// Returns true if nothing waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.by_time.is_empty()
+    }
+
     /// Returns when the next look is due, `None` if nothing waits.
     fn next(&self) -> Option<Instant> {
         let (&millis, _) = self.by_time.first_key_value()?;
@@ -67,7 +72,7 @@ impl Shard {
 impl ShardState {
     /// Queues the messages whose time has come. Reads no clock if none waits.
     pub(super) fn send_due(&mut self, hub: &Hub) {
-        if self.unwritten.due.next().is_some() {
+        if !self.unwritten.due.is_empty() {
             self.send_due_at(hub, Instant::now());
         }
     }

@@ -1,7 +1,9 @@
 mod faulty_log;
 mod grants;
 mod presence;
+mod rate;
 mod recovery;
+mod slow;
 mod subscriptions;
 
 use std::{
@@ -12,7 +14,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use hubplane_backplane::{Driver, Opened, Outgoing};
+use hubplane_backplane::{Driver, GapCause, Opened, Outgoing};
 use tokio::{task::LocalSet, time::sleep};
 
 use super::*;
@@ -34,6 +36,8 @@ struct Wire(Rc<Noted>);
 struct Noted {
     bytes: RefCell<Vec<u8>>,
     writes: Cell<usize>,
+    /// Writes while it was full.
+    refused: Cell<usize>,
     full: Cell<bool>,
 }
 
@@ -46,6 +50,7 @@ impl Wire {
 impl Socket for Wire {
     fn write(&self, bytes: &[u8]) -> io::Result<usize> {
         if self.0.full.get() {
+            self.0.refused.set(self.0.refused.get() + 1);
             return Err(io::ErrorKind::WouldBlock.into());
         }
         self.0.writes.set(self.0.writes.get() + 1);
@@ -136,6 +141,10 @@ impl Format for Plain {
                 assert!(!(self.panics && message.data == "boom"), "as tested");
                 out.extend_from_slice(&message.data);
             }
+            Push::Gap {
+                channel,
+                cause: GapCause::Slow,
+            } => out.extend_from_slice(format!("[{channel}]").as_bytes()),
             Push::Gap { .. } => out.extend_from_slice(b"gap"),
             Push::Presence(change) => {
                 out.push(if change.joined { b'+' } else { b'-' });
