@@ -59,7 +59,8 @@ impl Due {
 }
 
 impl Shard {
-    /// Waits until a message's time has come; for ever if none waits.
+    /// Waits until a message's time has come; for ever if none waits now. What is added while this
+    /// waits is seen by the next call only, and deliveries are by the same task.
     pub(super) async fn next_due(&self) {
         let next = self.state.borrow().unwritten.due.next();
         match next {
