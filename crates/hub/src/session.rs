@@ -98,10 +98,17 @@ impl Session {
     #[cold]
     pub(super) fn relieve(&mut self, limits: &Limits, scratch: &mut Scratch) -> (bool, Dropped) {
         let mut dropped = Dropped::default();
-        // Where messages are dropped instead, a blocked socket is not tried again for each of them.
-        let is_tried = self.outbox.is_shaped() && self.blocked_since.is_some();
-        if is_tried || self.flush(scratch) {
+        // Where messages may be dropped, a blocked socket is not tried again for each of them, but
+        // only before the session ends.
+        if self.outbox.is_shaped() && self.blocked_since.is_some() {
             dropped = self.outbox.make_room(limits, self.setup.encoding);
+        }
+        if !self.outbox.is_full(limits) {
+            return (true, dropped);
+        }
+        if self.flush(scratch) {
+            let more = self.outbox.make_room(limits, self.setup.encoding);
+            dropped = dropped.and(more);
             if !self.outbox.is_full(limits) {
                 return (true, dropped);
             }

@@ -101,8 +101,8 @@ fn put_one(text: &mut String, (name, kind, help): (&str, &str, &str), value: u64
     .expect("invariant: a String takes everything");
 }
 
-/// Writes the series with a label: gaps by cause, and recoveries by where the missed messages came
-/// from.
+/// Writes the series with a label: gaps by cause, messages that were not sent by the rule that kept
+/// them, and recoveries by where the missed messages came from.
 fn labelled(text: &mut String, hub: &Hub) {
     let counts = hub.counts();
     put(
@@ -113,6 +113,21 @@ fn labelled(text: &mut String, hub: &Hub) {
         put(
             text,
             &format!("hubplane_gaps_total{{cause=\"{cause}\"}} {count}\n"),
+        );
+    }
+    put(
+        text,
+        "# HELP hubplane_skipped_total Messages not sent to a session that subscribes, by what kept them\n# TYPE hubplane_skipped_total counter\n",
+    );
+    for (rule, count) in [
+        ("drop-oldest", &counts.dropped),
+        ("latest", &counts.replaced),
+        ("max_rate", &counts.thinned),
+    ] {
+        let count = count.load(Ordering::Relaxed);
+        put(
+            text,
+            &format!("hubplane_skipped_total{{rule=\"{rule}\"}} {count}\n"),
         );
     }
     put(

@@ -61,6 +61,16 @@ pub(crate) struct Dropped {
     pub(crate) gaps: u64,
 }
 
+impl Dropped {
+    /// Returns the sum of both.
+    pub(crate) const fn and(self, other: Self) -> Self {
+        Self {
+            messages: self.messages + other.messages,
+            gaps: self.gaps + other.gaps,
+        }
+    }
+}
+
 impl Slot {
     /// Returns the slot of a subscription, `None` if it has neither a rule nor a rate.
     pub(crate) fn new(
