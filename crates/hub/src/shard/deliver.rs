@@ -44,6 +44,7 @@ impl ShardState {
             // at hand.
             let mut encoding: *const Encoding = ptr::null();
             let (mut frame, mut has_heads) = (&NOTHING, false);
+            let is_shaped = topic.shaped;
             for &Subscriber { session: index, at } in topic.live() {
                 let session = &mut *self.sessions[index as usize];
                 if excluded.is_some_and(|key| key.is(index, session)) {
@@ -56,9 +57,7 @@ impl ShardState {
                     frame = encoded.frame(theirs, || hub.count_panic());
                     has_heads = theirs.format.features().heads;
                 }
-                if topic.shaped
-                    && let Some(slot) = session.outbox.slot(at)
-                {
+                if is_shaped && let Some(slot) = session.outbox.slot(at) {
                     let queued = self.unwritten.offer(hub, index, session, (slot, frame));
                     deliveries -= usize::from(!queued);
                 } else if has_heads {

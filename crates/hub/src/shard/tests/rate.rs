@@ -74,9 +74,9 @@ async fn what_waits_is_dropped_by_who_leaves_and_by_a_gap() {
         let (hub, shard) = shard(Limits::default()).await;
         let (key, wire) = patient(&shard, "c").await;
         deliver(&shard, &["c 1", "c 2"]);
-        let mut state = shard.state.borrow_mut();
-        state.announce(&hub, &Scope::All, GapCause::Missing);
-        drop(state);
+        let all = &Scope::All;
+        let missing = GapCause::Missing;
+        shard.state.borrow_mut().announce(&hub, all, missing);
         later(&shard);
         assert_eq!(
             taken(&shard, key, &wire),
