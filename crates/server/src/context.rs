@@ -12,6 +12,7 @@ use tokio::sync::{Semaphore, mpsc};
 
 use super::{
     handoff::{Handoff, Shards},
+    handshakes::Handshakes,
     problem::Problem,
 };
 
@@ -23,6 +24,7 @@ pub(super) struct Context {
     /// One permit for each page of history that may be read at once (`history_requests`); all
     /// shards share them.
     pub(super) history: Arc<Semaphore>,
+    pub(super) handshakes: Arc<Handshakes>,
     pub(super) target: Target,
 }
 
@@ -111,12 +113,14 @@ impl Context {
         hub: Arc<Hub>,
         access: Arc<Access>,
         history: Arc<Semaphore>,
+        handshakes: Arc<Handshakes>,
         shard: mpsc::Sender<Handoff>,
     ) -> Self {
         Self {
             hub,
             access,
             history,
+            handshakes,
             target: Target::Here(shard),
         }
     }
@@ -127,6 +131,7 @@ impl Context {
             hub: Arc::clone(shards.hub()),
             access,
             history: Arc::clone(shards.history()),
+            handshakes: Arc::clone(shards.handshakes()),
             target: Target::Any(shards),
         }
     }

@@ -21,13 +21,18 @@ use tokio::{
     sync::{Semaphore, mpsc},
 };
 
-use super::websocket::Negotiated;
+use super::{
+    handshakes::Handshakes,
+    tls::{Secured, Tls},
+    websocket::Negotiated,
+};
 
 /// A connection for a shard, at one of the three points where a shard takes one over.
 #[derive(Debug)]
 pub(super) enum Handoff {
-    /// A new TCP connection, which speaks HTTP until a request upgrades it.
-    Connection(net::TcpStream, Counted),
+    /// A new TCP connection, which speaks HTTP until a request upgrades it: over TLS if there is a
+    /// certificate.
+    Connection(net::TcpStream, Counted, Option<Tls>),
     /// A WebSocket after its handshake. `early` are bytes that the client sent together with the
     /// handshake.
     Upgraded {
@@ -61,6 +66,8 @@ pub(super) enum Connection {
     Here(TcpStream),
     /// A socket that comes from another thread: the shard registers it with its own runtime.
     Elsewhere(net::TcpStream),
+    /// A TLS connection of the hub's own server. It stays on the shard that it came to.
+    Secured(Secured),
     /// A connection of a server that embeds the hub. It may be TLS, and only hyper's interface is
     /// known of it.
     Foreign(Upgraded),
@@ -73,6 +80,7 @@ pub struct Shards {
     pub(super) handoffs: Arc<[mpsc::Sender<Handoff>]>,
     /// How many connections speak HTTP now.
     pub(super) http: Arc<AtomicI64>,
+    pub(super) handshakes: Arc<Handshakes>,
     /// One permit for each page of history that may be read at once (`history_requests`).
     pub(super) history: Arc<Semaphore>,
 }
@@ -86,6 +94,11 @@ impl Shards {
     /// The permits for pages of history.
     pub(super) const fn history(&self) -> &Arc<Semaphore> {
         &self.history
+    }
+
+    /// The counts of TLS handshakes.
+    pub(super) const fn handshakes(&self) -> &Arc<Handshakes> {
+        &self.handshakes
     }
 
     /// How many connections there are now: sessions, and connections that speak HTTP. The limit

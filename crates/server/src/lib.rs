@@ -17,16 +17,19 @@ mod context;
 mod disconnect;
 mod guard;
 mod handoff;
+mod handshakes;
 mod history;
 mod listener;
 mod metrics;
 mod mounts;
 mod presence;
 mod problem;
+mod refusal;
 mod routes;
 mod status;
 mod stream;
 mod threads;
+mod tls;
 mod upgrade;
 mod websocket;
 
@@ -40,4 +43,5 @@ pub use self::{
     mounts::{Mount, Mounted, Mounts, Routes},
     problem::Problem,
     routes::embedded,
+    tls::{Tls, TlsError},
 };

@@ -8,14 +8,17 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     sync::Semaphore,
     task::JoinHandle,
     time::{Instant, sleep, timeout},
 };
 
-use super::handoff::{Handoff, Shards};
+use super::{
+    handoff::{Handoff, Shards},
+    refusal::{self, Refusal},
+    tls::Tls,
+};
 use hubplane_hub::Hub;
 use hubplane_hub::Limits;
 
@@ -32,8 +35,13 @@ const LAST_WORDS: Duration = Duration::from_millis(100);
 const REFUSALS: usize = 64;
 /// How long such an answer may take, with the reading of the request before it.
 const REFUSAL_TIME: Duration = Duration::from_secs(2);
-/// How many bytes of a refused request are read at most before the answer is written.
-const REFUSED_HEAD: usize = 4 * 1024;
+/// The answer to a connection above the limit, so that a load balancer tries another instance.
+const TOO_MANY: Refusal = Refusal {
+    status: "503 Service Unavailable",
+    headers: "retry-after: 1\r\n",
+    title: "Service Unavailable",
+    detail: "this instance has as many connections as it takes; try another, or later",
+};
 /// How often [`until`] asks whether its condition holds.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -53,9 +61,30 @@ impl Server {
     /// # Errors
     /// The listener's own address can't be read.
     pub fn start(shards: Shards, listener: TcpListener) -> io::Result<Self> {
+        Self::accepting(shards, listener, None)
+    }
+
+    /// As [`Server::start`], with TLS on every connection. The certificate's files are looked at
+    /// every few seconds, and new connections get what they hold then.
+    ///
+    /// # Errors
+    /// The listener's own address can't be read.
+    pub fn start_tls(shards: Shards, listener: TcpListener, tls: Tls) -> io::Result<Self> {
+        Self::accepting(shards, listener, Some(tls))
+    }
+
+    fn accepting(shards: Shards, listener: TcpListener, tls: Option<Tls>) -> io::Result<Self> {
         let address = listener.local_addr()?;
         let hub = Arc::clone(shards.hub());
-        let accepting = tokio::spawn(accept(listener, shards));
+        let accepting = tokio::spawn(async move {
+            match tls {
+                None => accept(listener, shards, None).await,
+                Some(tls) => {
+                    let accepting = accept(listener, shards, Some(tls.clone()));
+                    tokio::join!(accepting, tls.watch());
+                }
+            }
+        });
         Ok(Self {
             hub,
             address,
@@ -116,37 +145,9 @@ fn watch_peer(stream: &TcpStream, limits: &Limits) {
     _ = socket.set_tcp_user_timeout(Some(limits.user_timeout));
 }
 
-/// Answers a connection above the limit with 503, so that a load balancer tries another instance.
-/// The request is read first: if a socket is closed while it has unread bytes, the kernel resets
-/// the connection, and the client may never see the answer.
-async fn refuse(mut stream: TcpStream) -> io::Result<()> {
-    let mut head = vec![0; REFUSED_HEAD];
-    let mut read = 0;
-    while read < head.len() && !head[..read].windows(4).any(|it| it == b"\r\n\r\n") {
-        match stream.read(&mut head[read..]).await? {
-            0 => return Ok(()),
-            count => read += count,
-        }
-    }
-    let detail = "this instance has as many connections as it takes; try another, or later";
-    let body = format!(
-        r#"{{"type":"about:blank","title":"Service Unavailable","status":503,"detail":"{detail}"}}"#
-    );
-    let answer = format!(
-        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\ncontent-length: {}\r\n\
-         retry-after: 1\r\nconnection: close\r\n\r\n{body}",
-        body.len()
-    );
-    stream.write_all(answer.as_bytes()).await?;
-    stream.shutdown().await?;
-    // What the client still sends is read until it closes, for the same reason.
-    while stream.read(&mut head).await? > 0 {}
-    Ok(())
-}
-
 /// Accepts connections until the task is aborted. An error ends nothing: the loop logs it and goes
 /// on.
-async fn accept(listener: TcpListener, shards: Shards) {
+async fn accept(listener: TcpListener, shards: Shards, tls: Option<Tls>) {
     let most = i64::try_from(shards.hub().limits().connections).unwrap_or(i64::MAX);
     let refusals = Arc::new(Semaphore::new(REFUSALS));
     loop {
@@ -160,10 +161,13 @@ async fn accept(listener: TcpListener, shards: Shards) {
         };
         if shards.connections() >= most {
             tracing::warn!(most, "the limit of connections is reached");
-            // If all places are taken, the connection is dropped, which closes it.
-            if let Ok(place) = Arc::clone(&refusals).try_acquire_owned() {
+            // If all places are taken, the connection is dropped, which closes it. So is one that
+            // speaks TLS: a handshake costs more than an answer is worth.
+            if tls.is_none()
+                && let Ok(place) = Arc::clone(&refusals).try_acquire_owned()
+            {
                 tokio::spawn(async move {
-                    _ = timeout(REFUSAL_TIME, refuse(stream)).await;
+                    _ = timeout(REFUSAL_TIME, refusal::answer(stream, &TOO_MANY)).await;
                     drop(place);
                 });
             }
@@ -172,9 +176,10 @@ async fn accept(listener: TcpListener, shards: Shards) {
         watch_peer(&stream, shards.hub().limits());
         // A socket is registered with the runtime that it was made in. The standard library's form
         // can be moved to the shard's own runtime.
-        let given = stream
-            .into_std()
-            .and_then(|stream| shards.give(Handoff::Connection(stream, shards.counted())));
+        let given = stream.into_std().and_then(|stream| {
+            let counted = shards.counted();
+            shards.give(Handoff::Connection(stream, counted, tls.clone()))
+        });
         if let Err(error) = given {
             tracing::warn!(%error, "no shard takes a new connection");
         }

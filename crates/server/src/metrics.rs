@@ -9,8 +9,8 @@ use std::{fmt::Write, sync::atomic::Ordering};
 use hubplane_hub::{Health, Hub, LOOP_BUCKETS};
 
 /// Returns all series of this instance. Counts are read one after another without a lock, so two of
-/// them may differ by what happened in between.
-pub(crate) fn text(hub: &Hub) -> String {
+/// them may differ by what happened in between. `handshakes` is how many TLS handshakes have failed.
+pub(crate) fn text(hub: &Hub, handshakes: u64) -> String {
     let counts = hub.counts();
     let (bytes, messages) = hub.window_size();
     let up = u64::from(hub.health() == Health::Up);
@@ -86,6 +86,9 @@ pub(crate) fn text(hub: &Hub) -> String {
             count.load(Ordering::Relaxed),
         );
     }
+    let help = "TLS handshakes that failed";
+    let name = "tls_handshakes_failed_total";
+    put_one(&mut text, (name, "counter", help), handshakes);
     labelled(&mut text, hub);
     presence(&mut text, hub);
     loops(&mut text, hub);

@@ -56,7 +56,7 @@ pub(super) fn ready(context: &Context, headers: &HeaderMap) -> Response {
 /// not for everybody.
 pub(super) fn metrics(context: &Context, headers: &HeaderMap) -> Response {
     match context.grant_for(headers, Action::Metrics) {
-        Ok(_) => metrics::text(&context.hub).into_response(),
+        Ok(_) => metrics::text(&context.hub, context.handshakes.count()).into_response(),
         Err(problem) => problem.into_response(),
     }
 }

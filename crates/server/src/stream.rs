@@ -39,6 +39,11 @@ pub(crate) trait Stream: fmt::Debug {
     fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
     /// Returns true if bytes were taken that are not yet sent; the task then polls [`Stream::poll_write_ready`].
     fn has_unsent(&self) -> bool;
+    /// Returns how many bytes were read since the last call that were no content, such as those of
+    /// records. They count against the client's budget.
+    fn take_overhead(&self) -> usize {
+        0
+    }
 }
 
 impl Stream for TcpStream {

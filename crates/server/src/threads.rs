@@ -4,9 +4,15 @@
 //! Everything of a session stays on its shard's thread, so nothing of it needs a lock. Connections
 //! come to a shard by [`Handoff`]. This file must not know what the routes do.
 
-use std::{cell::RefCell, io, net, rc::Rc, sync::Arc, thread, time::Duration};
+use std::{cell::RefCell, convert::Infallible, io, net, rc::Rc, sync::Arc, thread};
 
-use hyper::{server::conn::http1, service::service_fn};
+use http::Request;
+use hyper::{
+    body::Incoming,
+    rt::{Read, Write},
+    server::conn::http1,
+    service::{Service, service_fn},
+};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
@@ -17,18 +23,21 @@ use tokio::{
     sync::{Semaphore, mpsc},
     task::{self, LocalSet},
 };
+use warp::reply::Response;
 
 use super::{
     body,
     context::Context,
     guard,
     handoff::{Connection, Handoff, Shards},
+    handshakes::Handshakes,
     mounts::Mounts,
     routes::routes,
     stream::Foreign,
+    tls::Tls,
     websocket::{self},
 };
-use hubplane_hub::{Hub, Mailbox, Shard};
+use hubplane_hub::{Hub, Limits, Mailbox, Shard};
 use hubplane_identity::Access;
 
 /// Connections that may wait until a shard's thread takes them. More are refused.
@@ -86,6 +95,7 @@ impl Shards {
         mounts: &Mounts,
     ) -> (Self, Vec<Serving>) {
         let history = Arc::new(Semaphore::new(hub.limits().history_requests));
+        let handshakes = Arc::default();
         let add = |mailbox| {
             let (sender, handoffs) = mpsc::channel(CAPACITY);
             let serving = Serving {
@@ -93,6 +103,7 @@ impl Shards {
                     Arc::clone(hub),
                     Arc::clone(access),
                     Arc::clone(&history),
+                    Arc::clone(&handshakes),
                     sender.clone(),
                 ),
                 mounts: mounts.clone(),
@@ -106,6 +117,7 @@ impl Shards {
             hub: Arc::clone(hub),
             handoffs: senders.into(),
             http: Arc::default(),
+            handshakes,
             history,
         };
         (shards, all)
@@ -128,7 +140,7 @@ impl Serving {
         // The shard is made here, on its own thread, since it can't be moved to another one.
         let shard = Shard::with_authority(Arc::clone(&hub), &self.mailbox, authority);
         let buffer = Rc::new(RefCell::new(vec![0; READ_BYTES]));
-        let header_timeout = hub.limits().header_timeout;
+        let handshakes = Arc::clone(&self.context.handshakes);
         let access = Arc::clone(&self.context.access);
         let mounts = self.mounts.clone();
         let service = TowerToHyperService::new(warp::service(routes(self.context, &self.mounts)));
@@ -142,16 +154,17 @@ impl Serving {
             };
             match handoff {
                 None => return,
-                Some(Handoff::Connection(stream, counted)) => {
+                Some(Handoff::Connection(stream, counted, tls)) => {
                     let (access, service) = (Arc::clone(&access), service.clone());
-                    let mounts = mounts.clone();
+                    let (mounts, hub) = (mounts.clone(), Arc::clone(&hub));
+                    let handshakes = Arc::clone(&handshakes);
                     task::spawn_local(async move {
                         // The guard needs hyper's request, not warp's, so it stands in front of
                         // warp's service.
                         let guarded = service_fn(|request| {
                             guard::answer(&access, &mounts, &service, request)
                         });
-                        http(stream, guarded, header_timeout).await;
+                        connection(stream, tls, guarded, (hub.limits(), &handshakes)).await;
                         // A connection that was upgraded is a session by now, and counted as such.
                         drop(counted);
                     });
@@ -171,6 +184,12 @@ impl Serving {
                     let stream = match stream {
                         Connection::Here(stream) => Ok(stream),
                         Connection::Elsewhere(stream) => TcpStream::from_std(stream),
+                        Connection::Secured(stream) => {
+                            task::spawn_local(websocket::serve(
+                                shard, buffer, stream, early, negotiated,
+                            ));
+                            continue;
+                        }
                         Connection::Foreign(upgraded) => {
                             let stream = Foreign::new(upgraded);
                             task::spawn_local(websocket::serve(
@@ -192,25 +211,41 @@ impl Serving {
     }
 }
 
-/// Serves HTTP/1.1 on one connection until it ends or is upgraded. Heads are limited in time and
-/// size. There is no HTTP/2.
-async fn http<S>(stream: net::TcpStream, service: S, header_timeout: Duration)
-where
-    S: hyper::service::HttpService<hyper::body::Incoming, ResBody: 'static>,
-    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    <S::ResBody as hyper::body::Body>::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    <S::ResBody as hyper::body::Body>::Data: Send,
-    S::ResBody: Send,
+/// Serves one new connection until it ends or is upgraded: after the handshake, if there is a
+/// certificate.
+async fn connection<S>(
+    stream: net::TcpStream,
+    tls: Option<Tls>,
+    service: S,
+    (limits, handshakes): (&Limits, &Handshakes),
+) where
+    S: Service<Request<Incoming>, Response = Response, Error = Infallible>,
 {
     let Ok(stream) = TcpStream::from_std(stream) else {
         return;
     };
+    let Some(tls) = tls else {
+        return http(TokioIo::new(stream), service, limits).await;
+    };
+    let secured = handshakes.secured(&tls, stream, limits.handshake_timeout);
+    if let Some(stream) = secured.await {
+        http(stream, service, limits).await;
+    }
+}
+
+/// Serves HTTP/1.1 on one connection until it ends or is upgraded. Heads are limited in time and
+/// size. There is no HTTP/2.
+async fn http<I, S>(stream: I, service: S, limits: &Limits)
+where
+    I: Read + Write + Unpin + Send + 'static,
+    S: Service<Request<Incoming>, Response = Response, Error = Infallible>,
+{
     // An error here is a client that has gone away or has sent no HTTP. It concerns nobody else.
     _ = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(header_timeout)
+        .header_read_timeout(limits.header_timeout)
         .max_buf_size(HEAD_BYTES)
-        .serve_connection(TokioIo::new(stream), service)
+        .serve_connection(stream, service)
         .with_upgrades()
         .await;
 }

@@ -16,6 +16,7 @@ use super::{
     handoff::{Connection, Handoff},
     mounts::Mount,
     problem::Problem,
+    tls::Secured,
     websocket::Negotiated,
 };
 use hubplane_hub::Who;
@@ -132,12 +133,16 @@ pub(super) async fn handoff(
     })
 }
 
-/// Returns the TCP stream under hyper's connection, and the bytes that hyper had read of it
-/// already. The connection of another server, in an application that embeds the hub, is not such a
-/// stream, and is used as it is.
+/// Returns the TCP stream or the TLS connection under hyper's connection, and the bytes that hyper had read of it
+/// already. The connection of another server, in an application that embeds the hub, is neither,
+/// and is used as it is.
 fn raw(upgraded: Upgraded) -> (Connection, Bytes) {
-    match upgraded.downcast::<TokioIo<TcpStream>>() {
-        Ok(parts) => (Connection::Here(parts.io.into_inner()), parts.read_buf),
+    let upgraded = match upgraded.downcast::<TokioIo<TcpStream>>() {
+        Ok(parts) => return (Connection::Here(parts.io.into_inner()), parts.read_buf),
+        Err(upgraded) => upgraded,
+    };
+    match upgraded.downcast::<Secured>() {
+        Ok(parts) => (Connection::Secured(parts.io), parts.read_buf),
         Err(upgraded) => (Connection::Foreign(upgraded), Bytes::new()),
     }
 }

@@ -211,7 +211,9 @@ impl<S: Stream> Reading<S> {
             return Poll::Ready(false);
         }
         let mut buffer = buffer.borrow_mut();
-        Poll::Ready(match self.stream.read(&mut buffer) {
+        let read = self.stream.read(&mut buffer);
+        self.budget.take(self.stream.take_overhead(), 0);
+        Poll::Ready(match read {
             Ok(0) => false,
             Ok(count) => self.take(&mut buffer[..count]),
             Err(error) => error.kind() == io::ErrorKind::WouldBlock,
