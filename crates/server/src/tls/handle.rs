@@ -94,7 +94,7 @@ impl Tls {
     }
 
     /// Takes the files over if they are not as they were at the last look.
-    fn look(&self) -> Option<Result<(), TlsError>> {
+    pub(super) fn look(&self) -> Option<Result<(), TlsError>> {
         let contents = Contents::read(&self.0.certificate, &self.0.key);
         let is_new = contents != self.state().seen;
         is_new.then(|| self.take(contents))

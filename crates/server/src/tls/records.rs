@@ -52,6 +52,8 @@ pub(super) struct Records {
     overhead: usize,
     /// The client sends no more.
     ended: bool,
+    /// The client has broken the protocol. Only the alert that says so may still be sent.
+    failed: bool,
 }
 
 impl Records {
@@ -66,6 +68,7 @@ impl Records {
             unsent: Vec::new(),
             overhead: 0,
             ended: false,
+            failed: false,
         })
     }
 
@@ -77,6 +80,13 @@ impl Records {
     /// Returns true if [`Records::read`] has an answer without asking the socket.
     pub(super) fn is_ready(&self) -> bool {
         self.ended || !self.arrived.is_empty()
+    }
+
+    /// Returns true if the connection keeps no bytes, and no memory for some.
+    #[cfg(test)]
+    pub(super) fn is_idle(&self) -> bool {
+        let buffers = [&self.kept, &self.arrived, &self.unsent];
+        buffers.iter().all(|buffer| buffer.capacity() == 0)
     }
 
     /// Takes the count of bytes that were no content.
@@ -95,6 +105,9 @@ impl Records {
         buffer: &mut [u8],
         receive: impl FnOnce(&mut [u8]) -> io::Result<usize>,
     ) -> io::Result<usize> {
+        if self.failed {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
         let mut content = Content::new(buffer);
         if !self.arrived.is_empty() {
             content.take(&std::mem::take(&mut self.arrived));
@@ -158,6 +171,7 @@ impl Records {
                 Ok(ConnectionState::PeerClosed) => self.ended = true,
                 Ok(_) => break,
                 Err(error) => {
+                    self.failed = true;
                     self.alert();
                     return Err(io::Error::new(io::ErrorKind::InvalidData, error));
                 }
@@ -206,6 +220,9 @@ impl Records {
 
     /// Appends the records of `plain` to `outgoing`.
     fn encrypt(&mut self, plain: &[u8], outgoing: &mut Vec<u8>) -> io::Result<()> {
+        if self.failed {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
         loop {
             // rustls wants to see what is kept of the client's bytes, although it reads none.
             let status = self.connection.process_tls_records(&mut self.kept);
@@ -228,6 +245,9 @@ impl Records {
     /// Puts the word that nothing more comes (`close_notify`, RFC 8446, 6.1) into `unsent`, where
     /// the connection still can.
     pub(super) fn close(&mut self) {
+        if self.failed {
+            return;
+        }
         let state = self.connection.process_tls_records(&mut self.kept).state;
         if let Ok(ConnectionState::WriteTraffic(mut traffic)) = state {
             // Without it the client only learns less surely that it has got everything.

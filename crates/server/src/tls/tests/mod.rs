@@ -2,4 +2,9 @@
 
 mod authority;
 mod client;
+mod fan_out;
+mod files;
 mod handshakes;
+mod hostile;
+mod in_memory;
+mod reload;
