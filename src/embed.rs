@@ -5,7 +5,7 @@ use std::{io, sync::Arc, thread, time::Duration};
 use hubplane_backplane::{Address, Channel, Driver, Error, ErrorKind, Outgoing, Result};
 use hubplane_hub::{ClientPosition, Health, Hub, Limits, Setup};
 use hubplane_identity::Access;
-use hubplane_server::{Mounts, Routes, Server, Shards, embedded};
+use hubplane_server::{Mounts, Routes, Server, Shards, Tls, embedded};
 use tokio::net::TcpListener;
 
 use crate::backends;
@@ -137,6 +137,15 @@ impl EmbeddedHub {
     /// The listener has no address.
     pub fn serve(self, listener: TcpListener) -> io::Result<Server> {
         Server::start(self.shards, listener)
+    }
+
+    /// As [`EmbeddedHub::serve`], over TLS alone. `tls` is read by [`Tls::from_files`], which needs the feature `tls`; its
+    /// files are looked at every few seconds, so a new certificate needs no restart.
+    ///
+    /// # Errors
+    /// The listener has no address.
+    pub fn serve_tls(self, listener: TcpListener, tls: Tls) -> io::Result<Server> {
+        Server::start_tls(self.shards, listener, tls)
     }
 
     /// Publishes one message and waits for the broker's acknowledgement. It comes back to this hub as to all others. Returns

@@ -6,6 +6,7 @@
 //!
 //! To run the hub inside your own program, start with [`HubBuilder`]. The features `redis`, `kafka` and `rabbitmq` choose the
 //! brokers; `memory:` is always there. Leave out the default feature `cli`: it is the program.
+//! The feature `tls` lets the hub's own server speak TLS ([`EmbeddedHub::serve_tls`]).
 //!
 //! ```toml
 //! hubplane = { version = "0.1", default-features = false, features = ["redis"] }
@@ -26,6 +27,6 @@ pub use hubplane_backplane as backplane;
 pub use hubplane_backplane::{Error, ErrorKind, Outgoing, Result};
 pub use hubplane_hub::{ClientPosition, Health, Limits};
 pub use hubplane_identity::{Access, AccessConfig, Actions, Keys};
-pub use hubplane_server::{Routes, Server};
+pub use hubplane_server::{Routes, Server, Tls, TlsError};
 
 pub use self::embed::{EmbeddedHub, HubBuilder};

@@ -30,6 +30,10 @@ pub(super) struct File {
     pub(super) key: Vec<KeyConfig>,
     /// Rules for channels; the first that matches decides.
     pub(super) channel: Vec<RuleConfig>,
+    /// As `--tls-cert`.
+    pub(super) tls_cert: Option<std::path::PathBuf>,
+    /// As `--tls-key`.
+    pub(super) tls_key: Option<std::path::PathBuf>,
     /// As `--insecure`.
     pub(super) insecure: Option<bool>,
     /// As `--origin`.

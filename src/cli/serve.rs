@@ -5,6 +5,7 @@
 
 mod door;
 mod listener;
+mod tls;
 
 use std::{fs, io::IsTerminal, net::SocketAddr, path::PathBuf, sync::Arc, thread, time::Duration};
 
@@ -12,6 +13,7 @@ use clap::builder::BoolishValueParser;
 use hubplane_backplane::{Driver, ErrorKind, Opened, parse_duration};
 use tokio::{
     runtime,
+    signal::unix::Signal,
     task::LocalSet,
     time::{Instant, sleep},
 };
@@ -22,7 +24,7 @@ use super::{
     Failure,
     files::connections_that_fit,
     print,
-    signals::{Signals, ignore_hangup},
+    signals::{Signals, hangup},
 };
 use crate::backends;
 use door::{Door, reload_keys};
@@ -68,6 +70,13 @@ pub(super) struct Serve {
     /// Allow listening beyond this machine without a key: anyone who reaches the port can publish
     #[arg(long, env = "HUBPLANE_INSECURE", value_parser = BoolishValueParser::new())]
     insecure: bool,
+    /// PEM file with the certificate for TLS (https, wss): the hub's own first, then its authorities'; needs --tls-key. Read
+    /// again when it changes
+    #[arg(long, env = "HUBPLANE_TLS_CERT", value_name = "FILE")]
+    tls_cert: Option<PathBuf>,
+    /// PEM file with the certificate's private key, without a passphrase
+    #[arg(long, env = "HUBPLANE_TLS_KEY", value_name = "FILE")]
+    tls_key: Option<PathBuf>,
     /// Number of threads that serve sockets, from 1 to 64; a single one does the broker's work as well
     /// [default: one for each core]
     #[arg(long, env = "HUBPLANE_SHARDS", value_name = "N")]
@@ -104,7 +113,7 @@ impl Serve {
     /// Starts the hub, and stops it when a signal comes, even during the start. A second signal ends it at once.
     async fn until_signalled(self, file: File) -> Result<(), Failure> {
         let mut signals = Signals::catch()?;
-        ignore_hangup()?;
+        let hangup = hangup()?;
         let delay = self.drain_delay.or(file.drain_delay).unwrap_or_default();
         let drain = self.drain.or(file.drain).unwrap_or(DRAIN);
         let server = tokio::select! {
@@ -113,7 +122,7 @@ impl Serve {
                 tracing::info!("stopped before it was ready");
                 return Ok(());
             }
-            server = self.start(file) => server?,
+            server = self.start(file, hangup) => server?,
         };
         signals.next().await;
         tracing::info!(?delay, ?drain, "stopping; a second signal ends at once");
@@ -132,11 +141,15 @@ impl Serve {
 
     /// Starts the hub, and prints where it listens once its own messages come back from the broker. Checks everything that
     /// the user may have got wrong before it touches the broker.
-    async fn start(self, mut file: File) -> Result<Server, Failure> {
+    async fn start(self, mut file: File, hangup: Signal) -> Result<Server, Failure> {
         let door = self.door.check(&mut file)?;
         let listen = given(self.listen, file.listen).unwrap_or_else(|| "127.0.0.1:8080".to_owned());
         let backplane =
             given(self.backplane, file.backplane).unwrap_or_else(|| "memory:".to_owned());
+        let tls = tls::certificate(
+            self.tls_cert.or(file.tls_cert),
+            self.tls_key.or(file.tls_key),
+        )?;
         let shards = shards(self.shards.or(file.shards))?;
         let listener = listen_on(&listen).await?;
         let address = listener.local_addr().map_err(Failure::failed)?;
@@ -172,10 +185,11 @@ impl Serve {
                 "what this instance publishes has not come back yet; /ready says no until it does"
             );
         }
+        let scheme = if tls.is_some() { "https" } else { "http" };
         let server = started
-            .and_then(|shards| Server::start(shards, listener))
+            .and_then(|shards| tls::start(shards, listener, tls, hangup))
             .map_err(Failure::failed)?;
-        print(format_args!("listening on http://{address}"))?;
+        print(format_args!("listening on {scheme}://{address}"))?;
         Ok(server)
     }
 }

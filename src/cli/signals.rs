@@ -24,10 +24,8 @@ impl Signals {
     }
 }
 
-/// Ignores SIGHUP: closing a terminal must not end a hub without telling its clients.
-pub(super) fn ignore_hangup() -> Result<(), Failure> {
-    // The handler stays for as long as the process lives.
-    signal(SignalKind::hangup())
-        .map(drop)
-        .map_err(Failure::failed)
+/// Catches SIGHUP from now on, for as long as the process lives: closing a terminal must not end a hub without telling its
+/// clients. Whoever asks for it by hand wants the files read again.
+pub(super) fn hangup() -> Result<Signal, Failure> {
+    signal(SignalKind::hangup()).map_err(Failure::failed)
 }

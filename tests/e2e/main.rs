@@ -25,3 +25,4 @@ mod recovery_client;
 mod redis;
 mod report;
 mod settings;
+mod tls;

@@ -35,6 +35,8 @@ async fn an_empty_variable_is_unset() {
         "NODE",
         "CONFIG",
         "KEY_FILE",
+        "TLS_CERT",
+        "TLS_KEY",
         "INSECURE",
         "ORIGIN",
         "SHARDS",
