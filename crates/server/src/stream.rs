@@ -156,8 +156,9 @@ impl<T: Read + Write + Unpin> Parts<T> {
             }
         };
         self.unsent.drain(..sent);
-        if self.unsent.is_empty() {
-            // An idle session keeps no buffer.
+        // An idle session keeps no buffer, and a broken connection nothing that its task would try
+        // to send without end.
+        if self.unsent.is_empty() || matches!(outcome, Poll::Ready(Err(_))) {
             self.unsent = Vec::new();
         }
         outcome

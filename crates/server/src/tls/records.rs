@@ -52,7 +52,8 @@ pub(super) struct Records {
     overhead: usize,
     /// The client sends no more.
     ended: bool,
-    /// The client has broken the protocol. Only the alert that says so may still be sent.
+    /// The client has broken the protocol, or its socket is broken. Only the alert that says the
+    /// former may still be sent.
     failed: bool,
 }
 
@@ -79,7 +80,7 @@ impl Records {
 
     /// Returns true if [`Records::read`] has an answer without asking the socket.
     pub(super) fn is_ready(&self) -> bool {
-        self.ended || !self.arrived.is_empty()
+        self.ended || self.failed || !self.arrived.is_empty()
     }
 
     /// Returns true if the connection keeps no bytes, and no memory for some.
@@ -258,15 +259,22 @@ impl Records {
     /// Sends what waits in `unsent`, as far as `send` takes it.
     ///
     /// # Errors
-    /// Those of `send`; `WouldBlock` where something is left.
+    /// Those of `send`; `WouldBlock` where something is left. After any other error the connection
+    /// is of no use, and keeps nothing that would have to be sent.
     pub(super) fn send(
         &mut self,
         mut send: impl FnMut(&[u8]) -> io::Result<usize>,
     ) -> io::Result<()> {
         while !self.unsent.is_empty() {
-            match send(&self.unsent)? {
-                0 => return Err(io::ErrorKind::WriteZero.into()),
-                count => consume(&mut self.unsent, count),
+            match send(&self.unsent) {
+                Ok(count @ 1..) => consume(&mut self.unsent, count),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(error),
+                broken => {
+                    self.failed = true;
+                    self.unsent = Vec::new();
+                    broken?;
+                    return Err(io::ErrorKind::WriteZero.into());
+                }
             }
         }
         Ok(())

@@ -129,6 +129,21 @@ fn what_the_socket_does_not_take_waits() {
     assert!(pair.server.is_idle());
 }
 
+/// A session's task tries as long as something waits.
+#[test]
+fn a_broken_socket_leaves_nothing_to_send() {
+    let mut pair = Pair::connected(1_000);
+    let full = |_: &[u8]| Err(io::ErrorKind::WouldBlock.into());
+    let slices = [io::IoSlice::new(b"hello")];
+    assert_eq!(pair.server.write(&slices, full).unwrap(), 5);
+    let broken = |_: &[u8]| Err(io::ErrorKind::ConnectionReset.into());
+    let error = pair.server.send(broken).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+    assert!(pair.server.is_idle() && pair.server.is_ready());
+    assert!(pair.server.write(&slices, |bytes| Ok(bytes.len())).is_err());
+    assert!(pair.hear(b"x").is_err(), "whoever reads learns it");
+}
+
 #[test]
 fn new_keys_are_taken_and_given() {
     let mut pair = Pair::connected(1_000);
