@@ -50,7 +50,7 @@ fn features_are_chosen_in_one_file() {
     }
     none(
         &wrong,
-        "only src/backends.rs asks which features are on: add a registry entry there",
+        "only src/backends.rs asks which backends are on: add a registry entry there",
     );
 }
 

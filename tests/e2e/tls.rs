@@ -55,6 +55,7 @@ impl Files {
             .arg(self.certificate())
             .env("HUBPLANE_CONFIG", configuration)
             .env("HUBPLANE_DRAIN", "0s")
+            .env("HUBPLANE_SHARDS", "1")
             .env("HUBPLANE_TLS_KEY", self.key());
         Hub::spawn(command, "listening on https://")
     }
