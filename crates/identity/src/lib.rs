@@ -3,10 +3,15 @@
 //!
 //! What must hold: no key is kept or shown as text, comparing takes the same time for every key,
 //! and a request that shows a wrong key gets an error instead of the rights of anybody. This crate
-//! must not know sockets or routes. What a grant allows is decided by `Grant::allows` in the hub.
+//! must not know the hub's sockets or routes; what it asks others, it asks by a client of its own
+//! (`outbound`). What a grant allows is decided by `Grant::allows` in the hub.
 
 mod host;
 mod origin;
+#[cfg(feature = "outbound")]
+pub mod outbound;
+#[cfg(all(test, feature = "outbound"))]
+mod test_server;
 
 use std::{fmt, fs, path::Path};
 
