@@ -6,6 +6,8 @@
 //! must not know the hub's sockets or routes; what it asks others, it asks by a client of its own
 //! (`outbound`). What a grant allows is decided by `Grant::allows` in the hub.
 
+#[cfg(feature = "endpoint")]
+pub mod endpoint;
 mod host;
 mod origin;
 #[cfg(feature = "outbound")]
