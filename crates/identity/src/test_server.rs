@@ -14,6 +14,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -30,6 +31,8 @@ use tokio_rustls::TlsAcceptor;
 pub(crate) enum Reply {
     /// Answers with a status and a body.
     Answer(u16, String),
+    /// The same, after a while.
+    After(Duration, u16, String),
     /// Sends these bytes and closes the connection.
     Raw(Vec<u8>),
     /// Sends these bytes again and again until the client closes.
@@ -61,6 +64,8 @@ struct Shared {
     answering: Box<Answering>,
     received: Mutex<Vec<Received>>,
     connections: AtomicUsize,
+    at_once: AtomicUsize,
+    most_at_once: AtomicUsize,
 }
 
 /// A running server; it ends when it is dropped.
@@ -96,6 +101,8 @@ impl Server {
             answering: Box::new(answering),
             received: Mutex::default(),
             connections: AtomicUsize::new(0),
+            at_once: AtomicUsize::new(0),
+            most_at_once: AtomicUsize::new(0),
         });
         let tls = tls.map(Certificate::acceptor);
         let task = tokio::spawn(accept(listener, tls, Arc::clone(&shared)));
@@ -120,6 +127,11 @@ impl Server {
 
     pub(crate) fn connections(&self) -> usize {
         self.shared.connections.load(Ordering::SeqCst)
+    }
+
+    /// The most requests that were in the server's hands at the same time.
+    pub(crate) fn most_at_once(&self) -> usize {
+        self.shared.most_at_once.load(Ordering::SeqCst)
     }
 }
 
@@ -149,7 +161,9 @@ async fn serve(mut socket: impl AsyncRead + AsyncWrite + Unpin, shared: &Shared)
             received.push(request.clone());
             received.len() - 1
         };
-        let goes_on = answer(&mut socket, (shared.answering)(number, &request)).await;
+        let now = shared.at_once.fetch_add(1, Ordering::SeqCst) + 1;
+        shared.most_at_once.fetch_max(now, Ordering::SeqCst);
+        let goes_on = answer(&mut socket, (shared.answering)(number, &request), shared).await;
         if !goes_on {
             socket.shutdown().await.ok()?;
             return None;
@@ -158,9 +172,17 @@ async fn serve(mut socket: impl AsyncRead + AsyncWrite + Unpin, shared: &Shared)
 }
 
 /// Returns true if the connection stays open.
-async fn answer(socket: &mut (impl AsyncRead + AsyncWrite + Unpin), reply: Reply) -> bool {
+async fn answer(
+    socket: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    reply: Reply,
+    shared: &Shared,
+) -> bool {
     let (bytes, goes_on) = match reply {
         Reply::Answer(status, body) => (response(status, &body), true),
+        Reply::After(time, status, body) => {
+            tokio::time::sleep(time).await;
+            (response(status, &body), true)
+        }
         Reply::Raw(bytes) => (bytes, false),
         Reply::Endless(start, again) => {
             let mut sent = socket.write_all(start).await;
@@ -175,6 +197,7 @@ async fn answer(socket: &mut (impl AsyncRead + AsyncWrite + Unpin), reply: Reply
             (Vec::new(), false)
         }
     };
+    shared.at_once.fetch_sub(1, Ordering::SeqCst);
     socket.write_all(&bytes).await.is_ok() && goes_on
 }
 
