@@ -117,6 +117,12 @@ impl Server {
         format!("http://{}{path}", self.address)
     }
 
+    /// Returns a URL where nobody listens.
+    pub(crate) fn url_of_nobody(path: &str) -> String {
+        let closed = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        format!("http://{}{path}", closed.local_addr().unwrap())
+    }
+
     pub(crate) fn received(&self) -> Vec<Received> {
         self.shared.received.lock().unwrap().clone()
     }

@@ -52,6 +52,22 @@ async fn connections_are_kept_and_the_query_arrives() {
     );
 }
 
+/// The test above once more, in a process whose environment names a proxy where nobody listens.
+#[test]
+fn proxies_of_the_environment_are_not_used() {
+    let nobody = Server::url_of_nobody("/");
+    let mut again = std::process::Command::new(std::env::current_exe().unwrap());
+    again.args([
+        "--exact",
+        "outbound::tests::connections_are_kept_and_the_query_arrives",
+    ]);
+    for name in ["http_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"] {
+        again.env(name, &nobody);
+    }
+    let output = String::from_utf8(again.output().unwrap().stdout).unwrap();
+    assert!(output.contains("1 passed"), "{output}");
+}
+
 #[tokio::test]
 async fn no_redirect_is_followed() {
     let inner = Server::start(|_, _| ok("secret")).await;
@@ -111,9 +127,7 @@ async fn half_an_answer_and_none_are_failures_of_the_connection() {
             "{half}: {error}"
         );
     }
-    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}/", closed.local_addr().unwrap());
-    drop(closed);
+    let url = Server::url_of_nobody("/");
     let error = get(&outbound, &url).await.unwrap_err();
     assert!(error.to_string().contains("refused"), "{error}");
 }

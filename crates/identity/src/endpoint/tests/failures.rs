@@ -89,10 +89,7 @@ async fn what_another_try_may_change_is_asked_twice() {
 
 #[tokio::test]
 async fn a_backend_that_is_away_or_at_a_refused_address_fails() {
-    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = closed.local_addr().unwrap().port();
-    drop(closed);
-    let url = Some(Secret::new(format!("http://127.0.0.1:{port}/connect")));
+    let url = Some(Secret::new(Server::url_of_nobody("/connect")));
     let server = Server::start(|_, _| allow()).await;
     let away = endpoint(&EndpointConfig {
         connect: url,
@@ -127,8 +124,10 @@ async fn a_backend_that_is_away_or_at_a_refused_address_fails() {
 
 #[tokio::test]
 async fn both_tries_have_one_time_limit() {
-    let server = Server::start(|number, _| match number {
-        0 => Reply::Answer(500, String::new()),
+    let each = Duration::from_millis(150);
+    let server = Server::start(move |number, _| match number {
+        0 => Reply::After(each, 500, String::new()),
+        1 => Reply::After(each, 200, r#"{"allow":true}"#.to_owned()),
         _ => Reply::Silence,
     })
     .await;
@@ -137,16 +136,14 @@ async fn both_tries_have_one_time_limit() {
         timeout,
         ..config(&server)
     });
-    let said = failed(connect(&endpoint).await);
-    assert_eq!(said, "it did not answer within 200ms (timeout)");
-    assert_eq!(server.count(), 2);
-    let said = failed(connect(&endpoint).await);
-    assert_eq!(said, "it did not answer within 200ms (timeout)");
-    assert_eq!(
-        server.count(),
-        3,
-        "a timeout leaves no time for a second try"
-    );
+    for most in [2, 3] {
+        let said = failed(connect(&endpoint).await);
+        assert_eq!(said, "it did not answer within 200ms (timeout)");
+        assert!(
+            server.count() <= most,
+            "a timeout leaves no time for a second try"
+        );
+    }
 }
 
 #[tokio::test]
