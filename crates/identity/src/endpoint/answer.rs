@@ -116,6 +116,9 @@ impl Answer {
                 reason: json.reason,
             });
         }
+        if json.user.as_deref() == Some("") {
+            return Err("its answer holds an empty user".to_owned());
+        }
         if json.expires_in == Some(0) {
             return Err("its answer holds an expires_in of 0".to_owned());
         }
@@ -198,6 +201,7 @@ mod tests {
             (200, r#"{"allow":"hidden"}"#),
             (200, r#"{"user":"hidden"}"#),
             (200, r#"{"allow":true,"hidden":1}"#),
+            (200, r#"{"allow":true,"user":""}"#),
             (200, r#"{"allow":true,"expires_in":0}"#),
             (200, r#"{"allow":true,"expires_in":-1}"#),
             (

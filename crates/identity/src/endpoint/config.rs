@@ -173,7 +173,8 @@ impl EndpointConfig {
             // It may be the secret itself, so it is not repeated.
             return Err("[endpoint] secret says where it is: env:NAME or file:/path".to_owned());
         };
-        SigningKey::new(&text).map_err(|error| format!("[endpoint] {error}"))
+        // White space around it does not count, wherever it is.
+        SigningKey::new(text.trim()).map_err(|error| format!("[endpoint] {error}"))
     }
 }
 

@@ -36,7 +36,7 @@
 //! |---|---|
 //! | `allow` | whether the client may; required |
 //! | `reason` | a sentence for the client, with `"allow":false` |
-//! | `user` | the user's name |
+//! | `user` | the user's name, not empty |
 //! | `permissions` | what is allowed on which channels |
 //! | `info` | what others see about the client where it is present |
 //! | `channels` | the channels to which the client is subscribed at once |
@@ -51,7 +51,7 @@
 //!
 //! Each request has a header `Hubplane-Signature: t=UNIXTIME,v1=HEX`. `HEX` is the HMAC-SHA256 over the
 //! digits of `t`, a full stop and the body as it was received, with the secret of the setting `secret`
-//! as its key (a file's white space around it does not count). A backend compares it, and refuses
+//! as its key (white space around it does not count). A backend compares it, and refuses
 //! what is too old, so that nobody else can ask it, or send what it was once asked again:
 //!
 //! ```python
@@ -94,7 +94,7 @@ use tracing::{debug, info, warn};
 
 use self::{
     breaker::{Breaker, Change, Leave, Outcome},
-    queue::Queue,
+    queue::{Place, Queue},
 };
 use crate::outbound::{Outbound, OutboundError, Target};
 
@@ -173,7 +173,8 @@ impl Endpoint {
     }
 
     /// Asks the backend. The question is written down at once, so what it borrows is free while the
-    /// answer is waited for. When the future is dropped, the question leaves the queue.
+    /// answer is waited for. When the future is dropped, the question leaves the queue. Needs a runtime of
+    /// tokio with time and I/O.
     ///
     /// # Errors
     /// There is no decision; nothing is allowed then.
@@ -181,47 +182,35 @@ impl Endpoint {
         &'a self,
         question: Question<'_>,
     ) -> impl Future<Output = Result<Answer, EndpointError>> + Send + use<'a> {
-        let route = self.route(&question.wish);
-        // Nobody waits for a turn while it is paused, or for a place that is not there.
-        let start = match route {
-            None => Err(self.error(None, Failure::NotAsked, RETRY)),
-            Some(route) => match route.breaker().closed_for(Instant::now()) {
-                Some(wait) => Err(self.error(Some(route), Failure::Paused, wait)),
-                None => {
-                    let body = question.body(&self.headers);
-                    let place = self.queue.enter(body.len());
-                    let full = || self.error(Some(route), Failure::Busy, RETRY);
-                    place.ok_or_else(full).map(|place| (route, place, body))
-                }
-            },
-        };
+        let start = self.enter(question);
         async move {
             let (route, place, body) = start?;
             let _turn = place.turn().await;
-            let leave = route.breaker().ask(Instant::now());
-            let leave = leave.map_err(|wait| self.error(Some(route), Failure::Paused, wait))?;
-            let mut asked = Asked {
-                route,
-                leave,
-                outcome: Outcome::Unknown,
-            };
+            let asked = route.ask();
+            let asked = asked.map_err(|wait| self.error(Some(route), Failure::Paused, wait))?;
             let answer = self
                 .try_twice(route, &body)
                 .await
                 .and_then(|answer| Answer::read(answer.status(), answer.body()));
-            asked.outcome = match answer {
-                Ok(_) => Outcome::Answered,
-                Err(_) => Outcome::Failed,
-            };
-            drop(asked);
-            answer.map_err(|how| {
-                debug!(
-                    endpoint = route.target.origin(),
-                    question = route.word,
-                    "the endpoint failed: {how}"
-                );
-                self.error(Some(route), Failure::Failed(how), RETRY)
-            })
+            asked.end(answer.as_ref().err());
+            answer.map_err(|how| self.error(Some(route), Failure::Failed(how), RETRY))
+        }
+    }
+
+    /// Takes a place in the queue. Nobody waits while the endpoint is paused, or for a place that is
+    /// not there.
+    fn enter(&self, question: Question<'_>) -> Result<(&Route, Place<'_>, Bytes), EndpointError> {
+        let Some(route) = self.route(&question.wish) else {
+            return Err(self.error(None, Failure::NotAsked, RETRY));
+        };
+        let pause = route.breaker().closed_for(Instant::now());
+        if let Some(wait) = pause {
+            return Err(self.error(Some(route), Failure::Paused, wait));
+        }
+        let body = question.body(&self.headers);
+        match self.queue.enter(body.len()) {
+            Some(place) => Ok((route, place, body)),
+            None => Err(self.error(Some(route), Failure::Busy, RETRY)),
         }
     }
 
@@ -298,6 +287,21 @@ impl Route {
         // Its state is one assignment, so it is whole whoever panicked.
         self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Begins to ask.
+    ///
+    /// # Errors
+    /// The time after which it is worth asking again.
+    fn ask(&self) -> Result<Asked<'_>, Duration> {
+        let leave = self.breaker().ask(Instant::now())?;
+        let outcome = Outcome::Unknown;
+        Ok(Asked {
+            route: self,
+            leave,
+            outcome,
+            how: "",
+        })
+    }
 }
 
 /// A question that is being asked. The breaker is told how it ended, also when nobody waits for it
@@ -306,34 +310,35 @@ struct Asked<'a> {
     route: &'a Route,
     leave: Leave,
     outcome: Outcome,
+    /// How it failed.
+    how: &'a str,
+}
+
+impl<'a> Asked<'a> {
+    /// Ends it with how it failed, or with `None` if there is an answer.
+    fn end(mut self, how: Option<&'a String>) {
+        self.outcome = match how {
+            Some(_) => Outcome::Failed,
+            None => Outcome::Answered,
+        };
+        self.how = how.map_or("", |how| how);
+    }
 }
 
 impl Drop for Asked<'_> {
     fn drop(&mut self) {
-        let Route {
-            word,
-            target,
-            pause,
-            ..
-        } = self.route;
-        let change = self
-            .route
-            .breaker()
-            .report(self.leave, self.outcome, Instant::now());
+        let now = Instant::now();
+        let change = self.route.breaker().report(self.leave, self.outcome, now);
+        let (endpoint, question) = (self.route.target.origin(), self.route.word);
+        let (pause, how) = (self.route.pause, self.how);
         match change {
-            Some(Change::Opened) => {
-                warn!(
-                    endpoint = target.origin(),
-                    question = word,
-                    "the endpoint failed too often: it is not asked for {pause:?}"
-                );
-            }
-            Some(Change::Closed) => {
-                info!(
-                    endpoint = target.origin(),
-                    question = word,
-                    "the endpoint answers again"
-                );
+            Some(Change::Opened) => warn!(
+                endpoint,
+                question, "the endpoint failed too often and is not asked for {pause:?}: {how}"
+            ),
+            Some(Change::Closed) => info!(endpoint, question, "the endpoint answers again"),
+            None if self.outcome == Outcome::Failed => {
+                debug!(endpoint, question, "the endpoint failed: {how}");
             }
             None => {}
         }

@@ -2,6 +2,7 @@
 
 mod failures;
 mod load;
+mod logs;
 
 use std::{
     net::IpAddr,
