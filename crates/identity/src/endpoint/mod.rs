@@ -62,6 +62,27 @@
 //! ```
 //!
 //! In Rust, [`SigningKey::verify`] does the same.
+//!
+//! # Settings
+//!
+//! ```toml
+//! [endpoint]
+//! connect = "https://backend.example/hub/connect"
+//! secret = "file:/run/secrets/endpoint"   # or "env:NAME", 32 bytes at least
+//! headers = ["cookie"]
+//! ```
+//!
+//! All of them, with their defaults, are in [`EndpointConfig`]. A URL is `https`, and its host has public
+//! addresses alone, unless `allow_private = true`: then plain `http` and addresses of the own network,
+//! loopback too, are allowed. A cloud's metadata service, multicast and `0.0.0.0` never are. The addresses
+//! are checked at each connection, and the connection goes to those; a name with one address that is not
+//! allowed is refused.
+//!
+//! # When the backend does not answer
+//!
+//! After five failures in a row (`failures`) a URL is not asked for 5 s (`pause`); then one question tries.
+//! Nothing is allowed meanwhile: who connects is told when to come back. What becomes of a session
+//! whose permission ends then is for `open` to say: with `"refuse"` it is ended, with `"keep"` it goes on.
 
 mod answer;
 mod breaker;

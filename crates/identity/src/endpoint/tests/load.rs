@@ -44,10 +44,15 @@ fn memory() -> usize {
     kilobytes * 1024
 }
 
+/// Waits until something is so; a test that waits in vain fails.
 async fn until(condition: impl Fn() -> bool) {
-    while !condition() {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    let waiting = async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let waited = tokio::time::timeout(Duration::from_secs(60), waiting).await;
+    waited.expect("it never became so");
 }
 
 #[tokio::test]
@@ -164,6 +169,21 @@ async fn large_questions_fill_the_queue_by_their_bytes() {
     drop(waiting);
     drop(endpoint.ask(large));
     assert_eq!(server.count(), 0);
+}
+
+/// Clients that go away say nothing about the backend.
+#[tokio::test]
+async fn questions_that_nobody_waits_for_are_no_failures() {
+    let server =
+        Server::start(|number, _| if number < 10 { Reply::Silence } else { allow() }).await;
+    let endpoint = endpoint(&config(&server));
+    for number in 0..10 {
+        let asking = tokio::spawn(ask_for(&endpoint, number));
+        until(|| server.count() > number).await;
+        asking.abort();
+        assert!(asking.await.unwrap_err().is_cancelled());
+    }
+    assert!(matches!(connect(&endpoint).await, Ok(Answer::Allowed(_))));
 }
 
 /// Who waits behind failures is told at once, instead of asking a backend that is away one by one.
