@@ -209,8 +209,8 @@ impl Endpoint {
             let _turn = place.turn().await;
             let asked = route.ask();
             let asked = asked.map_err(|wait| self.error(Some(route), Failure::Paused, wait))?;
-            let answer = self
-                .try_twice(route, &body)
+            // In a box, so that those who wait do not hold the room for it.
+            let answer = Box::pin(self.try_twice(route, &body))
                 .await
                 .and_then(|answer| Answer::read(answer.status(), answer.body()));
             asked.end(answer.as_ref().err());

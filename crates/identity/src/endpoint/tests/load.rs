@@ -77,7 +77,7 @@ async fn ten_thousand_questions_wait_in_order_and_in_little_memory() {
     until(|| server.count() > AT_ONCE).await;
     let grown = memory().saturating_sub(before);
     assert!(
-        grown < 100 * 1024 * 1024,
+        grown < 64 * 1024 * 1024,
         "{grown} bytes for {MANY} questions"
     );
     assert!(
