@@ -13,6 +13,10 @@ mod origin;
 #[cfg(feature = "outbound")]
 pub mod outbound;
 #[cfg(all(test, feature = "outbound"))]
+#[cfg_attr(
+    not(feature = "endpoint"),
+    allow(dead_code, reason = "the endpoint's tests need all of it")
+)]
 mod test_server;
 
 use std::{fmt, fs, path::Path};
