@@ -2,7 +2,7 @@
 
 use crate::{
     imports, none,
-    source::{files, read},
+    source::{files, has_word, read, sources},
 };
 
 /// Which crates of ours each crate under `crates/` may depend on.
@@ -69,15 +69,42 @@ fn pure_crates_have_no_sockets() {
     ] {
         let path = format!("crates/{name}/Cargo.toml");
         for dependency in normal_dependencies(&path) {
-            if foreign.contains(&&*dependency) {
+            if foreign.contains(&&*dependency) && !is_for_requests(name, &dependency) {
                 wrong.push(format!("{path}: {dependency}"));
             }
         }
     }
+    for file in sources("crates/identity/src") {
+        let may = file.name.contains("/outbound") || file.name.ends_with("/test_server.rs");
+        if !may {
+            file.find(&mut wrong, |line| {
+                [
+                    "hyper",
+                    "hyper_util",
+                    "hyper_rustls",
+                    "TcpStream",
+                    "TcpListener",
+                ]
+                .iter()
+                .any(|word| has_word(line, word))
+            });
+        }
+    }
     none(
         &wrong,
-        "HTTP and sockets belong to crates/server; client formats are pure and synchronous",
+        "HTTP and sockets belong to crates/server; client formats are pure and synchronous; identity asks others by its \
+         outbound.rs alone",
     );
+}
+
+/// True for what `identity/src/outbound.rs` needs to ask others. It is optional, so the hub without that feature has
+/// no such client.
+fn is_for_requests(name: &str, dependency: &str) -> bool {
+    let manifest = read("crates/identity/Cargo.toml");
+    let optional = |line: &str| {
+        line.split([' ', '.']).next() == Some(dependency) && line.contains("optional = true")
+    };
+    name == "identity" && manifest.lines().any(optional)
 }
 
 /// The names under `[dependencies]` of a manifest.

@@ -3,22 +3,33 @@
 //!
 //! What must hold: no key is kept or shown as text, comparing takes the same time for every key,
 //! and a request that shows something wrong gets an error instead of the rights of anybody. This
-//! crate must not know sockets or routes. [`Access`] makes a grant of all that; commands and routes
+//! crate must not know the hub's sockets or routes; what it asks others, it asks by a client of its
+//! own (`outbound`). [`Access`] makes a grant of all that; commands and routes
 //! ask that grant.
 
 mod access;
 mod actions;
+#[cfg(feature = "endpoint")]
+pub mod endpoint;
 #[cfg(test)]
 mod folder;
 mod host;
 mod keys;
 mod origin;
+#[cfg(feature = "outbound")]
+pub mod outbound;
 mod pattern;
 mod permission;
 #[cfg(test)]
 mod random;
 pub mod reference;
 pub mod rules;
+#[cfg(all(test, feature = "outbound"))]
+#[cfg_attr(
+    not(feature = "endpoint"),
+    allow(dead_code, reason = "the endpoint's tests need all of it")
+)]
+mod test_server;
 
 pub use self::{
     access::{Access, AccessConfig},
