@@ -4,9 +4,12 @@
 //! What must hold: no key is kept or shown as text, comparing takes the same time for every key,
 //! and a request that shows a wrong key gets an error instead of the rights of anybody. This crate
 //! must not know sockets or routes. What a grant allows is decided by `Grant::allows` in the hub.
+//! Signed tokens ([`token`]) are behind the feature `tokens`.
 
 mod host;
 mod origin;
+#[cfg(feature = "tokens")]
+pub mod token;
 
 use std::{fmt, fs, path::Path};
 
