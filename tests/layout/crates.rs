@@ -2,7 +2,7 @@
 
 use crate::{
     imports, none,
-    source::{files, read},
+    source::{files, has_word, read, sources},
 };
 
 /// Which crates of ours each crate under `crates/` may depend on.
@@ -69,6 +69,10 @@ fn pure_crates_have_no_sockets() {
     ] {
         let path = format!("crates/{name}/Cargo.toml");
         for dependency in normal_dependencies(&path) {
+            // Behind a feature, one folder may fetch keys, which the next test holds.
+            if is_optional(&path, &dependency) {
+                continue;
+            }
             if foreign.contains(&&*dependency) {
                 wrong.push(format!("{path}: {dependency}"));
             }
@@ -78,6 +82,33 @@ fn pure_crates_have_no_sockets() {
         &wrong,
         "HTTP and sockets belong to crates/server; client formats are pure and synchronous",
     );
+}
+
+#[test]
+fn only_the_fetching_of_keys_names_sockets_in_identity() {
+    let mut wrong = Vec::new();
+    for file in sources("crates/identity/src") {
+        let fetches =
+            file.name.contains("/token/jwks/") || file.name.ends_with("/token/fetching.rs");
+        if !fetches {
+            file.find(&mut wrong, |line| {
+                ["tokio", "hyper", "hyper_util", "hyper_rustls", "rustls"]
+                    .iter()
+                    .any(|word| has_word(line, word))
+            });
+        }
+    }
+    none(
+        &wrong,
+        "crates/identity decides by what it is given; crates/identity/src/token/jwks alone asks a server",
+    );
+}
+
+fn is_optional(manifest: &str, dependency: &str) -> bool {
+    let text = read(manifest);
+    let mut lines = text.lines();
+    lines
+        .any(|line| line.starts_with(&format!("{dependency} ")) && line.contains("optional = true"))
 }
 
 /// The names under `[dependencies]` of a manifest.

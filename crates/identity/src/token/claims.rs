@@ -230,10 +230,29 @@ fn info(own: &Object<'_>) -> Result<Option<String>, TokenError> {
     let Some(json) = own.get("info").filter(|json| *json != "null") else {
         return Ok(None);
     };
-    if json.len() > MAX_INFO {
+    let info = compact(json);
+    if info.len() > MAX_INFO {
         return Err(TokenError::InfoTooLong);
     }
-    Ok(Some(json.to_owned()))
+    // Clients read it: half a character (`"\ud800"`) or a number out of range is JSON for some only.
+    match serde_json::from_str::<serde_json::Value>(&info) {
+        Ok(_) => Ok(Some(info)),
+        Err(_) => Err(TokenError::InfoInvalid),
+    }
+}
+
+/// Returns JSON without the white space between its values, so that it fits into a line.
+fn compact(json: &str) -> String {
+    let (mut in_text, mut escaped) = (false, false);
+    let kept = json.chars().filter(|c| {
+        let keep = in_text || !c.is_ascii_whitespace();
+        if *c == '"' && !escaped {
+            in_text = !in_text;
+        }
+        escaped = *c == '\\' && !escaped;
+        keep
+    });
+    kept.collect()
 }
 
 fn texts(all: &Object<'_>, own: &Object<'_>) -> BTreeMap<String, String> {

@@ -46,7 +46,7 @@ pub(super) fn verify(
 }
 
 /// The hash function of an HMAC algorithm (RFC 7518, section 3.2).
-pub(super) fn hash(algorithm: Algorithm) -> Option<hmac::Algorithm> {
+fn hash(algorithm: Algorithm) -> Option<hmac::Algorithm> {
     match algorithm {
         Algorithm::HS256 => Some(hmac::HMAC_SHA256),
         Algorithm::HS384 => Some(hmac::HMAC_SHA384),

@@ -39,6 +39,8 @@ pub enum TokenError {
     ClaimsNotEncoded,
     /// The header brings a key or says where one is: `jwk`, `jku`, `x5u` or `x5c`.
     KeyInToken,
+    /// The header's `typ` or `cty` is not a text.
+    TypeInvalid,
     /// The header's `kid` is not a text of 1 to 255 bytes.
     KeyIdInvalid,
     /// The header names no key, and several of the issuer's fit.
@@ -101,6 +103,8 @@ pub enum TokenError {
     ChannelWithoutUser,
     /// `info` is longer than [`MAX_INFO`] bytes.
     InfoTooLong,
+    /// `info` has half a character or a number out of range.
+    InfoInvalid,
 }
 
 impl TokenError {
@@ -131,6 +135,7 @@ impl TokenError {
             Self::ExtensionUnknown => "the token asks for extensions (crit) that are not known",
             Self::ClaimsNotEncoded => "the token's header has b64, which is not supported",
             Self::KeyInToken => "the token brings a key along (jwk, jku, x5u or x5c)",
+            Self::TypeInvalid => "the token's typ or cty is not a text",
             Self::KeyIdInvalid => "the token's kid is not a text of 1 to 255 bytes",
             Self::KeyIdMissing => "the token has no kid, and several keys of its issuer fit",
             Self::KeyUnknown => "the token is signed with an unknown key",
@@ -164,6 +169,7 @@ impl TokenError {
                 "the token's channels are not a list of texts of 1 to 255 bytes"
             }
             Self::ChannelInvalid => "the token's channel is not a text of 1 to 255 bytes",
+            Self::InfoInvalid => "the token's info is not JSON that every client reads",
             Self::ChannelWithoutUser => "the token is for one channel and names no user (sub)",
         }
     }

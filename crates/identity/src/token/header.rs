@@ -40,6 +40,10 @@ impl Header {
         if KEYS.iter().any(|name| object.get(name).is_some()) {
             return Err(TokenError::KeyInToken);
         }
+        let is_text = |name| object.get(name).is_none_or(|json| text(json).is_some());
+        if !is_text("typ") || !is_text("cty") {
+            return Err(TokenError::TypeInvalid);
+        }
         let name = object.get("alg").and_then(text);
         let name = name.ok_or(TokenError::AlgorithmMissing)?;
         if name.eq_ignore_ascii_case("none") {
@@ -101,6 +105,8 @@ mod tests {
             (r#"{"alg":"hs256"}"#, TokenError::AlgorithmUnknown),
             (r#"{"alg":"ES512"}"#, TokenError::AlgorithmUnknown),
             (r#"{"alg":""}"#, TokenError::AlgorithmUnknown),
+            (r#"{"alg":"HS256","typ":7}"#, TokenError::TypeInvalid),
+            (r#"{"alg":"HS256","cty":[]}"#, TokenError::TypeInvalid),
             (r#"{"alg":"HS256","kid":7}"#, TokenError::KeyIdInvalid),
             (r#"{"alg":"HS256","kid":""}"#, TokenError::KeyIdInvalid),
         ] {

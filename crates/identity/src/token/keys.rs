@@ -3,7 +3,7 @@
 //! What must hold: a key is made for one family of algorithms, and a token's header can only choose
 //! inside of it (RFC 8725, section 3.1). This file must not know where keys come from.
 
-use std::{fmt, sync::Arc};
+use std::fmt;
 
 use jsonwebtoken::{Algorithm, DecodingKey};
 
@@ -75,25 +75,5 @@ impl KeySet {
             return with(None).collect();
         }
         exact
-    }
-}
-
-/// Where an issuer's keys are. Asked for each token, so nothing here may block.
-pub(super) trait Source: fmt::Debug + Send + Sync {
-    /// Returns the keys as they are known now.
-    fn keys(&self) -> Result<Arc<KeySet>, TokenError>;
-
-    /// Hears that a token names a key that is not among them, and returns what to answer.
-    fn missed(&self) -> TokenError;
-}
-
-/// Keys that stay as they are.
-impl Source for Arc<KeySet> {
-    fn keys(&self) -> Result<Arc<KeySet>, TokenError> {
-        Ok(Self::clone(self))
-    }
-
-    fn missed(&self) -> TokenError {
-        TokenError::KeyUnknown
     }
 }

@@ -3,7 +3,7 @@
 //! What must hold: a public key is never taken for a secret, since everybody could then sign; an
 //! error names the place and shows nothing of what stands there.
 
-use std::{env, fs};
+use std::{env, ffi::OsString, fs};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use jsonwebtoken::{Algorithm, DecodingKey};
@@ -27,19 +27,30 @@ type Material = (DecodingKey, Vec<Algorithm>);
 /// # Errors
 /// A sentence that names the place.
 pub(super) fn keys_at(place: &str) -> Result<Vec<Key>, String> {
-    let at = |error: String| format!("the token key {place:?}: {error}");
-    keys(&bytes_at(place).map_err(at)?).map_err(at)
+    let keys = bytes_at(place).and_then(|bytes| keys(&bytes));
+    keys.map_err(|error| format!("the token key {}: {error}", shown(place)))
 }
 
 /// Reads what is at `place`.
+///
+/// # Errors
+/// A sentence that does not name the place.
 pub(super) fn bytes_at(place: &str) -> Result<Vec<u8>, String> {
     match place.split_once(':') {
         Some(("file", path)) => fs::read(path).map_err(|error| error.to_string()),
         Some(("env", name)) => env::var_os(name)
-            .map(|value| value.into_encoded_bytes())
+            .map(OsString::into_encoded_bytes)
             .ok_or_else(|| "this environment variable is not set".to_owned()),
-        // A secret in place of a reference to one must not come into a log.
         _ => Err("write file:PATH or env:NAME".to_owned()),
+    }
+}
+
+/// Returns a place for an error. What is no reference may be the secret itself.
+pub(super) fn shown(place: &str) -> String {
+    if place.starts_with("file:") || place.starts_with("env:") {
+        format!("{place:?}")
+    } else {
+        "***".to_owned()
     }
 }
 

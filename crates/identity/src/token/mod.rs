@@ -11,9 +11,16 @@ mod actions;
 mod claims;
 mod crypto;
 mod error;
+#[cfg(feature = "jwks")]
+mod fetching;
 mod header;
 mod issuer;
 mod jwk;
+#[cfg(feature = "jwks")]
+mod jwks;
+#[cfg(not(feature = "jwks"))]
+#[path = "no_jwks.rs"]
+mod jwks;
 mod keys;
 mod load;
 mod object;
@@ -21,17 +28,20 @@ mod settings;
 
 use std::{sync::Arc, time::SystemTime};
 
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-
 pub use self::{
     actions::Actions,
     claims::{Claims, Permission},
     error::TokenError,
-    settings::{DEFAULT_LEEWAY, DEFAULT_NAMESPACE, IssuerSettings, KeysFrom},
+    settings::{
+        DEFAULT_LEEWAY, DEFAULT_NAMESPACE, IssuerSettings, JwksLimits, JwksSettings, KeysFrom,
+    },
 };
+#[cfg(feature = "jwks")]
+pub use self::{fetching::Fetching, jwks::JwksState};
 use self::{
     header::Header,
-    issuer::{Issuer, Parts},
+    issuer::{Issuer, Keys, Parts},
+    jwks::Remote,
     keys::KeySet,
     object::{Object, text},
 };
@@ -54,15 +64,18 @@ pub const MIN_SECRET: usize = 32;
 pub struct Issuers(Arc<[Issuer]>);
 
 impl Issuers {
-    /// Reads the issuers' keys.
+    /// Reads the issuers' keys. Those that are published at a URL are fetched after
+    /// `Issuers::start` (feature `jwks`).
     ///
     /// # Errors
     /// A sentence: keys can't be read or used, or the settings contradict each other.
     pub fn new(settings: Vec<IssuerSettings>) -> Result<Self, String> {
         settings::check(&settings)?;
         let issuers = settings.into_iter().map(|settings| {
-            let KeysFrom::Place(place) = &settings.keys;
-            let keys = Arc::new(Arc::new(KeySet(load::keys_at(place)?)));
+            let keys = match &settings.keys {
+                KeysFrom::Place(place) => Keys::Fixed(Arc::new(KeySet(load::keys_at(place)?))),
+                KeysFrom::Url(published) => Keys::Published(Arc::new(Remote::new(published)?)),
+            };
             Ok(Issuer { settings, keys })
         });
         issuers.collect::<Result<_, String>>().map(Self)
@@ -93,26 +106,5 @@ impl Issuers {
         let mut all = self.0.iter();
         all.find(|issuer| issuer.settings.issuer.as_ref() == Some(&name))
             .ok_or(TokenError::IssuerUnknown)
-    }
-}
-
-impl<'a> Parts<'a> {
-    /// Takes a token apart.
-    fn split(token: &'a str) -> Result<Self, TokenError> {
-        if token.len() > MAX_TOKEN {
-            return Err(TokenError::TooLong);
-        }
-        let wrong = TokenError::NotAToken;
-        let (message, signature) = token.rsplit_once('.').ok_or(wrong)?;
-        // A further dot would stand in the claims, which base64url does not have.
-        let (header, claims) = message.split_once('.').ok_or(wrong)?;
-        let decode = |part: &str| URL_SAFE_NO_PAD.decode(part).ok().ok_or(wrong);
-        let json = |part| String::from_utf8(decode(part)?).ok().ok_or(wrong);
-        Ok(Self {
-            header: json(header)?,
-            claims: json(claims)?,
-            message,
-            signature: decode(signature)?,
-        })
     }
 }

@@ -32,6 +32,61 @@ pub enum KeysFrom {
     /// `file:PATH` or `env:NAME`, with a PEM text (public keys, or one certificate), a JWK, a JWK set, or a shared
     /// secret of at least [`MIN_SECRET`](super::MIN_SECRET) bytes. They are read once.
     Place(String),
+    /// A URL with a JWK set, which is fetched again and again. Needs the feature `jwks`.
+    Url(JwksSettings),
+}
+
+/// Where an issuer publishes its keys, and how they are fetched.
+#[derive(Clone, Debug)]
+pub struct JwksSettings {
+    /// `https://…`, with a JWK set (RFC 7517, section 5) of at most 64 keys.
+    pub url: String,
+    /// `file:PATH` or `env:NAME` with the certificate authorities to trust, as PEM; `None` for the
+    /// system's.
+    pub authorities: Option<String>,
+    /// Allows `http://` to this machine, for tests.
+    pub plain_loopback: bool,
+    /// How often, how long, how much.
+    pub limits: JwksLimits,
+}
+
+/// How published keys are fetched.
+#[derive(Clone, Debug)]
+pub struct JwksLimits {
+    /// The time between two fetches.
+    pub refresh: Duration,
+    /// The shortest time between two fetches: for a token with an unknown key, and after a failure.
+    pub cooldown: Duration,
+    /// How long keys are used while they can't be fetched anew.
+    pub stale: Duration,
+    /// The longest time that a fetch may take.
+    pub timeout: Duration,
+    /// The longest answer in bytes.
+    pub bytes: usize,
+}
+
+impl Default for JwksLimits {
+    fn default() -> Self {
+        Self {
+            refresh: Duration::from_secs(5 * 60),
+            cooldown: Duration::from_secs(10),
+            stale: Duration::from_secs(60 * 60),
+            timeout: Duration::from_secs(3),
+            bytes: 256 * 1_024,
+        }
+    }
+}
+
+impl JwksSettings {
+    /// Returns settings with the URL alone.
+    pub fn new(url: impl Into<String>) -> Self {
+        Self {
+            url: url.into(),
+            authorities: None,
+            plain_loopback: false,
+            limits: JwksLimits::default(),
+        }
+    }
 }
 
 impl IssuerSettings {
