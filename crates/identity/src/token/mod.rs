@@ -14,6 +14,7 @@ mod error;
 #[cfg(feature = "jwks")]
 mod fetching;
 mod header;
+mod inspect;
 mod issuer;
 mod jwk;
 #[cfg(feature = "jwks")]
@@ -25,6 +26,7 @@ mod keys;
 mod load;
 mod object;
 mod settings;
+mod sign;
 
 use std::{sync::Arc, time::SystemTime};
 
@@ -32,9 +34,11 @@ pub use self::{
     actions::Actions,
     claims::{Claims, Permission},
     error::TokenError,
+    inspect::{Inspection, inspect},
     settings::{
         DEFAULT_LEEWAY, DEFAULT_NAMESPACE, IssuerSettings, JwksLimits, JwksSettings, KeysFrom,
     },
+    sign::{KeyKind, SigningKey, generate},
 };
 #[cfg(feature = "jwks")]
 pub use self::{fetching::Fetching, jwks::JwksState};
