@@ -10,4 +10,6 @@
 mod claims;
 mod keys;
 mod make;
+mod published;
+mod server;
 mod signing;
