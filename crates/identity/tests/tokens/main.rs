@@ -9,7 +9,10 @@
 
 mod claims;
 mod keys;
+mod library;
 mod make;
 mod published;
+mod random;
+mod second;
 mod server;
 mod signing;
