@@ -10,7 +10,8 @@ const NAMES: [(&str, Action); 4] = [
     ("presence", Action::Presence),
 ];
 
-/// A set of actions that concern channels. [`Action::Operate`] is never in it.
+/// A set of actions that concern channels. [`Action::Operate`] and [`Action::Metrics`] are never in
+/// it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Actions(u8);
 
@@ -48,7 +49,7 @@ mod tests {
         assert!(set.contains(Action::History) && set.contains(Action::Publish));
         assert!(!set.contains(Action::Subscribe) && !set.contains(Action::Operate));
         assert_eq!(set.names().collect::<Vec<_>>(), ["publish", "history"]);
-        for unknown in ["operate", "Publish", "", "*"] {
+        for unknown in ["operate", "metrics", "Publish", "", "*"] {
             assert_eq!(set.with(unknown), None, "{unknown}");
         }
     }
