@@ -30,6 +30,8 @@ pub mod rules;
     allow(dead_code, reason = "the endpoint's tests need all of it")
 )]
 mod test_server;
+#[cfg(feature = "tokens")]
+pub mod token;
 
 pub use self::{
     access::{Access, AccessConfig},
