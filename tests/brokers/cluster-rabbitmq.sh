@@ -2,13 +2,14 @@
 # Three real RabbitMQ nodes on loopback that are one cluster: cluster-rabbitmq.sh VERB DIR [NODE]
 #   start | stop | kill    the whole cluster, or only the node numbered 1 to 3
 #   freeze | thaw          that node, by SIGSTOP and SIGCONT
+#   rejoin                 after a thaw: waits for that node to be a member, at last restarts it; prints "restarted" then
 #   switch                 RabbitMQ of that node stops and starts again inside its Erlang VM
 #   leader DIR NAME        prints the number of the node that has the first queue, or leads the stream, named NAME…
 #   whole DIR              returns once all three nodes run as one cluster and each stream has all its members
 # User guest/guest. Ports and data outlive a restart; start returns once the nodes answer. The cluster has an epmd of
 # its own, so it meets no other Erlang on the machine. Log: DIR/NODE/out.log and DIR/NODE/log
 . "$(dirname "${BASH_SOURCE[0]}")/_common.sh"
-usage() { sed -n 2,9p "$0" >&2; exit 2; }
+usage() { sed -n 2,10p "$0" >&2; exit 2; }
 BIN=${RABBITMQ_BIN:-/usr/lib/rabbitmq/bin}
 [ $# -ge 2 ] || usage
 VERB=$1
@@ -96,9 +97,29 @@ first_stream() {
   mv "$DIR/streams.new" "$DIR/streams"
 }
 
-is_whole() { # NODE
-  ctl "$1" eval '3 = length(rabbit_nodes:all_running()),
-    Streams = [Q || Q <- rabbit_amqqueue:list(), amqqueue:get_type(Q) =:= rabbit_stream_queue],
+# A node may name all three as running, and still have data of its own since the others had given it up.
+together() { # NODE: it answers, and each node sees all three and no partition
+  ctl "$1" eval 'All = rabbit_nodes:all(),
+    [3, 3, 3] = [length(rpc:call(Node, rabbit_nodes, all_running, [], 3000)) || Node <- All],
+    [[], [], []] = [rpc:call(Node, rabbit_node_monitor, partitions, [], 3000) || Node <- All], together.' \
+    2>"$DIR/together.log" | grep -q '^together'
+}
+
+# A node that was given up and then runs on has missed that it was away: RabbitMQ writes of a partitioned network and
+# leaves it to the operator, pause_minority or not, to restart the nodes that he trusts less.
+rejoin() { # NODE
+  local limit=$((SECONDS + 15))
+  while [ $SECONDS -lt $limit ]; do
+    ! together "$1" || return 0
+    sleep 0.5
+  done
+  finish TERM "$1"
+  start "$1"
+  echo restarted
+}
+
+has_members() { # NODE
+  ctl "$1" eval 'Streams = [Q || Q <- rabbit_amqqueue:list(), amqqueue:get_type(Q) =:= rabbit_stream_queue],
     [begin
       #{name := Id} = amqqueue:get_type_state(Q),
       {ok, Members} = rabbit_stream_coordinator:members(Id),
@@ -107,12 +128,13 @@ is_whole() { # NODE
 }
 
 whole() {
-  local i
-  for i in $(seq 1 30); do
-    is_whole $((i % 3 + 1)) && return 0
+  local i=0 limit=$((SECONDS + 60))
+  while [ $SECONDS -lt $limit ]; do
+    i=$((i % 3 + 1))
+    together $i && has_members $i && return 0
     sleep 0.5
   done
-  cat "$DIR/whole.log" >&2
+  cat "$DIR/together.log" "$DIR/whole.log" >&2
   die "$DIR: the cluster is not whole"
 }
 
@@ -140,7 +162,7 @@ finish() { # SIGNAL NODE…
 
 case "$VERB $#" in
 "start 0" | "stop 0" | "kill 0") set -- 1 2 3 ;;
-"whole 0" | "start 1" | "stop 1" | "kill 1" | "freeze 1" | "thaw 1" | "switch 1" | "leader 1") ;;
+"whole 0" | "start 1" | "stop 1" | "kill 1" | "freeze 1" | "thaw 1" | "rejoin 1" | "switch 1" | "leader 1") ;;
 *) usage ;;
 esac
 case $VERB in

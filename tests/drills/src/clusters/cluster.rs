@@ -235,6 +235,16 @@ impl Cluster {
         }
     }
 
+    /// After a thaw: returns true if that node did not become a member by itself, so that it was restarted. Only RabbitMQ
+    /// needs an operator for that.
+    pub(super) async fn rejoin(&self, node: usize) -> Result<bool> {
+        if !self.kind.is_rabbitmq() {
+            return Ok(false);
+        }
+        let said = self.script("rejoin", Some(&node.to_string())).await?;
+        Ok(said.trim() == "restarted")
+    }
+
     /// After an event that may have failed halfway: nothing is frozen, and every node runs.
     pub(super) async fn repair(&self) -> Result<()> {
         for node in self.nodes() {

@@ -6,7 +6,7 @@ use clap::ValueEnum;
 use tokio::time::sleep;
 
 use super::cluster::Cluster;
-use crate::{Result, checker::Phase, workload::Workload};
+use crate::{Result, cell::Cell, checker::Phase, workload::Workload};
 
 /// How long a killed leader stays away, and how long a frozen one stands still.
 const AWAY: Duration = Duration::from_secs(20);
@@ -47,8 +47,14 @@ impl Event {
         Self::Silent,
     ];
 
-    /// Carries it out and returns when the cluster is whole again. An error says that it did not take place.
-    pub(super) async fn carry_out(self, cluster: &Cluster, workload: &mut Workload) -> Result<()> {
+    /// Carries it out and returns when the cluster is whole again; the cell says what an operator had to do for that. An
+    /// error says that it did not take place.
+    pub(super) async fn carry_out(
+        self,
+        cluster: &Cluster,
+        workload: &mut Workload,
+        cell: &mut Cell,
+    ) -> Result<()> {
         // Not called `broker`: the checker holds that name to mean that nobody can take a message.
         let what = "node";
         workload.fault(what, Phase::Begin)?;
@@ -69,6 +75,9 @@ impl Event {
                 workload.fault(what, Phase::Mend)?;
                 cluster.control("thaw", Some(leader)).await?;
                 taken?;
+                if cluster.rejoin(leader).await? {
+                    cell.figure("restarted_node", leader);
+                }
             }
             Self::Switch => {
                 let leader = cluster.leader(&workload.space).await?;

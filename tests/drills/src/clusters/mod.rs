@@ -112,7 +112,7 @@ async fn one(cluster: &Cluster, bench: &Bench, event: Event) -> Result<Cell> {
     let probe = Probe::start(cluster, &workload).await?;
     sleep(Duration::from_secs(4)).await;
     let from = workload.now();
-    event.carry_out(cluster, &mut workload).await?;
+    event.carry_out(cluster, &mut workload, &mut cell).await?;
     sleep(AFTER).await;
     let to = workload.now();
     let verdict = workload.finish().await?;
