@@ -4,12 +4,13 @@
 #   freeze | thaw          that node, by SIGSTOP and SIGCONT
 #   rejoin                 after a thaw: waits for that node to be a member, at last restarts it; prints "restarted" then
 #   switch                 RabbitMQ of that node stops and starts again inside its Erlang VM
-#   leader DIR NAME        prints the number of the node that has the first queue, or leads the stream, named NAME…
+#   leader DIR NAME        prints the number of the node that has the queue, or leads the stream, named NAME; with a dot at
+#                          its end, of the first queue named NAME…
 #   whole DIR              returns once all three nodes run as one cluster and each stream has all its members
 # User guest/guest. Ports and data outlive a restart; start returns once the nodes answer. The cluster has an epmd of
 # its own, so it meets no other Erlang on the machine. Log: DIR/NODE/out.log and DIR/NODE/log
 . "$(dirname "${BASH_SOURCE[0]}")/_common.sh"
-usage() { sed -n 2,10p "$0" >&2; exit 2; }
+usage() { sed -n 2,11p "$0" >&2; exit 2; }
 BIN=${RABBITMQ_BIN:-/usr/lib/rabbitmq/bin}
 [ $# -ge 2 ] || usage
 VERB=$1
@@ -18,10 +19,11 @@ DIR=$(cd "$2" && pwd)
 shift 2
 # Three for clients, three for the nodes among themselves, one for epmd.
 ports "$DIR" 30000 7
-# The nodes share the cookie below HOME. A node that is silent for about 4 s is down; the default is a minute.
+# The nodes share the cookie below HOME. A node that is silent for about 4 s is down; the default is a minute. Who waits
+# for a connection to it gives up after 2 s, not 7: with 7, a stream has no new leader before a frozen node is thawed.
 export HOME=$DIR LANG=C.UTF-8 LC_ALL=C.UTF-8 RABBITMQ_USE_LONGNAME=false RABBITMQ_CONF_ENV_FILE=$DIR/none \
   RABBITMQ_ENABLED_PLUGINS_FILE=$DIR/enabled_plugins ERL_EPMD_ADDRESS=127.0.0.1 ERL_EPMD_PORT=${PORTS[6]} \
-  RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS="+S 2:2 +sbwt none +sbwtdcpu none +sbwtdio none -kernel inet_dist_use_interface {127,0,0,1} -kernel net_ticktime 4"
+  RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS="+S 2:2 +sbwt none +sbwtdcpu none +sbwtdio none -kernel inet_dist_use_interface {127,0,0,1} -kernel net_ticktime 4 -kernel net_setuptime 2"
 
 name() { echo "hubplane${PORTS[0]}n$1@localhost"; } # NODE
 
@@ -138,12 +140,15 @@ whole() {
   die "$DIR: the cluster is not whole"
 }
 
+# A stream NAME that nobody leads must not be taken for one of the short-lived queues whose names begin so.
 leader() { # NAME: the first node that answers says it
-  local i said
+  local i said many=false
+  [ "${1%.}" = "$1" ] || many=true
   for i in 1 2 3; do
     { [ "$(sed 's/.*) //' "/proc/$(ours "$DIR/$i")/stat" | cut -c 1)" != T ]; } 2>/dev/null || continue
     said=$(ctl "$i" eval "Names = lists:sort([{N, node(amqqueue:get_pid(Q))} || Q <- rabbit_amqqueue:list(),
-      {resource, _, queue, N} <- [amqqueue:get_name(Q)], string:prefix(N, <<\"$1\">>) =/= nomatch,
+      {resource, _, queue, N} <- [amqqueue:get_name(Q)],
+      N =:= <<\"$1\">> orelse $many andalso string:prefix(N, <<\"$1\">>) =/= nomatch,
       lists:member(node(amqqueue:get_pid(Q)), rabbit_nodes:all_running())]),
       {_, Node} = hd(Names), io_lib:format(\"~s\", [Node])." 2>"$DIR/leader.log" | grep -o 'n[123]@' | tr -dc 123) || continue
     [ -z "$said" ] || { echo "$said"; return 0; }
