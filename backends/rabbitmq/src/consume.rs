@@ -27,8 +27,9 @@ use crate::{
     witness::{Testimony, Witness, fence},
 };
 
-/// How long to look for a queue that another node keeps, which may be frozen.
-const RESUME: Duration = Duration::from_secs(3);
+/// How long to look for a queue that another node keeps, which may be frozen. A node that lives
+/// answers within milliseconds; meanwhile nothing is delivered, so this adds to the pause.
+const RESUME: Duration = Duration::from_millis(1_500);
 /// How long deleting queues may take. What is not deleted expires by itself.
 const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -142,7 +143,7 @@ impl Receiver {
     async fn attempt(&mut self, shared: &Shared) -> Result<Reading> {
         let config = &shared.config;
         let failed = |error| explain(config, "consuming again (permission read)", error);
-        let link = Link::dial(config, &shared.nodes, "consume").await?;
+        let mut link = Link::dial(config, &shared.nodes, "consume").await?;
         let node = link.node;
         // The next attempt begins elsewhere, if this one fails at whatever point.
         shared.nodes.avoid(node);
@@ -161,6 +162,11 @@ impl Receiver {
                 self.unusable = false;
                 // In a cluster the old name may belong to a node that is away, and can't be used or deleted.
                 let _ = timeout(FAREWELL, old.delete(&link)).await;
+                if shared.nodes.several() {
+                    // What was asked there and not answered fails late, and would take the new queue's
+                    // connection with it.
+                    link = Link::dial_node(config, node, "consume").await?;
+                }
                 self.create(&link).await?
             }
         };
