@@ -47,6 +47,8 @@ const NOT_ALLOWED: ReplyCode = 530;
 /// What RabbitMQ says of a queue that another consumer has for itself, with the code of a missing
 /// permission.
 const EXCLUSIVE: &str = "in exclusive use";
+/// What a node says that has no running copy of a stream, with the code of other arguments.
+const NO_REPLICA: &str = "replica on the local node";
 
 /// Ends the socket when it is dropped. lapin alone would keep a thread on a broker that is silent,
 /// frozen or blocks us, since it can't write its goodbye.
@@ -271,6 +273,12 @@ pub(crate) fn explain(config: &Config, doing: &str, error: lapin::Error) -> Erro
             let message = "RabbitMQ still believes this instance's last connection alive";
             return Error::new(ErrorKind::Unavailable, NAME, message).with_source(error);
         }
+        // It passes when the cluster has a new leader for the stream, and this node follows it.
+        Some(PRECONDITION_FAILED) if error.to_string().contains(NO_REPLICA) => {
+            let message =
+                format!("{doing}: this node of RabbitMQ has no running copy of the stream now");
+            return Error::new(ErrorKind::Unavailable, NAME, message).with_source(error);
+        }
         Some(ACCESS_REFUSED) => permissions(config, doing),
         Some(NOT_ALLOWED) => format!(
             "there is no virtual host {vhost:?}, or the user {user:?} may not use it; the address names it behind \
@@ -286,4 +294,30 @@ pub(crate) fn explain(config: &Config, doing: &str, error: lapin::Error) -> Erro
         }
     };
     Error::new(ErrorKind::Config, NAME, advice).with_source(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use lapin::protocol::{AMQPError, AMQPSoftError};
+
+    use super::*;
+
+    fn explained(text: &str) -> Error {
+        let config = Config::read(&"amqp://broker?exchange=x".parse().unwrap()).unwrap();
+        let error = AMQPError::new(AMQPSoftError::PRECONDITIONFAILED.into(), text.into());
+        let error = lapin::Error::from(lapin::ErrorKind::ProtocolError(error));
+        explain(&config, "reading the stream", error)
+    }
+
+    #[test]
+    fn a_stream_without_a_copy_here_is_no_fault_of_the_configuration() {
+        let passing = "queue 'x' in vhost '/' does not have a replica on the local node";
+        let error = explained(passing);
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        assert!(error.to_string().contains("no running copy"), "{error}");
+        let lasting = "inequivalent arg 'type' for exchange 'x' in vhost '/'";
+        let error = explained(lasting);
+        assert_eq!(error.kind(), ErrorKind::Config);
+        assert!(error.to_string().contains("another kind"), "{error}");
+    }
 }
