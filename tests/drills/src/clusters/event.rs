@@ -10,6 +10,9 @@ use crate::{Result, cell::Cell, checker::Phase, workload::Workload};
 
 /// How long a killed leader stays away, and how long a frozen one stands still.
 const AWAY: Duration = Duration::from_secs(20);
+/// How long a rolling restart rests after each node, so that the pauses of two nodes are not one on a channel that had no
+/// message between them.
+const REST: Duration = Duration::from_secs(2);
 
 /// An event by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -92,6 +95,7 @@ impl Event {
                     cluster.control("stop", Some(node)).await?;
                     cluster.control("start", Some(node)).await?;
                     cluster.until_whole(&workload.space).await?;
+                    sleep(REST).await;
                 }
                 workload.fault(what, Phase::Mend)?;
             }
