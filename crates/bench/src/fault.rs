@@ -24,12 +24,17 @@ const AFTER: Duration = Duration::from_secs(15);
 const SETTLE: Duration = Duration::from_secs(2);
 /// The most channels, with two clients each, and the most messages per second: recovery is measured, not throughput.
 const CHANNELS: u32 = 50;
+/// Messages a second over all channels: far below any knee, so that nothing is lost for lack of
+/// room.
 const RATE: f64 = 200.0;
 
 /// What one client has received.
 #[derive(Debug, Default)]
+/// Only numbers are kept: what is lost follows from comparing them with what the hubs acknowledged.
 struct Watched {
+    /// The only channel of this client, by its number in the layout.
     channel: u32,
+    /// The numbers that came, each once: a client that recovers may get some of them twice.
     numbers: HashSet<u64>,
     /// Whether it was told of a gap.
     told: bool,
@@ -38,10 +43,18 @@ struct Watched {
 }
 
 /// Kills one hub with SIGKILL; publishers use the others. An error if the hubs were not started here.
+///
+/// # Errors
+///
+/// Also those of [`watch`], such as a client that can't connect.
 pub(super) fn hub(run: &str, site: &mut Site, scenario: &Scenario) -> io::Result<Fault> {
+    // Publishers leave the first hub out, as it is the one that dies: what is refused then comes
+    // from the fault's effect on the others and not from publishing to a dead process.
     let target = Target {
         hubs: site.target.hubs[1..].to_vec(),
     };
+    // The clients know all hubs, the dying one too: some are connected to it, and must find
+    // another.
     let urls = urls(&site.target);
     let hubs = site.hubs.as_mut();
     let hubs =
@@ -53,6 +66,7 @@ pub(super) fn hub(run: &str, site: &mut Site, scenario: &Scenario) -> io::Result
 }
 
 /// Runs the command that kills and restarts the broker. An error if the command fails.
+/// `command` is given to `sh -c` and must return when the broker runs again, or has begun to.
 pub(super) fn broker(
     run: &str,
     site: &Site,
@@ -60,6 +74,8 @@ pub(super) fn broker(
     command: &str,
 ) -> io::Result<Fault> {
     let urls = urls(&site.target);
+    // Publishers use all hubs here: none of them dies, but each may lose its connection to the
+    // broker.
     let restart = || {
         let status = Command::new("sh").arg("-c").arg(command).status()?;
         match status.success() {
@@ -73,12 +89,15 @@ pub(super) fn broker(
     })
 }
 
+/// The addresses as `hubplane-client` takes them.
 fn urls(target: &Target) -> Vec<String> {
     let url = |hub: &super::target::HubAddress| format!("http://{}", hub.authority);
     target.hubs.iter().map(url).collect()
 }
 
 /// Connects clients, publishes, breaks something in the middle, and returns what came of it.
+///
+/// `fault` runs on this thread and blocks it; publishing goes on meanwhile on another.
 fn watch(
     run: &str,
     scenario: &Scenario,
@@ -86,6 +105,8 @@ fn watch(
     fault: impl FnOnce() -> io::Result<()> + Send,
 ) -> io::Result<Fault> {
     let channels = scenario.channels.min(CHANNELS);
+    // Two clients a channel and no churn: the scenario gives only payload and channels. HTTP, since
+    // the clients of this measurement are not sockets of the load that could publish.
     let scenario = Scenario {
         channels,
         connections: 2 * channels,
@@ -102,12 +123,13 @@ fn watch(
         .worker_threads(2)
         .enable_all()
         .build()?;
-    // When the fault was; 0 before.
+    // When the fault was, in microseconds of the clock; 0 before.
     let (broken, when) = watch::channel(0);
     let (end, over) = watch::channel(false);
     let mut watching = JoinSet::new();
     runtime.block_on(async {
         for n in 0..scenario.connections {
+            // Each client begins with another hub, so that the hub that dies has its share of them.
             let mut urls = urls.to_vec();
             let turn = n as usize % urls.len().max(1);
             urls.rotate_left(turn);
@@ -115,6 +137,8 @@ fn watch(
                 .await
                 .map_err(io::Error::other)?;
             let name = layout.name(n % channels);
+            // Subscribed before anything is published: otherwise a message could be missing
+            // without a fault.
             client
                 .subscribe(&name, None)
                 .await
@@ -122,18 +146,25 @@ fn watch(
             let (over, when) = (over.clone(), when.clone());
             watching.spawn(one(client, events, n % channels, (clock, over, when)));
         }
+        // The confirmation of a subscription may come before the hub's interest has reached the
+        // broker.
         sleep(Duration::from_millis(500)).await;
         io::Result::Ok(())
     })?;
     let mut feed = Feed::connect(&layout, target, &stage)?;
     let begin = clock.now();
+    // Counting begins at once: there is no warm-up, since no latency is measured here.
     stage.set(begin, begin + (CALM + AFTER).as_micros() as u64);
     let broke = thread::scope(|scope| {
         let feeding = scope.spawn(|| feed.run(scenario.rate));
+        // The middle of the publishing, so that messages are due before, during and after the
+        // fault.
         clock.sleep_until(begin + CALM.as_micros() as u64);
+        // The time is set before the fault and not after it: a restart takes seconds, which count.
         broken.send_replace(clock.now());
         let broke = fault();
         match feeding.join() {
+            // The fault's own error comes first: it explains what the publishers then met.
             Ok(fed) => broke.and(fed),
             Err(_panic) => Err(io::Error::other("the schedule's thread panicked")),
         }
@@ -165,15 +196,21 @@ async fn one(
             _ = over.changed() => break,
         };
         match event {
+            // The server's own end of the stream; what it missed by then counts as lost.
             None => break,
+            // Told once is enough: `judge` asks only whether the client knew that something is
+            // missing.
             Some(Event::Gap { .. }) => watched.told = true,
             Some(Event::Message(message)) => {
+                // Data that is not of this load has no mark, and is passed over.
                 let data = message.data.get().as_bytes();
                 let Some(mark) = data.get(1..).and_then(Mark::parse) else {
                     continue;
                 };
                 watched.numbers.insert(mark.number);
                 let at = *when.borrow();
+                // The first message that was due after the fault, not the first that came after it:
+                // the latter may have been on its way when the fault began.
                 if at > 0 && mark.due >= at && watched.back.is_none() {
                     watched.back = Some(clock.now());
                 }
@@ -186,7 +223,11 @@ async fn one(
 }
 
 /// Compares what the hubs acknowledged with what each client has received.
+///
+/// `accepted` holds channel and number of each acknowledged message, `broken` the time of the fault
+/// in microseconds, `due` how many messages were due in all.
 fn judge(watched: &[Watched], accepted: &[(u32, u64)], broken: u64, due: u64) -> Fault {
+    // Only what was acknowledged can be lost: a refused message is the publisher's to repeat.
     let (mut lost, mut announced) = (0, 0);
     for client in watched {
         let of_channel = accepted
@@ -195,16 +236,21 @@ fn judge(watched: &[Watched], accepted: &[(u32, u64)], broken: u64, due: u64) ->
         let missing = of_channel.filter(|(_, number)| !client.numbers.contains(number));
         let missing = missing.count() as u64;
         lost += missing;
+        // A loss that the client was told of (a gap) is one that it can repair by loading the state
+        // anew.
         announced += if client.told { missing } else { 0 };
     }
+    // `None` as soon as one client has not come back: a mean over the others would hide it.
     let back: Option<Vec<u64>> = watched.iter().map(|client| client.back).collect();
     let last = back.and_then(|all| all.into_iter().max());
     Fault {
         run: 0,
         what: String::new(),
+        // Microseconds to milliseconds.
         recovered: last.map(|at| at.saturating_sub(broken) / 1_000),
         lost,
         announced,
+        // Due but not acknowledged: no publisher here tries a second time.
         refused: due.saturating_sub(accepted.len() as u64),
     }
 }
@@ -215,6 +261,8 @@ mod tests {
 
     #[test]
     fn what_was_accepted_and_did_not_come_is_lost_and_told_or_not() {
+        // Two clients have channel 0, one has channel 1; four messages were accepted, five were
+        // due.
         let client = |channel, numbers: &[u64], told, back| Watched {
             channel,
             numbers: numbers.iter().copied().collect(),
@@ -228,8 +276,11 @@ mod tests {
             client(1, &[], false, Some(7_000)),
         ];
         let fault = judge(&watched, &accepted, 2_000, 5);
+        // Lost: number 2 for the second client (who was told), both for the third (who was not).
         assert_eq!((fault.lost, fault.announced, fault.refused), (3, 1, 1));
+        // The slowest client decides: 9,000 µs less 2,000 µs are 7 ms.
         assert_eq!(fault.recovered, Some(7));
+        // One client that never came back is enough for "not recovered".
         let never = [client(0, &[1, 2], false, None)];
         assert_eq!(judge(&never, &accepted, 2_000, 4).recovered, None);
     }

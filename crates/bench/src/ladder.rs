@@ -21,25 +21,36 @@ const HALVINGS: usize = 4;
 
 /// Quadruples the rate until a step fails, then halves the last stretch. Returns the result in words. `run` is the run's
 /// own name: it keeps this run's channels apart from those of earlier runs.
+///
+/// # Errors
+///
+/// A socket that does not connect, or a hub whose costs can't be read. A step that fails is no
+/// error: it is the result.
 pub(super) fn climb(
     site: &mut Site,
     scenario: &Scenario,
     (run, lengths): (&str, Lengths),
     figures: &mut Figures,
 ) -> io::Result<String> {
+    // One load for the whole ladder: connecting thousands of sockets takes longer than a step. The
+    // suffix keeps its channels apart from the rounds' channels.
     let mut load = Load::connect(scenario, &site.target, &format!("{run}.l"))?;
     let lengths = (lengths.step_warm_up, lengths.step);
     let (mut rate, mut held, mut failed) = (scenario.ladder.from, None, None);
     let mut halvings = 0;
     loop {
         let round = site.measure(&mut load, rate, lengths)?;
+        // Sockets that broke are counted before the next step connects them again.
         let step = step(&round, scenario, load.broken());
         figures.ladder.push(step);
+        // What one step has left unfinished must not burden the next one.
         site.rest();
         match step.held {
             true => held = Some(rate),
             false => failed = Some(rate),
         }
+        // Not yet failed: multiply. Failed once: halve the stretch. Failed at the first rate, or
+        // held at the highest: nothing is left to try.
         rate = match (held, failed) {
             (Some(held), None) if held < scenario.ladder.to => {
                 (held * FACTOR).min(scenario.ladder.to)
@@ -52,8 +63,10 @@ pub(super) fn climb(
             _ => break,
         };
     }
+    // Steps are kept by rate and not by time, which is how a table and a chart show them.
     figures.ladder.sort_by(|a, b| a.rate.total_cmp(&b.rate));
     figures.knee = held;
+    // `rfind`, since the last step that was tried need not be the highest that held.
     let top = figures.ladder.iter().rfind(|step| step.held);
     Ok(match top {
         Some(step) => format!(
@@ -70,6 +83,8 @@ pub(super) fn climb(
 }
 
 /// Judges one step. It holds if nothing was lost, refused or repeated, no socket broke, and p99 is within the limit.
+///
+/// A step without any delivery does not hold either: its p99 of 0 would be within each limit.
 fn step(round: &Round, scenario: &Scenario, broken: usize) -> Step {
     let limit = scenario.limit().as_micros() as u64;
     let whole = round.lost == 0 && round.refused == 0 && round.repeated == 0 && broken == 0;

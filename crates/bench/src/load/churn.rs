@@ -23,6 +23,7 @@ const EACH: u32 = 10;
 
 /// The clients; they end when this is dropped.
 #[derive(Debug)]
+/// Held for its drop only, which ends the thread and with it all of these clients.
 pub(super) struct Churn {
     _worker: Worker,
 }
@@ -33,6 +34,7 @@ impl Churn {
     pub(super) fn start(layout: &Arc<Layout>, target: &Target, rate: u32) -> io::Result<Self> {
         let worker = Worker::start("bench-churn")?;
         let many = rate.div_ceil(EACH);
+        // Seconds between two subscriptions of one client, so that all together make `rate`.
         let turn = Duration::from_secs_f64(f64::from(many) / f64::from(rate));
         for n in 0..many {
             let hub = target.hubs[n as usize % target.hubs.len()].clone();
@@ -41,6 +43,8 @@ impl Churn {
                 // Each starts at another moment of the turn, so that the rate is even.
                 sleep(turn.mul_f64(f64::from(n) / f64::from(many))).await;
                 loop {
+                    // Nothing in the query: these clients subscribe by messages, which is the path
+                    // to burden.
                     if let Ok((stream, _)) = subscribe(&hub, &[]).await {
                         // However it ends, another connection goes on.
                         _ = come_and_go(stream, &layout, n, turn).await;
@@ -54,6 +58,10 @@ impl Churn {
 }
 
 /// Subscribes to one channel after the other, each turn to another one, until the connection ends.
+///
+/// # Errors
+///
+/// The socket's, when the hub closes it or cannot take more. The caller connects anew.
 async fn come_and_go(
     mut stream: TcpStream,
     layout: &Layout,
@@ -61,6 +69,7 @@ async fn come_and_go(
     turn: Duration,
 ) -> io::Result<()> {
     let mut clock = interval(turn);
+    // After a pause no burst: it would be a load that the scenario does not ask for.
     clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut got = Vec::new();
     let mut out = Vec::new();
@@ -69,6 +78,8 @@ async fn come_and_go(
         tokio::select! {
             _ = clock.tick() => {
                 out.clear();
+                // Unsubscribe and subscribe go out in one write, as a client's library does on a
+                // page change.
                 if let Some(name) = last.take() {
                     let text = format!("{{\"type\":\"unsubscribe\",\"channel\":\"{name}\"}}");
                     frame::push(&mut out, frame::TEXT, text.as_bytes());
@@ -85,6 +96,8 @@ async fn come_and_go(
                 if read? == 0 {
                     return Ok(());
                 }
+                // What comes is read and thrown away, or the hub would cut this client off as too
+                // slow. Only a ping needs an answer (RFC 6455, section 5.5.2).
                 while let Some(Head { opcode, begin, end }) = frame::head(&got) {
                     if opcode == frame::PING {
                         out.clear();

@@ -18,8 +18,13 @@ pub(super) const PING: u8 = 9;
 pub(super) const PONG: u8 = 10;
 
 /// Returns the first frame, or `None` if a part of it is still to come.
+///
+/// Does not check the FIN and reserved bits, nor that a server's frame is not masked: the hub under
+/// measurement is trusted, and its conformance is tested elsewhere.
 pub(super) fn head(bytes: &[u8]) -> Option<Head> {
+    // The low four bits of the first byte; the high ones are FIN and the reserved bits.
     let opcode = bytes.first()? & 0x0f;
+    // Seven bits of length. 126 and 127 say that two or eight bytes with the length follow.
     let (begin, length) = match bytes.get(1)? & 0x7f {
         126 => (
             4,
@@ -35,8 +40,10 @@ pub(super) fn head(bytes: &[u8]) -> Option<Head> {
 /// Adds a frame as a client sends it: masked, but with zeros, which leaves the payload as it is. A mask protects proxies
 /// from the scripts of web pages, and here are neither.
 pub(super) fn push(out: &mut Vec<u8>, opcode: u8, payload: &[u8]) {
+    // FIN is set: this load never sends fragments.
     out.push(0x80 | opcode);
     match payload.len() {
+        // The high bit of the second byte says that a mask follows.
         short @ 0..126 => out.push(0x80 | short as u8),
         long @ 126..=0xffff => {
             out.push(0x80 | 126);
@@ -47,6 +54,7 @@ pub(super) fn push(out: &mut Vec<u8>, opcode: u8, payload: &[u8]) {
             out.extend_from_slice(&(huge as u64).to_be_bytes());
         }
     }
+    // The mask. XOR with zeros changes nothing, so the payload goes out as it is.
     out.extend_from_slice(&[0; 4]);
     out.extend_from_slice(payload);
 }
@@ -58,6 +66,7 @@ mod tests {
     #[test]
     fn heads_of_all_lengths_are_read_once_whole() {
         for length in [0, 5, 125, 126, 65_535, 65_536] {
+            // A text frame with FIN, as a server sends it: without a mask.
             let mut bytes = vec![0x81];
             match length {
                 0..126 => bytes.push(length as u8),
@@ -69,6 +78,7 @@ mod tests {
             let end = bytes.len();
             let opcode = TEXT;
             assert_eq!(head(&bytes), Some(Head { opcode, begin, end }));
+            // One byte less than whole must not be taken for a frame.
             assert_eq!(head(&bytes[..end - 1]), None);
         }
     }

@@ -19,6 +19,7 @@ pub(crate) struct Layout {
     /// Bytes of a message's data, quotation marks included.
     payload: usize,
     pub(crate) publish: Publish,
+    /// How many hubs there are; at least 1.
     hubs: usize,
 }
 
@@ -49,12 +50,14 @@ impl Layout {
         }
     }
 
-    /// Subscribers of one channel. A whole number: `Scenario::parse` refuses other scenarios.
+    /// Subscribers of one channel. A whole number: `Scenario::parse` refuses others.
     pub(crate) const fn subscribers(&self) -> u32 {
         self.connections * self.each / self.channels
     }
 
     /// Publishers of one channel: one if they publish by HTTP, and otherwise all its subscribers.
+    /// A message that a client publishes also comes back to it, which is why subscribers are
+    /// publishers.
     pub(crate) const fn ranks(&self) -> u32 {
         match self.publish {
             Publish::Http => 1,
@@ -68,6 +71,7 @@ impl Layout {
     }
 
     /// Returns the channel and rank of a voice.
+    /// Neighbouring voices are of different channels; ranks come only after all channels had one.
     pub(crate) const fn voice(&self, voice: u32) -> (u32, u32) {
         (voice % self.channels, voice / self.channels)
     }
@@ -78,6 +82,7 @@ impl Layout {
     }
 
     /// Returns the connection of a voice that publishes by its own socket.
+    /// Used only where clients publish by WebSocket: each connection then has `each` voices.
     pub(crate) const fn connection_of(&self, voice: u32) -> u32 {
         voice / self.each
     }
@@ -85,6 +90,8 @@ impl Layout {
     /// Returns the hub to which a connection goes. Each channel's subscribers are spread over all hubs: so every message
     /// passes between hubs through the broker, which is what is measured.
     pub(crate) const fn hub_of(&self, connection: u32) -> usize {
+        // The first term alone would put all subscribers of a channel on one hub where the number of
+        // hubs divides that of the channels; the second shifts each turn through them by one hub.
         let first = connection * self.each;
         ((first % self.channels + first / self.channels) as usize) % self.hubs
     }
@@ -95,6 +102,7 @@ impl Layout {
     }
 
     /// Returns the channel of a name, or `None` if it is not of this run.
+    /// The broker may still hold messages of earlier runs, which have another prefix.
     pub(crate) fn number(&self, name: &[u8]) -> Option<u32> {
         let digits = name.strip_prefix(self.prefix.as_bytes())?;
         str::from_utf8(digits).ok()?.parse().ok()
@@ -102,9 +110,12 @@ impl Layout {
 
     /// Appends a message's data: a JSON string that holds the mark, filled up to the scenario's payload.
     pub(crate) fn write(&self, out: &mut Vec<u8>, mark: Mark) {
+        // Quotation marks and all: the data is a JSON string as it stands.
         let begin = out.len();
         // A Vec takes everything.
         _ = write!(out, "\"{}.{}.{}.", mark.rank, mark.number, mark.due);
+        // One byte is kept for the closing mark. A payload too short for its mark grows, rather
+        // than lose it.
         out.resize((begin + self.payload - 1).max(out.len()), b'x');
         out.push(b'"');
     }
@@ -120,6 +131,8 @@ impl Mark {
 
     /// Reads the mark from what follows the opening quotation mark of the data, or returns `None` if it is not one.
     pub(crate) fn parse(mut rest: &[u8]) -> Option<Self> {
+        // Reads one number up to its dot. Overflow and empty numbers are `None`: nothing that a
+        // channel carries may make the load panic.
         let mut next = || -> Option<u64> {
             let mut value = 0_u64;
             for (length, byte) in rest.iter().enumerate() {
@@ -157,6 +170,7 @@ mod tests {
             let mut found = vec![[0; 2]; layout.channels as usize];
             for connection in 0..layout.connections {
                 for slot in 0..layout.each {
+                    // How many subscriptions each channel has on either of the two hubs.
                     let channel = layout.channel_of(connection, slot) as usize;
                     found[channel][layout.hub_of(connection)] += 1;
                 }
@@ -170,6 +184,7 @@ mod tests {
     fn who_publishes_by_his_socket_is_subscribed_there() {
         let layout = layout("chat");
         for voice in 0..layout.voices() {
+            // The rank is not needed: whichever it is, the connection must have the channel.
             let (channel, _) = layout.voice(voice);
             let slot = voice % layout.each;
             assert_eq!(
@@ -188,9 +203,11 @@ mod tests {
             due: 123_456_789,
         };
         layout.write(&mut out, mark);
+        // Eight bytes of `{"data":`, then the scenario's 128 bytes with both quotation marks.
         assert_eq!(out.len(), 8 + 128);
         assert_eq!(Mark::read(&out), Some(mark));
         assert_eq!(layout.number(layout.name(17).as_bytes()), Some(17));
+        // A letter where digits belong is no mark.
         assert_eq!(Mark::read(b"{\"data\":\"1.x.3.\"}"), None);
     }
 }

@@ -46,13 +46,17 @@ const LOOK: Duration = Duration::from_millis(20);
 /// A scenario's clients, connected to one backend's hubs.
 #[derive(Debug)]
 pub(super) struct Load {
+    /// Shared with each socket's task; never changes.
     layout: Arc<Layout>,
     clock: Clock,
+    /// Says which messages count; the threads put their counts here.
     stage: Arc<Stage>,
     sockets: Sockets,
+    /// Absent where clients publish by their own sockets.
     publishers: Option<Publishers>,
     /// Clients that come and go, for as long as this lives.
     _churn: Option<churn::Churn>,
+    /// Keeps each voice's number from one measurement to the next.
     pacer: Pacer,
 }
 
@@ -60,9 +64,11 @@ impl Load {
     /// Connects all sockets, and returns when every subscription is confirmed. The error is the first of any socket: a load
     /// with fewer clients than the scenario asks for would be another load.
     pub(super) fn connect(scenario: &Scenario, target: &Target, run: &str) -> io::Result<Self> {
+        // The clock starts before the sockets, so that no time can be before its zero.
         let clock = Clock::start();
         let layout = Arc::new(Layout::new(scenario, run, target.hubs.len()));
         let stage = Arc::new(Stage::new(clock));
+        // Subscribers first: whoever publishes before all of them listen loses messages by design.
         let sockets = Sockets::connect(&layout, target, &stage)?;
         let publishers = match scenario.publish {
             Publish::Http => Some(Publishers::connect(&layout, target, &stage)?),
@@ -86,6 +92,10 @@ impl Load {
     /// Publishes at a rate, first for a warm-up that does not count, then for `length`, and returns what came of it, without
     /// its cost. Calls `between(false)` when counting begins and `between(true)` when it ends: the caller reads CPU times
     /// then. What an earlier measurement left is discarded, and broken sockets are connected again.
+    ///
+    /// # Errors
+    ///
+    /// The first socket that can't be connected again, or a thread of the load that panicked.
     pub(super) fn measure(
         &mut self,
         rate: f64,
@@ -93,11 +103,16 @@ impl Load {
         mut between: impl FnMut(bool),
     ) -> io::Result<Round> {
         if let Some(publishers) = &self.publishers {
+            // What waited when the last measurement ended was due then, and must not delay this
+            // one.
             publishers.clear();
         }
+        // A step that fails may cost sockets; the next one begins with all of them.
         self.sockets.repair()?;
         let begin = self.clock.now() + warm_up.as_micros() as u64;
         let end = begin + length.as_micros() as u64;
+        // Set before the schedule starts: a message that is due in the warm-up is then known not to
+        // count.
         self.stage.set(begin, end);
         let out = match &self.publishers {
             Some(publishers) => pacer::Out::Http(publishers),
@@ -106,10 +121,13 @@ impl Load {
         let paced = thread::scope(|scope| {
             let pacer = &mut self.pacer;
             let stage = Arc::clone(&self.stage);
+            // The schedule has a thread of its own, as this one waits for the moments to read
+            // costs.
             let pacing = scope.spawn(move || pacer.run(rate, &stage, &out));
             self.clock.sleep_until(begin);
             between(false);
             self.clock.sleep_until(end);
+            // `between(true)` waits for the schedule, whose last messages belong to the costs.
             let paced = pacing.join();
             between(true);
             paced
@@ -118,8 +136,10 @@ impl Load {
             paced.map_err(|_panic| io::Error::other("the schedule's thread panicked"))??;
         let patience = if length < SETTLE { SETTLE } else { ANSWERS };
         let tally = self.settle(paced.due, patience);
-        // Never more than were due, so that the refused can't fall below zero.
+        // Never more than were due, so that the refused can't fall below zero: by a socket, an
+        // acknowledgement may be for an earlier message of the same microsecond.
         let acknowledged = tally.acknowledged.min(paced.due);
+        // A subscriber is owed each acknowledged message, and nothing that was refused.
         let expected = acknowledged * u64::from(self.layout.subscribers());
         Ok(Round {
             run: 0,
@@ -129,18 +149,23 @@ impl Load {
             acknowledged,
             refused: paced.due - acknowledged,
             delivered: tally.delivered,
+            // A message that was refused may be delivered all the same; that is no negative loss.
             lost: expected.saturating_sub(tally.delivered),
             repeated: tally.repeated,
             reordered: tally.reordered,
             acknowledgement: latency(&tally.acknowledgement),
             delivery: latency(&tally.delivery),
             late: paced.late.value_at_quantile(0.99),
+            // The caller knows the costs, and what the broker alone takes.
             cost: Default::default(),
             alone: None,
         })
     }
 
     /// Waits until all answers and deliveries have come, or until it takes too long, and returns the counts.
+    ///
+    /// Too long is `patience` for answers, and [`SETTLE`] for deliveries once all answers are
+    /// there.
     fn settle(&self, due: u64, patience: Duration) -> Tally {
         let begin = self.clock.now();
         let each = u64::from(self.layout.subscribers());
@@ -189,10 +214,13 @@ impl Feed {
         let out = pacer::Out::Http(&self.publishers);
         let due = self.pacer.run(rate, &self.stage, &out)?.due;
         let begin = self.stage.clock.now();
+        // Refused ones are answers too; whoever waited for acknowledgements alone would always wait
+        // the whole time.
         let answered = || {
             let tally = self.stage.look();
             tally.acknowledged + tally.refused >= due
         };
+        // After `ANSWERS`, what has no answer is left uncounted, and the caller sees it as refused.
         while !answered() && self.stage.clock.now() - begin < ANSWERS.as_micros() as u64 {
             thread::sleep(LOOK);
         }
@@ -200,7 +228,7 @@ impl Feed {
     }
 }
 
-/// Locks a mutex. If a thread panicked with it, its counts are used all the same: the panic is told elsewhere.
+/// Locks a mutex. If a thread panicked with it, its counts are used all the same: the panic is reported elsewhere.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

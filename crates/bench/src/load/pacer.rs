@@ -22,6 +22,7 @@ const SLACK: u64 = 1_000;
 const NAP: Duration = Duration::from_micros(50);
 
 /// Where messages go out.
+/// HTTP where a backend publishes, sockets where clients do; the scenario says which.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Out<'a> {
     Http(&'a Publishers),
@@ -33,11 +34,13 @@ pub(super) enum Out<'a> {
 pub(super) struct Paced {
     /// Messages that were due.
     pub(super) due: u64,
-    /// How late the schedule itself was, in microseconds.
+    /// How late the schedule itself was, in microseconds. If this is high, the machine is too small
+    /// for the load, and the latencies say little about the hub.
     pub(super) late: Histogram<u64>,
 }
 
 /// Walks through all voices, evenly and not in their order.
+/// One voice's next turn comes after all others had theirs.
 #[derive(Debug)]
 pub(super) struct Pacer {
     layout: Arc<Layout>,
@@ -67,6 +70,7 @@ impl Pacer {
     }
 
     /// Publishes `rate` messages per second until the stage ends. Blocks this thread meanwhile.
+    /// A socket that breaks is no error here: the message then has no answer, and counts as refused.
     pub(super) fn run(&mut self, rate: f64, stage: &Stage, out: &Out<'_>) -> io::Result<Paced> {
         let begin = self.clock.now();
         let end = stage.end();
@@ -75,6 +79,7 @@ impl Pacer {
             due: 0,
             late: histogram(),
         };
+        // Microseconds from one message to the next.
         let step = 1e6 / rate;
         let mut sent = 0_u64;
         loop {
@@ -88,19 +93,25 @@ impl Pacer {
                 thread::sleep(Duration::from_micros(at - now).max(NAP));
                 continue;
             }
+            // How late this thread is. The slack forgives the scheduler of the system, and nothing
+            // else.
             let behind = now - at;
             let due = if behind <= SLACK {
+                // Never past the end: a message that is due within the measurement must count in
+                // it.
                 now.min(end - 1)
             } else {
                 at
             };
             sent += 1;
+            // Warm-up messages go out too, but neither they nor their delays count.
             if stage.counts(due) {
                 paced.due += 1;
                 late.saturating_record(behind.max(1));
             }
             self.publish(due, out);
         }
+        // Messages that wait for the answer to an earlier request are not left behind.
         if let Out::Http(publishers) = out {
             publishers.flush();
         }
@@ -110,8 +121,10 @@ impl Pacer {
 
     /// Publishes the next voice's message.
     fn publish(&mut self, due: u64, out: &Out<'_>) {
+        // Both terms are below the number of voices, so the sum stays far within a `u32`.
         self.voice = (self.voice + self.stride) % self.numbers.len() as u32;
         let voice = self.voice;
+        // From 1, as a `Heard` takes 0 for "nothing yet".
         let number = &mut self.numbers[voice as usize];
         *number += 1;
         let (channel, rank) = self.layout.voice(voice);
@@ -151,13 +164,17 @@ impl Pacer {
 
 /// Returns a step that visits all of `many` before it visits one again, with neighbours far apart in time: neighbours are
 /// on one hub or one socket, and a burst on one of them would be no even load. Near the golden ratio, and coprime.
+/// The golden ratio is the fraction that is worst approached by others, so the turns spread most
+/// evenly.
 fn stride(many: u32) -> u32 {
     let golden = (f64::from(many) * 0.618).round() as u32;
+    // 1 is coprime to all, so this always finds one.
     (golden.max(1)..)
         .find(|step| coprime(*step, many))
         .unwrap_or(1)
 }
 
+/// Euclid's algorithm: coprime numbers have 1 as their greatest common divisor.
 const fn coprime(mut a: u32, mut b: u32) -> bool {
     while b != 0 {
         (a, b) = (b, a % b);
@@ -171,6 +188,7 @@ mod tests {
 
     #[test]
     fn everybody_has_his_turn() {
+        // One, primes, powers of ten, and a number whose golden step is not coprime at once.
         for many in [1, 2, 3, 50, 500, 1_000, 999] {
             let (step, mut at) = (stride(many), 0);
             let mut seen = vec![false; many as usize];

@@ -32,16 +32,23 @@ const READ: usize = 64 * 1024;
 /// A client. It outlives its connections, so that what it has received is known after a new one.
 #[derive(Debug)]
 pub(super) struct Subscriber {
+    /// Its number in the layout, which says its channels and its hub.
     index: u32,
+    /// True from the confirmed subscriptions until the connection's end. `Relaxed`: it guards no
+    /// other data.
     alive: AtomicBool,
+    /// Absent while there is no connection.
     writer: Mutex<Option<Writer>>,
+    /// One for each slot and rank, in that order; what a later connection repeats is known by it.
     heard: Mutex<Vec<Heard>>,
 }
 
 /// What is written to one socket, by the schedule's thread and by the one that reads.
 #[derive(Debug)]
 pub(super) struct Writer {
+    /// Shared with the task that reads.
     stream: Arc<TcpStream>,
+    /// What the socket has not taken. Unlimited, as a measurement ends after seconds.
     pending: Vec<u8>,
 }
 
@@ -56,6 +63,7 @@ impl Writer {
     /// Writes what the socket takes at once; the rest goes with the next write. Never waits: the schedule goes on whatever
     /// a socket does.
     pub(super) fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        // Behind what waits, or frames would be torn apart.
         if !self.pending.is_empty() {
             self.pending.extend_from_slice(bytes);
             return self.flush();
@@ -76,11 +84,13 @@ impl Writer {
         Ok(())
     }
 
-    /// Returns whether something is left to write.
+    /// Returns whether something is left to write. The reading task asks for writability only then:
+    /// a socket is writable nearly always, and would keep the task awake.
     pub(super) const fn is_blocked(&self) -> bool {
         !self.pending.is_empty()
     }
 
+    /// A full socket is no error: 0 bytes were taken.
     fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
         match self.stream.try_write(bytes) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
@@ -89,12 +99,14 @@ impl Writer {
     }
 }
 
+/// Nothing here waits for another client, and no lock is held while a task waits.
 impl Subscriber {
     pub(super) fn new(layout: &Layout, index: u32) -> Self {
         Self {
             index,
             alive: AtomicBool::new(false),
             writer: Mutex::default(),
+            // Room for each publisher of each of its channels, so that counting allocates nothing.
             heard: Mutex::new(vec![
                 Heard::default();
                 (layout.each * layout.ranks()) as usize
@@ -119,6 +131,11 @@ impl Subscriber {
     }
 
     /// Connects, and subscribes to its channels. Returns when all are confirmed, with the bytes that came after that.
+    ///
+    /// # Errors
+    ///
+    /// The socket's, or a hub that refuses the handshake or a channel; the client is then not
+    /// connected.
     pub(super) async fn connect(
         &self,
         layout: &Layout,
@@ -130,11 +147,16 @@ impl Subscriber {
         let (stream, got) = subscribe(hub, &names).await?;
         let stream = Arc::new(stream);
         *lock(&self.writer) = Some(Writer::new(Arc::clone(&stream)));
+        // After the writer is set: whoever sees `alive` may publish.
         self.alive.store(true, Ordering::Relaxed);
         Ok((stream, got))
     }
 
     /// Reads and counts until the connection ends.
+    ///
+    /// `got` may hold frames that came with the confirmations; they are counted first. Returns when
+    /// the hub closes or the socket fails, and never reports which: what is missing then shows as
+    /// lost.
     pub(super) async fn listen(
         &self,
         (stream, mut got): (Arc<TcpStream>, Vec<u8>),
@@ -144,6 +166,7 @@ impl Subscriber {
     ) {
         let mut part = vec![0; READ];
         loop {
+            // Both locks for the time of one read's frames, and none while the task waits.
             let used = {
                 let (mut heard, mut tally) = (lock(&self.heard), lock(tally));
                 let mut on = Listener {
@@ -155,8 +178,10 @@ impl Subscriber {
                 };
                 on.take(&got)
             };
+            // A close frame: the hub ends the connection.
             let Some(used) = used else { break };
             got.drain(..used);
+            // A failed flush also counts as blocked; the next read then says what is wrong.
             let blocked = {
                 let mut writer = lock(&self.writer);
                 writer
@@ -203,9 +228,11 @@ impl Listener<'_> {
                 frame::TEXT => self.message(payload, now),
                 frame::PING => {
                     let mut pong = Vec::new();
+                    // A pong must carry the ping's payload (RFC 6455, section 5.5.3).
                     frame::push(&mut pong, frame::PONG, payload);
                     self.subscriber.publish(&pong);
                 }
+                // No close frame in answer: the hub that is measured does not wait for one.
                 frame::CLOSE => return None,
                 _ => {}
             }
@@ -215,6 +242,9 @@ impl Listener<'_> {
     }
 
     /// Tells frames apart by the first letter of their type: `message`, `published`, `error`, `gap`.
+    ///
+    /// What is told apart must stay true of the hub's messages: if two types began with one letter,
+    /// counts would be wrong without an error.
     fn message(&mut self, message: &[u8], now: u64) {
         let Some(kind) = message.strip_prefix(b"{\"type\":\"") else {
             return;
@@ -237,6 +267,7 @@ impl Listener<'_> {
             return;
         };
         let place = (slot * self.layout.ranks() + mark.rank) as usize;
+        // A rank that no publisher has is another run's; it must not panic.
         let Some(heard) = self.heard.get_mut(place) else {
             return;
         };
@@ -246,10 +277,12 @@ impl Listener<'_> {
             return;
         }
         match news {
+            // A repetition is no second delivery, or it would hide the loss of another message.
             News::Repeated => self.tally.repeated += 1,
             News::New | News::Late => {
                 self.tally.reordered += u64::from(news == News::Late);
                 self.tally.delivered += 1;
+                // At least 1, where the histogram begins.
                 let took = now.saturating_sub(mark.due).max(1);
                 self.tally.delivery.saturating_record(took);
             }
@@ -257,25 +290,32 @@ impl Listener<'_> {
     }
 
     /// Returns the connection's slot of a message's channel, or `None` if the connection has no such channel.
+    ///
+    /// The inverse of [`Layout::channel_of`].
     fn slot(&self, message: &[u8]) -> Option<u32> {
+        // The usual case: nothing to search for.
         if self.layout.each == 1 {
             return Some(0);
         }
+        // 11 are the bytes of the pattern, up to the first letter of the name.
         let name = &message[memchr::memmem::find(message, b"\"channel\":\"")? + 11..];
         let channel = self.layout.number(&name[..memchr::memchr(b'"', name)?])?;
         let first = self.layout.channel_of(self.subscriber.index, 0);
+        // The number of channels is added, so that the difference can't fall below zero.
         let slot = (channel + self.layout.channels - first) % self.layout.channels;
         (slot < self.layout.each).then_some(slot)
     }
 
     /// Counts the answer to a publish. Its `ref` is the time when the message was due.
     fn answered(&mut self, message: &[u8], now: u64, well: bool) {
+        // An error without `ref` answers no publish.
         let Some(at) = memchr::memmem::find(message, b"\"ref\":") else {
             return;
         };
         let digits = message[at + 6..]
             .iter()
             .take_while(|byte| byte.is_ascii_digit());
+        // Saturating: a number that is none is out of every measurement, and not counted.
         let due = digits.fold(0_u64, |sum, digit| {
             sum.saturating_mul(10)
                 .saturating_add(u64::from(digit - b'0'))
@@ -283,6 +323,7 @@ impl Listener<'_> {
         if !self.stage.counts(due) {
             return;
         }
+        // Refused messages have no latency.
         if !well {
             self.tally.refused += 1;
             return;
@@ -295,11 +336,15 @@ impl Listener<'_> {
 
 /// Connects to a hub and subscribes by the query of the handshake. Returns the socket, and the bytes that came after the
 /// confirmations. An error if the hub refuses the handshake or a channel.
+///
+/// `channels` may be empty. The key of the handshake is always the same (the one in RFC 6455,
+/// section 1.3), and the hub's answer to it is not checked.
 pub(super) async fn subscribe(
     hub: &HubAddress,
     channels: &[String],
 ) -> io::Result<(TcpStream, Vec<u8>)> {
     let mut stream = TcpStream::connect(&hub.authority).await?;
+    // Without Nagle's delay, or pongs and publications would wait for the next packet.
     stream.set_nodelay(true)?;
     let query: Vec<_> = channels
         .iter()
@@ -320,6 +365,7 @@ pub(super) async fn subscribe(
         }
         more(&mut stream, &mut got).await?;
     };
+    // 101 alone means that the protocol was switched.
     if head.status != 101 {
         let why = format!(
             "{}: answers a WebSocket handshake with status {}",
@@ -328,6 +374,7 @@ pub(super) async fn subscribe(
         return Err(io::Error::other(why));
     }
     got.drain(..head.end);
+    // One confirmation for each channel. Nothing is published yet, so any other frame is an error.
     let mut missing = channels.len();
     while missing > 0 {
         let Some(Head { begin, end, .. }) = frame::head(&got) else {

@@ -17,6 +17,7 @@ const LONGEST: u64 = 120_000_000;
 
 /// Returns an empty histogram of microseconds, exact to three digits.
 pub(crate) fn histogram() -> Histogram<u64> {
+    // 1 µs to `LONGEST`, three significant digits: about 150 KB for each histogram.
     Histogram::new_with_bounds(1, LONGEST, 3).expect("invariant: sound bounds")
 }
 
@@ -26,12 +27,15 @@ pub(crate) struct Tally {
     pub(crate) delivered: u64,
     pub(crate) repeated: u64,
     pub(crate) reordered: u64,
+    /// Told gaps; only counted, since a gap says not how many messages are missing.
     pub(crate) gaps: u64,
     pub(crate) acknowledged: u64,
     pub(crate) refused: u64,
     /// The channel and number of each acknowledged message, if the stage wants them (`fault`).
     pub(crate) accepted: Vec<(u32, u64)>,
+    /// From when a message was due until a subscriber had it, in microseconds.
     pub(crate) delivery: Histogram<u64>,
+    /// From when a message was due until its publisher had the answer, in microseconds.
     pub(crate) acknowledgement: Histogram<u64>,
 }
 
@@ -50,7 +54,9 @@ impl Tally {
         }
     }
 
+    /// Keeps the memory of the histograms, which are large, and of the list.
     fn clear(&mut self) {
+        // Taken apart, so that a new count can't be forgotten here: the compiler asks for it.
         let Self {
             delivered,
             repeated,
@@ -88,12 +94,18 @@ impl Tally {
 
 /// The measurement under way. A message counts if it was due within its time, whenever the answer comes: so the first and
 /// the last messages of a measurement are treated alike.
+///
+/// `begin` and `end` are read for each message by all threads, so they are atomic and not locked.
 #[derive(Debug)]
 pub(crate) struct Stage {
     pub(crate) clock: Clock,
+    /// The first microsecond that counts.
     begin: AtomicU64,
+    /// The first microsecond that counts no more.
     end: AtomicU64,
+    /// Whether acknowledged messages are kept one by one.
     names: bool,
+    /// One for each thread that counts; a thread keeps its own and never looks at the others.
     tallies: Mutex<Vec<Arc<Mutex<Tally>>>>,
 }
 
@@ -102,6 +114,7 @@ impl Stage {
     pub(crate) fn new(clock: Clock) -> Self {
         Self {
             clock,
+            // No time reaches this, so nothing counts before the first measurement.
             begin: AtomicU64::new(u64::MAX),
             end: AtomicU64::new(u64::MAX),
             names: false,
@@ -130,9 +143,14 @@ impl Stage {
     }
 
     /// Begins a measurement from `begin` to `end`, in microseconds of the clock, and sets all counts to 0.
+    ///
+    /// Answers that come later for an earlier measurement are not counted: their messages were due
+    /// before `begin`.
     pub(crate) fn set(&self, begin: u64, end: u64) {
         self.begin.store(begin, Ordering::SeqCst);
         self.end.store(end, Ordering::SeqCst);
+        // Times before counts: an old message that comes between the two is already out of the
+        // measurement.
         for tally in &*lock(&self.tallies) {
             lock(tally).clear();
         }
@@ -149,6 +167,8 @@ impl Stage {
     }
 
     /// Returns the sum of what all threads have counted so far.
+    ///
+    /// The threads go on counting meanwhile, so two sums of one moment may differ.
     pub(crate) fn look(&self) -> Tally {
         let mut sum = Tally::new();
         for tally in &*lock(&self.tallies) {
@@ -159,12 +179,14 @@ impl Stage {
 }
 
 /// Returns what is kept of a histogram: the percentiles to three digits, and buckets to two, so that a file stays small.
+/// A histogram without values gives the default, with no percentiles that could be taken for 0 µs.
 pub(crate) fn latency(histogram: &Histogram<u64>) -> Latency {
     if histogram.is_empty() {
         return Latency::default();
     }
     let mut buckets: Vec<(u64, u64)> = Vec::new();
     for value in histogram.iter_recorded() {
+        // Several values fall on one rounded bucket; they come in ascending order.
         let (at, count) = (rounded(value.value_iterated_to()), value.count_at_value());
         match buckets.last_mut() {
             Some((last, many)) if *last == at => *many += count,
@@ -183,6 +205,8 @@ pub(crate) fn latency(histogram: &Histogram<u64>) -> Latency {
 }
 
 /// Rounds up to two digits: a time is never shown shorter than it was.
+///
+/// 99 stays 99, 101 becomes 110.
 fn rounded(value: u64) -> u64 {
     let mut scale = 1;
     while value / scale >= 100 {
@@ -202,7 +226,9 @@ mod tests {
             histogram.record(value).unwrap();
         }
         let kept = latency(&histogram);
+        // The histogram keeps three digits, so 25,000 is found as the top of its bucket.
         assert_eq!((kept.count, kept.max), (6, 25_007));
+        // 101 and 104 fall into one bucket.
         assert_eq!(kept.buckets[..3], [(7, 1), (99, 1), (110, 2)]);
         assert_eq!(kept.buckets.iter().map(|(_, count)| count).sum::<u64>(), 6);
         assert_eq!(latency(&super::histogram()), Latency::default());
