@@ -10,6 +10,7 @@ pub(super) struct Html {
 }
 
 /// The names and values of an element's attributes.
+/// Values are escaped when they are written; names come from this program only.
 type Attributes<'a> = &'a [(&'a str, &'a str)];
 
 impl Html {
@@ -18,6 +19,8 @@ impl Html {
     }
 
     /// Writes an element with others inside.
+    /// A closure and not a pair of calls, so that no element stays open.
+    ///
     pub(super) fn inside(
         &mut self,
         tag: &str,
@@ -31,6 +34,8 @@ impl Html {
     }
 
     /// Writes a section of the page with its heading; `id` is what links name.
+    /// The heading labels the section for screen readers (`aria-labelledby`).
+    ///
     pub(super) fn section(&mut self, id: &str, title: &str, fill: impl FnOnce(&mut Self)) {
         let heading = format!("{id}-title");
         let attributes = [("id", id), ("aria-labelledby", &*heading)];
@@ -45,21 +50,22 @@ impl Html {
         self.inside(tag, attributes, |html| html.text(text));
     }
 
-    /// An element that has no end.
+    /// Writes an element that has no end, such as `meta` (HTML standard, "void elements").
     pub(super) fn void(&mut self, tag: &str, attributes: Attributes<'_>) {
         self.open(tag, attributes);
     }
 
-    /// Text.
+    /// Writes text, escaped.
     pub(super) fn text(&mut self, text: &str) {
         escape(&mut self.text, text);
     }
 
-    /// What is HTML or SVG already, made by this program.
+    /// Writes what is HTML or SVG already. It must come from this program: nothing is escaped.
     pub(super) fn raw(&mut self, made: &str) {
         self.text.push_str(made);
     }
 
+    /// Writes a list without numbers; each item is escaped.
     pub(super) fn list<T: AsRef<str>>(&mut self, items: &[T]) {
         self.inside("ul", &[], |html| {
             for item in items {
@@ -68,11 +74,13 @@ impl Html {
         });
     }
 
-    /// A table; the first row is the head, the first cell of each row its name. It scrolls by itself where it is too wide.
+    /// Writes a table; the first row is the head, the first cell of each row its name. It scrolls by itself where it is too wide.
     pub(super) fn table<R: AsRef<[String]>>(&mut self, caption: &str, rows: &[R]) {
         let Some((head, body)) = rows.split_first() else {
             return;
         };
+        // Something that scrolls must be reachable by the keyboard and have a name (WCAG 2.1.1 and
+        // 4.1.2).
         let region = [
             ("class", "scroll"),
             ("role", "region"),
@@ -85,6 +93,7 @@ impl Html {
                 html.inside("thead", &[], |html| {
                     html.inside("tr", &[], |html| {
                         for cell in head.as_ref() {
+                            // An empty head would be read out as a header without a name.
                             match cell.is_empty() {
                                 true => html.element("td", &[], ""),
                                 false => html.element("th", &[("scope", "col")], cell),
@@ -99,6 +108,7 @@ impl Html {
         });
     }
 
+    /// Writes a row; its first cell names it.
     fn row<R: AsRef<[String]>>(&mut self, row: &R) {
         self.inside("tr", &[], |html| {
             for (column, cell) in row.as_ref().iter().enumerate() {
@@ -110,6 +120,7 @@ impl Html {
         });
     }
 
+    /// Returns what was written.
     pub(super) fn done(self) -> String {
         self.text
     }
@@ -118,6 +129,7 @@ impl Html {
         self.text.push('<');
         self.text.push_str(tag);
         for (name, value) in attributes {
+            // Attributes are always in double quotation marks, which `escape` replaces.
             _ = write!(self.text, " {name}=\"");
             escape(&mut self.text, value);
             self.text.push('"');
@@ -126,6 +138,7 @@ impl Html {
     }
 }
 
+/// Appends a text so that it is safe in an element and in an attribute between quotation marks.
 pub(super) fn escape(into: &mut String, text: &str) {
     for sign in text.chars() {
         match sign {
@@ -134,7 +147,7 @@ pub(super) fn escape(into: &mut String, text: &str) {
             '>' => into.push_str("&gt;"),
             '"' => into.push_str("&quot;"),
             '\'' => into.push_str("&#39;"),
-            // No sign of its own in HTML.
+            // Control signs are errors in HTML (its standard, "preprocessing the input stream"); the replacement sign shows that something was there.
             sign if sign.is_control() && sign != '\n' && sign != '\t' => into.push('\u{fffd}'),
             sign => into.push(sign),
         }

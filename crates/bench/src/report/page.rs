@@ -16,11 +16,19 @@ use crate::{
     table::{faults, work},
 };
 
+/// Part of the page, since the page must load nothing.
 const STYLE: &str = include_str!("report.css");
 /// Lets the browser load nothing, even if a name in the figures has a link in it.
+/// The page has no script at all, so none is allowed; charts are part of the document and need no
+/// permission.
+///
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:";
 
 /// Returns the whole document. A section without content is left out, and so is its entry in the contents.
+/// A chart can't be drawn.
+///
+/// # Errors
+///
 pub(super) fn page(merged: &Merged) -> Result<String, Failed> {
     let scenarios = measured(merged);
     let broken = faults(merged);
@@ -33,8 +41,11 @@ pub(super) fn page(merged: &Merged) -> Result<String, Failed> {
         html.element("p", &[("class", "lead")], &lead(merged));
     });
     let names = scenarios.iter().map(|it| &*it.name).collect::<Vec<_>>();
+    // One row alone is the head of the table: no fault was tried.
     contents(&mut html, &names, broken.len() > 1);
     let mut body = Html::new();
+    // The scorecard is of the first scenario, which the user put first, or which represents most
+    // uses.
     if let Some(first) = scenarios.first() {
         let card = scorecard(merged, first)?;
         body.section("scorecard", "Scorecard", |html| {
@@ -59,6 +70,8 @@ pub(super) fn page(merged: &Merged) -> Result<String, Failed> {
         source::machines(html, merged)
     });
     body.section("reading", "How to read this", source::reading);
+    // Written into a page of its own first, so that a section may fail before its place in the page
+    // is opened.
     html.inside("main", &[], |html| html.raw(&body.done()));
     html.inside("footer", &[], |html| {
         html.text("Made by hubplane bench. This file holds all that it shows and loads nothing.");
@@ -87,9 +100,12 @@ fn head(html: &mut Html, title: &str) {
         ("http-equiv", "Content-Security-Policy"),
         ("content", POLICY),
     ];
+    // Must stand before anything that could load (CSP in a `meta` element holds for what follows
+    // it).
     html.void("meta", &policy);
     let scheme = [("name", "color-scheme"), ("content", "light dark")];
     html.void("meta", &scheme);
+    // An empty picture, or a browser would ask the server for `/favicon.ico`.
     html.void("link", &[("rel", "icon"), ("href", "data:,")]);
     html.element("title", &[], title);
     html.raw(&format!("<style>\n{STYLE}</style>\n</head>\n<body>\n"));
@@ -102,6 +118,7 @@ fn what_they_say(html: &mut Html, merged: &Merged, scenarios: &[&Scenario]) {
         html.element("h3", &[], &format!("{}: {}", scenario.name, scenario.what));
         html.list(&findings(merged, scenario));
     }
+    // Always there, and always after the findings: a reader must see when they can't be relied on.
     html.element("h3", &[], "Whether the figures are sound");
     html.list(&[soundness(merged), merged.warnings()].concat());
 }
@@ -121,6 +138,7 @@ fn title(merged: &Merged) -> String {
 fn lead(merged: &Merged) -> String {
     let names: Vec<_> = merged.backends.iter().map(|it| &*it.name).collect();
     let mut days: Vec<_> = merged.sources.iter().map(|it| day(it.started)).collect();
+    // Runs of one day that follow each other show it once.
     days.dedup();
     let runs = match merged.sources.len() {
         1 => "One run".to_owned(),
@@ -130,6 +148,7 @@ fn lead(merged: &Merged) -> String {
         4.. => format!("{}. ", list(&names)),
         _ => String::new(),
     };
+    // All runs have the same number, or `warnings` says so.
     let hubs = merged.sources.first().map_or(0, |it| it.hubs);
     let hubs = match hubs {
         1 => "one hub process".to_owned(),
@@ -182,12 +201,14 @@ fn recovery(html: &mut Html, rows: &[Vec<String>]) {
 }
 
 /// Writes what each backend declares. Columns are collected from all runs, since older figures may have other columns.
+// The note matters: a table of promises beside measurements looks as if the run had proved them.
 fn promises(html: &mut Html, merged: &Merged) {
     html.element(
         "p",
         &[],
         "What each backend declares. The conformance suite tests it; this run did not.",
     );
+    // Backends of another build may have no row at all; they are named below the table.
     let promised = merged.backends.iter().filter(|it| !it.promises.is_empty());
     let mut columns: Vec<&str> = Vec::new();
     for (column, _) in promised.clone().flat_map(|it| &it.promises) {

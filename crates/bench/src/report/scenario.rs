@@ -18,9 +18,16 @@ use crate::{
 };
 
 /// Number, name and figures of each backend that was measured.
+/// The number is the backend's place among all, not among these: it chooses the same colour
+/// everywhere.
+///
 type Backends<'a> = Vec<(usize, &'a str, &'a Figures)>;
 
 /// Writes the section. If `first` is true, the scorecard already begins the page and is not repeated here.
+/// A chart can't be drawn.
+///
+/// # Errors
+///
 pub(super) fn section(
     html: &mut Html,
     merged: &Merged,
@@ -36,9 +43,11 @@ pub(super) fn section(
         true => String::new(),
         false => scorecard(merged, scenario)?,
     };
+    // Before anything is written: a section must not be left half done.
     let latency = latency(name, &backends)?;
     let knee = knee(scenario, &backends)?;
     let cost = cost(name, &backends)?;
+    // The prefix keeps a scenario's name apart from the identifiers of other sections.
     html.section(&format!("s-{name}"), name, |html| {
         html.element(
             "p",
@@ -75,6 +84,8 @@ fn capital(text: &str) -> String {
 
 /// Returns the latency charts: all backends in one, then each on its own with its acknowledgement and its broker alone.
 /// Empty if no backend has a curve.
+/// Each chart exists in the forms for a wide and a narrow screen.
+///
 fn latency(scenario: &str, backends: &Backends<'_>) -> Result<String, Failed> {
     let mut html = Html::new();
     let title = format!("{scenario}: delivery by percentile");
@@ -89,6 +100,7 @@ fn latency(scenario: &str, backends: &Backends<'_>) -> Result<String, Failed> {
     let caption = "Delivery, all rounds together: the longest time that the fastest 50 %, 90 % and so on took. Lower is \
                    better. A line that rises steeply at its right end means that a few deliveries took far longer.";
     figure(&mut html, &charts, caption, &title, &percentiles(backends));
+    // Prepared before the text that introduces them, as each may fail.
     let mut panels = Vec::new();
     for (_, backend, figures) in backends {
         let name = format!(
@@ -114,6 +126,8 @@ fn latency(scenario: &str, backends: &Backends<'_>) -> Result<String, Failed> {
 }
 
 /// Returns what a screen reader says for the latency chart.
+/// Only the two percentiles that matter most: a long list can't be followed by ear; the table has
+/// the others.
 fn read_out(title: &str, backends: &Backends<'_>) -> String {
     let each = backends.iter().filter_map(|(_, name, figures)| {
         let time = |figure: Figure| Some(figure.unit().show(figure.spread(figures)?.median));
@@ -124,6 +138,7 @@ fn read_out(title: &str, backends: &Backends<'_>) -> String {
 }
 
 /// The percentiles of the tables, as shares from 0 to 1.
+/// 1 stands for the largest value, which is exact and not from a bucket.
 const SHARES: [(f64, &str); 7] = [
     (0.5, "50 %"),
     (0.9, "90 %"),
@@ -144,6 +159,7 @@ fn shares(first: &str) -> Vec<String> {
 fn share_row(name: &str, latency: &crate::results::Latency) -> Vec<String> {
     let cell = |(share, _): (f64, &str)| match latency.count {
         // At least one measurement must lie above the percentile.
+        // The tolerance is for floating point: 1,000 measurements are enough for 99.9 %.
         count if share < 1.0 && count as f64 * (1.0 - share) < 0.999 => "–".to_owned(),
         0 => "–".to_owned(),
         _ if share == 1.0 => Figure::DeliveryMax.unit().show(latency.max as f64),
@@ -158,6 +174,7 @@ fn share_row(name: &str, latency: &crate::results::Latency) -> Vec<String> {
 }
 
 /// Returns the delivery percentiles of all backends, all rounds joined.
+/// Buckets are pooled, so each round counts by its measurements.
 fn percentiles(backends: &Backends<'_>) -> Vec<Vec<String>> {
     let mut rows = vec![shares("backend")];
     rows.extend(backends.iter().map(|(_, name, figures)| {
@@ -178,6 +195,7 @@ fn three(figures: &Figures) -> Vec<Vec<String>> {
         ),
     ];
     let alone = pool(rounds().filter_map(|it| it.alone.as_ref()));
+    // Hubs that ran already have no broker alone, and no row for it.
     if alone.count > 0 {
         rows.push(share_row("broker alone", &alone));
     }
@@ -185,10 +203,15 @@ fn three(figures: &Figures) -> Vec<Vec<String>> {
 }
 
 /// Returns the chart of p99 at growing rates with a table of all steps. Empty if no ladder was run.
+/// A chart can't be drawn.
+///
+/// # Errors
+///
 fn knee(scenario: &Scenario, backends: &Backends<'_>) -> Result<String, Failed> {
     let mut html = Html::new();
     let limit = scenario.ladder.p99_ms;
     let title = format!("{}: p99 at growing rates", scenario.name);
+    // A backend without a ladder is left out of what is read out.
     let each = backends.iter().filter_map(|(_, name, figures)| {
         Some(format!("{name} {}", crate::summary::knee(figures)?))
     });
@@ -219,6 +242,7 @@ fn knee(scenario: &Scenario, backends: &Backends<'_>) -> Result<String, Failed> 
         "held",
     ];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
+    // All steps, also those that failed: the reader may judge where the limit lies.
     for (_, name, figures) in backends {
         rows.extend(figures.ladder.iter().map(|step| {
             vec![
@@ -263,6 +287,10 @@ const COSTS: [Cost; 3] = [
 ];
 
 /// Returns the charts of cost. Empty if no cost was seen, for example because hubs run on another machine.
+/// A chart can't be drawn.
+///
+/// # Errors
+///
 fn cost(scenario: &str, backends: &Backends<'_>) -> Result<String, Failed> {
     let mut html = Html::new();
     let mut panels = Vec::new();
@@ -275,10 +303,12 @@ fn cost(scenario: &str, backends: &Backends<'_>) -> Result<String, Failed> {
                     says: format!("{part} {}", figure.unit().show_spread(spread))
                         .trim()
                         .to_owned(),
+                    // The second figure is the broker's.
                     striped: at > 0,
                 })
             };
             let bars: Vec<_> = figures.iter().enumerate().filter_map(bar).collect();
+            // A group without bars would be a name above nothing.
             (!bars.is_empty()).then(|| Group {
                 name: (*name).to_owned(),
                 bars,
@@ -303,6 +333,7 @@ fn cost(scenario: &str, backends: &Backends<'_>) -> Result<String, Failed> {
     html.element("h3", &[], "Cost");
     html.inside("div", &[("class", "panels")], |html| {
         for (caption, chart) in panels {
+            // No table for each panel: all these values are in the table of all figures.
             panel(html, &chart, caption, "", &[]);
         }
     });

@@ -18,6 +18,10 @@ use crate::{
 const APART: &str = "One process only, never several hubs";
 
 /// Returns the picture, how to read it, and the same figures as a table, as HTML. Empty if nothing was measured.
+/// A chart can't be drawn.
+///
+/// # Errors
+///
 pub(super) fn scorecard(merged: &Merged, scenario: &Scenario) -> Result<String, Failed> {
     let numbered = merged.backends.iter().enumerate();
     let rows = numbered.filter_map(|(number, it)| {
@@ -26,6 +30,7 @@ pub(super) fn scorecard(merged: &Merged, scenario: &Scenario) -> Result<String, 
     });
     let card = Scorecard {
         heads: [
+            // The order must be that of `row` and of `read_out`.
             ("p50 latency", "p50", "less is better"),
             ("p99 latency", "p99", "less is better"),
             ("Most deliveries", "most", "more is better"),
@@ -40,6 +45,7 @@ pub(super) fn scorecard(merged: &Merged, scenario: &Scenario) -> Result<String, 
     }
     let table = table(&card);
     let name = read_out(&scenario.name, &card.rows);
+    // Both forms are on the page; the style sheet shows one.
     let charts = [
         card.svg(Format::Wide, &name)?,
         card.svg(Format::Narrow, &name)?,
@@ -78,6 +84,7 @@ fn row(number: usize, backend: &Measured, figures: &Figures) -> Row {
             most(figures),
             cpu(figures, one_process),
         ],
+        // Words for those who do not know the capability table.
         restart: match backend.promise("on restart") {
             Some("delivered") => "all delivered".to_owned(),
             Some("announced") => "losses announced".to_owned(),
@@ -91,6 +98,7 @@ fn row(number: usize, backend: &Measured, figures: &Figures) -> Row {
 /// Returns deliveries in a second at the highest rate that held; a lower bound if no higher rate failed.
 fn most(figures: &Figures) -> Option<(f64, String)> {
     let value = most_deliveries(figures)?;
+    // Each run's ladder must have ended at a failure; otherwise the true figure may be higher.
     let ended = knees(figures).iter().all(|knee| knee.failed.is_some());
     Some((value, at_least(ended, Unit::Rate.show(value))))
 }
@@ -98,8 +106,10 @@ fn most(figures: &Figures) -> Option<(f64, String)> {
 /// Returns microseconds of CPU time per delivery, of hubs and broker; a lower bound if a broker's CPU time was not seen.
 fn cpu(figures: &Figures, one_process: bool) -> Option<(f64, String)> {
     let costs = || figures.rounds.iter().map(|round| &round.cost);
+    // A broker whose process was not seen counts as 0, which `at_least` then marks.
     let both = costs().filter_map(|it| Some(it.hub_cpu? + it.broker_cpu.unwrap_or(0.0)));
     let value = Spread::of(both)?.median;
+    // Without a broker there is nothing that could be missing.
     let whole = one_process || costs().all(|it| it.broker_cpu.is_some());
     Some((value, at_least(whole, Unit::Time.show(value))))
 }
@@ -113,6 +123,7 @@ fn at_least(exact: bool, value: String) -> String {
 }
 
 /// Returns a row's values as text; “–” for what was not measured.
+/// In the order of the heads; the promise comes last.
 fn cells(row: &Row) -> impl Iterator<Item = String> {
     let says = |it: &Option<(f64, String)>| it.as_ref().map_or("–", |(_, says)| says).to_owned();
     let figures = row.figures.iter().map(says);
@@ -136,6 +147,7 @@ fn table(card: &Scorecard) -> Vec<Vec<String>> {
 }
 
 /// Returns what a screen reader says for the picture.
+/// The indices are those of [`cells`].
 fn read_out(scenario: &str, rows: &[Row]) -> String {
     let each = rows.iter().map(|row| {
         let cells: Vec<_> = cells(row).collect();

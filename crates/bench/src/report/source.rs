@@ -6,8 +6,10 @@ use super::html::Html;
 use crate::merge::{Merged, describe};
 
 /// Writes for each run its time, machine, version and command, then the addresses of the backends without secrets.
+/// Secrets were left out when the run was made; nothing here could find them.
 pub(super) fn machines(html: &mut Html, merged: &Merged) {
     for (number, source) in merged.sources.iter().enumerate() {
+        // A single run needs no number.
         if merged.sources.len() > 1 {
             html.element("h3", &[], &format!("Run {}", number + 1));
         }
@@ -24,6 +26,8 @@ pub(super) fn machines(html: &mut Html, merged: &Merged) {
             pair("Hub processes for each backend", &source.hubs.to_string());
         });
         let label = format!("The command of run {}", number + 1);
+        // A command may be longer than the screen: it scrolls, and must be reachable by the
+        // keyboard.
         let region = [
             ("tabindex", "0"),
             ("role", "region"),
@@ -34,6 +38,7 @@ pub(super) fn machines(html: &mut Html, merged: &Merged) {
         });
     }
     let addresses = merged.backends.iter().map(|it| {
+        // Older files have no fingerprint, and neither have hubs that ran already.
         let program = it.program.as_deref().unwrap_or("not known");
         vec![it.name.clone(), it.address.clone(), program.to_owned()]
     });
@@ -44,6 +49,9 @@ pub(super) fn machines(html: &mut Html, merged: &Merged) {
 }
 
 /// The terms of the report and what they mean in it.
+/// Each explains what a reader may take for something else; the order goes from the method to the
+/// limits.
+///
 const TERMS: [(&str, &str); 9] = [
     (
         "Open loop",
@@ -95,6 +103,7 @@ const TERMS: [(&str, &str); 9] = [
 ];
 
 /// Writes the terms and their meaning.
+/// As a list of terms, which a screen reader announces as such.
 pub(super) fn reading(html: &mut Html) {
     html.inside("dl", &[], |html| {
         for (term, says) in TERMS {
@@ -107,6 +116,8 @@ pub(super) fn reading(html: &mut Html) {
 }
 
 /// Writes the day (UTC) of a time in seconds since 1970, such as `25 November 2026`.
+/// Without a library for dates: only days of the Gregorian calendar are needed, in one language.
+///
 pub fn day(seconds: u64) -> String {
     const MONTHS: [&str; 12] = [
         "January",
@@ -122,11 +133,13 @@ pub fn day(seconds: u64) -> String {
         "November",
         "December",
     ];
+    // Months count from 1, the list from 0.
     let (year, month, day) = date(seconds);
     format!("{day} {} {year}", MONTHS[month as usize - 1])
 }
 
 /// Writes the day and the minute, in UTC.
+/// UTC and not local time, so that a report means the same wherever it is opened.
 fn time(seconds: u64) -> String {
     let minutes = seconds / 60 % (24 * 60);
     format!(
@@ -140,13 +153,19 @@ fn time(seconds: u64) -> String {
 /// Returns year, month (from 1) and day. It counts in eras of 400 years (146,097 days) that begin on a 1 March, so that a
 /// leap day is the last day of its year.
 fn date(seconds: u64) -> (u64, u64, u64) {
+    // 719,468 days lie between 1 March of the year 0 and 1 January 1970.
     let days = seconds / 86_400 + 719_468;
     let (era, day) = (days / 146_097, days % 146_097);
+    // The corrections take the leap days out: one in 4 years, none in 100, one in 400.
     let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
     let day = day - (365 * year + year / 4 - year / 100);
+    // Months from March on have 31, 30, 31, 30, 31 days and again, which is 153 days in five
+    // months.
     let month = (5 * day + 2) / 153;
     let of_month = day - (153 * month + 2) / 5 + 1;
+    // Back to a year that begins in January.
     let month = if month < 10 { month + 3 } else { month - 9 };
+    // January and February belong to the year that began ten months before.
     (era * 400 + year + u64::from(month <= 2), month, of_month)
 }
 
@@ -157,8 +176,10 @@ mod tests {
     #[test]
     fn a_day_is_the_calendars() {
         assert_eq!(day(0), "1 January 1970");
+        // The leap day of a year that is divisible by 400.
         assert_eq!(day(951_782_400), "29 February 2000");
         assert_eq!(time(1_795_600_000), "25 November 2026, 09:46 UTC");
+        // The last second of a February in a common year.
         assert_eq!(day(1_772_323_199), "28 February 2026");
     }
 }

@@ -1,8 +1,10 @@
+//! The page must hold all figures, load nothing, and be safe whatever names the figures have.
 use super::html;
 use crate::{merge::Merged, sample::run};
 
 #[test]
 fn a_report_has_all_its_parts() {
+    // One word of each section, in no order.
     let text = html(&run().into()).unwrap();
     for part in [
         "<html lang=\"en\">",
@@ -32,6 +34,7 @@ fn a_report_has_all_its_parts() {
 
 #[test]
 fn it_asks_for_nothing_and_runs_nothing() {
+    // Any of these would make a browser load or run something.
     let text = html(&run().into()).unwrap();
     for bad in [
         "<script", "http://", "https://", "@import", "src=", "xlink", "onload",
@@ -44,8 +47,10 @@ fn it_asks_for_nothing_and_runs_nothing() {
 
 #[test]
 fn names_and_addresses_can_not_become_markup() {
+    // Breaks out of an element, of an attribute in either quotation mark, and of an entity.
     let evil = "<img src=x onerror=alert(1)>\"'&";
     let mut run = run();
+    // Each place where a text from a file reaches the page.
     run.backends[1].name = evil.to_owned();
     run.backends[1].address = evil.to_owned();
     run.backends[1].failure = Some(evil.to_owned());
@@ -59,6 +64,7 @@ fn names_and_addresses_can_not_become_markup() {
 
 #[test]
 fn what_was_not_measured_leaves_no_hole() {
+    // A run without ladders, faults, costs and the broker alone; one backend failed altogether.
     let mut run = run();
     for backend in &mut run.backends {
         for figures in backend.scenarios.values_mut() {
@@ -74,7 +80,9 @@ fn what_was_not_measured_leaves_no_hole() {
     run.backends[2].failure = Some("connection refused".to_owned());
     let text = html(&run.clone().into()).unwrap();
     assert!(text.contains("kafka failed: connection refused."));
+    // A section without content leaves no heading behind.
     assert!(!text.contains("Highest rate</h3>") && !text.contains("After a fault"));
+    // No backend at all is the extreme of it.
     run.backends.clear();
     let empty = html(&run.into()).unwrap();
     assert!(empty.contains("No backend was measured"));
@@ -82,6 +90,7 @@ fn what_was_not_measured_leaves_no_hole() {
 
 #[test]
 fn runs_of_two_machines_are_marked_in_the_report() {
+    // The same run but for its cores, which is enough to forbid comparing.
     let mut other = run();
     other.machine.cores = 16;
     let both = Merged::from(run()).with(other.into()).unwrap();
@@ -92,6 +101,7 @@ fn runs_of_two_machines_are_marked_in_the_report() {
 
 #[test]
 fn a_title_names_no_more_than_fit() {
+    // Four names: too long for a title, so they stand in the sentence below it.
     let mut run = run();
     run.backends.push(run.backends[2].clone());
     run.backends[3].name = "amqp".to_owned();
@@ -103,6 +113,7 @@ fn a_title_names_no_more_than_fit() {
 #[test]
 fn the_page_begins_with_the_scorecard() {
     let text = html(&run().into()).unwrap();
+    // Places in the text stand for the order on the page.
     let at = |part: &str| text.find(part).unwrap_or_else(|| panic!("{part}"));
     let card = at("id=\"scorecard\"");
     assert!(card < at("id=\"findings\"") && at("id=\"findings\"") < at("id=\"s-progress\""));
@@ -127,6 +138,7 @@ fn the_scorecard_sets_apart_what_can_not_span_processes() {
     let text = html(&run().into()).unwrap();
     // Both forms, in both scenarios.
     assert_eq!(text.matches(apart).count(), 4);
+    // `memory` was the only backend of one process; without it there is no line.
     let mut run = run();
     run.backends.remove(0);
     assert!(!html(&run.into()).unwrap().contains(apart));
@@ -134,6 +146,7 @@ fn the_scorecard_sets_apart_what_can_not_span_processes() {
 
 #[test]
 fn the_scorecard_says_where_a_figure_is_a_lower_bound() {
+    // Every step held, so the true highest rate may be higher; a broker's CPU time was not seen.
     let mut run = run();
     let figures = run.backends[1].scenarios.get_mut("progress").unwrap();
     figures.ladder.retain(|step| step.held);
@@ -141,6 +154,7 @@ fn the_scorecard_says_where_a_figure_is_a_lower_bound() {
         round.cost.broker_cpu = None;
     }
     let text = html(&run.into()).unwrap();
+    // What a screen reader says of redis, up to the next backend.
     let redis = text.split("; redis p50 ").nth(1).unwrap();
     let redis = redis.split(';').next().unwrap();
     assert!(redis.contains("most deliveries ≥ "), "{redis}");

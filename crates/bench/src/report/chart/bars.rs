@@ -22,6 +22,8 @@ const NAME: i32 = 20;
 const GAP: i32 = 8;
 
 /// One backend's bars.
+/// Its bars share one scale with those of all other groups.
+///
 pub(crate) struct Group {
     pub(crate) name: String,
     pub(crate) bars: Vec<Bar>,
@@ -29,22 +31,32 @@ pub(crate) struct Group {
 
 /// One bar.
 pub(crate) struct Bar {
+    /// The bar shows the median; a thin line over it goes from the least to the most.
     pub(crate) spread: Spread,
     /// The text after the bar.
     pub(crate) says: String,
+    /// Striped where the bar is the broker's and not the hub's, so that the two differ without
+    /// colour.
     pub(crate) striped: bool,
 }
 
 /// Returns the bars as SVG; nothing if there are no bars. `name` is what a screen reader says.
+/// What plotters says; with text as its output, nothing is known that fails.
+///
+/// # Errors
+///
 pub(crate) fn bars(groups: &[Group], name: &str) -> Result<Option<String>, Failed> {
+    // One scale for all: bars of different backends must be comparable by eye.
     let all = || groups.iter().flat_map(|group| &group.bars);
     let most = all().map(|bar| bar.spread.most).fold(0.0, f64::max);
     let Some(words) = all().map(|bar| wide(&bar.says)).max() else {
         return Ok(None);
     };
     // The longest text decides how much room is left for the bars, so that no text is cut off.
+    // 60 pixels remain even beside a long text: a bar of no length would say nothing.
     let room = (WIDTH - words - 16).max(60);
     let scale = match most > 0.0 {
+        // All values may be 0; then there is no ratio, and each bar gets its least length.
         true => f64::from(room * FINE) / most,
         false => 0.0,
     };
@@ -77,6 +89,7 @@ pub(crate) fn bars(groups: &[Group], name: &str) -> Result<Option<String>, Faile
 /// Draws one bar at height `y`: its fill, its outline, the range as a thin line, and the text.
 fn one(area: &Area<'_>, bar: &Bar, y: i32, scale: f64) -> Result<(), Failed> {
     let length = |value: f64| (value * scale) as i32;
+    // At least one unit, so that a very small value is still seen as a bar.
     let end = length(bar.spread.median).max(1);
     let (top, bottom) = (y * FINE, (y + BAR) * FINE);
     let ink = Ink::Bar(usize::from(bar.striped));
@@ -88,6 +101,7 @@ fn one(area: &Area<'_>, bar: &Bar, y: i32, scale: f64) -> Result<(), Failed> {
     );
     area.draw(&outline).map_err(failed)?;
     let middle = (top + bottom) / 2;
+    // A single round has no range; a line of no length would look like a mistake.
     let (least, most) = (length(bar.spread.least), length(bar.spread.most));
     if most > least {
         line(area, (least, middle), (most, middle), Ink::Text)?;
@@ -101,5 +115,6 @@ fn one(area: &Area<'_>, bar: &Bar, y: i32, scale: f64) -> Result<(), Failed> {
         }
     }
     let says = (end.max(most) + 7 * FINE, middle);
+    // Behind the bar or its range, whichever is longer.
     word(area, says, &bar.says, Ink::Text, HPos::Left)
 }

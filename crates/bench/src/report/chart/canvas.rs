@@ -23,6 +23,8 @@ pub(super) type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 pub(super) type At = (i32, i32);
 
 /// A chart that could not be drawn.
+/// A report is a whole: one chart that can't be drawn fails all of it, rather than leave a gap.
+///
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failed(String);
 
@@ -40,6 +42,8 @@ pub(super) fn failed(error: impl fmt::Display) -> Failed {
 }
 
 /// Draws a chart of this size in pixels and returns the SVG element. `name` is what a screen reader says for it.
+/// `class` names the form (`wide`, `narrow`, `small`) by which the style sheet shows or hides it.
+///
 pub(super) fn draw(
     (width, height): (i32, i32),
     class: &str,
@@ -48,6 +52,7 @@ pub(super) fn draw(
 ) -> Result<String, Failed> {
     let mut svg = String::new();
     let (wide, high) = (width * FINE, height * FINE);
+    // A block of its own: the text is borrowed until the area is gone.
     {
         let area =
             SVGBackend::with_string(&mut svg, (wide as u32, high as u32)).into_drawing_area();
@@ -58,10 +63,13 @@ pub(super) fn draw(
     let body = svg.split_once('>').map_or("", |(_, body)| body);
     let mut label = String::new();
     crate::report::html::escape(&mut label, name);
+    // The style sheet sets the font, and full opacity is the default; without the two the page is a
+    // good part smaller.
     let body = dye(body
         .replace(" font-family=\"sans-serif\"", "")
         .replace(" opacity=\"1\"", ""));
     Ok(format!(
+        // A viewBox in fine units with a size in pixels: the browser does the division.
         "<svg class=\"{class}\" role=\"img\" aria-label=\"{label}\" viewBox=\"0 0 {wide} {high}\" width=\"{width}\" \
          height=\"{height}\">{body}"
     ))
@@ -75,6 +83,7 @@ pub(super) fn word(
     ink: Ink,
     side: HPos,
 ) -> Result<(), Failed> {
+    // The height that plotters wants for this size of font.
     let size = f64::from(FONT * FINE) * HEIGHT;
     let style = ("sans-serif", size)
         .into_font()
@@ -93,31 +102,39 @@ pub(super) fn line(area: &Area<'_>, from: At, to: At, ink: Ink) -> Result<(), Fa
 
 /// Draws a backend's mark. Each has its own shape, so that charts can be read without colours; the seventh backend has the
 /// shape of the first.
+/// The shapes have about the same area, so that none looks more important.
+///
 pub(super) fn mark(area: &Area<'_>, (x, y): At, number: usize) -> Result<(), Failed> {
     let style = Ink::Mark(number).color().filled();
+    // Half of a mark's width: 4 pixels.
     let r = 4 * FINE;
     let corners = match number % 6 {
         0 => return area.draw(&Circle::new((x, y), r, style)).map_err(failed),
+        // A square.
         1 => vec![
             (x - r, y - r),
             (x + r, y - r),
             (x + r, y + r),
             (x - r, y + r),
         ],
+        // A triangle; slightly larger, since its area is only half of its box.
         2 => vec![
             (x, y - r - r / 3),
             (x + r + r / 4, y + r),
             (x - r - r / 4, y + r),
         ],
+        // A diamond.
         3 => {
             let r = r + r / 3;
             vec![(x, y - r), (x + r, y), (x, y + r), (x - r, y)]
         }
+        // A triangle that points down.
         4 => vec![
             (x, y + r + r / 3),
             (x + r + r / 4, y - r),
             (x - r - r / 4, y - r),
         ],
+        // A flat rectangle.
         _ => vec![
             (x - r, y - r / 2),
             (x + r, y - r / 2),

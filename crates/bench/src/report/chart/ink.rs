@@ -26,25 +26,33 @@ pub(super) enum Ink {
 }
 
 /// How many colours for backends the style sheet has.
+/// The style sheet has a variable `--s0` to `--s5` for each.
+///
 const SERIES: usize = 6;
 /// Dashes and gaps in pixels, so that lines can be told apart without colours.
 const DASHES: [&[i32]; 6] = [&[], &[7, 3], &[2, 3], &[10, 3, 2, 3], &[4, 2], &[14, 4]];
+/// Dashes of delivery, acknowledgement and the broker alone.
 const PARTS: [&[i32]; 3] = [&[], &[6, 3], &[2, 3]];
 /// The red of every stand-in; its green and blue hold group and number. Nobody sees these colours.
 const RED: u8 = 0x0A;
 
 impl Ink {
+    /// Returns the stand-in as plotters takes it.
     pub(super) fn color(self) -> RGBColor {
         let (group, number) = self.key();
         RGBColor(RED, group, number)
     }
 
+    /// Returns group and number, which must be different for each ink: they are all that tells
+    /// stand-ins apart in the SVG. A test checks it.
     const fn key(self) -> (u8, u8) {
         match self {
             Self::Text => (0, 0),
             Self::Quiet => (0, 1),
             Self::Grid => (0, 2),
             Self::Limit => (0, 3),
+            // An eighth backend shares its colour with the second one; its mark and its name still
+            // tell them apart.
             Self::Line(n) => (1, (n % SERIES) as u8),
             Self::Mark(n) => (2, (n % SERIES) as u8),
             Self::Part(n) => (3, (n % PARTS.len()) as u8),
@@ -52,6 +60,7 @@ impl Ink {
         }
     }
 
+    /// Returns each ink once; what is missing here keeps its stand-in on the page.
     fn all() -> impl Iterator<Item = Self> {
         let series = (0..SERIES).flat_map(|n| [Self::Line(n), Self::Mark(n)]);
         let parts = (0..PARTS.len()).map(Self::Part);
@@ -68,8 +77,12 @@ impl Ink {
         .chain(parts)
     }
 
+    /// Returns the colour as the style sheet names it, and the dashes as an attribute with a space
+    /// before it, or nothing.
     fn style(self) -> (String, String) {
         let dashes = |dashes: &[i32]| {
+            // plotters has no dashes of its own that survive a change of colour, so they are added
+            // here.
             let lengths: Vec<_> = dashes.iter().map(|it| (it * FINE).to_string()).collect();
             match lengths.is_empty() {
                 true => String::new(),
@@ -91,6 +104,9 @@ impl Ink {
 }
 
 /// Replaces the stand-ins by the page's colours.
+/// A plain text replacement is safe: no words of a chart can hold such a colour in quotation marks,
+/// since they are escaped.
+///
 pub(super) fn dye(mut svg: String) -> String {
     for ink in Ink::all() {
         let (group, number) = ink.key();
@@ -110,6 +126,7 @@ pub(super) fn dye(mut svg: String) -> String {
 }
 
 /// Returns the patterns that fill bars; the page must contain them once.
+/// The identifier is the one that a striped bar refers to.
 pub(crate) fn patterns() -> String {
     let (step, half) = (6 * FINE, 3 * FINE);
     format!(
@@ -137,6 +154,7 @@ mod tests {
                 "<a fill=\"#{r:02X}{g:02X}{b:02X}\" stroke=\"#{r:02X}{g:02X}{b:02X}\"/>"
             ));
             assert!(
+                // The one link with a number sign is that to the pattern.
                 !dyed.contains('#') || dyed.contains("url(#stripes)"),
                 "{dyed}"
             );

@@ -23,6 +23,8 @@ const PERCENTILES: [(f64, &str); 6] = [
 ];
 
 /// Writes microseconds for an axis, without trailing zeros.
+/// Values come from an axis, which marks only 1, 2 and 5: the division leaves no long fraction.
+///
 pub(super) fn time(us: f64) -> String {
     match us {
         us if us < 1e3 => format!("{us:.0} µs"),
@@ -38,13 +40,17 @@ pub(crate) fn together(
     name: &str,
 ) -> Result<Option<String>, Failed> {
     let line = |(number, backend, figures): &(usize, &str, &Figures)| {
+        // All rounds pooled; percentiles of rounds can't be averaged.
         let latency = pool(figures.rounds.iter().map(|round| &round.delivery));
         let points = points(&latency);
+        // Points that are no marked percentile stay unmarked, or the marks would cover the curve.
+        // Compared with a tolerance, as the points are computed by powers.
         let marked = points.iter().filter(|(x, _)| {
             let near = |(percentile, _): &(f64, &str)| (x / percentile - 1.0).abs() < 1e-6;
             PERCENTILES.iter().any(near)
         });
         let marks: Vec<_> = marked.map(|point| (*point, *number, true)).collect();
+        // A single point is no line.
         (points.len() > 1).then(|| Line {
             name: (*backend).to_owned(),
             ink: Ink::Line(*number),
@@ -64,6 +70,7 @@ pub(crate) fn parts(
     all: &[(usize, &str, &Figures)],
     name: &str,
 ) -> Result<Option<String>, Failed> {
+    // The scale comes from all backends, not from this one.
     let every: Vec<Line> = all.iter().flat_map(|(.., it)| lines(it)).collect();
     let low_and_high: Vec<f64> = heights(&every).collect();
     plot(lines(figures), &low_and_high, Format::Small, name)
@@ -77,6 +84,7 @@ fn lines(figures: &Figures) -> Vec<Line> {
     let parts = [
         ("delivery", delivery),
         ("ack", acknowledgement),
+        // The order is that of [`Ink::Part`].
         ("broker alone", pool(alone)),
     ];
     let lines = parts
@@ -109,6 +117,8 @@ fn points(latency: &Latency) -> Vec<(f64, f64)> {
 }
 
 /// Draws the lines with an axis of percentiles; nothing if there are no lines.
+/// `low_and_high` may hold values of other charts, where these must have the same scale.
+///
 fn plot(
     lines: Vec<Line>,
     low_and_high: &[f64],
@@ -119,9 +129,12 @@ fn plot(
     let Some(high) = points().map(|(x, _)| *x).max_by(f64::total_cmp) else {
         return Ok(None);
     };
+    // A little more than the end: the last tick must survive the rounding of its value.
     let ticks = PERCENTILES.iter().filter(|(x, _)| *x <= high * 1.01);
     let x = Axis {
+        // 1.25 means that 1 of 1.25 is above, which is p20, where the curves begin.
         low: 1.25,
+        // An axis needs two different ends even if there are very few measurements.
         high: high.max(2.5),
         ticks: ticks.map(|(x, label)| (*x, (*label).to_owned())).collect(),
         title: "share of the deliveries".to_owned(),

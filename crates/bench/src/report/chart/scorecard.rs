@@ -15,6 +15,7 @@ use super::{
 };
 
 /// How many figures a row has.
+/// A fifth column holds words (the promise) and has no bar.
 pub(crate) const FIGURES: usize = 4;
 
 /// The words and rows of a scorecard.
@@ -77,11 +78,15 @@ const BAR: i32 = 7;
 
 impl Scorecard {
     /// Returns the scorecard as SVG. `name` is what a screen reader says.
+    /// Small panels have no scorecard; they get the narrow form.
+    ///
     pub(crate) fn svg(&self, format: Format, name: &str) -> Result<String, Failed> {
         let layout = match format {
             Format::Wide => WIDE,
             Format::Narrow | Format::Small => NARROW,
         };
+        // Backends that do not do the same work stand below a line, so that nobody ranks them with
+        // the others.
         let (apart, together): (Vec<&Row>, Vec<&Row>) = self.rows.iter().partition(|it| it.apart);
         let divider = if apart.is_empty() { 0 } else { 34 };
         let height = layout.head + layout.row * self.rows.len() as i32 + divider;
@@ -106,6 +111,7 @@ impl Scorecard {
         })
     }
 
+    /// Draws the heads and the line below them.
     fn heads(&self, area: &Area<'_>, layout: &Layout) -> Result<(), Failed> {
         let narrow = layout.values > 0;
         for (column, (long, short, better)) in self.heads.iter().enumerate() {
@@ -126,11 +132,14 @@ impl Scorecard {
         rule(area, layout.head - 8, layout)
     }
 
+    /// Draws one row: mark and name, the promise, then each figure with its bar. `y` is the row's
+    /// top in pixels.
     fn row(&self, area: &Area<'_>, row: &Row, y: i32, layout: &Layout) -> Result<(), Failed> {
         let middle = (y + 10) * FINE;
         mark(area, (6 * FINE, middle), row.number)?;
         word(area, (16 * FINE, middle), &row.name, Ink::Text, HPos::Left)?;
         let (x, side, ink) = match layout.values {
+            // On a telephone the promise stands at the right end of the name's line.
             0 => (layout.columns[FIGURES], HPos::Left, Ink::Text),
             _ => (layout.width - 2, HPos::Right, Ink::Quiet),
         };
@@ -139,15 +148,19 @@ impl Scorecard {
         for (column, figure) in row.figures.iter().enumerate() {
             let x = layout.columns[column];
             let at = (x * FINE, (top + 10) * FINE);
+            // Not measured: a dash, and no bar that could be taken for a 0.
             let Some((length, says)) = figure else {
                 word(area, at, "–", Ink::Quiet, HPos::Left)?;
                 continue;
             };
             word(area, at, says, Ink::Text, HPos::Left)?;
+            // Widths are in pixels; the product is in plotters' units.
             let room = f64::from((layout.columns[column + 1] - x - GUTTER) * FINE);
             let full = self.longest(column);
+            // All values of a column may be 0.
             let share = if full > 0.0 { length / full } else { 0.0 };
             let corner = (x * FINE, (top + 20) * FINE);
+            // At least one pixel, so that a small value is seen.
             bar(area, corner, ((room * share) as i32).max(FINE))?;
         }
         Ok(())
@@ -163,6 +176,7 @@ impl Scorecard {
     }
 }
 
+/// Draws a bar from its left upper corner; places and length in plotters' units.
 fn bar(area: &Area<'_>, (x, y): (i32, i32), length: i32) -> Result<(), Failed> {
     let style = Ink::Bar(0).color().filled();
     let bar = Rectangle::new([(x, y), (x + length, y + BAR * FINE)], style);
