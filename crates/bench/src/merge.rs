@@ -43,8 +43,11 @@ pub struct Source {
 
 /// The part of a file that tells what it is.
 #[derive(Deserialize)]
+// Read first, so that a file of another layout is refused for its number and not for some missing
+// field.
 struct Head {
     version: u32,
+    // Only its presence counts: a merged file has it, a single run's has not.
     sources: Option<IgnoredAny>,
 }
 
@@ -71,6 +74,10 @@ const SHIPPED: &str = include_str!("shipped.json");
 
 impl Merged {
     /// The figures that come along with this program.
+    /// Never in a built program: a test parses the same file.
+    ///
+    /// # Panics
+    ///
     pub fn shipped() -> Self {
         Self::parse(SHIPPED).unwrap_or_else(|error| panic!("invariant: shipped.json: {error}"))
     }
@@ -79,6 +86,8 @@ impl Merged {
     ///
     /// # Errors
     /// With the file and what is wrong with it.
+    /// The order of the files decides the numbers of the runs. Each error names its file, since a
+    /// user often gives many.
     pub fn read<P: AsRef<Path>>(files: &[P]) -> Result<Self, String> {
         let mut all: Option<Self> = None;
         for file in files {
@@ -97,6 +106,7 @@ impl Merged {
     ///
     /// # Errors
     /// What is wrong with it.
+    /// Both layouts are read: one run's, and one that this module wrote.
     pub fn parse(text: &str) -> Result<Self, String> {
         let no_run = |error| format!("no figures of hubplane bench: {error}");
         let head: Head = serde_json::from_str(text).map_err(no_run)?;
@@ -110,10 +120,13 @@ impl Merged {
             Some(_) => serde_json::from_str(text).map_err(no_run)?,
             None => serde_json::from_str::<Run>(text).map_err(no_run)?.into(),
         };
+        // Older files hold the broker alone once for all rounds.
         let every = merged.backends.iter_mut();
         every
             .flat_map(|it| it.scenarios.values_mut())
             .for_each(Figures::place_alone);
+        // A number of a run is used as a place in a list later, so it is checked here, where the
+        // file can still be named.
         let runs = merged.sources.len();
         let figures = || merged.backends.iter().flat_map(|it| it.scenarios.values());
         let rounds = figures().flat_map(|it| it.rounds.iter().map(|round| round.run));
@@ -130,14 +143,17 @@ impl Merged {
     /// # Errors
     /// Where one of them is here already: its rounds would count twice.
     pub fn with(mut self, mut other: Self) -> Result<Self, String> {
+        // The same command at the same second on the same machine is the same run.
         if let Some(twice) = other.sources.iter().find(|it| self.sources.contains(it)) {
             return Err(format!("the run of `{}` was given twice", twice.command));
         }
+        // The other runs' numbers begin where these end.
         let first = self.sources.len();
         self.sources.append(&mut other.sources);
         self.notes.append(&mut other.notes);
         let names = self.adopt(other.scenarios);
         for mut backend in other.backends {
+            // Taken out, so that the names of the scenarios can be changed on the way.
             let scenarios = std::mem::take(&mut backend.scenarios);
             self.keep_apart(&mut backend, first);
             let here = match self.backends.iter().position(|it| it.name == backend.name) {
@@ -153,6 +169,7 @@ impl Merged {
             for (name, figures) in scenarios {
                 let renamed = names.iter().find(|(old, _)| *old == name);
                 let name = renamed.map_or(name, |(_, new)| new.clone());
+                // The same scenario of the same backend: its rounds are pooled.
                 pour(here.scenarios.entry(name).or_default(), figures, first);
             }
         }
@@ -163,6 +180,7 @@ impl Merged {
     fn adopt(&mut self, scenarios: Vec<Scenario>) -> Vec<(String, String)> {
         let mut names = Vec::new();
         for mut scenario in scenarios {
+            // Two forms of a scenario are different work; their figures must never share a table.
             let old = scenario.name.clone();
             let mut number = 1;
             while let Some(known) = self.scenarios.iter().find(|it| it.name == scenario.name) {
@@ -192,10 +210,13 @@ impl Merged {
         let prefix = format!("{name} (run ");
         let same = |it: &&Measured| it.name == name || it.name.starts_with(&prefix);
         let differs = |it: &Measured| it.program.is_some() && it.program != backend.program;
+        // An earlier merge may have kept this backend apart already, under a name with a run in it.
         let mut known = self.backends.iter().filter(same).peekable();
+        // Where a program is not known, nothing says that it is another one.
         if backend.program.is_none() || known.peek().is_none() {
             return;
         }
+        // A backend with the same program may be known under the other name: it goes there.
         backend.name = match known.find(|it| !differs(it)) {
             Some(same) => same.name.clone(),
             None => {
@@ -209,6 +230,8 @@ impl Merged {
         };
     }
 
+    /// Addresses may differ between machines, so a difference is only noted. `at` is the backend's
+    /// place in this list, `first` the first run of the other.
     fn note_difference(&mut self, at: usize, other: &Measured, first: usize) {
         let here = &mut self.backends[at];
         if here.address != other.address {
@@ -220,10 +243,12 @@ impl Merged {
                 first + 1
             ));
         }
+        // An older file may lack them; whichever run knows them fills them in.
         if here.promises.is_empty() {
             here.promises.clone_from(&other.promises);
         }
         if let Some(failure) = &other.failure {
+            // Both failures are shown: each run may have failed for a reason of its own.
             let earlier = here.failure.take().map(|it| it + "; ").unwrap_or_default();
             here.failure = Some(format!("{earlier}run {}: {failure}", first + 1));
         }
@@ -232,6 +257,8 @@ impl Merged {
     /// What a reader must know before comparing: runs that differ in what figures depend on.
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = self.notes.clone();
+        // A set, so that equal values count once and the order does not depend on that of the
+        // files.
         let mut differ = |what: &str, of: fn(&Source) -> String| {
             let values: BTreeSet<_> = self.sources.iter().map(of).collect();
             if values.len() > 1 {
@@ -266,6 +293,7 @@ pub fn describe(machine: &Machine) -> String {
 
 /// Adds figures whose runs count from `first`.
 fn pour(into: &mut Figures, mut figures: Figures, first: usize) {
+    // Nothing was measured here before: the other's knee is taken as it is, even if it is absent.
     let fresh = into.rounds.is_empty() && into.ladder.is_empty() && into.knee.is_none();
     let count = |run: &mut usize| *run += first;
     figures.rounds.iter_mut().for_each(|it| count(&mut it.run));
@@ -278,6 +306,7 @@ fn pour(into: &mut Figures, mut figures: Figures, first: usize) {
             .knee
             .zip(figures.knee)
             .map(|(a, b)| a.min(b))
+            // Only one of the two has a knee: it stands alone.
             .or(into.knee)
             .or(figures.knee),
     };

@@ -1,6 +1,8 @@
+//! What is put together must keep every round with its run, and say where runs are not alike.
 use super::*;
 use crate::sample::run;
 
+/// A second run of the same program on the same machine, a day later.
 fn another() -> Run {
     let mut run = run();
     run.started += 86_400;
@@ -18,10 +20,12 @@ fn rounds_are_pooled_and_know_their_run() {
     let figures = &both.backends[0].scenarios["progress"];
     let runs: Vec<_> = figures.rounds.iter().map(|round| round.run).collect();
     assert_eq!(runs, [0, 0, 0, 1, 1, 1]);
+    // Runs that are alike need no warning.
     assert_eq!(both.warnings(), [""; 0]);
 }
 
 #[test]
+// Three runs, merged in two steps: the third one's number must not begin anew.
 fn what_was_merged_is_read_again_and_merged_further() {
     let mut third = another();
     third.started += 1;
@@ -33,6 +37,7 @@ fn what_was_merged_is_read_again_and_merged_further() {
 }
 
 #[test]
+// A file of the older layout: no `alone` in the rounds, and `direct` beside them.
 fn an_old_file_has_the_broker_alone_once() {
     let mut run = run();
     let rounds = |run: &mut Run| run.backends[1].scenarios["progress"].rounds.clone();
@@ -45,12 +50,15 @@ fn an_old_file_has_the_broker_alone_once() {
     figures["direct"] = serde_json::to_value(&alone).unwrap();
     let read = Merged::parse(&old.to_string()).unwrap();
     let read = &read.backends[1].scenarios["progress"].rounds;
+    // Moved to the first round, and to no other.
     assert_eq!((&read[0].alone, &read[1].alone), (&alone, &None));
 }
 
 #[test]
 fn other_machines_and_other_scenarios_are_marked() {
     let mut other = another();
+    // Another machine is only a warning; another form of a scenario is other work, and is kept
+    // apart.
     other.machine.cores = 8;
     other.scenarios[0].payload = 256;
     let both = Merged::from(run()).with(other.into()).unwrap();
@@ -64,6 +72,7 @@ fn other_machines_and_other_scenarios_are_marked() {
 
 #[test]
 fn another_program_is_kept_apart() {
+    // The same backend, served by this program (or by one that is not known) on that day.
     let of = |program: Option<&str>, day: u64| {
         let mut run = run();
         run.started += day * 86_400;
@@ -72,6 +81,7 @@ fn another_program_is_kept_apart() {
         Merged::from(run)
     };
     let with = |all: Merged, more| all.with(more).unwrap();
+    // The programs alternate: a, b, a, b. The third run must find its place beside the first.
     let two = with(of(Some("a"), 0), of(Some("b"), 1));
     let all = with(with(two, of(Some("a"), 2)), of(Some("b"), 3));
     let names: Vec<_> = all.backends.iter().map(|it| &*it.name).collect();
@@ -86,13 +96,14 @@ fn another_program_is_kept_apart() {
     );
     let warnings = all.warnings().join("\n");
     assert!(warnings.contains("shown as memory (run 2)"), "{warnings}");
-    // Files that don't say whose they are.
+    // Files that don't name their program are not kept apart: nothing says that they differ.
     let unknown = with(of(None, 0), of(Some("a"), 1));
     assert_eq!(unknown.backends.len(), 1);
 }
 
 #[test]
 fn a_file_that_is_none_is_refused_with_the_reason() {
+    // The same run twice would count its rounds twice.
     let twice = Merged::from(run()).with(run().into()).unwrap_err();
     assert!(twice.contains("given twice"), "{twice}");
     for (text, said) in [
@@ -103,6 +114,7 @@ fn a_file_that_is_none_is_refused_with_the_reason() {
         let error = Merged::parse(text).unwrap_err();
         assert!(error.contains(said), "{error}");
     }
+    // The number of a run must be a place in the list of runs, or readers would panic.
     let mut wrong = run();
     wrong.backends[0]
         .scenarios

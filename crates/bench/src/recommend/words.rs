@@ -8,6 +8,7 @@ use super::super::summary::{Spread, Unit, rate};
 
 /// Returns a cell of the capability table as a sentence. A word that is not known here is shown as it is, so that a new
 /// capability is never hidden.
+/// The columns are those of [`super::super::results::PROMISES`].
 pub(super) fn plain(column: &str, says: &str) -> String {
     let sentence = match (column, says) {
         ("on restart", "no broker") => {
@@ -47,6 +48,8 @@ pub(super) fn time(time: Duration) -> String {
 /// Tells the user how to measure a rate that no figure answers.
 pub(super) fn measure_at(wanted: f64) -> String {
     format!(
+        // Never "run the ladder again": its steps would be the same, and the rate between them as
+        // unknown.
         "measure {} messages a second with a scenario of your own: `hubplane bench --print-scenario progress` prints one to begin with",
         rate(wanted)
     )
@@ -54,8 +57,11 @@ pub(super) fn measure_at(wanted: f64) -> String {
 
 /// Reads a size in bytes: `64 KiB`, `16KiB`, `1 MiB`, `1000000 B`, `512`. Returns nothing if the text is not a size or the
 /// number does not fit in 64 bits.
+/// Units of 1,000 (kB, MB) are refused, so that no size is read as another than was meant.
+///
 pub fn parse_size(text: &str) -> Option<u64> {
     let text = text.trim();
+    // Up to the first byte that is no digit; an empty number fails to parse.
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let number: u64 = text[..digits].parse().ok()?;
     let scale = match text[digits..].trim_start() {
@@ -64,5 +70,6 @@ pub fn parse_size(text: &str) -> Option<u64> {
         "MiB" => 1 << 20,
         _ => return None,
     };
+    // An overflow is no size.
     number.checked_mul(scale)
 }

@@ -22,6 +22,8 @@ pub struct Range {
 }
 
 /// What may be said of a figure of two backends.
+/// “First” and “second” are the order of the arguments of [`compare`].
+///
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Verdict {
     /// The first one's is smaller: the second's is `least` to `most` times it.
@@ -47,6 +49,7 @@ pub enum Verdict {
 /// Returns the range of a figure in each run, ordered by run. A run without a value of this figure is left out.
 pub(super) fn ranges(figure: Figure, figures: &Figures) -> Vec<Range> {
     let mut runs: BTreeMap<usize, Vec<f64>> = BTreeMap::new();
+    // Each run has its own rounds, which are compared only with those of the same run.
     for round in &figures.rounds {
         if let Some(value) = figure.of(round) {
             runs.entry(round.run).or_default().push(value);
@@ -62,13 +65,17 @@ pub(super) fn ranges(figure: Figure, figures: &Figures) -> Vec<Range> {
 }
 
 /// Compares two backends by their ranges, run by run, and joins the verdicts of all common runs.
+/// Both slices must be ordered as [`ranges`] gives them: each run at most once.
+///
 pub fn compare(one: &[Range], two: &[Range]) -> Verdict {
     let mut verdict: Option<Verdict> = None;
     let mut unknown = "were never measured in one run";
+    // Only runs that measured both count; the others say nothing of the difference.
     for a in one {
         let Some(b) = two.iter().find(|b| b.run == a.run) else {
             continue;
         };
+        // A single value looks like a range of no width, which overlaps with nothing.
         if !a.wide || !b.wide {
             unknown = "were measured in one round only, which does not show how far rounds differ";
             continue;
@@ -85,6 +92,7 @@ pub fn compare(one: &[Range], two: &[Range]) -> Verdict {
 /// Compares two ranges of one run. The least ratio is that of the nearest ends, the largest that of the furthest ends. A
 /// largest value of 0 allows no ratio, and so no statement.
 fn apart(a: Range, b: Range) -> Verdict {
+    // Ends that touch are not apart.
     if a.most < b.least && a.most > 0.0 {
         Verdict::Smaller {
             least: b.least / a.most,
@@ -102,9 +110,12 @@ fn apart(a: Range, b: Range) -> Verdict {
 
 /// Joins the verdicts of two runs: the ratios widen; runs that contradict each other leave nothing to say.
 fn join(before: Verdict, here: Verdict) -> Verdict {
+    // Two verdicts of one direction are joined; anything else is no statement that holds in all
+    // runs.
     use Verdict::{Larger, Smaller};
     match (before, here) {
         (Smaller { least, most }, Smaller { least: l, most: m }) => Smaller {
+            // The weakest ratio of all runs is what may be said at least.
             least: least.min(l),
             most: most.max(m),
         },
@@ -119,12 +130,14 @@ fn join(before: Verdict, here: Verdict) -> Verdict {
 /// Writes a ratio as a range, such as `1.4–1.8 times`. Ratios are rounded down, so that no difference is overstated.
 pub(super) fn times(least: f64, most: f64) -> String {
     let show = |ratio: f64| match ratio {
+        // From ten on without decimals: a range of rounds is never so exact.
         ratio if ratio >= 9.95 => digits(ratio.round()).replace(".0", ""),
         // What is apart is never called equal.
         ratio if ratio < 1.1 => format!("{:.2}", (ratio * 100.0).floor() / 100.0),
         ratio => format!("{:.1}", (ratio * 10.0).floor() / 10.0),
     };
     let (low, high) = (show(least), show(most));
+    // The order matters: what rounds to 1.00 must not be written as "1.00 times".
     match least {
         _ if high == "1.00" => "a little over 1 times".to_owned(),
         _ if low == "1.00" => format!("up to {high} times"),
@@ -150,6 +163,7 @@ mod tests {
     #[test]
     fn what_overlaps_is_not_told_apart() {
         let a = [range(0, 10.0, 12.0)];
+        // Ends that touch (12 and 12) overlap.
         assert_eq!(compare(&a, &[range(0, 12.0, 15.0)]), Verdict::Same);
         let verdict = compare(&a, &[range(0, 18.0, 20.0)]);
         assert_eq!(
@@ -165,6 +179,7 @@ mod tests {
 
     #[test]
     fn only_what_holds_in_every_common_run_is_said() {
+        // The second backend is slower in both runs, by different ratios: the widest range is said.
         let a = [range(0, 10.0, 12.0), range(1, 100.0, 120.0)];
         let b = [range(0, 24.0, 30.0), range(1, 180.0, 200.0)];
         assert_eq!(
@@ -174,6 +189,7 @@ mod tests {
                 most: 3.0
             }
         );
+        // Faster in run 0 and slower in run 1.
         let contrary = [range(0, 24.0, 30.0), range(1, 18.0, 20.0)];
         assert_eq!(compare(&a, &contrary), Verdict::Same);
         // Faster by far, but on another machine.
@@ -191,8 +207,10 @@ mod tests {
     #[test]
     fn times_are_written_as_a_range() {
         assert_eq!(times(1.42, 1.81), "1.4–1.8 times");
+        // Rounded down: 1.81 is never 1.9.
         assert_eq!(times(2.01, 2.04), "2.0 times");
         assert_eq!(times(12.4, 2_300.0), "12–2,300 times");
+        // Below 1.1 a second decimal shows that the two are not equal.
         assert_eq!(times(1.02, 1.05), "1.02–1.05 times");
         assert_eq!(times(1.001, 2.14), "up to 2.1 times");
         assert_eq!(times(1.001, 1.004), "a little over 1 times");

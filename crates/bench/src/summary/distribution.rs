@@ -10,7 +10,10 @@ use crate::results::Latency;
 const POINTS: i32 = 12;
 
 /// Joins several distributions into one, in which each measurement has the same weight.
+/// The percentiles come from rounded buckets (two digits, rounded up); only `max` is exact.
+///
 pub fn pool<'a>(parts: impl IntoIterator<Item = &'a Latency>) -> Latency {
+    // Sorted by value, as `at` needs it.
     let mut all = BTreeMap::new();
     let mut max = 0;
     for part in parts {
@@ -33,15 +36,19 @@ pub fn pool<'a>(parts: impl IntoIterator<Item = &'a Latency>) -> Latency {
 
 /// Returns the percentile for a share from 0 to 1: at least this share of the measurements is not above the value. Returns
 /// 0 if there are no measurements.
+/// `buckets` must ascend by their values.
+///
 pub fn at(buckets: &[(u64, u64)], share: f64) -> u64 {
     let count: u64 = buckets.iter().map(|(_, count)| count).sum();
     // `ceil` alone would be wrong: in floating point, 0.99 * 100 is a little more than 99.
+    // At least the first measurement, even for a share of 0.
     let wanted = ((share * count as f64 - 1e-6).ceil() as u64).max(1);
     let mut seen = 0;
     let found = buckets.iter().find(|(_, count)| {
         seen += count;
         seen >= wanted
     });
+    // Rounding could ask for more than there are; the largest value answers then.
     found.or(buckets.last()).map_or(0, |(value, _)| *value)
 }
 
@@ -67,6 +74,7 @@ pub fn quantiles(latency: &Latency) -> Vec<(f64, u64)> {
         .take_while(|out_of| *out_of <= latency.count as f64)
         .chain((latency.count > 1).then_some(2.0))
         .collect();
+    // The median stands among even steps and must be at its place.
     all.sort_by(f64::total_cmp);
     all.into_iter()
         .map(|out_of| (out_of, at(&latency.buckets, 1.0 - 1.0 / out_of)))
@@ -88,6 +96,7 @@ mod tests {
     #[test]
     fn percentiles_come_from_the_buckets() {
         let latency = hundred();
+        // Of the values 1 to 100, the n-th percentile is n.
         assert_eq!((latency.p50, latency.p90, latency.p99), (50, 90, 99));
         assert_eq!((latency.p999, latency.count), (100, 100));
         assert_eq!(at(&[], 0.5), 0);
@@ -101,12 +110,14 @@ mod tests {
             ..Latency::default()
         };
         let both = pool([&hundred(), &slow]);
+        // Each measurement has one weight: 300 slow ones of 400 move the median.
         assert_eq!((both.count, both.p50, both.max), (400, 5_000, 9_000));
     }
 
     #[test]
     fn a_curve_ends_where_its_measurements_do() {
         let curve = quantiles(&hundred());
+        // Of 100 measurements, one is above p99 and none is above anything later.
         assert_eq!(curve.last(), Some(&(100.0, 99)));
         assert!(curve.is_sorted_by(|a, b| a.0 < b.0 && a.1 <= b.1));
         let few = Latency {
@@ -115,6 +126,7 @@ mod tests {
             p90: 4,
             ..Latency::default()
         };
+        // 50 measurements have no p99.
         assert_eq!(quantiles(&few), [(2.0, 3), (10.0, 4)]);
     }
 }

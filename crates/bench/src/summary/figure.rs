@@ -114,6 +114,7 @@ impl Figure {
 
     /// Returns its value in one round; absent if it was not measured, which is not the same as 0.
     pub fn of(self, round: &Round) -> Option<f64> {
+        // A percentile of no measurements is 0 in the file; it must not look like a very fast one.
         let time = |count: u64, value: u64| (count > 0).then_some(value as f64);
         let delivery = |value| time(round.delivery.count, value);
         let acknowledgement = |value| time(round.acknowledgement.count, value);
@@ -136,6 +137,7 @@ impl Figure {
             Self::HubMemory => round.cost.hub_memory.map(|bytes| bytes as f64),
             Self::BrokerMemory => round.cost.broker_memory.map(|bytes| bytes as f64),
             Self::Wire => round.cost.wire,
+            // Without a length there is no rate; old files may lack it.
             Self::Deliveries => {
                 (round.seconds > 0.0).then(|| round.delivered as f64 / round.seconds)
             }
@@ -145,6 +147,8 @@ impl Figure {
     }
 
     /// Returns the median and the range over all rounds; absent if no round has the figure.
+    /// Rounds of different runs are taken together here; only `compare` keeps runs apart.
+    ///
     pub fn spread(self, figures: &Figures) -> Option<Spread> {
         Spread::of(figures.rounds.iter().filter_map(|round| self.of(round)))
     }
@@ -165,10 +169,12 @@ pub struct Spread {
 
 impl Spread {
     /// Computes the spread of some values; absent if there are none. Values that are not finite are left out.
+    // `total_cmp`, as the values are finite and have an order.
     pub fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
         let mut values: Vec<f64> = values.into_iter().filter(|it| it.is_finite()).collect();
         values.sort_by(f64::total_cmp);
         let count = values.len();
+        // With an even number, the mean of the two in the middle. `get` fails only without values.
         let middle = (values.get(count.saturating_sub(1) / 2)? + values.get(count / 2)?) / 2.0;
         Some(Self {
             median: middle,
@@ -182,11 +188,14 @@ impl Spread {
 impl Unit {
     /// Returns the divisor and the suffix that fit a value of this size.
     fn scale(self, size: f64) -> (f64, &'static str) {
+        // Each step: below this size, divide by this, and write this.
         let fit = |steps: &[(f64, f64, &'static str)]| {
             let step = steps.iter().find(|(below, ..)| size < *below);
             step.or(steps.last())
                 .map_or((1.0, ""), |(_, by, word)| (*by, *word))
         };
+        // Memory in powers of 1,024, as the operating system counts it; bytes of a message stay
+        // bytes.
         let kibi = 1024.0;
         match self {
             Self::Time => fit(&[
@@ -218,9 +227,11 @@ impl Unit {
     /// Writes a median with its range, such as `310 µs (298–325)`; without the range if its ends look the same. The range uses
     /// the unit of the median, so that the three can be compared at a glance.
     pub fn show_spread(self, spread: Spread) -> String {
+        // The unit of the median for all three: 310 µs (298–1,325), and not 1.3 ms beside it.
         let (by, _) = self.scale(spread.median);
         let text = if self == Self::Rate { rate } else { digits };
         let (least, most) = (text(spread.least / by), text(spread.most / by));
+        // Compared as text: what looks the same is not shown as a range.
         match least == most {
             true => self.show(spread.median),
             false => format!("{} ({least}–{most})", self.show(spread.median)),
@@ -231,6 +242,7 @@ impl Unit {
 /// Writes a number with three significant digits, or whole with commas between thousands.
 pub(crate) fn digits(value: f64) -> String {
     match value.abs() {
+        // 99.95 rounds to 100, which needs no decimal; so does 9.995 with two of them.
         size if size >= 99.95 => thousands(value),
         size if size >= 9.995 => format!("{value:.1}"),
         0.0 => "0".to_owned(),
@@ -241,6 +253,7 @@ pub(crate) fn digits(value: f64) -> String {
 /// Writes a rate; from ten on as a whole number.
 pub(crate) fn rate(value: f64) -> String {
     match value {
+        // Small rates keep their digits: 0.5 a second is not 1.
         small if small < 9.5 && small.fract() != 0.0 => digits(small),
         value => thousands(value),
     }
@@ -252,6 +265,7 @@ fn thousands(value: f64) -> String {
     let mut text = String::new();
     for (at, sign) in plain.chars().enumerate() {
         let left = plain.len() - at;
+        // Not behind a minus sign.
         if at > 0 && left.is_multiple_of(3) && !text.ends_with('-') {
             text.push(',');
         }
@@ -268,6 +282,7 @@ mod tests {
     fn a_spread_is_the_median_and_the_range() {
         let spread = Spread::of([3.0, 1.0, 10.0]).unwrap();
         assert_eq!((spread.median, spread.least, spread.most), (3.0, 1.0, 10.0));
+        // Four values: the mean of the two in the middle.
         assert_eq!(Spread::of([1.0, 2.0, 4.0, 9.0]).unwrap().median, 3.0);
         assert_eq!(Spread::of([]), None);
     }
@@ -283,6 +298,7 @@ mod tests {
         assert_eq!(show(Unit::Rate, 1_234_567.0), "1,234,567/s");
         assert_eq!(show(Unit::Share, 0.4), "40.0 %");
         let spread = Spread::of([310.0, 298.0, 1_325.0]).unwrap();
+        // The range keeps the median's unit even where it is longer.
         assert_eq!(Unit::Time.show_spread(spread), "310 µs (298–1,325)");
         let still = Spread::of([310.0, 310.0]).unwrap();
         assert_eq!(Unit::Time.show_spread(still), "310 µs");

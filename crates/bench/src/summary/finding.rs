@@ -10,6 +10,8 @@ use super::{
 use crate::{merge::Merged, results::Figures, scenario::Scenario};
 
 /// The figures by which a broker is chosen.
+/// Their order is that of the sentences.
+///
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Matter {
     /// The median of the delivery.
@@ -58,6 +60,7 @@ impl Matter {
             Some(figure) => (figure.spread(figures)?.median, ranges(figure, figures)),
             None => {
                 let knees = knees(figures);
+                // A ladder in which no step held counts as 0, the worst.
                 let held = knees.iter().map(|knee| knee.held.unwrap_or(0.0));
                 let middle = Spread::of(held)?.median;
                 (middle, knees.iter().map(|knee| knee.range()).collect())
@@ -76,6 +79,7 @@ impl Matter {
         let found = named.filter_map(|it| self.part(&it.name, it.scenarios.get(scenario)?));
         let mut parts: Vec<_> = found.collect();
         parts.sort_by(|a, b| a.middle.total_cmp(&b.middle));
+        // Of a rate more is better; of all other figures less.
         if self == Self::Knee {
             parts.reverse();
         }
@@ -97,6 +101,7 @@ impl Matter {
     }
 
     /// Gives both medians and why they allow no statement; the reader may judge them.
+    /// A reader who sees both may still draw a conclusion, which the sentence does not.
     fn unknown(self, a: &Part<'_>, b: &Part<'_>, why: &str) -> String {
         let unit = self.figure().map_or(Unit::Rate, Figure::unit);
         let shown = |it: &Part<'_>| format!("{} ({})", it.name, unit.show(it.middle));
@@ -104,6 +109,8 @@ impl Matter {
     }
 
     /// Returns the better backend, the worse one, and the ratio in words; nothing if the verdict does not tell them apart.
+    /// `a` and `b` are in the order in which they were compared.
+    ///
     fn winner<'a>(
         self,
         a: &'a str,
@@ -115,10 +122,12 @@ impl Matter {
             Verdict::Larger { .. } => false,
             Verdict::Same | Verdict::Unknown(_) => return None,
         };
+        // Either verdict holds its ratios; only which one is smaller differs.
         let (Verdict::Smaller { least, most } | Verdict::Larger { least, most }) = verdict else {
             return None;
         };
         let times = times(least, most);
+        // Smaller is better, except for a rate.
         match smaller != (self == Self::Knee) {
             true => Some((a, b, times)),
             false => Some((b, a, times)),
@@ -128,11 +137,14 @@ impl Matter {
     /// Compares the best backend with each of the others in one sentence; nothing if there are no others.
     fn finding(self, parts: &[Part<'_>]) -> Option<String> {
         let (best, others) = parts.split_first()?;
+        // Those that are worse, those that are not told apart, and those that need a sentence of
+        // their own.
         let (mut told, mut same, mut rest) = (Vec::new(), Vec::new(), Vec::new());
         for other in others {
             let verdict = compare(&best.ranges, &other.ranges);
             match (self.winner(best.name, other.name, verdict), verdict) {
                 (Some((better, worse, times)), _) if better == best.name => {
+                    // Only the first names the best backend; the others continue the sentence.
                     told.push(self.better(better, worse, &times, !told.is_empty()));
                 }
                 // The other one wins in the runs that measured both, although its median over all runs is worse.
@@ -150,8 +162,10 @@ impl Matter {
             sentences.push(list(&told));
         }
         if !same.is_empty() {
+            // The best comes first, since it is what the others are compared with.
             let all: Vec<_> = [best.name].into_iter().chain(same).collect();
             sentences.push(match all.len() {
+                // Two names need no "from".
                 2 => format!("{} can't be told apart by these runs", list(&all)),
                 _ => format!(
                     "{} can't be told apart from {} by these runs",
@@ -192,6 +206,7 @@ pub fn findings(merged: &Merged, scenario: &Scenario) -> Vec<String> {
     };
     let finding = |matter: &Matter| {
         let mut parts = matter.parts(merged, &scenario.name);
+        // With nothing but backends of one process, these are compared with each other.
         if parts.iter().any(|it| !one_process(it.name)) {
             parts.retain(|it| !one_process(it.name));
         }
@@ -208,6 +223,7 @@ pub fn pairs(merged: &Merged, scenario: &Scenario) -> Vec<String> {
     for matter in Matter::ALL {
         let parts = matter.parts(merged, &scenario.name);
         for (at, a) in parts.iter().enumerate() {
+            // Each pair once.
             sentences.extend(parts[at + 1..].iter().map(|b| matter.pair(a, b)));
         }
     }
@@ -215,6 +231,8 @@ pub fn pairs(merged: &Merged, scenario: &Scenario) -> Vec<String> {
 }
 
 /// Compares the median latency through the hub with that of the broker alone; nothing if no broker was measured alone.
+/// A ratio of medians and not a difference: the hub's share of a fast broker and of a slow one can
+/// be compared.
 fn beside_the_broker(merged: &Merged, scenario: &Scenario) -> Option<String> {
     let each = merged.backends.iter().filter_map(|backend| {
         let figures = backend.scenarios.get(&scenario.name)?;

@@ -9,6 +9,8 @@ use super::{Range, figure::rate};
 use crate::results::Figures;
 
 /// What one ladder found.
+/// The true highest rate is at least `held` and below `failed`.
+///
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Knee {
     /// The run.
@@ -43,9 +45,12 @@ pub fn knees(figures: &Figures) -> Vec<Knee> {
 }
 
 /// Returns the highest rate of all runs in words; absent if no run searched for it.
+/// Several runs that found the same are written once.
+///
 pub fn knee(figures: &Figures) -> Option<String> {
     let knees = knees(figures);
     if knees.is_empty() {
+        // A run that kept only its knee (an older file) still has a rate.
         return figures.knee.map(|knee| format!("{}/s", rate(knee)));
     }
     let texts: BTreeSet<String> = knees.iter().map(Knee::text).collect();
@@ -57,7 +62,9 @@ pub fn knee(figures: &Figures) -> Option<String> {
 pub fn most_deliveries(figures: &Figures) -> Option<f64> {
     let at = |knee: &Knee| {
         let mut steps = figures.ladder.iter();
+        // Compared as floating point, which is safe: `held` is a copy of a step's rate.
         let step = steps.find(|step| step.run == knee.run && Some(step.rate) == knee.held);
+        // No step held, so no delivery is promised.
         step.map_or(0.0, |step| step.deliveries)
     };
     knees(figures).iter().map(at).min_by(f64::total_cmp)
@@ -81,6 +88,8 @@ impl Knee {
     pub(super) fn range(&self) -> Range {
         Range {
             run: self.run,
+            // Nothing held: it may be any rate down to 0. Nothing failed: it may be any rate
+            // upwards.
             least: self.held.unwrap_or(0.0),
             most: self.failed.unwrap_or(f64::INFINITY),
             wide: true,
@@ -110,6 +119,8 @@ mod tests {
 
     #[test]
     fn a_knee_lies_between_two_steps() {
+        // Three runs: one that found both ends, one that never failed, one that never held. The
+        // steps of the first are not in order.
         let figures = ladder(&[
             (0, 500.0, true),
             (0, 2_000.0, false),
@@ -123,6 +134,7 @@ mod tests {
             ["1,000/s (failed at 2,000)", "500/s or more", "below 500/s"]
         );
         assert_eq!(knee(&Figures::default()), None);
+        // Steps are gone, the knee is kept.
         let alone = Figures {
             knee: Some(70.0),
             ..Figures::default()
@@ -136,6 +148,7 @@ mod tests {
         for step in &mut figures.ladder {
             step.deliveries = 2.0 * step.rate;
         }
+        // Run 0 held at 500 and run 1 at 800: the lower one is what held in both.
         assert_eq!(most_deliveries(&figures), Some(1_000.0));
         assert_eq!(most_deliveries(&ladder(&[(0, 500.0, false)])), Some(0.0));
         assert_eq!(most_deliveries(&Figures::default()), None);

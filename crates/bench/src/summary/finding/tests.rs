@@ -1,6 +1,8 @@
+//! Sentences must say no more than the ranges allow.
 use super::*;
 use crate::sample::run;
 
+/// What is said of the first scenario.
 fn progress(merged: &Merged) -> Vec<String> {
     findings(merged, &merged.scenarios[0])
 }
@@ -22,7 +24,7 @@ fn the_best_stands_beside_the_others() {
     assert!(all[4].contains("broker alone: redis "), "{all:?}");
     // It does not do a broker's work.
     assert!(!all.concat().contains("memory"), "{all:?}");
-    // Three pairs of three backends.
+    // Three pairs of three backends, for each of four matters.
     let pairs = pairs(&merged, &merged.scenarios[0]);
     assert_eq!(pairs.len(), 12);
     let holds = |it: &String| it.contains("memory holds ") && it.contains(" the rate of kafka");
@@ -31,6 +33,7 @@ fn the_best_stands_beside_the_others() {
 
 #[test]
 fn what_overlaps_is_said_in_plain_words() {
+    // Two backends with the very same figures.
     let mut run = run();
     run.backends[0] = run.backends[1].clone();
     run.backends[0].name = "amqp".to_owned();
@@ -44,6 +47,7 @@ fn what_overlaps_is_said_in_plain_words() {
 
 #[test]
 fn one_round_says_nothing_of_noise() {
+    // One round has no range, so nothing can be said of latency and CPU.
     let mut run = run();
     for backend in &mut run.backends {
         backend
@@ -64,6 +68,7 @@ fn one_round_says_nothing_of_noise() {
 
 #[test]
 fn runs_of_two_machines_are_compared_each_for_itself() {
+    // Only memory is measured in both runs; redis and kafka never met on one machine.
     let (mut slow, mut fast) = (run(), run());
     slow.backends.truncate(2);
     fast.started += 1;
@@ -78,6 +83,7 @@ fn runs_of_two_machines_are_compared_each_for_itself() {
 
 #[test]
 fn a_backend_of_one_process_is_compared_with_its_like() {
+    // Without a broker to speak of, backends of one process are compared with each other.
     let mut run = run();
     run.backends.truncate(1);
     run.backends.push(run.backends[0].clone());
