@@ -35,7 +35,9 @@ const SHORTEST_STEP: f64 = 0.8;
 const LONGEST: f64 = 10.0;
 
 /// Finds a backend of the program by an address's scheme.
+/// A function and not a list, so that this crate needs no dependency on any backend.
 #[derive(Clone, Copy, Debug)]
+/// The error must say how to get a program that has the scheme.
 pub struct Drivers(pub fn(&str) -> Result<&'static dyn Driver>);
 
 impl Drivers {
@@ -88,6 +90,8 @@ pub struct Backend {
     /// A command that kills and restarts its broker.
     pub restart: Option<String>,
     /// Whose `serve` is started; this program's own if nothing is said.
+    /// Run by `sh -c` on this machine; it must return when the broker accepts connections again.
+    ///
     pub build: Option<Build>,
 }
 
@@ -115,8 +119,10 @@ impl Plan {
     /// Returns lengths with which the run fits in its time: more backends and scenarios make rounds shorter. A round is
     /// never shorter than 1 s, even if the run then takes longer than it should.
     pub(super) fn lengths(&self) -> Lengths {
+        // time = fixed + scaled * round; solved for the round.
         let (fixed, scaled) = self.work();
         let round = (self.time.as_secs_f64() - fixed) / scaled;
+        // Too short a round has too few messages for a p99; too long a one tells nothing more.
         let round = round.clamp(SHORTEST, LONGEST);
         Lengths {
             warm_up: Duration::from_secs_f64(WARM_UP),
@@ -137,6 +143,7 @@ impl Plan {
     fn work(&self) -> (f64, f64) {
         let pairs = (self.backends.len() * self.scenarios.len()) as f64;
         let rounds = self.rounds as f64;
+        // A round warms up twice: once through the hub, and once for the broker alone.
         let each = rounds * (START + 2.0 * (WARM_UP + SETTLE));
         let (ladder, steps) = match self.ladder {
             true => (
@@ -145,6 +152,7 @@ impl Plan {
             ),
             false => (0.0, 0.0),
         };
+        // Every backend loses a hub, but only those with a command have their broker restarted.
         let killed = if self.kill_hub {
             self.backends.len()
         } else {
@@ -154,6 +162,7 @@ impl Plan {
         let faults = (killed + restarted.count()) as f64 * FAULT;
         (
             pairs * (each + ladder) + faults,
+            // At least 1, as it is a divisor; a plan without rounds is still a plan.
             (pairs * (rounds * (1.0 + STEP) + steps)).max(1.0),
         )
     }
@@ -179,6 +188,7 @@ mod tests {
             build: None,
         };
         Plan {
+            // A plan is pure arithmetic; a driver that is opened here would be a mistake.
             drivers: Drivers(|scheme| panic!("{scheme}: is opened by no plan")),
             backends: vec![backend; backends],
             scenarios: Scenario::built_in(),
@@ -194,8 +204,11 @@ mod tests {
     #[test]
     fn more_to_do_makes_rounds_shorter_and_never_too_short() {
         let (few, many) = (plan(2, USUAL).lengths(), plan(6, USUAL).lengths());
+        // More backends in the same time: shorter rounds, but long enough to measure.
         assert!(few.round > many.round && many.round >= Duration::from_secs(1));
         let crowded = plan(6, QUICK);
+        // Where the time can't be kept, the shortest round is taken, and the estimate says that it
+        // takes longer.
         assert_eq!(crowded.lengths().round, Duration::from_secs(1));
         assert!(crowded.estimate() > QUICK && plan(1, USUAL).estimate() <= USUAL);
     }

@@ -31,20 +31,21 @@ pub struct Scenario {
     /// What it stands for, in a line.
     pub what: String,
     /// Sockets, spread evenly over the hubs.
+    /// A whole number of subscribers for each channel must come of it; see [`Scenario::parse`].
     pub connections: u32,
     /// Channels, spread evenly over the sockets.
     pub channels: u32,
     /// Channels of one socket.
     #[serde(default = "one")]
     pub channels_per_connection: u32,
-    /// Bytes of a message's data.
+    /// Bytes of a message's data, the quotation marks of its JSON string included.
     pub payload: u32,
     /// Who publishes.
     pub publish: Publish,
     /// Subscriptions that are given up and made anew, a second, on sockets of their own beside the others.
     #[serde(default)]
     pub churn: u32,
-    /// Messages a second at which backends are compared: the same work for all.
+    /// Messages a second at which backends are compared: the same work for all. It should be far below every knee, or latency tells of overload only.
     pub rate: f64,
     /// The search for the highest rate.
     pub ladder: Ladder,
@@ -91,6 +92,7 @@ impl std::error::Error for Invalid {}
 impl Scenario {
     /// The built-in ones, in their order.
     pub fn built_in() -> Vec<Self> {
+        // A test parses all of them, so this can't fail in a built program.
         let parse = |(name, text)| {
             Self::parse(text).unwrap_or_else(|error| panic!("invariant: {name}.toml: {error}"))
         };
@@ -105,6 +107,7 @@ impl Scenario {
         if let Some((_, text)) = BUILT_IN.iter().find(|(known, _)| *known == name) {
             return Self::parse(text);
         }
+        // A misspelt built-in name must not be taken for a file that is missing.
         if !name.ends_with(".toml") {
             return Err(unknown(name));
         }
@@ -134,6 +137,7 @@ impl Scenario {
     }
 
     fn check(&self) -> Result<(), Invalid> {
+        // Each error names the key, its value and its bounds.
         let within = |key: &str, value: u32, least: u32, most: u32| {
             if (least..=most).contains(&value) {
                 return Ok(());
@@ -142,6 +146,7 @@ impl Scenario {
                 "{key} is {value}; it must be from {least} to {most}"
             )))
         };
+        // The name becomes a part of channels' names and of links in the report.
         let plain = |sign: char| sign.is_ascii_alphanumeric() || sign == '-' || sign == '_';
         if self.name.is_empty() || self.name.len() > 32 || !self.name.chars().all(plain) {
             return Err(Invalid(format!(
@@ -151,12 +156,16 @@ impl Scenario {
         }
         within("connections", self.connections, 1, MOST_CONNECTIONS)?;
         within("channels", self.channels, 1, MOST_CHANNELS)?;
+        // Each channel of a connection is named in its handshake, whose line has a limit; and no
+        // more than there are.
         let most = self.channels.min(128);
         let each = self.channels_per_connection;
         within("channels_per_connection", each, 1, most)?;
         within("payload", self.payload, LEAST_PAYLOAD, MOST_PAYLOAD)?;
         within("churn", self.churn, 0, 10_000)?;
         let subscriptions = u64::from(self.connections) * u64::from(each);
+        // Otherwise channels would have different numbers of subscribers, and losses could not be
+        // computed from a product.
         if !subscriptions.is_multiple_of(u64::from(self.channels)) {
             return Err(Invalid(format!(
                 "{subscriptions} subscriptions can't be spread evenly over {} channels: \
@@ -165,6 +174,7 @@ impl Scenario {
             )));
         }
         let rates = [self.rate, self.ladder.from, self.ladder.to];
+        // Below 1 the schedule would have steps of seconds; 10 million are more than any hub takes.
         let sound = |rate: &f64| rate.is_finite() && *rate >= 1.0 && *rate <= 10_000_000.0;
         if !rates.iter().all(sound) || self.ladder.to < self.ladder.from {
             return Err(Invalid(
@@ -172,6 +182,7 @@ impl Scenario {
                     .to_owned(),
             ));
         }
+        // A limit of 0 would fail every step.
         if self.ladder.p99_ms == 0 {
             return Err(Invalid("ladder.p99_ms must be 1 at least".to_owned()));
         }
@@ -218,6 +229,7 @@ mod tests {
     #[test]
     fn what_can_not_be_run_is_refused_with_the_reason() {
         let sound = BUILT_IN[0].1;
+        // Each changes one line of a sound file; the error must name the key or the reason.
         for (from, to, said) in [
             ("channels = 500", "channels = 333", "multiple of channels"),
             ("payload = 128", "payload = 1", "from 64 to"),
@@ -225,6 +237,7 @@ mod tests {
             ("publish", "publishes", "publishes"),
         ] {
             let text = sound.replacen(from, to, 1);
+            // If the file changes, this replacement must not silently do nothing.
             assert_ne!(text, sound, "{from}");
             let error = Scenario::parse(&text).unwrap_err().to_string();
             assert!(error.contains(said), "{error}");

@@ -12,6 +12,8 @@ use super::{
 
 /// Returns one line per row, with the cells of each column below each other; the first row is the head. Rows may have
 /// different lengths.
+/// Widths are counted in characters and not in bytes: µ and – are of two and three bytes.
+///
 pub fn align<R: AsRef<[String]>>(rows: &[R]) -> Vec<String> {
     let columns = rows.iter().map(|row| row.as_ref().len()).max().unwrap_or(0);
     let width = |column: usize| {
@@ -22,8 +24,10 @@ pub fn align<R: AsRef<[String]>>(rows: &[R]) -> Vec<String> {
     let line = |row: &R| {
         let cells = row.as_ref().iter().zip(&widths);
         let cells: Vec<_> = cells
+            // `zip` ends with the row, so a shorter row has fewer cells.
             .map(|(cell, &width)| format!("{cell:width$}"))
             .collect();
+        // No blanks at the end of a line, which would break a comparison of outputs.
         cells.join("  ").trim_end().to_owned()
     };
     rows.iter().map(line).collect()
@@ -31,6 +35,8 @@ pub fn align<R: AsRef<[String]>>(rows: &[R]) -> Vec<String> {
 
 /// Returns all that the bench prints at its end: a table for each scenario with one column per backend, what the figures
 /// say, the faults, and what may have spoiled the figures.
+/// The text has no line end at its end; the caller prints it.
+///
 pub fn text(merged: &Merged) -> String {
     let mut lines = Vec::new();
     for scenario in &merged.scenarios {
@@ -51,10 +57,12 @@ pub fn text(merged: &Merged) -> String {
         lines.push(String::new());
     }
     let faults = faults(merged);
+    // One row alone is the head.
     if faults.len() > 1 {
         lines.extend(align(&faults));
         lines.push(String::new());
     }
+    // Doubts come last, where a terminal shows them without scrolling.
     lines.extend(soundness(merged));
     lines.extend(merged.warnings());
     lines.push(
@@ -77,16 +85,20 @@ pub fn work(scenario: &Scenario) -> String {
 
 /// Returns the figures of a scenario: the head, then one row for each figure that at least one backend has. “–” marks what
 /// was not measured; that is different from 0.
+/// All rows have one cell for each backend that was measured in this scenario.
+///
 pub fn rows(merged: &Merged, scenario: &Scenario) -> Vec<Vec<String>> {
     let measured: Vec<(&str, &Figures)> = merged
         .backends
         .iter()
         .filter_map(|it| Some((&*it.name, it.scenarios.get(&scenario.name)?)))
         .collect();
+    // The first cell of the head is empty: it stands above the names of the figures.
     let mut rows = vec![vec![String::new()]];
     rows[0].extend(measured.iter().map(|(name, _)| (*name).to_owned()));
     let mut row = |label: &str, cell: &dyn Fn(&Figures) -> Option<String>| {
         let cells: Vec<_> = measured.iter().map(|(_, it)| cell(it)).collect();
+        // A row that nobody has would only be noise.
         if cells.iter().any(Option::is_some) {
             let cells = cells.into_iter().map(|cell| cell.unwrap_or("–".to_owned()));
             rows.push([label.to_owned()].into_iter().chain(cells).collect());
@@ -103,6 +115,7 @@ pub fn rows(merged: &Merged, scenario: &Scenario) -> Vec<Vec<String>> {
     let sum = |of: fn(&super::results::Round) -> u64| {
         move |it: &Figures| {
             let sum: u64 = it.rounds.iter().map(of).sum();
+            // No rounds means "not known", not "nothing lost".
             (!it.rounds.is_empty()).then(|| sum.to_string())
         }
     };
@@ -128,6 +141,7 @@ pub fn faults(merged: &Merged) -> Vec<Vec<String>> {
     for backend in &merged.backends {
         for (scenario, figures) in &backend.scenarios {
             rows.extend(figures.faults.iter().map(|fault| {
+                // Milliseconds to microseconds, the unit of [`super::summary::Unit::Time`].
                 let recovered = fault.recovered.map(|ms| ms as f64 * 1000.0);
                 vec![
                     backend.name.clone(),
@@ -153,6 +167,7 @@ mod tests {
 
     #[test]
     fn columns_stand_below_each_other() {
+        // µ is two bytes and one column.
         let rows = [["a", "bb", "c"], ["µµµ", "b", "cc"]].map(|row| row.map(str::to_owned));
         assert_eq!(align(&rows), ["a    bb  c", "µµµ  b   cc"]);
     }
@@ -173,6 +188,7 @@ mod tests {
         }
         // The embedded backend has no broker.
         let line = text.lines().find(|line| line.starts_with("broker CPU"));
+        // A dash for the backend that has none, and values for the others.
         assert!(line.unwrap().contains("per delivery  –  "), "{line:?}");
     }
 

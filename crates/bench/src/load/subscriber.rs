@@ -84,8 +84,8 @@ impl Writer {
         Ok(())
     }
 
-    /// Returns whether something is left to write. The reading task asks for writability only then:
-    /// a socket is writable nearly always, and would keep the task awake.
+    /// Returns whether something is left to write. Only then is it worth waiting for the socket to
+    /// take more: it takes more nearly always, and would keep the reading task awake.
     pub(super) const fn is_blocked(&self) -> bool {
         !self.pending.is_empty()
     }
@@ -99,7 +99,6 @@ impl Writer {
     }
 }
 
-/// Nothing here waits for another client, and no lock is held while a task waits.
 impl Subscriber {
     pub(super) fn new(layout: &Layout, index: u32) -> Self {
         Self {
