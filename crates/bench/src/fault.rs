@@ -46,7 +46,7 @@ struct Watched {
 ///
 /// # Errors
 ///
-/// Also those of [`watch`], such as a client that can't connect.
+/// Also those of [`watch()`], such as a client that can't connect.
 pub(super) fn hub(run: &str, site: &mut Site, scenario: &Scenario) -> io::Result<Fault> {
     // Publishers leave the first hub out, as it is the one that dies: what is refused then comes
     // from the fault's effect on the others and not from publishing to a dead process.

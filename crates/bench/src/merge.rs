@@ -74,10 +74,10 @@ const SHIPPED: &str = include_str!("shipped.json");
 
 impl Merged {
     /// The figures that come along with this program.
-    /// Never in a built program: a test parses the same file.
     ///
     /// # Panics
     ///
+    /// Never in a built program: a test parses the same file.
     pub fn shipped() -> Self {
         Self::parse(SHIPPED).unwrap_or_else(|error| panic!("invariant: shipped.json: {error}"))
     }

@@ -90,8 +90,8 @@ pub struct Backend {
     /// A command that kills and restarts its broker.
     pub restart: Option<String>,
     /// Whose `serve` is started; this program's own if nothing is said.
-    /// Run by `sh -c` on this machine; it must return when the broker accepts connections again.
     ///
+    /// Run by `sh -c` on this machine; it must return when the broker accepts connections again.
     pub build: Option<Build>,
 }
 

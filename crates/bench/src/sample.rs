@@ -84,8 +84,8 @@ const SHAPES: [Shape; 3] = [
 ];
 
 /// The made-up run.
-/// It is the same at each call: nothing in it is random, so that tests may compare texts.
 ///
+/// It is the same at each call: nothing in it is random, so that tests may compare texts.
 pub fn run() -> Run {
     let built_in = Scenario::built_in();
     let scenarios: Vec<_> = built_in

@@ -27,10 +27,10 @@ pub(super) struct Site {
 impl Site {
     /// Measures at a rate for a warm-up and a length, and returns the figures with their cost. Usage is read when counting
     /// begins and when it ends: the difference is the cost, without that of starting and connecting.
-    /// The load's. A cost that can't be read is no error: it is absent.
     ///
     /// # Errors
     ///
+    /// The load's. A cost that can't be read is no error: it is absent.
     pub(super) fn measure(
         &self,
         load: &mut Load,

@@ -46,10 +46,10 @@ pub(super) fn machine() -> Machine {
 }
 
 /// Returns the first 8 bytes of a file's SHA-256 as hexadecimal, which tell one program from another.
-/// The file can't be read.
 ///
 /// # Errors
 ///
+/// The file can't be read.
 pub(super) fn fingerprint(file: &Path) -> io::Result<String> {
     // A whole file in memory: a program has some ten MiB, and this is done once for each.
     let hash = Sha256::digest(fs::read(file)?);
@@ -86,8 +86,8 @@ pub(super) fn memory(process: u32) -> Option<u64> {
 }
 
 /// Keeps a process, with all its threads, on these cores. An error if there is no `taskset`, or no such core.
-/// `cores` is written as `taskset` takes it: `0-3,8`.
 ///
+/// `cores` is written as `taskset` takes it: `0-3,8`.
 pub(super) fn pin(process: u32, cores: &str) -> io::Result<()> {
     let status = Command::new("taskset")
         // -a: all threads, -c: a list of cores, -p: a process that runs already.

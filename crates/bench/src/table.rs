@@ -12,8 +12,8 @@ use super::{
 
 /// Returns one line per row, with the cells of each column below each other; the first row is the head. Rows may have
 /// different lengths.
-/// Widths are counted in characters and not in bytes: µ and – are of two and three bytes.
 ///
+/// Widths are counted in characters and not in bytes: µ and – are of two and three bytes.
 pub fn align<R: AsRef<[String]>>(rows: &[R]) -> Vec<String> {
     let columns = rows.iter().map(|row| row.as_ref().len()).max().unwrap_or(0);
     let width = |column: usize| {
@@ -35,8 +35,8 @@ pub fn align<R: AsRef<[String]>>(rows: &[R]) -> Vec<String> {
 
 /// Returns all that the bench prints at its end: a table for each scenario with one column per backend, what the figures
 /// say, the faults, and what may have spoiled the figures.
-/// The text has no line end at its end; the caller prints it.
 ///
+/// The text has no line end at its end; the caller prints it.
 pub fn text(merged: &Merged) -> String {
     let mut lines = Vec::new();
     for scenario in &merged.scenarios {
@@ -85,8 +85,8 @@ pub fn work(scenario: &Scenario) -> String {
 
 /// Returns the figures of a scenario: the head, then one row for each figure that at least one backend has. “–” marks what
 /// was not measured; that is different from 0.
-/// All rows have one cell for each backend that was measured in this scenario.
 ///
+/// All rows have one cell for each backend that was measured in this scenario.
 pub fn rows(merged: &Merged, scenario: &Scenario) -> Vec<Vec<String>> {
     let measured: Vec<(&str, &Figures)> = merged
         .backends

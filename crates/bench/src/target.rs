@@ -18,8 +18,8 @@ use hubplane_backplane::Address;
 use super::system;
 
 /// How long a hub may take to say that it listens.
-/// A hub waits for its broker before it listens, and a Kafka log may be long.
 ///
+/// A hub waits for its broker before it listens, and a Kafka log may be long.
 const START: Duration = Duration::from_secs(40);
 /// How long hubs may take to end; then they are killed.
 const END: Duration = Duration::from_secs(5);
@@ -104,9 +104,9 @@ impl fmt::Debug for HubAddress {
 impl Hubs {
     /// Starts `many` processes of a program on one backend, on the cores given as `taskset` takes them. Returns when all
     /// listen. An error if one does not start within 40 s; those that were started end then.
+    ///
     /// Each listens on a port of 127.0.0.1 that the operating system chooses, so several runs don't
     /// meet.
-    ///
     pub(super) fn start(
         program: &Path,
         backplane: &str,
@@ -160,10 +160,10 @@ impl Hubs {
     }
 
     /// Kills the first hub with SIGKILL, as a crash would.
-    /// No hub was started here, or the operating system refuses.
     ///
     /// # Errors
     ///
+    /// No hub was started here, or the operating system refuses.
     pub(super) fn kill_first(&mut self) -> io::Result<()> {
         let first = self.processes.first_mut();
         let first = first.ok_or_else(|| io::Error::other("no hub was started"))?;
@@ -230,8 +230,8 @@ impl Drop for Hubs {
 
 /// Returns where a broker listens: hosts and ports, with the usual port of its protocol if the address names none. Empty if
 /// there is no broker, or its protocol is not known here; then its cost is not measured.
-/// Used to find the broker's process and its connections on this machine; never to connect.
 ///
+/// Used to find the broker's process and its connections on this machine; never to connect.
 pub(super) fn broker_ports(address: &Address) -> Vec<(String, u16)> {
     // A scheme may have a suffix, as in `redis+streams`; the part before it decides.
     let default = match address.scheme().split('+').next() {

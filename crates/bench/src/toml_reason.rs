@@ -3,8 +3,8 @@
 
 /// Returns line, key and reason of an error. The line number counts from 1; the key is left out if it needs quotes, since
 /// such a key may itself hold anything.
-/// `text` must be the text that was parsed.
 ///
+/// `text` must be the text that was parsed.
 pub fn toml_reason(text: &str, error: &toml::de::Error) -> String {
     // An error without a place is shown at line 1.
     let start = error.span().map_or(0, |span| span.start);

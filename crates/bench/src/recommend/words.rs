@@ -57,8 +57,8 @@ pub(super) fn measure_at(wanted: f64) -> String {
 
 /// Reads a size in bytes: `64 KiB`, `16KiB`, `1 MiB`, `1000000 B`, `512`. Returns nothing if the text is not a size or the
 /// number does not fit in 64 bits.
-/// Units of 1,000 (kB, MB) are refused, so that no size is read as another than was meant.
 ///
+/// Units of 1,000 (kB, MB) are refused, so that no size is read as another than was meant.
 pub fn parse_size(text: &str) -> Option<u64> {
     let text = text.trim();
     // Up to the first byte that is no digit; an empty number fails to parse.

@@ -4,9 +4,9 @@ use super::html::Html;
 
 /// Writes a chart in all its forms, its caption, and the same figures as a table. The style sheet shows the one form that
 /// fits the screen. `rows` begins with the head; without further rows there is no table.
+///
 /// `table` is the table's title; it must say by itself what the table shows, since a screen reader
 /// may jump to it.
-///
 pub(super) fn figure(
     html: &mut Html,
     charts: &[String],
@@ -25,9 +25,9 @@ pub(super) fn figure(
 }
 
 /// Writes one of several charts beside each other, with its title above it.
+///
 /// `says` is a sentence below the title, which may be empty. The arguments are otherwise those of
 /// [`figure`].
-///
 pub(super) fn panel(
     html: &mut Html,
     chart: &str,

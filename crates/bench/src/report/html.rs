@@ -19,8 +19,8 @@ impl Html {
     }
 
     /// Writes an element with others inside.
-    /// A closure and not a pair of calls, so that no element stays open.
     ///
+    /// A closure and not a pair of calls, so that no element stays open.
     pub(super) fn inside(
         &mut self,
         tag: &str,
@@ -34,8 +34,8 @@ impl Html {
     }
 
     /// Writes a section of the page with its heading; `id` is what links name.
-    /// The heading labels the section for screen readers (`aria-labelledby`).
     ///
+    /// The heading labels the section for screen readers (`aria-labelledby`).
     pub(super) fn section(&mut self, id: &str, title: &str, fill: impl FnOnce(&mut Self)) {
         let heading = format!("{id}-title");
         let attributes = [("id", id), ("aria-labelledby", &*heading)];

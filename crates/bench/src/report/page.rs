@@ -19,16 +19,16 @@ use crate::{
 /// Part of the page, since the page must load nothing.
 const STYLE: &str = include_str!("report.css");
 /// Lets the browser load nothing, even if a name in the figures has a link in it.
+///
 /// The page has no script at all, so none is allowed; charts are part of the document and need no
 /// permission.
-///
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:";
 
 /// Returns the whole document. A section without content is left out, and so is its entry in the contents.
-/// A chart can't be drawn.
 ///
 /// # Errors
 ///
+/// A chart can't be drawn.
 pub(super) fn page(merged: &Merged) -> Result<String, Failed> {
     let scenarios = measured(merged);
     let broken = faults(merged);

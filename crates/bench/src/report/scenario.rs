@@ -18,16 +18,16 @@ use crate::{
 };
 
 /// Number, name and figures of each backend that was measured.
+///
 /// The number is the backend's place among all, not among these: it chooses the same colour
 /// everywhere.
-///
 type Backends<'a> = Vec<(usize, &'a str, &'a Figures)>;
 
 /// Writes the section. If `first` is true, the scorecard already begins the page and is not repeated here.
-/// A chart can't be drawn.
 ///
 /// # Errors
 ///
+/// A chart can't be drawn.
 pub(super) fn section(
     html: &mut Html,
     merged: &Merged,
@@ -84,8 +84,8 @@ fn capital(text: &str) -> String {
 
 /// Returns the latency charts: all backends in one, then each on its own with its acknowledgement and its broker alone.
 /// Empty if no backend has a curve.
-/// Each chart exists in the forms for a wide and a narrow screen.
 ///
+/// Each chart exists in the forms for a wide and a narrow screen.
 fn latency(scenario: &str, backends: &Backends<'_>) -> Result<String, Failed> {
     let mut html = Html::new();
     let title = format!("{scenario}: delivery by percentile");
@@ -203,10 +203,10 @@ fn three(figures: &Figures) -> Vec<Vec<String>> {
 }
 
 /// Returns the chart of p99 at growing rates with a table of all steps. Empty if no ladder was run.
-/// A chart can't be drawn.
 ///
 /// # Errors
 ///
+/// A chart can't be drawn.
 fn knee(scenario: &Scenario, backends: &Backends<'_>) -> Result<String, Failed> {
     let mut html = Html::new();
     let limit = scenario.ladder.p99_ms;
@@ -287,10 +287,10 @@ const COSTS: [Cost; 3] = [
 ];
 
 /// Returns the charts of cost. Empty if no cost was seen, for example because hubs run on another machine.
-/// A chart can't be drawn.
 ///
 /// # Errors
 ///
+/// A chart can't be drawn.
 fn cost(scenario: &str, backends: &Backends<'_>) -> Result<String, Failed> {
     let mut html = Html::new();
     let mut panels = Vec::new();

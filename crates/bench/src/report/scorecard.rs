@@ -18,10 +18,10 @@ use crate::{
 const APART: &str = "One process only, never several hubs";
 
 /// Returns the picture, how to read it, and the same figures as a table, as HTML. Empty if nothing was measured.
-/// A chart can't be drawn.
 ///
 /// # Errors
 ///
+/// A chart can't be drawn.
 pub(super) fn scorecard(merged: &Merged, scenario: &Scenario) -> Result<String, Failed> {
     let numbered = merged.backends.iter().enumerate();
     let rows = numbered.filter_map(|(number, it)| {

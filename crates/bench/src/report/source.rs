@@ -49,9 +49,9 @@ pub(super) fn machines(html: &mut Html, merged: &Merged) {
 }
 
 /// The terms of the report and what they mean in it.
+///
 /// Each explains what a reader may take for something else; the order goes from the method to the
 /// limits.
-///
 const TERMS: [(&str, &str); 9] = [
     (
         "Open loop",
@@ -116,8 +116,8 @@ pub(super) fn reading(html: &mut Html) {
 }
 
 /// Writes the day (UTC) of a time in seconds since 1970, such as `25 November 2026`.
-/// Without a library for dates: only days of the Gregorian calendar are needed, in one language.
 ///
+/// Without a library for dates: only days of the Gregorian calendar are needed, in one language.
 pub fn day(seconds: u64) -> String {
     const MONTHS: [&str; 12] = [
         "January",

@@ -22,8 +22,8 @@ pub struct Range {
 }
 
 /// What may be said of a figure of two backends.
-/// “First” and “second” are the order of the arguments of [`compare`].
 ///
+/// “First” and “second” are the order of the arguments of [`compare`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Verdict {
     /// The first one's is smaller: the second's is `least` to `most` times it.
@@ -65,8 +65,8 @@ pub(super) fn ranges(figure: Figure, figures: &Figures) -> Vec<Range> {
 }
 
 /// Compares two backends by their ranges, run by run, and joins the verdicts of all common runs.
-/// Both slices must be ordered as [`ranges`] gives them: each run at most once.
 ///
+/// Both slices must be ordered by run: each run at most once.
 pub fn compare(one: &[Range], two: &[Range]) -> Verdict {
     let mut verdict: Option<Verdict> = None;
     let mut unknown = "were never measured in one run";

@@ -10,8 +10,8 @@ use crate::results::Latency;
 const POINTS: i32 = 12;
 
 /// Joins several distributions into one, in which each measurement has the same weight.
-/// The percentiles come from rounded buckets (two digits, rounded up); only `max` is exact.
 ///
+/// The percentiles come from rounded buckets (two digits, rounded up); only `max` is exact.
 pub fn pool<'a>(parts: impl IntoIterator<Item = &'a Latency>) -> Latency {
     // Sorted by value, as `at` needs it.
     let mut all = BTreeMap::new();
@@ -36,8 +36,8 @@ pub fn pool<'a>(parts: impl IntoIterator<Item = &'a Latency>) -> Latency {
 
 /// Returns the percentile for a share from 0 to 1: at least this share of the measurements is not above the value. Returns
 /// 0 if there are no measurements.
-/// `buckets` must ascend by their values.
 ///
+/// `buckets` must ascend by their values.
 pub fn at(buckets: &[(u64, u64)], share: f64) -> u64 {
     let count: u64 = buckets.iter().map(|(_, count)| count).sum();
     // `ceil` alone would be wrong: in floating point, 0.99 * 100 is a little more than 99.

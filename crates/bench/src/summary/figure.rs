@@ -147,8 +147,8 @@ impl Figure {
     }
 
     /// Returns the median and the range over all rounds; absent if no round has the figure.
-    /// Rounds of different runs are taken together here; only `compare` keeps runs apart.
     ///
+    /// Rounds of different runs are taken together here; only `compare` keeps runs apart.
     pub fn spread(self, figures: &Figures) -> Option<Spread> {
         Spread::of(figures.rounds.iter().filter_map(|round| self.of(round)))
     }

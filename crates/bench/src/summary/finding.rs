@@ -10,8 +10,8 @@ use super::{
 use crate::{merge::Merged, results::Figures, scenario::Scenario};
 
 /// The figures by which a broker is chosen.
-/// Their order is that of the sentences.
 ///
+/// Their order is that of the sentences.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Matter {
     /// The median of the delivery.
@@ -109,8 +109,8 @@ impl Matter {
     }
 
     /// Returns the better backend, the worse one, and the ratio in words; nothing if the verdict does not tell them apart.
-    /// `a` and `b` are in the order in which they were compared.
     ///
+    /// `a` and `b` are in the order in which they were compared.
     fn winner<'a>(
         self,
         a: &'a str,

@@ -9,8 +9,8 @@ use super::{Range, figure::rate};
 use crate::results::Figures;
 
 /// What one ladder found.
-/// The true highest rate is at least `held` and below `failed`.
 ///
+/// The true highest rate is at least `held` and below `failed`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Knee {
     /// The run.
@@ -45,8 +45,8 @@ pub fn knees(figures: &Figures) -> Vec<Knee> {
 }
 
 /// Returns the highest rate of all runs in words; absent if no run searched for it.
-/// Several runs that found the same are written once.
 ///
+/// Several runs that found the same are written once.
 pub fn knee(figures: &Figures) -> Option<String> {
     let knees = knees(figures);
     if knees.is_empty() {

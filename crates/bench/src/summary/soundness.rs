@@ -19,9 +19,9 @@ const UNEVEN: f64 = 2.0;
 
 /// Returns one sentence each for: what was lost, repeated, out of order or refused; where the load may have been the limit;
 /// where rounds do not agree; how little few rounds can show; and what failed.
+///
 /// The order is that of weight: losses first, then doubts, then failures. Nothing here is hidden
 /// behind an option.
-///
 pub fn soundness(merged: &Merged) -> Vec<String> {
     let (mut wrong, mut doubts, mut failures) = (Vec::new(), Vec::new(), Vec::new());
     let (mut rounds, mut delivered) = (0, 0);

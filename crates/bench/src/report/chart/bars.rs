@@ -22,8 +22,8 @@ const NAME: i32 = 20;
 const GAP: i32 = 8;
 
 /// One backend's bars.
-/// Its bars share one scale with those of all other groups.
 ///
+/// Its bars share one scale with those of all other groups.
 pub(crate) struct Group {
     pub(crate) name: String,
     pub(crate) bars: Vec<Bar>,
@@ -41,10 +41,10 @@ pub(crate) struct Bar {
 }
 
 /// Returns the bars as SVG; nothing if there are no bars. `name` is what a screen reader says.
-/// What plotters says; with text as its output, nothing is known that fails.
 ///
 /// # Errors
 ///
+/// What plotters says; with text as its output, nothing is known that fails.
 pub(crate) fn bars(groups: &[Group], name: &str) -> Result<Option<String>, Failed> {
     // One scale for all: bars of different backends must be comparable by eye.
     let all = || groups.iter().flat_map(|group| &group.bars);

@@ -23,8 +23,8 @@ pub(super) type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 pub(super) type At = (i32, i32);
 
 /// A chart that could not be drawn.
-/// A report is a whole: one chart that can't be drawn fails all of it, rather than leave a gap.
 ///
+/// A report is a whole: one chart that can't be drawn fails all of it, rather than leave a gap.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failed(String);
 
@@ -42,8 +42,8 @@ pub(super) fn failed(error: impl fmt::Display) -> Failed {
 }
 
 /// Draws a chart of this size in pixels and returns the SVG element. `name` is what a screen reader says for it.
-/// `class` names the form (`wide`, `narrow`, `small`) by which the style sheet shows or hides it.
 ///
+/// `class` names the form (`wide`, `narrow`, `small`) by which the style sheet shows or hides it.
 pub(super) fn draw(
     (width, height): (i32, i32),
     class: &str,
@@ -102,8 +102,8 @@ pub(super) fn line(area: &Area<'_>, from: At, to: At, ink: Ink) -> Result<(), Fa
 
 /// Draws a backend's mark. Each has its own shape, so that charts can be read without colours; the seventh backend has the
 /// shape of the first.
-/// The shapes have about the same area, so that none looks more important.
 ///
+/// The shapes have about the same area, so that none looks more important.
 pub(super) fn mark(area: &Area<'_>, (x, y): At, number: usize) -> Result<(), Failed> {
     let style = Ink::Mark(number).color().filled();
     // Half of a mark's width: 4 pixels.

@@ -26,8 +26,8 @@ pub(super) enum Ink {
 }
 
 /// How many colours for backends the style sheet has.
-/// The style sheet has a variable `--s0` to `--s5` for each.
 ///
+/// The style sheet has a variable `--s0` to `--s5` for each.
 const SERIES: usize = 6;
 /// Dashes and gaps in pixels, so that lines can be told apart without colours.
 const DASHES: [&[i32]; 6] = [&[], &[7, 3], &[2, 3], &[10, 3, 2, 3], &[4, 2], &[14, 4]];
@@ -104,9 +104,9 @@ impl Ink {
 }
 
 /// Replaces the stand-ins by the page's colours.
+///
 /// A plain text replacement is safe: no words of a chart can hold such a colour in quotation marks,
 /// since they are escaped.
-///
 pub(super) fn dye(mut svg: String) -> String {
     for ink in Ink::all() {
         let (group, number) = ink.key();

@@ -14,8 +14,8 @@ use crate::{
 };
 
 /// Returns the chart of all ladders as SVG; nothing if there are none. `limit_ms` is the scenario's highest p99.
-/// `backends` holds each backend's number, name and figures; the number chooses colour and mark.
 ///
+/// `backends` holds each backend's number, name and figures; the number chooses colour and mark.
 pub(crate) fn knees(
     backends: &[(usize, &str, &Figures)],
     limit_ms: u64,

@@ -23,8 +23,8 @@ const PERCENTILES: [(f64, &str); 6] = [
 ];
 
 /// Writes microseconds for an axis, without trailing zeros.
-/// Values come from an axis, which marks only 1, 2 and 5: the division leaves no long fraction.
 ///
+/// Values come from an axis, which marks only 1, 2 and 5: the division leaves no long fraction.
 pub(super) fn time(us: f64) -> String {
     match us {
         us if us < 1e3 => format!("{us:.0} µs"),
@@ -117,8 +117,8 @@ fn points(latency: &Latency) -> Vec<(f64, f64)> {
 }
 
 /// Draws the lines with an axis of percentiles; nothing if there are no lines.
-/// `low_and_high` may hold values of other charts, where these must have the same scale.
 ///
+/// `low_and_high` may hold values of other charts, where these must have the same scale.
 fn plot(
     lines: Vec<Line>,
     low_and_high: &[f64],

@@ -21,8 +21,8 @@ const KEY: i32 = 20;
 type Place<'a> = &'a dyn Fn(f64, f64) -> At;
 
 /// The width for which a chart is drawn. Each width has its own chart, since text must keep its size and not be scaled.
-/// The style sheet shows the one that fits the screen.
 ///
+/// The style sheet shows the one that fits the screen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Format {
     /// The whole width of a page.
@@ -43,8 +43,8 @@ pub(super) struct Plot {
 }
 
 /// An axis: its ends, its marked values with their labels, and its title.
-/// Values must be above 0, since every axis is logarithmic.
 ///
+/// Values must be above 0, since every axis is logarithmic.
 pub(super) struct Axis {
     pub(super) low: f64,
     pub(super) high: f64,
@@ -185,8 +185,8 @@ impl Plot {
     }
 
     /// Draws both axes and the limit.
-    /// Done before the lines, so that the grid lies behind them.
     ///
+    /// Done before the lines, so that the grid lies behind them.
     fn scales(&self, area: &Area<'_>, height: i32, place: Place<'_>) -> Result<(), Failed> {
         let (left, _) = place(self.x.low, self.y.high);
         let (right, _) = place(self.x.high, self.y.low);
@@ -214,8 +214,8 @@ impl Plot {
     }
 
     /// Draws the marks of the x axis, as many as have room.
-    /// A label that would touch the one before it is left out; its tick stays.
     ///
+    /// A label that would touch the one before it is left out; its tick stays.
     fn x_ticks(&self, area: &Area<'_>, place: Place<'_>) -> Result<(), Failed> {
         let (edge, _) = area.dim_in_pixel();
         let mut free = i32::MIN;
@@ -280,9 +280,9 @@ impl Plot {
 
     /// Draws the names at the right so that none covers another. If a name is far from the end of its line, a thin line
     /// connects them.
+    ///
     /// `ends` holds the ends of the lines in their order; the other numbers are the right edge, the
     /// top and the bottom of the area.
-    ///
     fn names(
         &self,
         area: &Area<'_>,

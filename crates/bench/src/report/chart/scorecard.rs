@@ -78,8 +78,8 @@ const BAR: i32 = 7;
 
 impl Scorecard {
     /// Returns the scorecard as SVG. `name` is what a screen reader says.
-    /// Small panels have no scorecard; they get the narrow form.
     ///
+    /// Small panels have no scorecard; they get the narrow form.
     pub(crate) fn svg(&self, format: Format, name: &str) -> Result<String, Failed> {
         let layout = match format {
             Format::Wide => WIDE,
