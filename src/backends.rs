@@ -3,6 +3,8 @@
 use hubplane_backplane::{Address, Driver, Error, ErrorKind, Opened, Result, Spaces};
 
 /// Every backend of this binary, the embedded default first.
+///
+/// No other order matters; `hubplane backends` prints them as they stand here.
 pub static DRIVERS: &[&dyn Driver] = &[
     &hubplane_memory::DRIVER,
     #[cfg(feature = "redis")]
@@ -18,6 +20,8 @@ pub static DRIVERS: &[&dyn Driver] = &[
 ];
 
 /// The backends of this binary that `hubplane conformance` can try on a user's broker.
+/// A list of its own, since a driver can't be asked whether it is [`Spaces`] too. A test keeps the
+/// two lists alike.
 pub static SPACES: &[&dyn Spaces] = &[
     &hubplane_memory::DRIVER,
     #[cfg(feature = "redis")]
@@ -33,12 +37,17 @@ pub static SPACES: &[&dyn Spaces] = &[
 ];
 
 /// Directives for the program's log filter: client libraries whose lines the backends say themselves, in fewer words.
+///
+/// Without them a broken connection would be logged twice, once by the library at every attempt.
 pub const LOG_FILTERS: &[&str] = &[
     #[cfg(feature = "rabbitmq")]
     hubplane_rabbitmq::LOG_FILTER,
 ];
 
 /// Every backend that there is: its feature and its schemes. Those that are not compiled in are named by it.
+///
+/// Kept by hand, so that a lean build can still say which feature to add. The order is that of
+/// README.md's table.
 pub const KNOWN: &[(&str, &[&str])] = &[
     ("memory", &["memory"]),
     ("redis", &["redis", "rediss"]),
@@ -59,6 +68,7 @@ pub fn find(scheme: &str) -> Result<&'static dyn Driver> {
     {
         return Ok(*driver);
     }
+    // A scheme that is known gets the exact command; only a scheme that nobody knows gets the list.
     let message = match KNOWN.iter().find(|(_, schemes)| schemes.contains(&scheme)) {
         Some((feature, _)) => format!(
             "{scheme}: is not in this build; build it with `cargo build --release --features {feature}`"
@@ -84,6 +94,7 @@ pub fn find(scheme: &str) -> Result<&'static dyn Driver> {
 /// Those of [`find`], and `Config` if the backend does not offer [`Spaces`].
 pub fn find_spaces(scheme: &str) -> Result<&'static dyn Spaces> {
     let driver = find(scheme)?;
+    // The same object under another trait: schemes tell which one it is.
     let same = |it: &&&dyn Spaces| it.schemes() == driver.schemes();
     SPACES.iter().find(same).copied().ok_or_else(|| {
         let message = "this backend can't be tried from outside its own tests";
@@ -99,6 +110,7 @@ pub async fn open(address: &str) -> Result<(&'static dyn Driver, Opened)> {
     let address: Address = address.parse()?;
     let driver = find(address.scheme())?;
     let opened = driver.open(&address).await?;
+    // Only for tests of the conformance suite and the drills: breaks promises on purpose.
     #[cfg(feature = "sabotage")]
     let opened = crate::sabotage::wrap(opened);
     Ok((driver, opened))
@@ -120,13 +132,14 @@ mod tests {
         }
     }
 
-    /// docs/conformance.md promises it for every backend of this repository.
+    /// docs/conformance.md promises this for every backend of this repository.
     #[test]
     fn every_backend_of_this_build_can_be_tried() {
         for driver in DRIVERS {
             let found = find_spaces(driver.schemes()[0]).unwrap();
             assert_eq!(found.schemes(), driver.schemes());
         }
+        // The error of `find` comes through.
         let error = find_spaces("carrier-pigeon").map(|_| ()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Config);
     }

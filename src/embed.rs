@@ -1,4 +1,8 @@
-//! A hub inside a program of your own.
+//! A hub inside a program of your own: `HubBuilder` says how it is to be, `EmbeddedHub` is the
+//! handle to it.
+//!
+//! Thin on purpose: everything here is done by the hub and the server, and `hubplane serve` uses
+//! them as well. Nothing here knows the command line, the environment or files.
 
 use std::{io, sync::Arc, thread, time::Duration};
 
@@ -37,7 +41,7 @@ pub struct HubBuilder {
 }
 
 impl HubBuilder {
-    /// A hub on the broker at this address: `memory:`, `redis://…`, `kafka://…`, `amqp://…`, as `--backplane` takes it.
+    /// Returns a builder for a hub on the broker at this address: `memory:`, `redis://…`, `kafka://…`, `amqp://…`, as `--backplane` takes it.
     pub fn new(backplane: impl Into<String>) -> Self {
         Self {
             backplane: backplane.into(),
@@ -63,6 +67,7 @@ impl HubBuilder {
     }
 
     /// What the hub allows; [`Limits::default`] by default.
+    /// They are checked by [`HubBuilder::start`].
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
         self
@@ -92,6 +97,8 @@ impl HubBuilder {
             Some(driver) => driver,
             None => backends::find(address.scheme())?,
         };
+        // The broker is reached here: from now on, a failure must not leave its connection open,
+        // and dropping it closes it.
         let opened = driver.open(&address).await?;
         let cores = || thread::available_parallelism().map_or(1, usize::from);
         let setup = Setup {
@@ -117,6 +124,7 @@ impl HubBuilder {
 
 /// A running hub; cheap to clone. [`EmbeddedHub::shutdown`] ends it, dropping it does not.
 #[derive(Clone, Debug)]
+// The threads end with the last clone of `shards`.
 pub struct EmbeddedHub {
     hub: Arc<Hub>,
     shards: Shards,
@@ -159,12 +167,14 @@ impl EmbeddedHub {
         channel: impl Into<Channel>,
         data: impl Into<bytes::Bytes>,
     ) -> Result<Option<ClientPosition>> {
+        // One message, so one answer; none at all means that the hub was closed meanwhile.
         let answers = self.publish_all(vec![Outgoing::new(channel, data)]).await;
         let closed = || Err(Error::new(ErrorKind::Closed, "hub", "it was shut down"));
         answers.into_iter().next().unwrap_or_else(closed)
     }
 
     /// Publishes messages in this order; one result for each, as [`EmbeddedHub::publish`] has it.
+    /// An empty list gives an empty result.
     pub async fn publish_all(
         &self,
         messages: Vec<Outgoing>,
@@ -173,6 +183,8 @@ impl EmbeddedHub {
         self.hub
             .publish(messages)
             .await
+            // The hub refuses the whole batch if too many messages wait; each of them gets that
+            // answer.
             .unwrap_or_else(|_overloaded| {
                 let full = || {
                     let message = "too many messages wait for the broker; try again";
@@ -183,16 +195,21 @@ impl EmbeddedHub {
     }
 
     /// Whether messages arrive from the broker.
+    /// Does not ask the broker: it tells what the hub has seen of late.
     pub fn health(&self) -> Health {
         self.hub.health()
     }
 
     /// Waits until messages arrive from the broker, at most this long; returns whether they do.
+    /// What this hub publishes itself must come back; returns at once if it has.
     pub async fn wait_until_ready(&self, timeout: Duration) -> bool {
         self.hub.heard(timeout).await
     }
 
     /// Tells every client to connect to another instance, spread evenly over `drain`, and leaves the broker.
+    ///
+    /// Waits until the broker's connection is closed. Publishing afterwards is an error (`Closed`);
+    /// a second call does nothing more.
     pub async fn shutdown(&self, drain: Duration) {
         self.hub.end_sessions(drain).await;
         self.hub.close().await;
@@ -213,9 +230,11 @@ mod tests {
         let builder = HubBuilder::new("memory:").node("a").threads(1);
         let hub = builder.start().await.unwrap();
         assert!(hub.wait_until_ready(Duration::from_secs(10)).await);
+        // The embedded log gives positions; a broker without a log would not.
         let position = hub.publish("jobs.1", "{}").await.unwrap();
         assert!(position.is_some());
         hub.shutdown(Duration::ZERO).await;
+        // A handle that is left over must say that the hub is closed.
         let error = hub.publish("jobs.1", "{}").await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Closed);
     }
@@ -223,6 +242,7 @@ mod tests {
     /// The connection is another server's, so the hub uses it through hyper's upgrade, not as a TCP stream of its own.
     #[tokio::test]
     async fn a_websocket_works_behind_the_applications_own_server() {
+        // Room for all messages, as this test is not about slow clients.
         let limits = Limits {
             outbox_bytes: 64 << 20,
             ..Limits::default()
@@ -238,6 +258,7 @@ mod tests {
         assert!(matches!(first, Some(Event::Subscribed { .. })), "{first:?}");
         // More than a socket takes at once, so that some of it must wait.
         let text = "x".repeat(50_000);
+        // In order and without a gap: what had to wait must not be lost or overtaken.
         let numbers = 0..200;
         for number in numbers.clone() {
             hub.publish("c", format!("[{number},\"{text}\"]"))
@@ -270,11 +291,14 @@ mod tests {
         .unwrap();
         let builder = HubBuilder::new("memory:").threads(1).access(access);
         let hub = builder.start().await.unwrap();
+        // The application's own path, which the hub must leave alone.
         let own = warp::path!("own").map(|| "mine");
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let routes = hub.routes().or(own);
         tokio::spawn(warp::serve(routes).incoming(listener).run());
+        // One request on a connection of its own; the answer in small letters, since header names
+        // have no case.
         let ask = async |request: &str| {
             let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
             let request = format!("{request}\r\nConnection: close\r\n\r\n");
@@ -283,13 +307,16 @@ mod tests {
             stream.read_to_string(&mut answer).await.unwrap();
             answer.to_lowercase()
         };
+        // A wrong method on the hub's path is the hub's to answer (RFC 9110, section 15.5.6).
         let answer = ask("DELETE /v1/publish HTTP/1.1\r\nHost: hub.example").await;
         assert!(
             answer.contains(" 405 ") && answer.contains("allow: post"),
             "{answer}"
         );
+        // Another name than the hub answers to (421, RFC 9110, section 15.5.20).
         let answer = ask("GET /ready HTTP/1.1\r\nHost: evil.example").await;
         assert!(answer.contains(" 421 "), "{answer}");
+        // A page's preflight request, and then its real one.
         let page = "Host: hub.example\r\nOrigin: https://app.example";
         let answer = ask(&format!("OPTIONS /v1/publish HTTP/1.1\r\n{page}")).await;
         assert!(
@@ -305,6 +332,7 @@ mod tests {
             answer.contains("access-control-allow-origin: https://app.example"),
             "{answer}"
         );
+        // The wrong name does not matter on the application's own path.
         let answer = ask("GET /own HTTP/1.1\r\nHost: evil.example").await;
         assert!(
             answer.contains(" 200 ") && answer.ends_with("mine"),
@@ -315,6 +343,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_backend_that_is_not_there_is_an_error() {
+        // No such scheme; the error comes before anything is opened.
         let error = HubBuilder::new("pigeon:").start().await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Config);
     }

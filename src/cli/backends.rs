@@ -27,12 +27,14 @@ impl Backends {
     }
 }
 
+/// All backends that there are, also those that are not in this build: a script may look for them.
 fn json() -> Value {
     KNOWN
         .iter()
         .map(|(feature, schemes)| {
             let driver = DRIVERS.iter().find(|driver| driver.schemes() == *schemes);
             let capabilities = driver.map(|driver| driver.capabilities());
+            // `capabilities` is null for a backend that is not in this build.
             json!({ "feature": feature, "schemes": schemes, "compiled": driver.is_some(), "capabilities": capabilities })
         })
         .collect()
@@ -41,6 +43,7 @@ fn json() -> Value {
 /// The columns of the table, as README.md shows them too: the addresses, and what the backend declares.
 pub(crate) const HEAD: [&str; PROMISES.len() + 1] = head();
 
+/// A loop and not an iterator, as a constant function can't use one.
 const fn head() -> [&'static str; PROMISES.len() + 1] {
     let mut all = ["backend"; PROMISES.len() + 1];
     let mut column = 0;
@@ -53,6 +56,7 @@ const fn head() -> [&'static str; PROMISES.len() + 1] {
 
 /// Returns one backend's row, a cell for each column of [`HEAD`].
 pub(crate) fn row(schemes: &[&str], capabilities: &Capabilities) -> [String; HEAD.len()] {
+    // Through JSON, so that a word is the same here, in `--json` and in the files of the bench.
     let all = serde_json::to_value(capabilities).unwrap_or_default();
     // A column is called as the capability is in JSON, but for the underscores; so no cell can stand in the wrong column.
     HEAD.map(|column| match column {
@@ -102,6 +106,7 @@ fn size(bytes: usize) -> String {
     }
 }
 
+/// The table for people; below it what is missing, with the feature to add.
 fn table() -> String {
     let mut rows = vec![HEAD.map(str::to_owned)];
     rows.extend(
@@ -129,8 +134,10 @@ mod tests {
     fn readme() -> Vec<Vec<&'static str>> {
         include_str!("../../README.md")
             .lines()
+            // Only rows of a table have this form.
             .filter_map(|line| line.strip_prefix("| ")?.strip_suffix(" |"))
             .map(|line| line.split(" | ").collect::<Vec<_>>())
+            // README.md has other tables, with fewer columns.
             .filter(|cells| cells.len() == HEAD.len())
             .collect()
     }
@@ -142,6 +149,7 @@ mod tests {
         for driver in DRIVERS {
             let row = row(driver.schemes(), &driver.capabilities());
             assert!(
+                // The message is the row to paste.
                 rows.iter().any(|cells| *cells == row),
                 "README.md's capability table needs the row\n| {} |\n",
                 row.join(" | ")

@@ -61,6 +61,7 @@ pub(super) struct Sub {
 
 impl Pub {
     pub(super) fn run(self) -> Result<(), Failure> {
+        // `-` is the usual sign for standard input.
         let data = match self.data.as_deref() {
             None | Some("-") => {
                 let mut data = Vec::new();
@@ -78,9 +79,11 @@ impl Pub {
     }
 
     /// Publishes by the backend's driver, without a hub. Hubs that are on the broker deliver the message.
+    /// The message is sent as it is: what a hub would refuse as no JSON comes through here.
     async fn straight(&self, address: &str, data: Vec<u8>) -> Result<(), Failure> {
         let address: Address = address.parse()?;
         let driver = backends::find(address.scheme())?;
+        // Another process has no way into a hub's own memory.
         if driver.capabilities().on_restart == OnRestart::NoBroker {
             return Err(Failure::wrong(format!(
                 "--backplane {address} is inside of a hub's process, and no other program can publish there: leave \
@@ -90,13 +93,16 @@ impl Pub {
         let opened = driver.open(&address).await?;
         let mut outgoing = Outgoing::new(&*self.channel, data);
         outgoing.id = self.id.as_deref().map(Into::into);
+        // One message in, one receipt out.
         let receipt = opened.backplane.publish(vec![outgoing]).await.pop();
         opened.backplane.close().await;
         let receipt = receipt.ok_or_else(|| Failure::failed("the backend gave no answer"))??;
+        // A broker without a history gives no position: `null`.
         print(json!({ "position": receipt.position().map(|position| position.to_string()) }))
     }
 
     /// Publishes by `POST /v1/publish`, and prints the hub's answer.
+    /// Text that is no JSON becomes a JSON string, so that `hubplane pub news hello` works.
     async fn through_hub(&self, data: &[u8]) -> Result<(), Failure> {
         let data: Value = match serde_json::from_slice(data) {
             Ok(json) => json,
@@ -111,6 +117,7 @@ impl Pub {
             body["id"] = id.as_str().into();
         }
         let answer = timeout(
+            // Twice the hub's own limit, so that its answer comes first.
             Limits::default().publish_timeout * 2,
             post(&self.hub, body.to_string()),
         );
@@ -123,6 +130,8 @@ impl Pub {
 }
 
 /// Sends one request over a connection of its own, and returns the body of the answer. The failure has the hub's reason.
+///
+/// No client library: one request needs no pool, no redirects and no TLS.
 async fn post(hub: &HubArgs, body: String) -> Result<String, Failure> {
     let url = format!("{}/v1/publish", hub.base()?);
     let uri: Uri = url.parse().map_err(|_form| hub.wrong_url())?;
@@ -134,6 +143,7 @@ async fn post(hub: &HubArgs, body: String) -> Result<String, Failure> {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
         .await
         .map_err(Failure::failed)?;
+    // The connection must be driven while the request waits for its answer.
     let connection = tokio::spawn(connection);
     let mut request = Request::builder()
         .method(Method::POST)
@@ -151,15 +161,18 @@ async fn post(hub: &HubArgs, body: String) -> Result<String, Failure> {
         .await
         .map_err(Failure::failed)?;
     let status = response.status();
+    // An answer without an end must not fill the memory.
     let body = Limited::new(response.into_body(), ANSWER_BYTES)
         .collect()
         .await
         .map_err(Failure::failed)?;
     connection.abort();
+    // The answer is printed as it is, so that a user sees exactly what the hub says.
     let text = String::from_utf8_lossy(&body.to_bytes()).into_owned();
     if status.is_success() {
         return Ok(text);
     }
+    // Problem details (RFC 9457): `detail` is the sentence for people.
     let detail = serde_json::from_str::<Value>(&text)
         .ok()
         .and_then(|p| Some(p["detail"].as_str()?.to_owned()));
@@ -188,6 +201,7 @@ fn bearer(hub: &HubArgs) -> Result<Option<HeaderValue>, Failure> {
             path.display()
         ))
     })?;
+    // Debug output then shows "Sensitive" in its place.
     value.set_sensitive(true);
     Ok(Some(value))
 }
@@ -209,12 +223,15 @@ impl Sub {
         if let Some(bearer) = bearer(&self.hub)? {
             options.headers.insert(header::AUTHORIZATION, bearer);
         }
+        // Fails at once if the hub is not there; later breaks are mended by the client itself.
         let (client, mut events) = Client::connect(options)
             .await
             .map_err(|error| match error {
+                // The library's own message would not name the option.
                 Error::Options(_) => self.hub.wrong_url(),
                 Error::Denied { status, detail } => Failure::failed(format!(
                     "the hub at {base} refuses the connection with {status}: {detail}{}",
+                    // 401 means that the hub has a key and got none, or a wrong one.
                     if status == 401 {
                         "; --key-file names a file with its key"
                     } else {
@@ -224,6 +241,8 @@ impl Sub {
                 error => unreachable_hub(base, &error),
             })?;
         for channel in &self.channels {
+            // Watching is asked for with the subscription, so that no join is missed between the
+            // two.
             let presence = Presence {
                 watch: self.presence,
                 ..Presence::default()
@@ -233,6 +252,7 @@ impl Sub {
                 .await
                 .map_err(Failure::failed)?;
         }
+        // Without `--count`, until somebody ends it.
         let mut left = self.count.unwrap_or(usize::MAX);
         while left > 0 {
             match events.next().await {
@@ -241,8 +261,12 @@ impl Sub {
                     print(serde_json::to_string(&message).map_err(Failure::failed)?)?;
                 }
                 Some(Event::Gap { channel, cause }) => {
+                    // A gap is printed among the messages: a script must see that something is
+                    // missing.
                     print(json!({ "type": "gap", "channel": channel, "cause": cause }))?;
                 }
+                // The roster is asked for at each subscription, also after a reconnection: joins
+                // and leaves may have been missed.
                 Some(Event::Subscribed { channel, .. }) if self.presence => {
                     client
                         .ask_members(&channel)
@@ -254,6 +278,7 @@ impl Sub {
                 Some(Event::Members(roster)) => {
                     print(serde_json::to_string(&roster).map_err(Failure::failed)?)?;
                 }
+                // A refusal is the user's mistake, such as a channel's name (exit code 2).
                 Some(Event::Refused { message, .. }) => return Err(Failure::wrong(message)),
                 Some(Event::Down { reason }) => note(format!("{reason}; connecting again")),
                 Some(Event::Up) => note("connected again"),
@@ -262,10 +287,12 @@ impl Sub {
                         "the hub ended the connection: {reason}"
                     )));
                 }
+                // Events that a newer client library may add.
                 Some(_) => {}
                 None => return Err(Failure::failed("the connection is gone")),
             }
         }
+        // Tells the hub, which then need not wait for a timeout.
         client.close().await;
         Ok(())
     }
@@ -296,6 +323,7 @@ fn change(kind: &str, channel: &str, member: &Member) -> Result<(), Failure> {
 
 impl HubArgs {
     /// Returns the hub's address without a slash at its end.
+    /// Also checks it: only `http`, and nothing in it that may be a password.
     fn base(&self) -> Result<&str, Failure> {
         let url = self.url.trim().trim_end_matches('/');
         match url.strip_prefix("http://") {
@@ -304,6 +332,7 @@ impl HubArgs {
         }
     }
 
+    /// Says how to write the address, without quoting what may be a secret.
     fn wrong_url(&self) -> Failure {
         Failure::wrong(format!(
             "--url {}: write http://HOST:PORT, such as http://127.0.0.1:8080",

@@ -14,6 +14,7 @@ pub(super) const DRAIN: Duration = Duration::from_secs(25);
 
 /// The configuration file: TOML, every key optional; options of the command line win over it.
 #[derive(Clone, Debug, Default, Deserialize)]
+// A mistyped key is an error: a limit that is silently ignored is found too late.
 #[serde(default, deny_unknown_fields)]
 pub(super) struct File {
     /// As `--listen`.
@@ -58,8 +59,10 @@ impl File {
     /// # Errors
     /// A sentence with line, key and reason. It never shows the line itself, which may hold the broker's password.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
+        // Some editors begin a file with a byte order mark, which TOML does not allow.
         let file: Self = toml::from_str(text.trim_start_matches('\u{feff}'))
             .map_err(|error| toml_reason(text, &error))?;
+        // Limits may contradict each other, which no single key shows.
         file.limits.check()?;
         Ok(file)
     }
@@ -78,6 +81,7 @@ mod tests {
     fn a_file_sets_single_limits_and_keeps_the_rest() {
         let file = File::parse("node = \"a\"\n[limits]\npong_timeout = \"250ms\"\n").unwrap();
         assert_eq!(file.limits.pong_timeout, Duration::from_millis(250));
+        // 64 KiB is the default of `message_bytes`.
         assert_eq!(file.limits.message_bytes, 64 * 1024);
     }
 
@@ -98,6 +102,7 @@ mod tests {
     }
 
     #[test]
+    // Each line is a way to get a password into an error of the parser.
     fn an_error_never_shows_a_value() {
         const SECRET: &str = "redis://u:hunter2@h";
         for text in [

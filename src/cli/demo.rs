@@ -70,8 +70,11 @@ pub(super) struct Demo {
 
 impl Demo {
     pub(super) fn run(self) -> Result<(), Failure> {
+        // Only warnings by default, so that the address stands alone on the terminal.
         log_to_stderr(&self.log)?;
         runtime()?.block_on(async {
+            // Started before signals are caught: a signal during the start ends the process, as it
+            // should.
             let running = Running::start(&self).await?;
             let mut signals = Signals::catch()?;
             print(announcement(running.address, stdout().is_terminal()))?;
@@ -84,6 +87,7 @@ impl Demo {
     /// Returns the address for all instances. `memory:` alone would give each instance a log of its own, so that none would
     /// receive another's messages; it is given a name here.
     fn address(&self) -> Result<Address, Failure> {
+        // A name in the address makes it the same log for all; other settings are kept.
         let shared = match self.backplane.strip_prefix("memory:") {
             Some(keys) if keys.is_empty() || keys.starts_with('?') => {
                 format!("{SHARED_LOG}{keys}")
@@ -94,7 +98,9 @@ impl Demo {
     }
 }
 
+/// The line that says where the demo is; the address stands out on a terminal.
 fn announcement(address: SocketAddr, on_a_terminal: bool) -> String {
+    // NO_COLOR: <https://no-color.org>.
     let (on, off) = match on_a_terminal && std::env::var_os("NO_COLOR").is_none() {
         true => ("\x1b[1;36m", "\x1b[0m"),
         false => ("", ""),
@@ -105,16 +111,20 @@ fn announcement(address: SocketAddr, on_a_terminal: bool) -> String {
 /// The parts of a running demo.
 #[derive(Debug)]
 struct Running {
+    /// The front port's address.
     address: SocketAddr,
     instances: Arc<[Instance]>,
+    /// The page's server and the front port.
     tasks: [JoinHandle<()>; 2],
 }
 
 impl Running {
-    /// Starts the instances, the page and the front port. An error if one of them can't start.
+    /// Starts the instances, the page and the front port. The failure is that of the first part that can't start.
     async fn start(demo: &Demo) -> Result<Self, Failure> {
+        // The port first: it is what most often goes wrong.
         let listener = listen_on(&demo.listen).await?;
         let address = listener.local_addr().map_err(Failure::failed)?;
+        // There is no key in a demo, and its page can stop instances.
         if !address.ip().is_loopback() && !demo.insecure {
             return Err(Failure::wrong(format!(
                 "other machines can reach {address}, and anyone who does could stop instances: give --insecure if that \
@@ -126,8 +136,11 @@ impl Running {
         let instances: Arc<[Instance]> = (1..=demo.instances)
             .map(|number| Instance::new(format!("instance-{number}"), &backplane, &book))
             .collect();
+        // All at once, as each may have to wait for the broker.
         try_join_all(instances.iter().map(Instance::start)).await?;
 
+        // The page has a server of its own behind the front port, which looks only at the head of a
+        // request.
         let inner = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
             .await
             .map_err(Failure::failed)?;
@@ -147,6 +160,7 @@ impl Running {
 
     /// Stops the instances in good order, and then the front port.
     async fn stop(self) {
+        // All at once; the front port stays open until their sockets have heard where to go.
         join_all(self.instances.iter().map(Instance::stop)).await;
         for task in self.tasks {
             task.abort();

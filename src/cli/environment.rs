@@ -11,7 +11,10 @@ use clap::{
 
 /// Makes options ignore variables that are set but empty, as a compose file or a chart leaves them, and hides the
 /// variables' values in `--help`: an address may hold a password.
+///
+/// Goes through all subcommands.
 pub(super) fn prepared(command: Command) -> Command {
+    // Names first: a command can't be changed while its subcommands are borrowed.
     let names: Vec<_> = command
         .get_subcommands()
         .map(|it| it.get_name().to_owned())
@@ -29,6 +32,9 @@ pub(super) fn prepared(command: Command) -> Command {
 }
 
 /// Returns what an option was given, as an error may show it: an address in the wrong option may hold a password.
+///
+/// An `@` may follow a password, a `?` may begin settings with one. Better to hide too much than
+/// too little.
 pub(super) fn shown(value: &str) -> &str {
     match value.contains('@') || value.trim_matches('/').contains('?') {
         true => "… (not shown: it may hold a password)",
@@ -44,11 +50,13 @@ pub(super) fn without_addresses(mut error: Error) -> Error {
         ContextKind::InvalidSubcommand,
     ];
     for kind in kinds {
+        // Only what looks like an address: other mistakes are shown, as they help.
         let holds_address = error
             .get(kind)
             .is_some_and(|it| it.to_string().contains("://"));
         if holds_address {
             error.insert(kind, ContextValue::String("an address".to_owned()));
+            // A suggestion may quote the value, too.
             error.remove(ContextKind::Suggested);
         }
     }

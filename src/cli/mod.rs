@@ -99,6 +99,7 @@ impl Failure {
     }
 }
 
+/// A broker's error as a failure: what the user can mend is 2, what may pass by itself is 1.
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         match error.kind() {
@@ -113,13 +114,18 @@ impl Cli {
     pub fn from_process() -> Self {
         let command = environment::prepared(Self::command());
         let read = command
+            // `from_arg_matches` can't fail after clap's own checks; if it did, its message would
+            // be shown likewise.
             .try_get_matches()
             .and_then(|matches| Self::from_arg_matches(&matches));
+        // Through one place, so that no error of clap quotes a password.
         read.unwrap_or_else(|error| environment::without_addresses(error).exit())
     }
 }
 
 /// Runs a command to its end, and returns the exit code of the process.
+///
+/// Prints the reason of a failure on standard error; nothing else does.
 pub fn run(cli: Cli) -> ExitCode {
     let done = match cli.command {
         Command::Serve(serve) => serve.run(),
@@ -131,6 +137,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Conformance(conformance) => conformance.run(),
         Command::Recommend(recommend) => recommend.run(),
         Command::Completions { shell } => {
+            // For the shell to keep in a file: nothing but the script may be on standard output.
             clap_complete::generate(shell, &mut Cli::command(), "hubplane", &mut io::stdout());
             Ok(())
         }
@@ -148,6 +155,7 @@ pub fn run(cli: Cli) -> ExitCode {
 /// Prints a line on standard output at once, so that a program that reads it need not wait. Fails if the reader has gone away.
 fn print(line: impl fmt::Display) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
+    // Flushed by line, since standard output is buffered by block if it is a pipe.
     writeln!(out, "{line}")
         .and_then(|()| out.flush())
         .map_err(Failure::failed)
@@ -160,6 +168,10 @@ fn note(line: impl fmt::Display) {
 }
 
 /// Returns the runtime of a command that is no hub. Two threads, so that a driver goes on while the command computes.
+///
+/// # Errors
+///
+/// The operating system has no thread for it.
 fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)

@@ -79,6 +79,7 @@ fn size(text: &str) -> Result<u64, String> {
 }
 
 /// Reads messages in a second; `k` means a thousand.
+/// Zero and less are refused: no backend is to be measured at nothing.
 fn rate(text: &str) -> Result<f64, String> {
     let (number, scale) = match text.strip_suffix(['k', 'K']) {
         Some(number) => (number, 1e3),
@@ -86,12 +87,14 @@ fn rate(text: &str) -> Result<f64, String> {
     };
     let rate = number.parse::<f64>().map(|number| number * scale);
     rate.ok()
+        // "inf" and "nan" are numbers to Rust.
         .filter(|rate| rate.is_finite() && *rate > 0.0)
         .ok_or_else(|| format!("{text:?} is not a rate; write 200 or 5k"))
 }
 
 /// Reads a broker's name or one of its schemes, and returns the name. `memory` is refused, since it has no broker.
 fn broker(text: &str) -> Result<String, String> {
+    // A scheme may be written with its colon, as in an address.
     let text = text.trim_end_matches(':');
     let known = KNOWN.iter().filter(|(feature, _)| *feature != "memory");
     let mut found = known.clone();
@@ -111,6 +114,7 @@ fn broker(text: &str) -> Result<String, String> {
 impl Recommend {
     /// Prints the answers. Fails with exit code 1 if no backend meets all requirements, so that a script can test it.
     pub(super) fn run(&self) -> Result<(), Failure> {
+        // The user's own figures win over those of this program.
         let merged = match self.figures.is_empty() {
             true if self.promises_only => None,
             true => Some(Merged::shipped()),
@@ -131,6 +135,7 @@ impl Recommend {
                 print(text(&judged, merged.as_ref(), &scenario))?;
             }
         }
+        // "Not known" is no yes: the exit code must not let a script go on.
         match judged.iter().any(|it| it.answer == Answer::Yes) {
             true => Ok(()),
             false => Err(Failure::failed(
@@ -155,6 +160,10 @@ impl Recommend {
     }
 
     /// Returns the scenario as it was measured, which may differ from the built-in one of the same name.
+    ///
+    /// # Errors
+    ///
+    /// Code 2 if the figures have no such scenario; the message lists those that they have.
     fn scenario(&self, merged: Option<&Merged>) -> Result<Scenario, Failure> {
         let Some(merged) = merged else {
             return Scenario::find(&self.scenario).map_err(Failure::wrong);
@@ -173,6 +182,7 @@ impl Recommend {
 }
 
 /// Returns the backends in question: those that were measured, and those that are known but were not.
+/// A name such as `redis 2` belongs to the scheme before the blank.
 fn candidates<'a>(merged: Option<&'a Merged>, scenario: &str) -> Vec<Candidate<'a>> {
     let measured = merged.map_or(&[][..], |it| &it.backends);
     let entry = |scheme: &str| KNOWN.iter().find(|(_, schemes)| schemes.contains(&scheme));
@@ -186,6 +196,7 @@ fn candidates<'a>(merged: Option<&'a Merged>, scenario: &str) -> Vec<Candidate<'
                 broker: entry(scheme)
                     .map_or(scheme, |(feature, _)| feature)
                     .to_owned(),
+                // A file may be of a build without this backend; this build may know it.
                 promises: match it.promises.is_empty() {
                     true => promises(scheme),
                     false => it.promises.clone(),
@@ -212,6 +223,8 @@ fn candidates<'a>(merged: Option<&'a Merged>, scenario: &str) -> Vec<Candidate<'
 }
 
 /// Returns the answers for programs, with the sources of the figures.
+///
+/// Scripts depend on its form: keys are added and never renamed.
 fn json(judged: &[Judged], merged: Option<&Merged>, scenario: &Scenario) -> serde_json::Value {
     json!({
         "scenario": scenario,
@@ -242,11 +255,13 @@ fn text(judged: &[Judged], merged: Option<&Merged>, scenario: &Scenario) -> Stri
                 .to_owned(),
         ),
     }
+    // Each feature may stand there twice, as it has several backends.
     let absent: Vec<_> = KNOWN
         .iter()
         .filter(|(_, schemes)| !DRIVERS.iter().any(|it| it.schemes() == *schemes))
         .map(|(feature, _)| *feature)
         .collect();
+    // With figures, what is missing in this build is judged by the file's own promises.
     if merged.is_none() && !absent.is_empty() {
         lines.push(
             "This build does not have every backend (see `hubplane backends`); it can't judge those that it lacks."
@@ -266,7 +281,9 @@ fn text(judged: &[Judged], merged: Option<&Merged>, scenario: &Scenario) -> Stri
         if of_it.is_empty() {
             continue;
         }
+        // The title of a group that nobody is in would raise a question.
         lines.push(String::new());
+        // An order is claimed only where there are costs to order by.
         let measured = of_it.iter().filter(|it| it.hub_cpu.is_some()).count();
         let order = match (measured > 1, whole) {
             (true, true) if answer == Answer::Yes => {
@@ -284,6 +301,7 @@ fn text(judged: &[Judged], merged: Option<&Merged>, scenario: &Scenario) -> Stri
 }
 
 /// Returns the lines of one backend: its costs, and each need with its answer and reason.
+/// A cost of 0 is that of a broker that does not exist, and is not shown.
 fn one(judged: &Judged) -> Vec<String> {
     let cost = |what: &str, cost: Option<f64>| {
         let cost = cost.filter(|cost| *cost > 0.0)?;
@@ -321,6 +339,7 @@ mod tests {
     fn rates_and_brokers_are_read_as_people_write_them() {
         assert_eq!(rate("5k"), Ok(5_000.0));
         assert_eq!(rate("200"), Ok(200.0));
+        // Units other than k, and numbers that are none.
         assert!(
             ["", "k", "-1", "5m", "inf"]
                 .iter()
@@ -337,6 +356,7 @@ mod tests {
 
     #[test]
     fn what_is_known_and_was_not_measured_is_a_candidate_too() {
+        // A second redis must not make the first one look unmeasured.
         let mut run = hubplane_bench::sample::run();
         run.backends[1].name = "redis 2".to_owned();
         let merged = Merged::from(run);

@@ -93,6 +93,7 @@ pub(super) struct Serve {
 
 impl Serve {
     /// Runs the hub until a signal ends it. The failure has code 2 if the options or the file are wrong.
+    // The log first: even reading the configuration may have something to say.
     pub(super) fn run(self) -> Result<(), Failure> {
         log_to_stderr(&self.log)?;
         let file = match &self.config {
@@ -112,11 +113,13 @@ impl Serve {
 
     /// Starts the hub, and stops it when a signal comes, even during the start. A second signal ends it at once.
     async fn until_signalled(self, file: File) -> Result<(), Failure> {
+        // Caught before anything slow, so that a signal during the start is not lost.
         let mut signals = Signals::catch()?;
         let hangup = hangup()?;
         let delay = self.drain_delay.or(file.drain_delay).unwrap_or_default();
         let drain = self.drain.or(file.drain).unwrap_or(DRAIN);
         let server = tokio::select! {
+            // Biased, so that a hub that is told to stop does not finish its start.
             biased;
             () = signals.next() => {
                 tracing::info!("stopped before it was ready");
@@ -127,10 +130,12 @@ impl Serve {
         signals.next().await;
         tracing::info!(?delay, ?drain, "stopping; a second signal ends at once");
         let stopped = async {
+            // `/ready` says no at once; connections are still taken until the delay is over.
             server.hub().set_stopping();
             sleep(delay).await;
             server.stop(drain).await;
         };
+        // Two signals are an order to end now, whatever is left undone (exit code 1).
         tokio::select! {
             () = stopped => Ok(()),
             () = signals.next() => {
@@ -151,6 +156,7 @@ impl Serve {
             self.tls_key.or(file.tls_key),
         )?;
         let shards = shards(self.shards.or(file.shards))?;
+        // The port before the broker: whoever starts a second hub by mistake learns it at once.
         let listener = listen_on(&listen).await?;
         let address = listener.local_addr().map_err(Failure::failed)?;
         let insecure = self.insecure || file.insecure.unwrap_or_default();
@@ -158,9 +164,13 @@ impl Serve {
         let only_local = !door.knows_somebody() && address.ip().is_loopback();
         let access = door.access(only_local)?;
         let wait = self.wait.unwrap_or_default();
+        // From here on, mistakes of the user are behind us; what fails now is the broker or the
+        // system.
         let (driver, opened) = reached(&backplane, wait).await?;
+        // The port belongs to the name, since several hubs may run on one machine.
         let node = given(self.node, file.node).unwrap_or_else(|| default_node(address));
         let mut limits = file.limits;
+        // May be lowered; the hub says so in its log.
         limits.connections = connections_that_fit(limits.connections);
         let setup = Setup {
             node,
@@ -199,6 +209,7 @@ async fn reached(address: &str, wait: Duration) -> Result<(&'static dyn Driver, 
     let end = Instant::now() + wait;
     loop {
         match backends::open(address).await {
+            // Only `Unavailable` may pass by itself; a wrong password does not.
             Err(error) if error.kind() == ErrorKind::Unavailable && Instant::now() < end => {
                 tracing::warn!(%error, "the broker can't be reached; trying again");
                 sleep(RETRY).await;
@@ -210,6 +221,7 @@ async fn reached(address: &str, wait: Duration) -> Result<(&'static dyn Driver, 
 
 /// Returns the option if it is given, or else the file's. An empty text is the same as none.
 fn given(option: Option<String>, file: Option<String>) -> Option<String> {
+    // Compose files and charts leave variables that are set but empty.
     let text = |it: String| Some(it.trim().to_owned()).filter(|it| !it.is_empty());
     option.and_then(text).or_else(|| file.and_then(text))
 }
@@ -229,6 +241,7 @@ fn given_list(options: Vec<String>, file: Option<Vec<String>>) -> Vec<String> {
 /// Returns the number of shards: as given, or one for each core.
 fn shards(given: Option<usize>) -> Result<usize, Failure> {
     match given {
+        // More threads than [`MOST_SHARDS`] only hand messages to each other.
         None => Ok(thread::available_parallelism().map_or(1, |cores| cores.get().min(MOST_SHARDS))),
         Some(number) if (1..=MOST_SHARDS).contains(&number) => Ok(number),
         Some(number) => Err(Failure::wrong(format!(
@@ -248,6 +261,7 @@ fn read_config(path: &PathBuf) -> Result<File, Failure> {
 
 /// Returns a name that tells this instance from others: the host's name and the port.
 fn default_node(address: SocketAddr) -> String {
+    // A host without a name is still told from others by its port.
     let host = gethostname::gethostname();
     let host = host.to_string_lossy();
     format!(
@@ -257,10 +271,20 @@ fn default_node(address: SocketAddr) -> String {
     )
 }
 
+/// Sends the log of the whole process to standard error; may be called once only.
+///
+/// # Errors
+///
+/// The filter can't be read.
+///
+/// # Panics
+///
+/// Another logger is set already.
 pub(super) fn log_to_stderr(filter: &str) -> Result<(), Failure> {
     tracing_subscriber::fmt()
         .with_env_filter(log_filter(filter)?)
         .with_writer(std::io::stderr)
+        // No colours in a file or a pipe.
         .with_ansi(std::io::stderr().is_terminal())
         .init();
     Ok(())
@@ -269,6 +293,7 @@ pub(super) fn log_to_stderr(filter: &str) -> Result<(), Failure> {
 /// What `--log` asks for. Of two directives for one target the later counts, so it can ask for what is left out here.
 fn log_filter(asked: &str) -> Result<EnvFilter, Failure> {
     let left_out = backends::LOG_FILTERS.iter().copied();
+    // The user's directives come last, as the later of two counts.
     let all: Vec<_> = left_out.chain([asked]).collect();
     EnvFilter::try_new(all.join(","))
         .map_err(|error| Failure::wrong(format!("--log {asked}: {error}")))
@@ -280,6 +305,7 @@ mod tests {
 
     #[test]
     fn client_libraries_are_logged_only_where_they_are_asked_for() {
+        // What is left out by default must come back by naming the library.
         for left_out in backends::LOG_FILTERS {
             let shown = |asked: &str| match log_filter(asked) {
                 Ok(filter) => filter.to_string(),

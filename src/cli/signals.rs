@@ -9,6 +9,10 @@ pub(super) struct Signals(Signal, Signal);
 
 impl Signals {
     /// Catches both signals from now on, so that they no longer end the process by themselves.
+    ///
+    /// # Errors
+    ///
+    /// The operating system refuses a handler.
     pub(super) fn catch() -> Result<Self, Failure> {
         let caught = |kind| signal(kind).map_err(Failure::failed);
         let interrupt = caught(SignalKind::interrupt())?;
@@ -16,6 +20,7 @@ impl Signals {
     }
 
     /// Waits for the next one.
+    /// Signals that came since the last wait count as one.
     pub(super) async fn next(&mut self) {
         tokio::select! {
             _ = self.0.recv() => {}

@@ -103,6 +103,8 @@ enum Command {
     Report(report::Report),
 }
 
+/// Reads a time for the whole run. Zero is refused, as it would make every measurement the shortest
+/// possible.
 fn duration(text: &str) -> Result<Duration, String> {
     match parse_duration(text)? {
         Duration::ZERO => Err("must be longer than zero, such as 90s or 15m".to_owned()),
@@ -110,6 +112,7 @@ fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// Reads the cores of hubs and load. `taskset` itself checks whether there are such cores.
 fn pin(text: &str) -> Result<(String, String), String> {
     let parts = text.split_once(':');
     let parts = parts.filter(|(hubs, load)| !hubs.is_empty() && !load.is_empty());
@@ -118,6 +121,8 @@ fn pin(text: &str) -> Result<(String, String), String> {
     Ok((hubs.to_owned(), load.to_owned()))
 }
 
+/// Reads a name and a program. The program must exist, so that a mistake shows before the first
+/// measurement.
 fn build(text: &str) -> Result<Build, String> {
     let parts = text.split_once('=');
     let parts = parts.filter(|(name, program)| !name.is_empty() && !program.is_empty());
@@ -130,6 +135,7 @@ fn build(text: &str) -> Result<Build, String> {
     })
 }
 
+/// Reads a scheme and a command. The scheme may be written with its colon, as in an address.
 fn restart(text: &str) -> Result<(String, String), String> {
     let parts = text.split_once('=');
     let parts = parts.filter(|(scheme, command)| !scheme.is_empty() && !command.is_empty());
@@ -147,10 +153,13 @@ impl Bench {
             return print(text.trim_end());
         }
         let plan = self.plan()?;
+        // Nothing is measured before the whole plan is known to be sound.
         let mut screen = Screen::new();
         let run = run::run(&plan, self.command(), &mut |progress| screen.show(progress));
+        // Clear also after a failure, whose message would otherwise stand behind the bar.
         screen.clear();
         let run = run.map_err(Failure::failed)?;
+        // Files before the table: if standard output is closed, the figures are not lost.
         if let Some(path) = &self.json {
             let text = serde_json::to_string(&run).map_err(Failure::failed)?;
             report::write(path, &text)?;
@@ -161,6 +170,7 @@ impl Bench {
             report::write(path, &page)?;
         }
         print(table::text(&merged))?;
+        // What failed was shown as it happened; here it decides the exit code.
         let failures: Vec<_> = merged
             .backends
             .iter()
@@ -179,6 +189,7 @@ impl Bench {
             return Err(Failure::wrong(message));
         }
         let quick: Vec<_> = QUICK_SCENARIOS.map(str::to_owned).into();
+        // `--scenario` wins over `--quick`, which then only has fewer rounds.
         let names = match (self.scenarios.is_empty(), self.quick) {
             (true, true) => &quick,
             _ => &self.scenarios,
@@ -200,6 +211,7 @@ impl Bench {
             backends: self.backends()?,
             scenarios,
             hubs: self.processes,
+            // No rounds at all would leave nothing to show.
             rounds: self.rounds.unwrap_or(rounds).max(1),
             ladder: !self.no_ladder,
             pin: self.pin.clone(),
@@ -211,6 +223,7 @@ impl Bench {
     /// Returns the backends to measure: each address with each build, then the hubs that run already. Checks all addresses now,
     /// and not after a quarter of an hour of measuring.
     fn backends(&self) -> Result<Vec<Backend>, Failure> {
+        // Without any option, the embedded backend is measured: it needs no broker.
         let embedded = vec!["memory:".to_owned()];
         let addresses = match self.backplanes.is_empty() && self.hubs.is_empty() {
             true => &embedded,
@@ -219,6 +232,8 @@ impl Bench {
         let mut found = Vec::new();
         for text in addresses {
             let address: Address = text.parse()?;
+            // A scheme that is not in this build is refused, although `--build` may name a program
+            // that has it: the broker alone is measured by this program.
             backends::find(address.scheme())?;
             let mut commands = self.kill_brokers.iter();
             let restart = commands.find(|(scheme, _)| scheme == address.scheme());
@@ -232,6 +247,7 @@ impl Bench {
             };
             match self.builds.is_empty() {
                 true => found.push(with(None)),
+                // Every build on every address, next to each other in the table.
                 false => found.extend(self.builds.iter().map(|build| with(Some(build)))),
             }
         }
@@ -239,6 +255,7 @@ impl Bench {
             .iter()
             .filter_map(|it| it.address.as_ref()?.split(':').next())
             .collect();
+        // A command for a backend that is not measured is a mistyped scheme.
         if let Some((scheme, _)) = self
             .kill_brokers
             .iter()
@@ -247,11 +264,13 @@ impl Bench {
             let message = format!("--kill-broker {scheme}=…: no --backplane has this scheme");
             return Err(Failure::wrong(message));
         }
+        // Read even if no hub is given, so that a wrong file is always told.
         let key = match &self.key_file {
             Some(path) => Some(super::key_of(path)?),
             None => None,
         };
         for urls in &self.hubs {
+            // An address with a password in it must not be quoted in an error.
             let mut each = urls.split(',');
             each.try_for_each(|url| match shown(url) == url {
                 true => target::check(url).map_err(Failure::wrong),
@@ -269,7 +288,7 @@ impl Bench {
         Ok(found)
     }
 
-    /// The command line as a report shows it: what an address keeps secret is left out.
+    /// Returns the command line as a report shows it: what an address keeps secret is left out.
     fn command(&self) -> String {
         let shown = |word: String| match word.parse::<Address>() {
             Ok(address) if self.backplanes.contains(&word) => address.to_string(),

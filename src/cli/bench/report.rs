@@ -26,6 +26,7 @@ pub(in crate::cli) struct Report {
 impl Report {
     pub(in crate::cli) fn run(&self) -> Result<(), Failure> {
         let merged = Merged::read(&self.files).map_err(Failure::wrong)?;
+        // Files first: if standard output is closed, they are written all the same.
         if let Some(path) = &self.json {
             let text = serde_json::to_string(&merged).map_err(Failure::failed)?;
             write(path, &text)?;

@@ -58,9 +58,11 @@ impl Conformance {
         }
         let chosen = self.chosen()?;
         let site = self.site()?;
+        // Boxed, as the future holds a whole case and would not fit on the stack.
         let report = runtime()?.block_on(Box::pin(self.all(&site, &chosen)))?;
         match self.json {
             true => print(report.json())?,
+            // The report comes before the exit code: also a failed run prints it.
             false => print(report.table())?,
         }
         match report.failure() {
@@ -78,6 +80,7 @@ impl Conformance {
                 format!("there is no case {name:?}; `hubplane conformance --list` has all");
             return Err(Failure::wrong(message));
         }
+        // In the suite's order, whatever order the options have.
         let chosen =
             |case: &Case| self.names.is_empty() || self.names.iter().any(|n| n == case.name);
         Ok(all.into_iter().filter(chosen).collect())
@@ -88,6 +91,7 @@ impl Conformance {
         let address: Address = self.backplane.as_deref().unwrap_or("memory:").parse()?;
         let backend = backends::find_spaces(address.scheme())?;
         let no_broker = backend.capabilities().on_restart == OnRestart::NoBroker;
+        // Without a broker there is nothing to disturb, and no place that others could share.
         if no_broker && (self.in_place || self.disturb.is_some()) {
             let message = "--in-place and --disturb are for brokers, and this backend has none";
             return Err(Failure::wrong(message));
@@ -107,12 +111,16 @@ impl Conformance {
     /// Runs the cases, one after the other, and removes after each what it created. Fails if the broker can't be used at all; a
     /// case that is not held is part of the report.
     async fn all(&self, site: &Site, chosen: &[Case]) -> Result<Report, Failure> {
+        // Before the first case, and until the report is complete.
         let panics = Panics::catch();
         let stopped = signals()?;
         let mut report = Report::new(site, self.in_place);
+        // A first look: can the broker be reached, and may this user create what the cases need?
         let checked = site.check().await;
+        // The look itself creates something, which must not stay.
         report.left.extend(site.tidy().await);
         if let Err(error) = checked {
+            // A user who may not create topics can still try the cases within one.
             let of_space = site.is_of_space(&error);
             let mut failure = Failure::from(error);
             if of_space {
@@ -125,19 +133,24 @@ impl Conformance {
             progress.begins(index, case.name);
             let start = Instant::now();
             let mut stop = stopped.clone();
+            // Ends the case early when a signal comes; the case then counts as not tried.
             let stop = async { _ = stop.wait_for(|stopped| *stopped).await };
             let interrupted = *stopped.borrow();
             let outcome = match (&report.gone, interrupted) {
+                // Once the broker is gone, the other cases are listed but not tried.
                 (Some(_), _) => {
                     Outcome::NotTried("the broker can't be reached any more".to_owned())
                 }
                 (None, true) => Outcome::NotTried("interrupted".to_owned()),
+                // Boxed for the same reason as the whole run.
                 (None, false) => Box::pin(case.attempt(site, stop)).await,
             };
+            // Only after a failure: asking the broker after each case would take time.
             if matches!(outcome, Outcome::NotHeld(_)) {
                 // If the broker is gone, all later cases would fail for that reason alone; they count as not tried.
                 report.gone = gone(site).await;
             }
+            // Also after a case that failed, or its topics would stay.
             report.left.extend(site.tidy().await);
             let tried = Tried {
                 case: *case,
@@ -147,17 +160,22 @@ impl Conformance {
             progress.ended(index, &tried);
             report.tried.push(tried);
         }
+        // Also if the signal came after the last case.
         report.interrupted = *stopped.borrow();
         Ok(report)
     }
 }
 
 /// Returns why the broker can't be reached, or `None` if it can.
+///
+/// Another error, such as a refused right, does not mean that the broker is gone.
 async fn gone(site: &Site) -> Option<Error> {
     let error = site.check().await.err();
     error.filter(|error| error.kind() == ErrorKind::Unavailable)
 }
 
+/// Prints all cases, a line each, with the guarantees that they test. In JSON it is one object a
+/// line.
 fn list(json: bool) -> Result<(), Failure> {
     for case in cases() {
         let about: Vec<_> = case
@@ -205,6 +223,7 @@ impl Panics {
         let all = Arc::new(Mutex::new(Vec::new()));
         let noting = Arc::clone(&all);
         panic::set_hook(Box::new(move |panic| {
+            // A panic within the hook itself must not lose the messages before it.
             let mut all = noting.lock().unwrap_or_else(PoisonError::into_inner);
             all.push(panic.to_string());
         }));
@@ -214,8 +233,10 @@ impl Panics {
     /// Returns the outcome of a case in view of the panics meanwhile: if the case held, a panic was in a task of the backend, and
     /// that is a finding too.
     fn beside(&self, outcome: Outcome) -> Outcome {
+        // Taken, so that the next case begins with none.
         let all = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
         match outcome {
+            // A case that did not hold has its own reason, which is shown instead.
             Outcome::Held if !all.is_empty() => {
                 Outcome::NotHeld(format!("a task of the backend ended: {}", all.join("; ")))
             }

@@ -26,9 +26,13 @@ pub(super) struct Tried {
 pub(super) struct Report {
     address: Address,
     driver: &'static dyn Driver,
+    /// Whether the cases used the address's own topic, prefix or exchange, which is then not
+    /// removed.
     in_place: bool,
     pub(super) tried: Vec<Tried>,
+    /// What could not be removed from the broker, and why.
     pub(super) left: Vec<Left>,
+    /// Whether a signal ended the run; what came before it is still reported.
     pub(super) interrupted: bool,
     /// Why the broker could not be reached any more.
     pub(super) gone: Option<Error>,
@@ -65,9 +69,11 @@ impl Finding<'_> {
     }
 
     /// Returns the finding in one word, for programs.
+    /// Scripts depend on these words.
     fn word(&self) -> &'static str {
         match (self.not_held(), self.not_tried(), self.held()) {
             (Some(_), ..) => "not_held",
+            // No case held: nothing is known, for whatever reason.
             (None, _, 0) => "not_tried",
             (None, None, _) => "held",
             (None, Some(_), _) => "held_in_part",
@@ -95,6 +101,7 @@ impl Finding<'_> {
                 let reason = shortened(reason, IN_A_CELL);
                 format!("held in {held} of {of} cases{limit}; not tried: {reason}")
             }
+            // The user chose other cases.
             (None, None) if of == 0 => "not tried: not selected".to_owned(),
             (None, None) => format!("held{limit}"),
         }
@@ -104,6 +111,7 @@ impl Finding<'_> {
 /// Returns the text on one line, cut after `most` characters.
 fn shortened(text: &str, most: usize) -> String {
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    // By characters and not by bytes: a cut within a character would panic.
     match line.char_indices().nth(most) {
         Some((end, _)) => format!("{}…", &line[..end]),
         None => line,
@@ -128,9 +136,11 @@ impl Report {
     pub(super) fn failure(&self) -> Option<String> {
         let (_, not_held, _) = self.counts();
         if let Some(error) = &self.gone {
+            // A broker that is gone explains all that follows, so it comes first.
             return Some(error.to_string());
         }
         match not_held {
+            // All that was tried held, but not all was tried.
             0 if self.interrupted => Some("interrupted".to_owned()),
             0 => None,
             _ => Some(format!(
@@ -157,6 +167,7 @@ impl Report {
     fn findings(&self) -> impl Iterator<Item = Finding<'_>> {
         Guarantee::ALL.into_iter().map(|guarantee| {
             let about = |tried: &&Tried| tried.case.about.contains(&guarantee);
+            // A guarantee that no case tests is still listed, so that nobody takes it for held.
             let cases = self.tried.iter().filter(about).collect();
             Finding { guarantee, cases }
         })
@@ -166,6 +177,7 @@ impl Report {
     fn promise(&self, guarantee: Guarantee) -> String {
         let promises = row(self.driver.schemes(), &self.driver.capabilities());
         let column = HEAD.iter().position(|name| *name == guarantee.as_str());
+        // A guarantee without a column is one that every backend gives.
         column.map_or_else(
             || "as on every broker".to_owned(),
             |at| promises[at].clone(),
@@ -185,6 +197,7 @@ impl Report {
             let lengths = rows.iter().map(|row| row[column].chars().count());
             lengths.max().unwrap_or_default()
         };
+        // The last column is not padded: it may be long, and nothing follows it.
         let (first, second) = (width(0), width(1));
         let mut lines = vec![self.address.to_string(), String::new()];
         lines
@@ -213,6 +226,7 @@ impl Report {
             }
         }
         for Left { leaving, error } in &self.left {
+            // The user gets the command that removes it, as this program may not be able to.
             lines.push(format!("left on the broker: {} ({error})", leaving.what));
             lines.push(format!("  remove it by: {}", leaving.removal));
         }
@@ -223,6 +237,7 @@ impl Report {
         lines
     }
 
+    /// Counts the cases; the times are those of the cases, without what was done between them.
     fn sum(&self) -> String {
         let (held, not_held, not_tried) = self.counts();
         let took: Duration = self.tried.iter().map(|tried| tried.took).sum();
@@ -233,6 +248,7 @@ impl Report {
         )
     }
 
+    /// Returns the report for programs. `held` says the same as the exit code.
     pub(super) fn json(&self) -> Value {
         let durability = self.driver.capabilities().durability;
         let guarantees: Value = self
@@ -264,6 +280,7 @@ impl Report {
     }
 }
 
+/// Returns one case for programs.
 fn case(tried: &Tried) -> Value {
     let (outcome, reason) = match &tried.outcome {
         Outcome::Held => ("held", None),
@@ -281,6 +298,7 @@ fn case(tried: &Tried) -> Value {
         "about": about,
         "outcome": outcome,
         "reason": reason.map(|reason| shortened(reason, AT_ALL)),
+        // Seconds to three digits.
         "seconds": (tried.took.as_secs_f64() * 1_000.0).round() / 1_000.0,
     })
 }

@@ -33,8 +33,11 @@ const DRAIN: Duration = Duration::from_secs(3);
 #[derive(Debug)]
 pub(super) struct Instance {
     name: String,
+    /// The same for all instances of a demo.
     backplane: Address,
+    /// Shared by all instances, as the database of a service is.
     book: Arc<Book>,
+    /// Locked only for a look or a change, never while something is awaited.
     state: Mutex<State>,
 }
 
@@ -43,6 +46,7 @@ enum State {
     /// Not running. With the reason, if it was asked to start and could not.
     Stopped(Option<String>),
     /// Starting or stopping; the word for it.
+    /// Keeps a second click on the page from starting or stopping twice.
     Changing(&'static str),
     Running(Running),
 }
@@ -52,6 +56,7 @@ struct Running {
     hub: Arc<Hub>,
     worker: Arc<Worker>,
     address: SocketAddr,
+    /// Ends the listener when aborted; connections that were taken go on.
     accepting: JoinHandle<()>,
 }
 
@@ -70,6 +75,7 @@ impl Instance {
     }
 
     /// Returns where it takes connections, or `None` if it is not running.
+    /// The front port asks for each connection, as an address changes with every start.
     pub(super) fn address(&self) -> Option<SocketAddr> {
         match &*self.state.lock().unwrap_or_else(PoisonError::into_inner) {
             State::Running(running) => Some(running.address),
@@ -78,6 +84,7 @@ impl Instance {
     }
 
     /// Returns what the page shows of it, as JSON.
+    /// Sockets and jobs are 0 unless it runs.
     pub(super) fn status(&self) -> Value {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let (word, reason, sockets, jobs) = match &*state {
@@ -94,7 +101,12 @@ impl Instance {
     }
 
     /// Starts it. Does nothing if it is running, starting or stopping.
+    ///
+    /// # Errors
+    ///
+    /// Why it could not start. It is then stopped, and the page shows the reason.
     pub(super) async fn start(&self) -> Result<(), Failure> {
+        // The state is changed before anything is awaited, so that nobody else starts it, too.
         {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
             if !matches!(*state, State::Stopped(_)) {
@@ -111,6 +123,8 @@ impl Instance {
         result
     }
 
+    /// Starts hub, worker and listener. What was started ends with its last handle if a later step
+    /// fails.
     async fn run(&self) -> Result<Running, Failure> {
         // Each instance has its own connection to the broker, as a process of its own would.
         let driver = backends::find(self.backplane.scheme())?;
@@ -119,12 +133,14 @@ impl Instance {
             node: self.name.clone(),
             driver,
             limits: Limits::default(),
+            // One shard: the demo is to be watched, and not to be fast.
             shards: 1,
         };
         let (hub, mailboxes) = Hub::start(opened, setup)?;
         let access = Arc::new(Access::default());
         let shards =
             Shards::start(&hub, mailboxes, &access, &Mounts::default()).map_err(Failure::failed)?;
+        // Any free port: nobody but the front port needs to know it.
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
             .await
             .map_err(Failure::failed)?;
@@ -141,6 +157,8 @@ impl Instance {
     }
 
     /// Stops it in good order: no new connections, its jobs end and say so, its sockets are told to go elsewhere.
+    ///
+    /// Does nothing if it is not running. Takes [`DRAIN`] at most, plus the closing of the hub.
     pub(super) async fn stop(&self) {
         let Running {
             hub,
@@ -149,6 +167,7 @@ impl Instance {
             ..
         } = {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            // Taken out under the lock, so that only one caller stops it.
             match std::mem::replace(&mut *state, State::Changing("stopping")) {
                 State::Running(running) => running,
                 other => {
@@ -157,12 +176,16 @@ impl Instance {
                 }
             }
         };
+        // The order is that of a real shutdown: no new work, then the work, then the sockets, then
+        // the broker.
         accepting.abort();
         worker.stop();
         let deadline = Instant::now() + DRAIN;
+        // Polled: the end of a job has no event of its own here.
         while worker.jobs() > 0 && Instant::now() < deadline {
             sleep(Duration::from_millis(10)).await;
         }
+        // Sockets are closed with 1012 (service restart), so the page connects again at once.
         hub.end_sessions(Duration::ZERO).await;
         while hub.session_count() > 0 && Instant::now() < deadline {
             sleep(Duration::from_millis(10)).await;

@@ -37,6 +37,7 @@ pub(super) struct Progress {
     job: String,
     step: u32,
     of: u32,
+    /// The name of the instance that runs it.
     worker: String,
     state: State,
 }
@@ -61,6 +62,7 @@ impl Book {
         kept.iter().find(|progress| progress.job == job).cloned()
     }
 
+    /// Writes a job's newest state. A job keeps its place, so the oldest job is forgotten first.
     fn note(&self, progress: &Progress) {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match kept.iter_mut().find(|known| known.job == progress.job) {
@@ -89,7 +91,9 @@ pub(super) enum Refused {
 pub(super) struct Worker {
     hub: Arc<Hub>,
     book: Arc<Book>,
+    /// How many jobs run; each counts itself out when it ends.
     jobs: AtomicUsize,
+    /// Becomes true once, when the instance stops; it never becomes false again.
     stopping: watch::Sender<bool>,
 }
 
@@ -103,25 +107,32 @@ impl Worker {
         }
     }
 
-    /// The instance's name.
+    /// Returns the instance's name.
     pub(super) fn name(&self) -> &str {
         self.hub.node()
     }
 
-    /// How many are running.
+    /// Returns how many jobs are running.
     pub(super) fn jobs(&self) -> usize {
         self.jobs.load(Ordering::Relaxed)
     }
 
     /// Ends all jobs early.
+    /// They publish that they were stopped, so that a page does not wait for them.
     pub(super) fn stop(&self) {
         self.stopping.send_replace(true);
     }
 
     /// Starts a job, which goes on by itself.
+    ///
+    /// # Errors
+    ///
+    /// [`Refused`], and nothing was started.
     pub(super) fn begin(self: &Arc<Self>, job: &str) -> Result<(), Refused> {
+        // Only signs that may stand in a channel's name and in an address without an escape.
         let good = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
         let is_name = (1..=NAME_BYTES).contains(&job.len()) && job.bytes().all(good);
+        // Names are used once: a second job of a name would mix its messages with the first one's.
         if !is_name || self.book.state_of(job).is_some() {
             return Err(Refused::Name);
         }
@@ -136,6 +147,7 @@ impl Worker {
             worker: self.name().to_owned(),
             state: State::Working,
         };
+        // Noted before it is answered, so that a page that asks at once finds it.
         self.book.note(&progress);
         let worker = Arc::clone(self);
         tokio::spawn(async move {
@@ -145,7 +157,9 @@ impl Worker {
         Ok(())
     }
 
+    /// Goes through the steps, one every [`STEP`], until the last one or until the instance stops.
     async fn work(&self, progress: &mut Progress) {
+        // A value and not an event: whoever subscribes after the stop sees it all the same.
         let mut stopping = self.stopping.subscribe();
         while progress.state == State::Working {
             tokio::select! {
@@ -163,6 +177,7 @@ impl Worker {
     /// book. A step is soon replaced by the next one, so only the end of a job is worth several attempts.
     async fn report(&self, progress: &Progress) {
         self.book.note(progress);
+        // Only texts and numbers, which JSON always holds.
         let data = serde_json::to_vec(progress).expect("invariant: progress is always JSON");
         let message = Outgoing::new(format!("jobs.{}", progress.job), data);
         let tries = if progress.state == State::Working {
@@ -171,6 +186,7 @@ impl Worker {
             TRIES
         };
         for _ in 0..tries {
+            // Most often the broker is away; a page that asks the book sees the state all the same.
             match self.hub.publish(vec![message.clone()]).await {
                 Ok(results) if results.iter().all(Result::is_ok) => return,
                 answer => tracing::warn!(job = progress.job, ?answer, "progress was not published"),

@@ -13,6 +13,7 @@ const BACKLOG: u32 = 4_096;
 /// Listens on an address, `HOST:PORT`. The error says what to do: choose another port, or write the address otherwise.
 pub(in crate::cli) async fn listen_on(address: &str) -> Result<TcpListener, Failure> {
     bind(address).await.map_err(|error| {
+        // The three mistakes that users make, each with its way out.
         let hint = match error.kind() {
             io::ErrorKind::AddrInUse => {
                 "; another program listens there: end it, or choose another port, such as --listen 127.0.0.1:8090"
@@ -27,13 +28,14 @@ pub(in crate::cli) async fn listen_on(address: &str) -> Result<TcpListener, Fail
 
 /// Binds the first of a name's addresses that can be bound. The error is that of the last one.
 async fn bind(address: &str) -> io::Result<TcpListener> {
+    // A name without any address gives this error.
     let mut last = io::ErrorKind::AddrNotAvailable.into();
     for address in lookup_host(address).await? {
         let socket = match address {
             SocketAddr::V4(_) => TcpSocket::new_v4(),
             SocketAddr::V6(_) => TcpSocket::new_v6(),
         }?;
-        // Or a hub that is started again at once could not have the port of the one before for a minute.
+        // Otherwise a hub that is started again at once could not have the port of the one before for a minute.
         socket.set_reuseaddr(true)?;
         match socket.bind(address).and_then(|()| socket.listen(BACKLOG)) {
             Ok(listener) => return Ok(listener),
