@@ -103,8 +103,8 @@ impl Saboteur {
     }
 
     /// Returns what goes to the broker in place of a batch, and for each of it whether the hub waits for its answer.
-    // What is added goes right behind its cause, so that the broker sees both in one batch.
     fn spoil(&self, batch: Vec<Outgoing>) -> (Vec<Outgoing>, Vec<bool>) {
+        // What is added goes right behind its cause, so that the broker sees both in one batch.
         let mut spoiler = self.spoiler.lock().unwrap_or_else(PoisonError::into_inner);
         let (mut sent, mut awaited) = (Vec::new(), Vec::new());
         for outgoing in batch {

@@ -93,8 +93,8 @@ pub(super) struct Serve {
 
 impl Serve {
     /// Runs the hub until a signal ends it. The failure has code 2 if the options or the file are wrong.
-    // The log first: even reading the configuration may have something to say.
     pub(super) fn run(self) -> Result<(), Failure> {
+        // The log first: even reading the configuration may have something to say.
         log_to_stderr(&self.log)?;
         let file = match &self.config {
             Some(path) => read_config(path)?,

@@ -26,8 +26,8 @@ fn is_bare(key: &str) -> bool {
 }
 
 /// Removes what serde quotes from the file: a text, as in `invalid type: string "…"`, and an unknown key that needs quotes.
-// Some messages of the parser have several lines; a log line must be one.
 fn without_values(message: &str) -> String {
+    // Some messages of the parser have several lines; a log line must be one.
     let message = message.replace('\n', ", ");
     let unknown = message.strip_prefix("unknown field `");
     if let Some((key, rest)) = unknown.and_then(|it| it.split_once("`, "))

@@ -56,8 +56,8 @@ impl Worker {
     }
 
     /// Starts one thread for two cores: the hubs need the others.
-    // At least one thread, even on one core.
     pub(super) fn some() -> io::Result<Vec<Self>> {
+        // At least one thread, even on one core.
         let cores = thread::available_parallelism().map_or(1, usize::from);
         let many = (cores / 2).clamp(1, MOST_THREADS);
         (0..many)

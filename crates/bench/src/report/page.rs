@@ -201,8 +201,8 @@ fn recovery(html: &mut Html, rows: &[Vec<String>]) {
 }
 
 /// Writes what each backend declares. Columns are collected from all runs, since older figures may have other columns.
-// The note matters: a table of promises beside measurements looks as if the run had proved them.
 fn promises(html: &mut Html, merged: &Merged) {
+    // The note matters: a table of promises beside measurements looks as if the run had proved them.
     html.element(
         "p",
         &[],

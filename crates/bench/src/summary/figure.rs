@@ -169,8 +169,8 @@ pub struct Spread {
 
 impl Spread {
     /// Computes the spread of some values; absent if there are none. Values that are not finite are left out.
-    // `total_cmp`, as the values are finite and have an order.
     pub fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
+        // `total_cmp`, as the values are finite and have an order.
         let mut values: Vec<f64> = values.into_iter().filter(|it| it.is_finite()).collect();
         values.sort_by(f64::total_cmp);
         let count = values.len();

@@ -1,7 +1,6 @@
 //! Sizes on a chart: what a pixel is to plotters, and how large words are.
 
 /// How many of plotters' units make one pixel. plotters places things by whole numbers, so that a finer unit than the
-// A quarter of a pixel is finer than a screen shows.
 /// pixel keeps curves smooth.
 pub(super) const FINE: i32 = 4;
 /// The size of words, in pixels.
