@@ -10,6 +10,7 @@ use super::{put, start, string, text};
 use hubplane_hub::presence::{Change, Member, PresenceOptions, Roster};
 
 /// The field `presence` of a subscribe. An empty object means: neither a member nor watching.
+/// Lengths are the hub's to check.
 #[derive(Deserialize)]
 pub(super) struct Presence<'a> {
     #[serde(borrow, default)]
@@ -17,6 +18,7 @@ pub(super) struct Presence<'a> {
     #[serde(borrow, default)]
     user: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
+    // Not read: the hub checks it and hands it on as it came.
     info: Option<&'a RawValue>,
     #[serde(default)]
     watch: bool,
@@ -25,6 +27,8 @@ pub(super) struct Presence<'a> {
 impl Presence<'_> {
     /// Returns what the field asks for, or `None` if it says who somebody is (`user` or `info`)
     /// without a client id.
+    ///
+    /// A user without a client could not be told to leave again.
     pub(super) fn read(self) -> Option<Box<PresenceOptions>> {
         let nameless = self.client.is_none() && (self.user.is_some() || self.info.is_some());
         let member = self.client.map(|client| Member {
@@ -38,6 +42,7 @@ impl Presence<'_> {
 }
 
 /// Writes the push of one member's join or leave.
+/// The same for all who watch, so it is written once.
 pub(super) fn change(change: &Change, out: &mut Vec<u8>) {
     start(out, if change.joined { "join" } else { "leave" }, None);
     text(out, "channel", &change.channel);
@@ -47,6 +52,7 @@ pub(super) fn change(change: &Change, out: &mut Vec<u8>) {
 }
 
 /// Writes who is on a channel as an object of its own, for the answer over HTTP.
+/// The form is the same as in a message, so that clients need one reader.
 pub fn members(channel: &str, roster: &Roster, out: &mut Vec<u8>) {
     out.extend_from_slice(b"{\"channel\":");
     string(out, channel);
@@ -55,14 +61,17 @@ pub fn members(channel: &str, roster: &Roster, out: &mut Vec<u8>) {
 
 /// Writes what follows the channel's name: the count of all members, those that the answer names,
 /// and whether there are more.
+/// The beginning was written with the reply.
 pub(super) fn rest(roster: &Roster, out: &mut Vec<u8>) {
     let Roster { count, members } = roster;
+    // Open until all members are written.
     put(out, format_args!(",\"count\":{count},\"members\":["));
     for (at, member) in members.iter().enumerate() {
         out.extend_from_slice(if at == 0 { b"{" } else { b",{" });
         fields(member, out);
         out.push(b'}');
     }
+    // `count` is of all members; the list may end earlier.
     put(out, format_args!("],\"more\":{}}}", members.len() < *count));
 }
 

@@ -1,3 +1,6 @@
+//! The wire is compared as text where clients may rely on it, and as JSON where only its meaning
+//! counts.
+
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,12 +12,14 @@ use hubplane_hub::{
     presence::{Change, Member, PresenceOptions, Roster},
 };
 
+/// A reply as its bytes are sent.
 fn reply(reply: &Reply<'_>) -> String {
     let mut out = Vec::new();
     JSON.reply(reply, &mut out);
     String::from_utf8(out).unwrap()
 }
 
+/// A message with this data as a client reads it. The channel has a quotation mark, to be escaped.
 fn pushed(data: &'static [u8]) -> serde_json::Value {
     let message = Message {
         channel: "a\"b".into(),
@@ -30,6 +35,7 @@ fn pushed(data: &'static [u8]) -> serde_json::Value {
 }
 
 #[test]
+// Fields in any order, unknown ones ignored, `null` as data.
 fn commands_are_read() {
     let subscribe =
         Json::decode(r#"{"type":"subscribe","ref":1,"channel":"jobs.42","since":"1-2-a"}"#);
@@ -48,7 +54,9 @@ fn commands_are_read() {
     let publish =
         Json::decode(r#"{"channel":"c","data":null,"type":"publish","ref":"x","more":[]}"#)
             .unwrap();
+    // `null` is data like any other, and not a missing field.
     let data = Bytes::from_static(b"null");
+    // A `ref` comes back exactly as it was written, quotation marks and all.
     let reference = Some("\"x\"".into());
     assert_eq!(
         publish,
@@ -65,6 +73,7 @@ fn commands_are_read() {
 
 #[test]
 fn what_cannot_be_carried_out_is_said_with_the_ref() {
+    // Each is sent with `ref` 7, and must be answered with it.
     for (text, says) in [
         (r#"{"type":"subscribe","ref":7}"#, "channel is missing"),
         (
@@ -93,21 +102,25 @@ fn what_cannot_be_carried_out_is_said_with_the_ref() {
 
 #[test]
 fn what_is_no_message_ends_the_session() {
+    // Ten thousand levels would overflow the stack of a parser that recurses.
     let deep = format!(
         "{{\"type\":\"ping\",\"x\":{}1{}}}",
         "[".repeat(10_000),
         "]".repeat(10_000)
     );
+    // Twice the same field, and an array where serde would take one for a struct.
     let twice = r#"{"type":"ping","type":"ping"}"#;
     let array = r#"["ping"]"#;
     for text in ["1", "[]", array, "{", "{}", "\"type\"", twice, &deep] {
         assert!(Json::decode(text).unwrap_err().fatal, "{text:.40}");
     }
+    // Empty text is a mistake, but no sign of another protocol.
     assert!(!Json::decode("").unwrap_err().fatal, "it is only empty");
 }
 
 #[test]
 fn data_arrives_as_it_is() {
+    // JSON stays JSON, text becomes a string, and bytes become base64 (RFC 4648, section 4).
     assert_eq!(
         pushed(b"{\"a\": [1, null]}")["data"],
         serde_json::json!({"a": [1, null]})
@@ -120,6 +133,7 @@ fn data_arrives_as_it_is() {
     );
     let whole = pushed(b"1");
     assert_eq!(
+        // Names are escaped; positions are text.
         (&whole["channel"], &whole["position"]),
         (&"a\"b".into(), &"1-2-3".into())
     );
@@ -138,10 +152,12 @@ fn replies_have_the_documented_form() {
         members: None,
     };
     assert_eq!(
+        // The order of the fields is part of the text, though not of the promise.
         reply(&subscribed),
         r#"{"type":"subscribed","ref":1,"channel":"c","position":null,"recovered":false}"#
     );
     let published = Reply::Published {
+        // Without `ref` the field is absent, and not null.
         reference: None,
         position: Some("1-0-ff".parse().unwrap()),
     };
@@ -160,6 +176,7 @@ fn replies_have_the_documented_form() {
     );
 }
 
+/// A member with text to escape and JSON to copy.
 fn member(client: &str) -> Member {
     Member {
         client: client.into(),
@@ -211,6 +228,7 @@ fn presence_is_read() {
             other => panic!("{other:?}"),
         }
     };
+    // Everything that a client can say of itself.
     let full = r#"{"client":"a","user":"ann \"a\"","info":{"n":1},"watch":true}"#;
     let attendance = PresenceOptions {
         member: Some(member("a")),
@@ -219,12 +237,15 @@ fn presence_is_read() {
     assert_eq!(presence(full), Some(Box::new(attendance)));
     let watch = presence(r#"{"watch":true}"#).unwrap();
     assert!(watch.watch && watch.member.is_none());
+    // `info: null` is the same as none.
     let bare = presence(r#"{"client":"a","info":null}"#).unwrap();
     let bare = (bare.watch, bare.member.unwrap());
     assert_eq!((bare.0, bare.1.user, bare.1.info), (false, None, None));
     assert_eq!(presence("null"), None, "nothing is said of it");
+    // An empty object asks for nothing, which is allowed.
     let neither = presence("{}").unwrap();
     assert!(!neither.watch && neither.member.is_none());
+    // A user without a client is refused, but the session goes on.
     let nameless = r#"{"type":"subscribe","channel":"c","presence":{"user":"ann"}}"#;
     assert!(!Json::decode(nameless).unwrap_err().fatal);
     assert_eq!(
@@ -239,6 +260,7 @@ fn presence_is_read() {
 #[test]
 fn members_are_written() {
     let roster = Roster {
+        // Three are there and two are named, so there are more.
         count: 3,
         members: vec![
             member("a"),
@@ -254,12 +276,14 @@ fn members_are_written() {
         channel: "c",
     };
     let all = r#""channel":"c","count":3,"members":[{"client":"a","user":"ann \"a\"","info":{"n":1}},{"client":"b","user":null,"info":null}],"more":true}"#;
+    // The beginning is written with the reply, the rest apart.
     let mut out = reply(&answer).into_bytes();
     JSON.members("c", &roster, &mut out);
     assert_eq!(
         String::from_utf8(out).unwrap(),
         format!(r#"{{"type":"presence","ref":7,{all}"#)
     );
+    // Over HTTP it is an object of its own, without type and ref.
     let mut out = Vec::new();
     members("c", &roster, &mut out);
     assert_eq!(String::from_utf8(out).unwrap(), format!("{{{all}"));
