@@ -114,6 +114,7 @@ impl Case {
         }
     }
 
+    /// What is said of a case that ran into [`LIMIT`].
     fn late(&self) -> String {
         format!("the case {} was not over after {LIMIT:?}", self.name)
     }
@@ -137,6 +138,7 @@ impl Case {
             if let Some(control) = control.flatten() {
                 control.start().await;
             }
+            // Closed here too, or a broken backend's tasks would go on into the next case.
             let left = std::mem::take(&mut *opened.lock().unwrap_or_else(PoisonError::into_inner));
             let closing = left.iter().map(|instance| timeout(CLOSE, instance.close()));
             futures_util::future::join_all(closing).await;

@@ -23,6 +23,7 @@ pub enum Guarantee {
     Contract,
 }
 
+// A new row needs a case that is about it, or the command shows it as never tried.
 impl Guarantee {
     /// All rows, in the order of the table of capabilities.
     pub const ALL: [Self; 9] = [

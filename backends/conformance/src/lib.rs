@@ -90,6 +90,7 @@ pub fn run(name: &str, harness: &dyn Harness) {
         true => _alone = BROKER.write().unwrap_or_else(PoisonError::into_inner),
         false => _together = BROKER.read().unwrap_or_else(PoisonError::into_inner),
     }
+    // Two threads, so that a backend that blocks one is seen as slow and not as dead.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()

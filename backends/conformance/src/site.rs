@@ -86,6 +86,7 @@ impl Site {
         self.backend
     }
 
+    /// Names of spaces that must be removed; locked for a moment only.
     fn used(&self) -> MutexGuard<'_, BTreeSet<String>> {
         self.used.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -109,6 +110,7 @@ impl Site {
         })?;
         let space = format!("{CHECK}{random:x}");
         let address = self.place(&space);
+        // Noted before it is opened: even a failed `open` may have made something.
         if !self.in_place {
             self.used().insert(space);
         }
@@ -125,6 +127,7 @@ impl Site {
 
     /// Removes what the cases have made on the broker since the last call. Returns what could not be removed.
     pub async fn tidy(&self) -> Vec<Left> {
+        // Taken out, so that nothing is removed twice.
         let used = std::mem::take(&mut *self.used());
         let mut left = Vec::new();
         // In place, the space is the user's own.
@@ -184,6 +187,7 @@ impl Harness for Site {
     }
 
     fn control(&self) -> Option<Control> {
+        // Also without `--disturb`: the reason is another one.
         if self.backend.capabilities().on_restart == OnRestart::NoBroker {
             not_tried("there is no broker apart from this process");
         }

@@ -19,8 +19,10 @@ use tokio::{
 use crate::{Harness, case::note_opened};
 
 /// How long a message may take, on a busy machine.
+/// Far above what any broker needs; a case that waits as long has failed.
 pub(crate) const SOON: Duration = Duration::from_secs(10);
 /// How long a case waits after the last expected message, for one that should not come.
+/// Long enough for a repetition, short enough for dozens of cases.
 pub(crate) const SETTLE: Duration = Duration::from_millis(400);
 
 /// A space that only this case uses.
@@ -33,6 +35,8 @@ pub(crate) struct Space<'a> {
 impl<'a> Space<'a> {
     /// Chooses a new name. Nothing is made on the broker yet.
     pub(crate) fn new(harness: &'a dyn Harness) -> Self {
+        // Random, since several runs may share a broker: 1 to 17 of `a-z` and `0-9`, as
+        // [`Harness::address`] asks.
         let name = format!("c{:x}", getrandom::u64().expect("random bytes"));
         Self {
             harness,
@@ -46,6 +50,7 @@ impl<'a> Space<'a> {
         let address = self.harness.address(&self.name);
         let opened = self.harness.driver().open(&address).await;
         let opened = opened.unwrap_or_else(|error| panic!("open failed: {error}"));
+        // So that it is closed even if the case panics.
         note_opened(&opened.backplane);
         (opened.backplane, opened.events)
     }
@@ -55,6 +60,7 @@ impl<'a> Space<'a> {
         let (backplane, mut events) = self.open_raw().await;
         let log = Arc::new(Log::default());
         let noting = Arc::clone(&log);
+        // Reads always: a case that wants a slow hub uses `open_raw`.
         let reader = tokio::spawn(async move {
             while let Some(event) = events.recv().await {
                 noting.locked().push(event);
@@ -70,6 +76,7 @@ impl<'a> Space<'a> {
 
     /// Opens two instances that are both subscribed to these channels.
     pub(crate) async fn pair(&self, channels: &[&str]) -> (Instance, Instance) {
+        // Both, since a hub in production is never alone.
         let (a, b) = (self.open().await, self.open().await);
         a.subscribe(channels).await;
         b.subscribe(channels).await;
@@ -94,7 +101,9 @@ impl Log {
 /// One open instance, with all events so far.
 pub(crate) struct Instance {
     pub(crate) backplane: Arc<dyn Backplane>,
+    /// All that was read so far; shared with the reader.
     log: Arc<Log>,
+    /// Ends when the backend's events end.
     pub(crate) reader: JoinHandle<()>,
 }
 
@@ -124,6 +133,7 @@ impl Instance {
     /// Publishes a batch. There must be one answer per item, within the 5 s of the contract and 2 s for a busy machine.
     pub(crate) async fn publish_all(&self, batch: Vec<Outgoing>) -> Vec<Result<Receipt>> {
         let count = batch.len();
+        // 5 s and 2 s.
         let answers = timeout(Duration::from_secs(7), self.backplane.publish(batch)).await;
         let answers = answers.expect("publish answers within its time limit");
         assert_eq!(answers.len(), count, "one answer per item");
@@ -161,6 +171,7 @@ impl Instance {
     }
 
     /// Waits until `holds` returns true. Panics with `what` if it does not within `limit`.
+    /// `holds` is asked again after each event, so it must be cheap and without effect.
     pub(crate) async fn until(&self, what: &str, limit: Duration, holds: impl Fn(&Self) -> bool) {
         let deadline = Instant::now() + limit;
         while !holds(self) {
@@ -175,6 +186,7 @@ impl Instance {
         let what = format!("{count} messages of {channel:?}");
         self.until(&what, SOON, |it| it.heard(channel).len() >= count)
             .await;
+        // What comes too often comes late; nothing else would show it.
         sleep(SETTLE).await;
         let heard = self.heard(channel).len();
         assert_eq!(

@@ -13,10 +13,13 @@ use crate::{
 
 /// A publish without a broker is answered in time, and what is called surely not stored (`Unavailable`) is never heard
 /// later. A publisher that is told so publishes again; were the first one stored, clients would see it twice.
+///
+/// A backend without a broker has nothing to lose here, and passes.
 pub(crate) async fn publishing_without_a_broker_is_answered(harness: &dyn Harness) {
     let Some(control) = control(harness) else {
         return;
     };
+    // Both are subscribed, so that what is stored by mistake is heard by somebody.
     let space = Space::new(harness);
     let (a, b) = space.pair(&["c"]).await;
     a.publish("c", "before").await.expect("published");
@@ -24,6 +27,7 @@ pub(crate) async fn publishing_without_a_broker_is_answered(harness: &dyn Harnes
     // An orderly end, so that nothing is in doubt that was published before it.
     control.stop().await;
     let mut surely_not = Vec::new();
+    // Four attempts: the first may meet a connection that does not know yet that it is dead.
     for n in 0..4 {
         let answer = a.publish("c", format!("meanwhile {n}")).await;
         let error = answer.expect_err("there is no broker");
@@ -34,6 +38,7 @@ pub(crate) async fn publishing_without_a_broker_is_answered(harness: &dyn Harnes
         }
     }
     control.start().await;
+    // Both, as the publisher must publish again and the other must hear it.
     for instance in [&a, &b] {
         instance.until("it comes back", BACK, is_back).await;
     }
@@ -43,6 +48,7 @@ pub(crate) async fn publishing_without_a_broker_is_answered(harness: &dyn Harnes
         it.texts("c").contains(&"after".to_owned())
     })
     .await;
+    // Time for what should not come.
     sleep(SETTLE).await;
     for instance in [&a, &b] {
         let heard = instance.texts("c");
@@ -62,7 +68,9 @@ pub(crate) async fn interest_without_a_broker_is_kept(harness: &dyn Harness) {
         return;
     };
     let space = Space::new(harness);
+    // One interest from before the stop, to see that it is not lost over the new ones.
     let (a, b) = space.pair(&["before"]).await;
+    // A third instance, which is closed while the broker is away.
     let ending = space.open().await;
     ending.subscribe(&["before"]).await;
     control.stop().await;
@@ -72,6 +80,7 @@ pub(crate) async fn interest_without_a_broker_is_kept(harness: &dyn Harness) {
     let wanted = [Channel::from("meanwhile.1"), Channel::from("meanwhile.2")];
     // Twice for the first one, as a hub does that tries again.
     for channels in [&wanted[..], &wanted[..1]] {
+        // 5 s of the contract, and 2 s for a busy machine.
         let answer = timeout(Duration::from_secs(7), b.backplane.subscribe(channels));
         let answer = answer.await.expect("subscribe answers within its limit");
         // A backend that receives everything does not have to ask the broker.

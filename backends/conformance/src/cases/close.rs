@@ -22,6 +22,7 @@ pub(crate) async fn close_ends_everything(harness: &dyn Harness) {
     let backplane = Arc::clone(&a.backplane);
     // Publishes are on their way all the time, so that `close` meets some of them.
     let flying = tokio::spawn(flying(backplane));
+    // Time for some publishes to be acknowledged, and others to be on their way.
     tokio::time::sleep(Duration::from_millis(200)).await;
     let backplane = Arc::clone(&a.backplane);
     a.close().await;
@@ -34,8 +35,10 @@ pub(crate) async fn close_ends_everything(harness: &dyn Harness) {
         let heard: HashSet<_> = it.texts("c").into_iter().collect();
         acknowledged.iter().all(|text| heard.contains(text))
     };
+    // A set, since at-least-once brokers may deliver one of them twice.
     b.until("what was acknowledged before the close", SOON, all_heard)
         .await;
+    // The contract allows any number of calls; each must return.
     assert!(
         timeout(LIMIT, backplane.close()).await.is_ok(),
         "a second close returns"
@@ -52,6 +55,7 @@ pub(crate) async fn close_ends_everything(harness: &dyn Harness) {
 
 /// Every call on a closed instance answers `Closed`, and in time.
 async fn is_closed(backplane: &dyn Backplane) {
+    // Each call has a limit of its own: an instance that hangs must not look slow.
     let late = timeout(LIMIT, backplane.publish(vec![Outgoing::new("c", "late")]))
         .await
         .expect("an answer");
@@ -87,6 +91,7 @@ async fn is_closed(backplane: &dyn Backplane) {
 async fn flying(backplane: Arc<dyn Backplane>) -> Vec<String> {
     let mut acknowledged = Vec::new();
     for number in 0.. {
+        // Batches of 20, so that `close` may fall within one.
         let texts: Vec<_> = (0..20).map(|item| format!("{number}.{item}")).collect();
         let batch = texts.iter().map(|text| Outgoing::new("c", text.clone()));
         let mut ended = false;
@@ -103,6 +108,7 @@ async fn flying(backplane: Arc<dyn Backplane>) -> Vec<String> {
         if ended {
             break;
         }
+        // Lets other tasks run; without it, a fast backend would never be closed.
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     acknowledged
@@ -111,6 +117,7 @@ async fn flying(backplane: Arc<dyn Backplane>) -> Vec<String> {
 /// The hub has stopped reading, so the event queue is full. The backend must not wait for it when it is told to end.
 pub(crate) async fn close_works_while_blocked(harness: &dyn Harness) {
     let space = Space::new(harness);
+    // Its events are never read, so the queue fills up.
     let (blocked, mut events) = space.open_raw().await;
     blocked.subscribe(&["c".into()]).await.expect("subscribed");
     // The instance that is blocked can't be asked to publish: it may wait for its own queue.
@@ -120,6 +127,7 @@ pub(crate) async fn close_works_while_blocked(harness: &dyn Harness) {
     let mut left = 400;
     while start.elapsed() < Duration::from_millis(1_500) && left > 0 {
         left -= 1;
+        // 512 bytes: some 20 MB in all, more than any buffer on the way.
         let batch = (0..100)
             .map(|_| Outgoing::new("c", vec![b'x'; 512]))
             .collect();
@@ -130,6 +138,7 @@ pub(crate) async fn close_works_while_blocked(harness: &dyn Harness) {
         "close takes at most 5 s, also while blocked"
     );
     // A hub that wakes up takes what is there, and sees the end.
+    // Otherwise the hub would lose what it had been sent already.
     let drained = async { while events.recv().await.is_some() {} };
     assert!(
         timeout(LIMIT, drained).await.is_ok(),
@@ -143,6 +152,7 @@ pub(crate) async fn close_works_while_blocked(harness: &dyn Harness) {
 pub(crate) async fn close_works_twice_at_once(harness: &dyn Harness) {
     let space = Space::new(harness);
     let (a, b) = space.pair(&["c"]).await;
+    // The two calls share one runtime task, so both really are under way at once.
     let both = join(a.backplane.close(), a.backplane.close());
     assert!(
         timeout(LIMIT, both).await.is_ok(),

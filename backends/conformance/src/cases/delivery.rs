@@ -30,6 +30,7 @@ pub(crate) async fn every_instance_hears_each_message_once(harness: &dyn Harness
         }
     }
     for (name, instance) in [("the first", &a), ("the second", &b)] {
+        // `hears` also waits for what should not come: one more would be a repetition.
         instance.hears("c", expected.len()).await;
         for outgoing in &expected {
             let heard = instance.heard("c");
@@ -44,6 +45,7 @@ pub(crate) async fn every_instance_hears_each_message_once(harness: &dyn Harness
                 "{name} instance hears {:?} once",
                 outgoing.data
             );
+            // What a backend does not carry in the broker's own fields must be in its envelope.
             assert_eq!(
                 (&got[0].id, &got[0].origin, &got[0].tags),
                 (&outgoing.id, &outgoing.origin, &outgoing.tags),
@@ -71,6 +73,7 @@ pub(crate) async fn order_is_as_declared(harness: &dyn Harness) {
     const EACH: usize = 200;
     let space = Space::new(harness);
     let (a, b) = space.pair(&["c"]).await;
+    // Two publishers on each instance, so that order is tried within an instance and between them.
     let publishers = (0..4).map(|publisher| {
         let instance = if publisher % 2 == 0 { &a } else { &b };
         async move {
@@ -105,6 +108,7 @@ pub(crate) async fn order_is_as_declared(harness: &dyn Harness) {
             );
         }
     }
+    // Compared as whole lists: one order means the same list everywhere.
     let same = a.texts("c") == b.texts("c");
     assert!(
         order != Order::PerChannel || same,
@@ -118,6 +122,7 @@ pub(crate) async fn order_is_as_declared(harness: &dyn Harness) {
 pub(crate) async fn a_batch_is_answered_item_by_item(harness: &dyn Harness) {
     let space = Space::new(harness);
     let (a, b) = space.pair(&["c"]).await;
+    // Exactly one byte more than declared; a limit that is only about right fails.
     let large = vec![b'x'; space.capabilities.max_payload + 1];
     let long = "n".repeat(space.capabilities.max_channel + 1);
     let batch = vec![
@@ -157,6 +162,7 @@ pub(crate) async fn a_batch_is_answered_item_by_item(harness: &dyn Harness) {
 pub(crate) async fn spaces_never_hear_each_other(harness: &dyn Harness) {
     let (here, there) = (Space::new(harness), Space::new(harness));
     let (a, b) = (here.open().await, there.open().await);
+    // The same name in both: only the space may tell them apart.
     a.subscribe(&["c"]).await;
     b.subscribe(&["c"]).await;
     // Both at the same time, so that a shared topic or pattern would mix them.
@@ -182,12 +188,15 @@ pub(crate) async fn outside_messages_arrive_as_they_are(harness: &dyn Harness) {
     let (a, b) = space.pair(&["c"]).await;
     // Not UTF-8, and with a zero byte: no text type of a library may be in the way.
     let data = b"bare \x00\xff bytes";
+    // Through the harness, which uses the broker's own client.
     harness.publish_outside(&space.name, "c", data).await;
     for instance in [&a, &b] {
         instance.hears("c", 1).await;
         let heard = instance.heard("c").remove(0);
         assert_eq!(&heard.data[..], data);
         assert_eq!(
+            // What has no envelope must not be given a made-up id: it would look like a repetition
+            // elsewhere.
             (heard.id, heard.origin),
             (None, None),
             "an outside message has no metadata of ours"

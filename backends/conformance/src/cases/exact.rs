@@ -11,6 +11,9 @@ use crate::{
 
 /// Names with characters that mean something to some broker, such as patterns and separators, and names that these would
 /// reach if they were read so.
+// In the order: patterns of Redis (glob), words of AMQP and NATS, separators, escapes, zero and
+// control bytes, letters beyond ASCII and in either direction, names that brokers reserve,
+// quotation marks.
 const NAMES: &[&str] = &[
     "",
     "*",
@@ -79,7 +82,7 @@ const DECOYS: &[&str] = &[
 pub(crate) async fn hostile_names_and_payloads_arrive_exactly(harness: &dyn Harness) {
     let space = Space::new(harness);
     let (a, b) = (space.open().await, space.open().await);
-    // Around 255 bytes, the limit of AMQP's names, which counts bytes and not letters.
+    // Around 255 bytes, the limit of AMQP's names, which counts bytes and not letters (AMQP 0-9-1, `shortstr`).
     let long = [
         "l".repeat(254),
         "l".repeat(255),
@@ -98,6 +101,7 @@ pub(crate) async fn hostile_names_and_payloads_arrive_exactly(harness: &dyn Harn
             Ok(()) => wanted.push(name),
             Err(error) => assert_eq!(
                 error.kind(),
+                // Only a clear refusal is allowed; a connection that breaks is not.
                 ErrorKind::Rejected,
                 "subscribing to {name:?}: {error}"
             ),
@@ -116,6 +120,8 @@ pub(crate) async fn hostile_names_and_payloads_arrive_exactly(harness: &dyn Harn
             Err(error) => assert_eq!(
                 error.kind(),
                 ErrorKind::Rejected,
+                // The same for publishing: another error would mean that the name has reached the
+                // broker.
                 "publishing to {name:?}: {error}"
             ),
         }
@@ -128,6 +134,7 @@ pub(crate) async fn hostile_names_and_payloads_arrive_exactly(harness: &dyn Harn
             .all(|name| expected.iter().any(|(known, _)| known == name)),
         "everyday names are taken"
     );
+    // Without a subscription to it, a name can't be heard.
     expected.retain(|(name, _)| wanted.contains(name));
     // Without a subscription these arrive only where everything does.
     for &name in DECOYS {
@@ -140,6 +147,7 @@ pub(crate) async fn hostile_names_and_payloads_arrive_exactly(harness: &dyn Harn
         it.all_heard().len() >= expected.len()
     })
     .await;
+    // Nothing tells that no more will come, so a time has to do.
     sleep(SETTLE).await;
     // Each expected message is taken out once; what is left was heard too often, or was never sent.
     let mut heard: Vec<_> = b
@@ -165,11 +173,13 @@ pub(crate) async fn hostile_names_and_payloads_arrive_exactly(harness: &dyn Harn
 
 /// Returns other bytes for each name: empty ones, ones that are not UTF-8, and ones that look like hubplane's envelope.
 fn payload(i: usize) -> Vec<u8> {
+    // Six kinds, against the length of the list, so that neighbours differ.
     match i % 6 {
         0 => Vec::new(),
         1 => vec![i as u8],
         2 => vec![0xff, 0, 0xfe, i as u8],
         3 => format!("\x1ehubplane1 {{\"id\":\"{i}\"}}\nx").into_bytes(),
+        // Looks like the envelope of an own message, and must arrive as data all the same.
         4 => format!("\x1ehubplane1 broken {i}").into_bytes(),
         _ => format!("🦀 {i}\r\n\0").into_bytes(),
     }
@@ -181,6 +191,7 @@ pub(crate) async fn payloads_are_limited_as_declared(harness: &dyn Harness) {
     let (a, b) = space.pair(&["c"]).await;
     let most = space.capabilities.max_payload;
     // Not all bytes are the same, so that a part that is missing or moved shows.
+    // 251 is a prime number, so no block size of a library hides a part that moved.
     let largest: Vec<u8> = (0..most).map(|i| (i % 251) as u8).collect();
     let taken = a.publish("c", largest.clone()).await;
     taken.unwrap_or_else(|error| panic!("a payload of {most} bytes is not taken: {error}"));
@@ -197,6 +208,7 @@ pub(crate) async fn payloads_are_limited_as_declared(harness: &dyn Harness) {
         refused.expect_err("one over the limit").kind(),
         ErrorKind::Rejected
     );
+    // Still one: what was refused must not arrive.
     b.hears("c", 1).await;
     a.close().await;
     b.close().await;
@@ -213,6 +225,7 @@ pub(crate) async fn names_are_limited_as_declared(harness: &dyn Harness) {
     b.hears(&longest, 1).await;
     let longer = format!("{longest}n");
     let published = a.publish(&longer, "x").await;
+    // Both calls: a name that only publishing refuses would never be heard, and nobody would know.
     let subscribed = a.backplane.subscribe(&[Channel::from(&*longer)]).await;
     for answer in [published.map(drop), subscribed] {
         assert_eq!(

@@ -15,6 +15,7 @@ use crate::{
 };
 
 /// How long a broker's restart and the reconnection may take, on a busy machine.
+/// A broker that was killed may have to read its log first.
 pub(super) const BACK: Duration = Duration::from_secs(60);
 /// Several, since a backend may lose one and keep another.
 const CHANNELS: [&str; 3] = ["c0", "c1", "c2"];
@@ -36,6 +37,7 @@ pub(crate) async fn a_kill_is_survived(harness: &dyn Harness) {
 pub(super) fn control(harness: &dyn Harness) -> Option<Control> {
     let control = harness.control();
     let on_restart = harness.driver().capabilities().on_restart;
+    // Without a control, the case would pass without trying anything.
     assert_eq!(
         control.is_none(),
         on_restart == OnRestart::NoBroker,
@@ -61,6 +63,7 @@ async fn survived(harness: &dyn Harness, kill: bool) {
     };
     let space = Space::new(harness);
     let (a, b) = space.pair(&CHANNELS).await;
+    // Wakes `hurt` once enough was acknowledged.
     let flows = Notify::new();
     let traffic = async {
         let (mut answers, mut number, start) = (Answers::default(), 0_u32, Instant::now());
@@ -75,11 +78,13 @@ async fn survived(harness: &dyn Harness, kill: bool) {
             );
             // In turn, so that every channel has traffic at each moment of the fault.
             let channel = number as usize % CHANNELS.len();
+            // One at a time, so that each number has an answer of its own.
             match a.publish(CHANNELS[channel], number.to_string()).await {
                 Ok(_) => answers.acknowledged.push((channel, number)),
                 Err(error) if error.kind() == ErrorKind::Unavailable => {
                     answers.surely_not_stored.push((channel, number))
                 }
+                // `Unknown`: may be heard or not, so it is in neither list.
                 Err(error) => assert_eq!(error.kind(), ErrorKind::Unknown, "{error}"),
             }
             number += 1;
@@ -89,6 +94,7 @@ async fn survived(harness: &dyn Harness, kill: bool) {
             if until_up.is_none() && [&a, &b].iter().all(|instance| is_back(instance)) {
                 until_up = Some(answers.acknowledged.len());
             }
+            // A pause, or the log would be too long to be judged.
             sleep(Duration::from_millis(3)).await;
         }
         answers
@@ -105,6 +111,7 @@ async fn survived(harness: &dyn Harness, kill: bool) {
         sleep(Duration::from_millis(300)).await;
         control.start().await;
     };
+    // One task: traffic and fault run at the same time, and end together.
     let (mut answers, ()) = tokio::join!(traffic, hurt);
     // A message after the return must be heard. It also marks the end of the hole in each channel.
     let marker = answers
@@ -141,6 +148,8 @@ fn told(instance: &Instance) -> Vec<Event> {
 }
 
 /// Returns true if the instance said that it was cut off, and last that messages arrive again.
+///
+/// Both are needed: an instance that never noticed the fault is not back, it was never gone.
 pub(super) fn is_back(instance: &Instance) -> bool {
     let told = told(instance);
     let last = told
@@ -164,6 +173,7 @@ fn account(space: &Space<'_>, instance: &Instance, answers: &Answers) {
             _ => {}
         }
     }
+    // A case that tried too little must not pass.
     assert!(
         acknowledged.len() >= 2 * ENOUGH,
         "there was traffic: {}",
@@ -190,6 +200,7 @@ fn account(space: &Space<'_>, instance: &Instance, answers: &Answers) {
             }
         }
         let heard: Vec<u32> = timeline.iter().filter_map(|entry| *entry).collect();
+        // What came twice counts once for "was it heard".
         let distinct: HashSet<_> = heard.iter().collect();
         for &(_, number) in answers
             .surely_not_stored
@@ -208,12 +219,14 @@ fn account(space: &Space<'_>, instance: &Instance, answers: &Answers) {
         );
         // With repetitions, earlier numbers come again and the order can't be judged so simply.
         if repeated == 0 {
+            // Numbers grow per publisher, so a sorted list is the publisher's order.
             assert!(heard.is_sorted(), "order holds across the restart");
         }
         for &(_, number) in acknowledged.iter().filter(|(of, _)| *of == index) {
             if distinct.contains(&number) {
                 continue;
             }
+            // Where every message is promised, a gap is no excuse.
             assert_ne!(
                 capabilities.on_restart,
                 OnRestart::Delivered,
@@ -222,6 +235,7 @@ fn account(space: &Space<'_>, instance: &Instance, answers: &Answers) {
                 heard.iter().filter(|n| **n > number).min(),
             );
             // The gap must stand behind the last message that was heard before it, and in front of the first one after it.
+            // By place in the time line: right behind the last smaller number.
             let before = timeline
                 .iter()
                 .rposition(|entry| entry.is_some_and(|n| n < number))
@@ -229,6 +243,8 @@ fn account(space: &Space<'_>, instance: &Instance, answers: &Answers) {
             let after = timeline
                 .iter()
                 .position(|entry| entry.is_some_and(|n| n > number));
+            // Repetitions may put a greater number before a smaller one; then the hole is empty,
+            // and no gap is in it.
             let hole =
                 &timeline[before.min(after.unwrap_or(before))..after.unwrap_or(timeline.len())];
             assert!(

@@ -11,6 +11,7 @@ use crate::{
 };
 
 /// The history of an instance, which must be there.
+/// Panics if there is none, as the case has seen that it is declared.
 fn history(instance: &Instance) -> &dyn History {
     instance
         .backplane
@@ -27,6 +28,7 @@ pub(crate) async fn history_is_as_declared(harness: &dyn Harness) {
     let (a, b) = space.pair(&[&own]).await;
     if !space.capabilities.has_history() {
         assert!(
+            // A history that is not declared would not be tried by anybody.
             a.backplane.history().is_none(),
             "no history is declared, so there is none"
         );
@@ -51,6 +53,7 @@ pub(crate) async fn history_is_as_declared(harness: &dyn Harness) {
             .position();
         receipts.push(position);
     }
+    // Heard first, so that the log is complete wherever it is read.
     b.hears(&own, 25).await;
     // If the acknowledgement tells no position, the message that was heard does.
     let heard = b.heard(&own).into_iter();
@@ -61,6 +64,7 @@ pub(crate) async fn history_is_as_declared(harness: &dyn Harness) {
     // Without `after` the reading begins with the oldest message.
     let mut after = None;
     let mut got = Vec::new();
+    // Pages of 10 from 25 messages: two full ones and a part.
     loop {
         let page = history(&b).read(&channel, after, 10).await.expect("a page");
         assert!(
@@ -71,6 +75,7 @@ pub(crate) async fn history_is_as_declared(harness: &dyn Harness) {
         if !page.more {
             break;
         }
+        // Without this the loop could go on for ever.
         assert!(
             page.upto.is_some() && page.upto != after,
             "a page says where the next begins"
@@ -95,6 +100,7 @@ async fn edges(b: &Instance, channel: &Channel, positions: &[Position]) {
         .iter()
         .map(|publication| publication.position)
         .collect();
+    // Exclusive: a client that gives its last position must not get that message again.
     assert_eq!(
         rest,
         positions[20..]
@@ -113,10 +119,12 @@ async fn edges(b: &Instance, channel: &Channel, positions: &[Position]) {
         "nothing comes after the end"
     );
     // As a client has it that comes back after the log was replaced, or rolled back.
+    // One bit of the epoch is enough to be another log.
     let foreign = Position {
         epoch: positions[0].epoch ^ 1,
         ..positions[0]
     };
+    // As after a broker was set back to an older state.
     let ahead = Position {
         offset: positions[24].offset + 1_000_000,
         ..positions[24]
@@ -146,6 +154,7 @@ pub(crate) async fn trimmed_history_is_said(harness: &dyn Harness) {
             .read(&channel, Some(first), 10)
             .await
             .expect("not trimmed yet");
+        // By the harness, since each broker forgets in its own way.
         harness.trim(&space.name).await;
         let error = lost(&b, &channel, first).await;
         assert_eq!(error.kind(), ErrorKind::PositionLost, "{error}");
@@ -162,6 +171,7 @@ pub(crate) async fn trimmed_history_is_said(harness: &dyn Harness) {
 /// Returns the error of reading after a position that is gone. A log that was just filled keeps its broker busy, so
 /// `Unavailable` is tried again for a while.
 async fn lost(b: &Instance, channel: &Channel, after: Position) -> Error {
+    // Three times the usual patience: a log of many messages was just made.
     let deadline = Instant::now() + 3 * SOON;
     loop {
         let read = history(b).read(channel, Some(after), 10).await;

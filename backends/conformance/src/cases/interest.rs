@@ -24,11 +24,13 @@ const CHUNK: usize = 100;
 pub(crate) async fn interest_changes_lose_nothing(harness: &dyn Harness) {
     let space = Space::new(harness);
     let (a, b) = (space.open().await, space.open().await);
+    // The channel that must not notice anything.
     b.subscribe(&["stay"]).await;
     let stop = AtomicBool::new(false);
     // Ends with the changes, so that it covers all of them.
     let traffic = async {
         let mut sent = 0;
+        // `Relaxed` is enough: one more message does no harm.
         while !stop.load(Ordering::Relaxed) {
             a.publish("stay", sent.to_string())
                 .await
@@ -48,6 +50,7 @@ pub(crate) async fn interest_changes_lose_nothing(harness: &dyn Harness) {
         };
         // A publishes as soon as B's `subscribe` has returned: no message may be too early.
         for chunk in channels.chunks(CHUNK) {
+            // Subscribing has returned, so the very next message must arrive.
             b.backplane.subscribe(chunk).await.expect("subscribed");
             for answer in a.publish_all(say(chunk, "wanted")).await {
                 answer.expect("published");
@@ -64,6 +67,7 @@ pub(crate) async fn interest_changes_lose_nothing(harness: &dyn Harness) {
         })
         .await;
         for chunk in channels.chunks(CHUNK) {
+            // The same for the end: a message after it must not come.
             b.backplane.unsubscribe(chunk).await.expect("unsubscribed");
             for answer in a.publish_all(say(chunk, "unwanted")).await {
                 answer.expect("published");
@@ -81,6 +85,7 @@ pub(crate) async fn interest_changes_lose_nothing(harness: &dyn Harness) {
             CHANNELS,
             "each wanted message arrives once"
         );
+        // A backend that receives everything can't filter; its hub does.
         match space.capabilities.interest {
             Interest::Routed => {
                 assert_eq!(unwanted, 0, "nothing arrives after the interest is gone")
@@ -90,6 +95,7 @@ pub(crate) async fn interest_changes_lose_nothing(harness: &dyn Harness) {
         stop.store(true, Ordering::Relaxed);
     };
     let (sent, ()) = tokio::join!(traffic, changes);
+    // All of them, and no one twice.
     b.hears("stay", sent).await;
     let expected: Vec<_> = (0..sent).map(|n| n.to_string()).collect();
     assert_eq!(b.texts("stay"), expected, "the other channel loses nothing");
@@ -106,6 +112,7 @@ pub(crate) async fn repeated_interest_is_as_once(harness: &dyn Harness) {
     b.subscribe(&["twice", "twice"]).await;
     a.publish("twice", "1").await.expect("published");
     b.hears("twice", 1).await;
+    // One that was never subscribed to is not an error, as a hub may tidy up twice.
     let unwanted = ["twice".into(), "never".into()];
     b.backplane.unsubscribe(&unwanted).await.expect("removed");
     for channel in ["twice", "never", "kept"] {
@@ -115,6 +122,7 @@ pub(crate) async fn repeated_interest_is_as_once(harness: &dyn Harness) {
     let everything = space.capabilities.interest == Interest::Everything;
     // A backend that receives everything hears one more message on each channel.
     let more = usize::from(everything);
+    // `pair` made both hear; only `b` was changed.
     assert_eq!(
         (b.heard("twice").len(), b.heard("never").len()),
         (1 + more, more),

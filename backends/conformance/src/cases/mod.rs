@@ -1,6 +1,8 @@
 //! The cases, by what they are about. Each opens its instances in a space of its own, and says by a panic that a promise
 //! is not kept. The list in `lib.rs` makes tests of them.
 
+// `absence`, `faults` need a broker that can be stopped; `history` and `positions` try only what is
+// declared.
 mod absence;
 mod close;
 mod delivery;

@@ -8,6 +8,8 @@ use tokio::time::timeout;
 use crate::{Harness, space::Space};
 
 /// Opens an address that must not work. Returns the kind of the error and its whole text, also the one for programmers.
+///
+/// An address that can't even be read counts as refused: its error must keep secrets just as well.
 async fn refusal(
     harness: &dyn Harness,
     what: &str,
@@ -17,6 +19,7 @@ async fn refusal(
         Ok(address) => address,
         Err(error) => return (error.kind(), error.to_string()),
     };
+    // 15 s is the contract's limit for `open`.
     let opened = timeout(Duration::from_secs(15), harness.driver().open(&address)).await;
     let error = opened
         .unwrap_or_else(|_| panic!("{what}: open takes at most 15 s"))
@@ -29,6 +32,7 @@ async fn refusal(
 /// Nobody listens at the address: `Unavailable` within 15 s, so that a hub that starts before its broker can try
 /// again.
 pub(crate) async fn an_absent_broker_is_said_in_time(harness: &dyn Harness) {
+    // No address to try: allowed only where there is no broker.
     let Some(address) = harness.absent() else {
         let on_restart = harness.driver().capabilities().on_restart;
         return assert_eq!(
@@ -61,6 +65,7 @@ pub(crate) async fn wrong_addresses_are_refused(harness: &dyn Harness) {
     let space = Space::new(harness);
     // An unknown key is refused also if all else is right. Behind a password it is not named: it may be a part of it.
     let unknown = harness.address(&space.name).with("no-such-key", "1");
+    // The password is an option here, so that it stands behind the unknown key.
     let unheard = unknown.clone().with("password", "hunter2");
     for (what, address, named) in [
         ("an unknown key", unknown, true),
@@ -74,7 +79,7 @@ pub(crate) async fn wrong_addresses_are_refused(harness: &dyn Harness) {
         );
         assert!(!error.contains("hunter2"), "the password is shown: {error}");
     }
-    // The right address still opens.
+    // The right address still opens: whatever was refused must leave nothing behind.
     let (a, b) = space.pair(&["c"]).await;
     a.close().await;
     b.close().await;

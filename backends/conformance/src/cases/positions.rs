@@ -13,6 +13,7 @@ pub(crate) async fn positions_are_as_declared(harness: &dyn Harness) {
     let space = Space::new(harness);
     let (a, b) = space.pair(&["c", "d"]).await;
     let declared = space.capabilities.has_positions();
+    // A lane and positions belong together: without positions there is nothing to count in it.
     assert_eq!(a.backplane.lane("c").is_some(), declared, "lane");
     // Two channels in turn: they may share a lane or not.
     let mut receipts = Vec::new();
@@ -31,6 +32,7 @@ pub(crate) async fn positions_are_as_declared(harness: &dyn Harness) {
     for instance in [&a, &b] {
         instance.hears("c", 20).await;
         instance.hears("d", 20).await;
+        // Each message against its own receipt.
         for &(channel, n, receipt) in &receipts {
             let heard = &instance.heard(channel)[n];
             // An acknowledgement may tell no position; if it tells one, it is the true one.
@@ -47,6 +49,7 @@ pub(crate) async fn positions_are_as_declared(harness: &dyn Harness) {
             );
         }
         let c = instance.heard("c");
+        // Only within a channel: two channels may be in lanes of their own.
         for pair in c.windows(2) {
             if let (Some(before), Some(after)) = (pair[0].position, pair[1].position) {
                 assert_eq!(after.is_after(&before), Some(true), "positions grow");
@@ -73,6 +76,7 @@ fn progress(instance: &Instance) -> Vec<Position> {
 pub(crate) async fn progress_is_as_declared(harness: &dyn Harness) {
     let space = Space::new(harness);
     let (a, b) = (space.open().await, space.open().await);
+    // `b` is subscribed to nothing at all, as a hub without clients is.
     a.subscribe(&["mine"]).await;
     // Nobody is subscribed to this channel, so nothing but `Progress` can tell how far its lane is.
     let mut last = None;
@@ -80,6 +84,7 @@ pub(crate) async fn progress_is_as_declared(harness: &dyn Harness) {
         let receipt = a.publish("other", n.to_string()).await.expect("published");
         last = receipt.position();
     }
+    // In a channel of its own, so that something tells that all before it is stored.
     a.publish("mine", "x").await.expect("published");
     a.until("its own message", SOON, |it| !it.heard("mine").is_empty())
         .await;
@@ -89,6 +94,7 @@ pub(crate) async fn progress_is_as_declared(harness: &dyn Harness) {
             let last = last.or_else(|| a.heard("mine")[0].position);
             let last = last.expect("a position, as there are lanes");
             for instance in [&a, &b] {
+                // The exact position, or one behind it: other messages may have come after.
                 let reaches = |it: &Instance| {
                     let all = progress(it);
                     all.iter()
@@ -100,6 +106,7 @@ pub(crate) async fn progress_is_as_declared(harness: &dyn Harness) {
                 opening(instance, lane, last);
             }
         }
+        // Without positions, `Progress` has nothing to say.
         None => {
             for instance in [&a, &b] {
                 assert_eq!(
@@ -117,6 +124,7 @@ pub(crate) async fn progress_is_as_declared(harness: &dyn Harness) {
 /// The lane's first `Progress` comes before its first message, and from there it only grows.
 fn opening(instance: &Instance, lane: u32, last: Position) {
     let all = progress(instance).into_iter();
+    // Each lane begins with one at `open`, so the list is not empty.
     let own: Vec<_> = all.filter(|position| position.lane == lane).collect();
     assert_eq!(
         last.is_after(&own[0]),

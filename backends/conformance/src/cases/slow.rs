@@ -23,14 +23,17 @@ const BATCH: u32 = 100;
 /// again, it finds each message, or a gap in its place.
 pub(crate) async fn a_slow_instance_loses_nothing_in_silence(harness: &dyn Harness) {
     let space = Space::new(harness);
+    // Raw: nobody reads these events until the case does.
     let (slow, mut events) = space.open_raw().await;
     slow.subscribe(&["c".into()]).await.expect("subscribed");
+    // The publisher is another instance, which must not be held up.
     let quick = space.open().await;
     quick.subscribe(&["quick"]).await;
     // As much as fits into the time, or what is enough to overflow any queue.
     let (mut sent, start) = (0_u32, Instant::now());
     while start.elapsed() < ASLEEP && sent < MOST {
         let batch = (sent..sent + BATCH).map(|n| Outgoing::new("c", numbered(n)));
+        // Answered within the contract's time, although one instance sleeps.
         for answer in quick.publish_all(batch.collect()).await {
             answer.expect("nobody waits for a slow instance");
         }
@@ -44,11 +47,13 @@ pub(crate) async fn a_slow_instance_loses_nothing_in_silence(harness: &dyn Harne
         .await;
     let (mut reading, end, awake) = (Reading::default(), sent, Instant::now());
     while reading.next < end {
+        // Until all that was published is accounted for, heard or covered by a gap.
         assert!(
             awake.elapsed() < 3 * SOON,
             "it never catches up: {} of {end}",
             reading.next
         );
+        // A quiet time means that nothing more is on its way.
         match timeout(QUIET, events.recv()).await {
             Ok(event) => reading.take(event.expect("the events go on")),
             // A hole at the very end is announced with the next message, so there must be one.
@@ -88,6 +93,7 @@ impl Reading {
                 return;
             }
             Event::Published(publications) => publications,
+            // What else is told is not judged here.
             Event::Progress(_)
             | Event::Waiting(_)
             | Event::Refused { .. }
@@ -96,6 +102,7 @@ impl Reading {
         };
         for publication in publications.iter().filter(|p| &*p.channel == "c") {
             let text = String::from_utf8_lossy(&publication.data);
+            // The number is in front of the filling.
             let number = text.split(' ').next().and_then(|n| n.parse::<u32>().ok());
             let number = number.expect("a number");
             assert!(number >= self.next, "{number} comes again, or late");

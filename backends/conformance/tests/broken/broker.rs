@@ -10,11 +10,13 @@ use hubplane_backplane::{Outgoing, Position, Publication};
 
 use super::instance::Instance;
 
+/// Sound, and in this process: a case must fail because of the instance's fault alone.
 #[derive(Debug, Default)]
 pub(crate) struct Broker {
     state: Mutex<State>,
 }
 
+/// Everything under one lock, so that each call sees one state.
 #[derive(Debug, Default)]
 struct State {
     down: bool,
@@ -23,11 +25,13 @@ struct State {
 
 #[derive(Debug, Default)]
 struct Space {
+    /// Everything that was published, also what was trimmed.
     log: Vec<Publication>,
     /// How many of the oldest messages can no longer be read.
     trimmed: usize,
     /// How many instances were ever connected, which numbers them.
     joined: usize,
+    /// The instances that are connected now, in the order in which they came.
     members: Vec<Arc<Instance>>,
 }
 
@@ -56,6 +60,8 @@ impl Broker {
     }
 
     /// Stops or starts the broker, and tells every instance. Stopping twice is the same as once.
+    ///
+    /// The instances are told without the lock, as they may publish in turn.
     pub(crate) fn set_up(&self, up: bool) {
         let members: Vec<_> = {
             let mut state = self.locked();
@@ -117,6 +123,7 @@ impl Broker {
             tags: outgoing.tags.clone(),
         };
         space.log.push(publication.clone());
+        // The publisher hears its own messages, too, as on a real broker.
         for member in &space.members {
             let own = sender.is_some_and(|sender| Arc::ptr_eq(sender.instance, member));
             if !(own && sender.is_some_and(|sender| sender.deaf)) {
@@ -127,6 +134,8 @@ impl Broker {
     }
 
     /// Calls `tell` with the end of the log, while nothing can be appended.
+    ///
+    /// Nothing while the broker is down: a backend could not ask then either.
     pub(crate) fn at_end(&self, space: &str, tell: impl FnOnce(Position)) {
         let state = self.locked();
         if let (false, Some(space)) = (state.down, state.spaces.get(space)) {

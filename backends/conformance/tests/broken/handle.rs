@@ -25,9 +25,11 @@ const PROGRESS: Duration = Duration::from_millis(300);
 /// The size of the batches that are acknowledged too early: that of the case about `close`, so that no other sees it.
 const EARLY: usize = 20;
 
+/// What the hub holds. Each fault is in one place, and touches nothing else.
 #[derive(Clone, Debug)]
 struct Handle(Arc<Held>);
 
+/// Shared by the handle and its tasks.
 #[derive(Debug)]
 struct Held {
     broker: Arc<Broker>,
@@ -51,6 +53,7 @@ pub(crate) fn open(broker: &Arc<Broker>, space: &str, fault: Option<Fault>) -> O
         instance,
         kept: Mutex::default(),
     }));
+    // The task ends when the instance is closed.
     tokio::spawn(handle.clone().tick());
     Opened {
         backplane: Arc::new(handle),
@@ -59,6 +62,7 @@ pub(crate) fn open(broker: &Arc<Broker>, space: &str, fault: Option<Fault>) -> O
 }
 
 impl Handle {
+    /// Whether this instance has the fault. At most one at a time.
     fn has(&self, fault: Fault) -> bool {
         self.0.instance.has(fault)
     }
@@ -76,9 +80,11 @@ impl Handle {
     async fn tick(self) {
         let mut ticks = interval(PROGRESS);
         while !self.0.instance.is_closed() {
+            // At once at the beginning, and then every [`PROGRESS`].
             ticks.tick().await;
             let tell = |end| self.0.instance.progress(end);
             self.0.broker.at_end(&self.0.space, tell);
+            // The broker is back: what was "surely not stored" is stored now, which is the fault.
             if self.0.instance.is_up() {
                 let mut kept = self.0.kept.lock().unwrap_or_else(PoisonError::into_inner);
                 kept.retain(|outgoing| self.send(outgoing).is_none());
@@ -90,6 +96,7 @@ impl Handle {
     fn send(&self, outgoing: &Outgoing) -> Option<Position> {
         let sender = Sender {
             instance: &self.0.instance,
+            // Only messages with an id: the case about delivery sends these.
             deaf: self.has(Fault::EchoesNothing) && outgoing.id.is_some(),
         };
         self.0.broker.publish(&self.0.space, outgoing, Some(sender))
@@ -98,11 +105,13 @@ impl Handle {
     /// Publishes one message, or answers why not.
     fn publish(&self, outgoing: &Outgoing) -> Result<Receipt> {
         self.open()?;
+        // Both limits are declared; a fault lets one of them through.
         let large = outgoing.data.len() > MAX_PAYLOAD && !self.has(Fault::TakesTooLarge);
         let long = outgoing.channel.len() > MAX_CHANNEL && !self.has(Fault::TakesTooLong);
         if large || long {
             return Err(error(ErrorKind::Rejected));
         }
+        // The sound way: stored, and the position is known.
         if let Some(position) = self.send(outgoing) {
             return Ok(Receipt::Stored(position));
         }
@@ -121,6 +130,7 @@ impl Handle {
         let answers = batch.iter().map(|_| Ok(Receipt::Accepted)).collect();
         let this = self.clone();
         tokio::spawn(async move {
+            // Long enough that `close` comes in between.
             sleep(Duration::from_millis(20)).await;
             for outgoing in batch {
                 drop(this.publish(&outgoing));
@@ -137,6 +147,7 @@ impl Backplane for Handle {
         {
             return self.publish_later(batch);
         }
+        // Item by item, as the contract asks.
         let answers: Vec<_> = batch.iter().map(|item| self.publish(item)).collect();
         // A publish on a real broker lets other tasks run.
         tokio::task::yield_now().await;
@@ -153,10 +164,13 @@ impl Backplane for Handle {
 
     async fn subscribe(&self, channels: &[Channel]) -> Result<()> {
         self.open()?;
+        // Before the broker is asked, as in a real backend.
         if channels.iter().any(|channel| channel.len() > MAX_CHANNEL) {
             return Err(error(ErrorKind::Rejected));
         }
         let up = self.0.instance.is_up();
+        // Interest that is asked for while the broker is away must be kept, unless that is the
+        // fault.
         if up || !self.has(Fault::ForgetsInterestWhileDown) {
             self.0.instance.subscribe(channels);
         }
@@ -177,6 +191,7 @@ impl Backplane for Handle {
     }
 
     fn lane(&self, _: &str) -> Option<u32> {
+        // One lane for all, so that every channel shares it.
         Some(0)
     }
 
@@ -188,11 +203,13 @@ impl Backplane for Handle {
 
     async fn close(&self) {
         if self.has(Fault::HangsInTheSecondClose) && self.0.instance.is_closed() {
+            // Never returns; the case must find that within its limit.
             return pending().await;
         }
         if !self.has(Fault::IgnoresClose) {
             self.0.instance.closed.store(true, Ordering::SeqCst);
         }
+        // Waits for the hub to read: forbidden, as the hub may be the one who waits.
         while self.has(Fault::ClosesOnceReadOnly) && !self.0.instance.has_room() {
             sleep(Duration::from_millis(5)).await;
         }
@@ -209,6 +226,7 @@ impl History for Handle {
 
     async fn scan(&self, _: u32, from: Start, limit: usize) -> Result<Page> {
         let after = match from {
+            // Recent ones: everything, since the log is short.
             Start::After(position) => Some(position),
             Start::Recent { .. } => None,
         };
@@ -226,11 +244,13 @@ impl Handle {
     ) -> Result<Page> {
         self.open()?;
         let (trimmed, log) = self.0.broker.log(&self.0.space);
+        // What was trimmed can't be read, and without `after` the reading begins behind it.
         let after = match after {
             None => trimmed,
             Some(after) => {
                 let offset = after.offset as usize;
                 let gone = offset < trimmed && !self.has(Fault::HidesTheTrim);
+                // Another epoch, ahead of the end, or trimmed away: three ways to be lost.
                 if after.epoch != EPOCH || offset > log.len() || gone {
                     return Err(error(ErrorKind::PositionLost));
                 }
@@ -245,11 +265,13 @@ impl Handle {
             .iter()
             .filter(|it| channel.is_none_or(|channel| it.channel == *channel));
         let publications: Vec<_> = rest.by_ref().take(limit).cloned().collect();
+        // One more than the page shows whether there is more.
         let more = rest.next().is_some();
         let last = publications.last().and_then(|last| last.position);
         let end = Some(position(log.len()));
         Ok(Page {
             publications,
+            // The next page begins there; the last one ends at the end of the log.
             upto: if more { last } else { end },
             more,
         })

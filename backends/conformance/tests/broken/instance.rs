@@ -25,11 +25,13 @@ const UNLUCKY: usize = 30;
 /// How much longer every second instance needs to come back, so that the two of a case see different holes.
 const SLOW: Duration = Duration::from_millis(600);
 
+/// What the broker tells one instance, and what it makes of it.
 pub(crate) struct Instance {
     fault: Option<Fault>,
     /// Counts the instances of the space, from 1.
     number: usize,
     state: Mutex<State>,
+    /// Apart from the state, so that it can be asked while events are told.
     pub(crate) closed: AtomicBool,
 }
 
@@ -40,6 +42,7 @@ struct State {
     interest: HashMap<Channel, usize>,
     /// Messages so far, by which the unlucky one is found.
     heard: usize,
+    /// Whether the broker can be reached.
     up: bool,
     /// An event was lost, and no gap has said so yet.
     overflowed: bool,
@@ -59,12 +62,14 @@ impl fmt::Debug for Instance {
     }
 }
 
+/// After a lost connection, which concerns all channels.
 const GAP: Event = Event::Gap {
     scope: Scope::All,
     cause: GapCause::ConnectionLost,
 };
 
 impl State {
+    /// Queues an event; one that finds no room is lost, and a gap is owed.
     fn tell(&mut self, event: Event, hides_overflow: bool) {
         let Some(events) = &self.events else {
             return;
@@ -84,6 +89,7 @@ impl Instance {
         end: Position,
     ) -> (Self, hubplane_backplane::Events) {
         let (sender, events) = events(QUEUE);
+        // The first event says where the lane is, as the contract asks.
         sender.try_send(Event::Progress(end)).expect("room");
         let state = State {
             events: Some(sender),
@@ -113,10 +119,12 @@ impl Instance {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Queues an event, with the fault of hiding an overflow.
     fn tell(&self, state: &mut State, event: Event) {
         state.tell(event, self.has(Fault::HidesTheOverflow));
     }
 
+    /// Queues one publication.
     fn published(&self, state: &mut State, publication: Publication) {
         self.tell(state, Event::Published(vec![publication]));
     }
@@ -129,6 +137,7 @@ impl Instance {
     }
 
     pub(crate) fn unsubscribe(&self, channels: &[Channel]) {
+        // A sound instance takes interest as a set; a count is the fault.
         let counts = self.has(Fault::CountsInterest);
         let mut state = self.locked();
         for channel in channels {
@@ -154,6 +163,7 @@ impl Instance {
         events.is_none_or(|events| 2 * events.capacity() >= events.max_capacity())
     }
 
+    /// Ends the hub's stream of events.
     pub(crate) fn end_events(&self) {
         self.locked().events = None;
     }
