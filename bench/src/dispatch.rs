@@ -21,12 +21,15 @@ use tokio::{
 
 use crate::{Run, text};
 
+/// Longer than any measurement.
 const HOUR: Duration = Duration::from_secs(3_600);
 
+/// The way alone, with hardly any delivery.
 pub(crate) fn one() -> Run {
     dispatch(1, 1, 16)
 }
 
+/// Delivering to many outboxes.
 pub(crate) fn many() -> Run {
     dispatch(1_000, 1, 16)
 }
@@ -37,6 +40,7 @@ pub(crate) fn own() -> Run {
 }
 
 /// Takes everything.
+/// A system call would cost more than all that is to be timed.
 #[derive(Debug)]
 struct Sink;
 
@@ -50,6 +54,7 @@ impl Socket for Sink {
     }
 }
 
+/// `batch` messages in one publish, spread over `channels`, as the `subscribers` are.
 fn dispatch(subscribers: usize, channels: usize, batch: usize) -> Run {
     let runtime = runtime::Builder::new_current_thread()
         .enable_all()
@@ -64,19 +69,23 @@ fn dispatch(subscribers: usize, channels: usize, batch: usize) -> Run {
         for subscriber in 0..subscribers {
             subscribe(&shard, format!("jobs.{}", subscriber % channels));
         }
+        // Confirmations are written before the timing begins.
         shard.flush_dirty();
         shard
     });
     let messages: Vec<_> = (0..batch)
         .map(|message| Outgoing::new(format!("jobs.{}", message % channels), text(128)))
         .collect();
+    // Every channel has the same share of messages and of subscribers.
     let deliveries = (batch * subscribers / channels) as u64;
     Box::new(move || {
+        // The messages are cloned in the time that counts; their data is shared and not copied.
         let round = round(shard.hub(), messages.clone(), deliveries);
         local.block_on(&runtime, round);
     })
 }
 
+/// Starts a hub with one shard, which runs on this thread.
 async fn start() -> (Arc<Hub>, hubplane_hub::Mailbox) {
     // So small that it is full after a moment: a message costs the same from then on.
     let address = "memory:?max-messages=4096"
@@ -100,10 +109,12 @@ async fn start() -> (Arc<Hub>, hubplane_hub::Mailbox) {
         shards: 1,
     };
     let (hub, mut mailboxes) = Hub::start(opened, setup).expect("a hub starts");
+    // Its own messages come back: all parts are at work.
     assert!(hub.heard(Duration::from_secs(10)).await, "the hub is up");
     (hub, mailboxes.remove(0))
 }
 
+/// Opens a session that may do everything, and subscribes it.
 fn subscribe(shard: &Shard, channel: String) {
     let key = shard.open(SessionSetup {
         socket: Box::new(Sink),
@@ -130,6 +141,7 @@ async fn round(hub: &Hub, messages: Vec<Outgoing>, deliveries: u64) {
         .await
         .expect("invariant: nothing waits");
     assert!(answers.iter().all(Result::is_ok), "all are taken");
+    // Everything is on this thread, so it goes on only when this task lets it.
     while delivered() < before + deliveries {
         task::yield_now().await;
     }

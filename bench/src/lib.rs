@@ -39,6 +39,8 @@ impl Case {
 }
 
 /// All cases.
+/// The numbers are per element, so cases of one group can be compared with each other. A name stays
+/// as it is: comparisons of two commits find cases by it.
 pub const CASES: [Case; 14] = [
     Case::new("json/decode-subscribe", 1, codec::decode_subscribe),
     Case::new("json/decode-publish", 1, codec::decode_publish),

@@ -23,10 +23,11 @@ use crate::{
     websocket::{TEXT, frame, send},
 };
 
-/// Messages in a second.
+/// Messages in a second: far below what any server takes, so that no queue is measured.
 const RATE: u64 = 500;
 /// How many messages are warm-up and do not count.
 const FIRST: u64 = RATE;
+/// The size of a message's data; small, so that copying it costs nothing.
 const BYTES: usize = 128;
 /// How long to wait for the last messages.
 const STRAGGLERS: Duration = Duration::from_millis(500);
@@ -34,13 +35,17 @@ const STRAGGLERS: Duration = Duration::from_millis(500);
 /// Returns the time from when a message is sent until it is received.
 pub(crate) async fn across(target: &Target, length: Duration) -> Result<Vec<Figure>, Failure> {
     let messages = RATE * length.as_secs();
+    // Costs are the difference from before to after, as each process counts them since its start.
     let (before, own) = (target.spent_by_all()?, own_cpu()?);
     let through = through(target, messages).await?;
     let own = own_cpu()?.saturating_sub(own);
     let spent = target.spent_by_all()?.saturating_sub(before);
+    // The two comparisons use the same Redis as the target, one after the other.
     let relayed = relayed(target.redis, messages).await?;
     let raw = raw(target.redis, messages).await?;
+    // Microseconds to milliseconds.
     let quantile = |heard: &Heard, at| heard.ages.borrow().value_at_quantile(at) as f64 / 1e3;
+    // The warm-up is in the costs, so it is in their divisor, too.
     let all = (FIRST + messages) as f64;
     let seconds = all / RATE as f64;
     Ok(vec![
@@ -56,6 +61,7 @@ pub(crate) async fn across(target: &Target, length: Duration) -> Result<Vec<Figu
     ])
 }
 
+/// Measures the way through a server: in at its first instance, out at its second.
 async fn through(target: &Target, messages: u64) -> Result<Rc<Heard>, Failure> {
     let protocol = target.protocol.protocol();
     let channel = protocol.channel("across", 0);
@@ -64,6 +70,7 @@ async fn through(target: &Target, messages: u64) -> Result<Rc<Heard>, Failure> {
     let other = Rc::new(Heard::new(protocol, u64::MAX, 0));
     let mut tasks = JoinSet::new();
     let mut sockets = Vec::new();
+    // The first instance gets the socket that publishes, the second the one that counts.
     for (address, heard) in target.addresses.iter().zip([&other, &heard]) {
         let socket = open(protocol, *address, vec![channel.clone()]).await?;
         let stream = Rc::new(socket.stream);
@@ -74,6 +81,7 @@ async fn through(target: &Target, messages: u64) -> Result<Rc<Heard>, Failure> {
     let mut ticks = ticks(&heard, messages);
     let mut number = 0;
     while ticks.recv().await.is_some() {
+        // The time in the message is when it is sent: at 500 a second, the clock is seldom late.
         let data = data(0, number, heard.now(), BYTES);
         let text = protocol.publish(&channel, &data, number);
         send(&sockets[0], &frame(TEXT, text.as_bytes())).await?;
@@ -89,13 +97,16 @@ async fn raw(redis: SocketAddr, messages: u64) -> Result<Rc<Heard>, Failure> {
     hearing.set_nodelay(true)?;
     hearing.write_all(b"SUBSCRIBE across\r\n").await?;
     let mut part = vec![0; 4_096];
+    // The confirmation of the subscription.
     _ = hearing.read(&mut part).await?;
     let (mut answers, publishing) = TcpStream::connect(redis).await?.into_split();
     let mut tasks = JoinSet::new();
+    // Redis counts who does not read its answers against them, and would close the connection.
     tasks.spawn_local(async move {
         let mut part = vec![0; 4_096];
         while answers.read(&mut part).await.is_ok_and(|count| count > 0) {}
     });
+    // RESP, the protocol of Redis: an array of three texts, each with its length.
     let command = |data: &str| {
         format!(
             "*3\r\n$7\r\nPUBLISH\r\n$6\r\nacross\r\n${}\r\n{data}\r\n",
@@ -108,10 +119,13 @@ async fn raw(redis: SocketAddr, messages: u64) -> Result<Rc<Heard>, Failure> {
 /// Measures the same through two processes that only copy bytes.
 async fn relayed(redis: SocketAddr, messages: u64) -> Result<Rc<Heard>, Failure> {
     let relays = [Relay::start("in", redis)?, Relay::start("out", redis)?];
+    // Both relays are started before either is used, as two instances would be.
     let hearing = TcpStream::connect(relays[1].address).await?;
     let (_unused, publishing) = TcpStream::connect(relays[0].address).await?.into_split();
     // For the subscription.
     sleep(STRAGGLERS).await;
+    // Without frames, a message is known by its length alone; two bytes are JSON's quotation marks,
+    // which are not sent here.
     let whole = |got: &[u8]| (got.len() >= BYTES - 2).then_some((0..BYTES - 2, BYTES - 2));
     plainly(publishing, hearing, messages, str::to_owned, whole).await
 }
@@ -149,6 +163,8 @@ async fn plainly(
     Ok(heard)
 }
 
+/// The moments at which messages are due, the first after 10 ms: the thread of the clock must have
+/// started.
 fn ticks(heard: &Heard, messages: u64) -> tokio::sync::mpsc::Receiver<()> {
     let begin = heard.now() + 10_000;
     let due = move |number: u64| begin + number * 1_000_000 / RATE;

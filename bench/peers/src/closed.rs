@@ -19,16 +19,26 @@ use crate::{
     target::Target,
 };
 
+/// All of one channel.
 const SUBSCRIBERS: usize = 1_000;
+/// Messages on their way at once: enough to keep both instances busy, few enough that none waits
+/// long.
 const IN_FLIGHT: usize = 16;
+/// The size of a message's data.
 const BYTES: usize = 128;
-/// What no server reaches.
+/// More messages than any server delivers in the time; each has a counter.
 const MOST: u64 = 1_000_000;
-/// For one message to reach all.
+/// How long one message may take to reach all.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Deliveries of this first time do not count.
 const WARM_UP: Duration = Duration::from_secs(1);
 
 /// Deliveries a second, published by HTTP at both instances in turn.
+///
+/// # Errors
+///
+/// A message that does not reach all subscribers within [`PATIENCE`]: the next one would never be
+/// sent.
 pub(crate) async fn closed(target: &Target, length: Duration) -> Result<Vec<Figure>, Failure> {
     let protocol = target.protocol.protocol();
     let channel = protocol.channel("closed", 0);
@@ -37,6 +47,7 @@ pub(crate) async fn closed(target: &Target, length: Duration) -> Result<Vec<Figu
     let mut tasks = JoinSet::new();
     let buffer = Rc::new(RefCell::new(vec![0; 64 * 1_024]));
     let crowd = (SUBSCRIBERS, 64);
+    // 64 handshakes at a time.
     let sockets = open_all(&target.addresses, protocol, crowd, |_| {
         vec![channel.clone()]
     })
@@ -55,16 +66,20 @@ pub(crate) async fn closed(target: &Target, length: Duration) -> Result<Vec<Figu
         .iter()
         .map(|_| Rc::new(Queue::default()))
         .collect();
+    // Requests must not wait for a free connection, or their number would be the limit.
     for (&address, queue) in target.addresses.iter().zip(&queues) {
         for _ in 0..CONNECTIONS.max(IN_FLIGHT / queues.len()) {
             tasks.spawn_local(publish(address, Rc::clone(queue)));
         }
     }
+    // The instances take turns.
     let next = |number: u64| {
         let data = data(0, number, heard.now(), BYTES);
         let queue = &queues[number as usize % queues.len()];
         queue.put(number, protocol.request(&channel, &data));
     };
+    // The first ones at once; each of the others takes the place of one that has arrived
+    // everywhere.
     (0..IN_FLIGHT as u64).for_each(next);
     let (start, mut number, mut begun) = (Instant::now(), IN_FLIGHT as u64, None);
     while start.elapsed() < WARM_UP + length {
@@ -75,6 +90,7 @@ pub(crate) async fn closed(target: &Target, length: Duration) -> Result<Vec<Figu
             .ok_or("a message has not reached all")?;
         next(number);
         number += 1;
+        // Counting begins after the warm-up, with whatever is on its way then.
         if begun.is_none() && start.elapsed() >= WARM_UP {
             let counts = (target.spent_by_all()?, own_cpu()?, heard.deliveries.get());
             begun = Some((counts, Instant::now()));

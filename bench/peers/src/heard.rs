@@ -27,15 +27,20 @@ pub(crate) fn data(publisher: usize, number: u64, due: u64, bytes: usize) -> Str
     data
 }
 
+/// Everything is in cells and not in locks: all sockets of the load share one thread.
 pub(crate) struct Heard {
     protocol: &'static dyn Protocol,
+    /// Finds where data begins in a text, without parsing JSON: that would make the load the limit.
     before_data: Finder<'static>,
     /// The instant from which all times count.
+    /// Shared with the clock, whose moments count from here.
     pub(crate) start: Instant,
     /// The number of the first message that counts; earlier ones are warm-up.
     first: u64,
     /// How often each message was received.
+    /// From the first that counts; a `u16`, as a channel has at most some thousand subscribers.
     times: RefCell<Vec<u16>>,
+    /// From when a message was due until it came, in microseconds.
     pub(crate) ages: RefCell<Histogram<u64>>,
     pub(crate) deliveries: Cell<u64>,
     /// When the last delivery came, in microseconds since the start.
@@ -91,16 +96,20 @@ impl Heard {
     pub(crate) fn text(&self, text: &[u8]) -> Option<&'static str> {
         let mark = self.protocol.before_data().len();
         let mut any = false;
+        // The whole text is data, and holds one message.
         if mark == 0 {
             any = self.message(text);
         } else {
+            // Some servers put several messages into one text.
             for at in self.before_data.find_iter(text) {
                 any |= self.message(&text[at + mark..]);
             }
         }
+        // The usual case ends here, and no text is parsed.
         if any {
             return None;
         }
+        // Only what is no message is looked at more closely; that is rare.
         match self.protocol.read(&String::from_utf8_lossy(text)) {
             Said::Ping(answer) => return Some(answer),
             Said::Refused => self.refused.set(self.refused.get() + 1),
@@ -111,6 +120,7 @@ impl Heard {
 
     /// Counts a message by its data. Returns false if the data is not that of a message.
     fn message(&self, data: &[u8]) -> bool {
+        // Publisher, number and time, each with a dot behind it.
         let mut numbers = [0_u64; 3];
         let mut at = 0;
         for number in &mut numbers {
@@ -124,12 +134,15 @@ impl Heard {
             }
             at += 1;
         }
+        // Who published does not matter: numbers are unique.
         let [_publisher, number, due] = numbers;
         let index = number.checked_sub(self.first);
         let mut times = self.times.borrow_mut();
+        // The warm-up and other measurements' messages have no counter.
         if let Some(times) = index.and_then(|index| times.get_mut(index as usize)) {
             let now = self.now();
             *times = times.saturating_add(1);
+            // Exactly at the wanted number, so that a repetition gives no second notice.
             if let Some((each, sender)) = &self.whole
                 && times == each
             {
@@ -144,6 +157,9 @@ impl Heard {
     }
 
     /// Returns how many deliveries are missing and how many came again. Each message is due `each` times, except those in `but`.
+    ///
+    /// What came too often at one socket may hide what is missing at another, since sockets are not
+    /// told apart.
     pub(crate) fn balance(&self, each: u64, but: &[u64]) -> (u64, u64) {
         let (mut lost, mut repeated) = (0, 0);
         for (number, &times) in (self.first..).zip(&*self.times.borrow()) {
@@ -167,16 +183,20 @@ mod tests {
         let heard = Heard::new(Name::Centrifugo.protocol(), 10, 2);
         let push = |number| {
             let data = data(0, number, 0, 64);
+            // JSON's quotation marks make it 64.
             assert_eq!(data.len(), 62);
             format!(r#"{{"push":{{"channel":"c","pub":{{"data":"{data}"}}}}}}"#)
         };
+        // Centrifugo joins messages by a line feed.
         let both = format!("{}\n{}", push(10), push(11));
         assert_eq!(heard.text(both.as_bytes()), None);
+        // Before the first that counts.
         heard.text(push(9).as_bytes());
         assert_eq!(heard.text(b"{}"), Some("{}"));
         heard.text(br#"{"id":7,"error":{"code":1}}"#);
         assert_eq!((heard.deliveries.get(), heard.refused.get()), (2, 1));
         assert_eq!(heard.balance(1, &[]), (0, 0));
+        // If each was due twice, number 10 lacks one; 11 is left out, as a refused one is.
         assert_eq!(heard.balance(2, &[11]), (1, 0));
     }
 }

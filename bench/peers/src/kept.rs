@@ -14,6 +14,7 @@ use crate::{
 };
 
 /// One round: what was measured, of which server, and its figures.
+/// As the file has it; names are stable, since earlier runs are found by them.
 #[derive(Serialize, Deserialize)]
 struct Round {
     what: String,
@@ -31,6 +32,7 @@ impl Kept {
     /// Opens the file, or creates it, and reads its rounds. Fails if a line is not a round.
     pub(crate) fn open(path: Option<&Path>) -> Result<Self, Failure> {
         let mut options = OpenOptions::new();
+        // Appended to, and never written anew: rounds of earlier runs are kept as they are.
         options.create(true).append(true).read(true);
         let file = path.map(|path| options.open(path)).transpose()?;
         let mut rounds = Vec::new();

@@ -79,6 +79,7 @@ struct Options {
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
+    // Started by this program itself as a process of its own; it has no options.
     if let [word, kind, redis] = &arguments[..]
         && word == relay::WORD
     {
@@ -87,6 +88,7 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let options = Options::parse();
+    // One thread for the whole load: everything it costs is seen as a share of one core.
     let runtime = runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -107,6 +109,8 @@ async fn run(options: &Options) -> Result<(), Failure> {
         let paths = options.targets.iter().cloned();
         return special::measure(options, paths.zip(targets).collect()).await;
     }
+    // Scenarios one after the other; within one, the servers take turns round by round, so that a
+    // slow minute hits all alike.
     for name in &options.scenario {
         let scenario = Scenario::find(name)?;
         let rate = options.rate.unwrap_or(scenario.rate);
@@ -123,6 +127,7 @@ async fn run(options: &Options) -> Result<(), Failure> {
                     warm_up: WARM_UP,
                     length: Duration::from_secs(options.seconds),
                 };
+                // One that fails leaves the others' rounds as they are, and shows as fewer rounds.
                 match measure(target, plan).await {
                     Ok(one) => measured.push(one),
                     Err(error) => eprintln!("{}: {error}", target.name),
@@ -132,6 +137,7 @@ async fn run(options: &Options) -> Result<(), Failure> {
         }
         let rows = targets.iter().map(|it| &*it.name).zip(&measured);
         println!("\n{}", table::rounds(&scenario, rate, rows));
+        // After all rounds, as it leaves servers busy.
         if options.ladder {
             println!("{}", table::LADDER);
             for target in &targets {

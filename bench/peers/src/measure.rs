@@ -27,6 +27,7 @@ use crate::{
 const OPENING: usize = 64;
 /// How long to wait for messages that are still on their way after the last one was published.
 const STRAGGLERS: Duration = Duration::from_secs(2);
+/// The buffer into which all sockets read, one after the other.
 const READ_BYTES: usize = 64 * 1_024;
 
 /// The figures of one measurement.
@@ -64,12 +65,18 @@ pub(crate) struct Plan<'a> {
     pub(crate) length: Duration,
 }
 
+/// How many messages are due in a time, rounded up.
 impl Plan<'_> {
     fn messages(&self, length: Duration) -> u64 {
         (self.rate * length.as_secs_f64()).ceil() as u64
     }
 }
 
+/// Measures one plan.
+///
+/// # Errors
+///
+/// A socket that can't be opened, or a process that is gone.
 pub(crate) async fn measure(target: &Target, plan: Plan<'_>) -> Result<Measured, Failure> {
     let protocol = target.protocol.protocol();
     let (first, messages) = (plan.messages(plan.warm_up), plan.messages(plan.length));
@@ -85,19 +92,25 @@ pub(crate) async fn measure(target: &Target, plan: Plan<'_>) -> Result<Measured,
     load.run(first, messages).await
 }
 
+/// A measurement under way. Dropping it ends all tasks, and with them the sockets.
 struct Load<'a> {
     target: &'a Target,
     plan: Plan<'a>,
     protocol: &'static dyn Protocol,
+    /// Shared by all sockets.
     heard: Rc<Heard>,
     /// The sockets, in the order of the scenario.
     sockets: Vec<Rc<TcpStream>>,
+    /// Sockets that listen, and connections that publish.
     tasks: JoinSet<()>,
+    /// One for each instance.
     queues: Vec<Rc<Queue>>,
 }
 
 impl Load<'_> {
+    /// Publishes by the clock, waits for the stragglers, and puts the figures together.
     async fn run(mut self, first: u64, messages: u64) -> Result<Measured, Failure> {
+        // Subscribed before anything is published.
         self.connect().await?;
         for &address in &self.target.addresses {
             let queue = Rc::new(Queue::default());
@@ -106,29 +119,35 @@ impl Load<'_> {
             }
             self.queues.push(queue);
         }
+        // With all sockets open, and before messages fill any buffers.
         let memory = self.target.memory()?;
         let mut late = histogram();
         let mut before = None;
+        // 10 ms from now, so that the first message is not late.
         let begin = self.heard.now() + 10_000;
         let each = 1_000_000.0 / self.plan.rate;
         let due = move |number: u64| begin + (number as f64 * each) as u64;
         let mut clock = clock(self.heard.start, (0..first + messages).map(due));
         for number in 0..first + messages {
+            // The costs of the warm-up are left out.
             if number == first {
                 before = Some((self.target.spent()?, own_cpu()?, Instant::now()));
             }
             clock.recv().await.ok_or("the clock has stopped")?;
+            // How late the load was, not the server.
             late.saturating_record(self.heard.now().saturating_sub(due(number)));
             self.publish(number, due(number)).await;
         }
         let (before, own, since) = before.ok_or("nothing is due")?;
         let http = self.plan.scenario.publish == Publish::Http;
         let mut each = u64::from(self.plan.scenario.subscribers());
+        // The publisher's own socket gets nothing in such a protocol.
         if !http && !self.protocol.echoes() {
             each -= 1;
         }
         self.wait_for(messages * each).await;
         let elapsed = since.elapsed();
+        // Read after the last delivery, as delivering is the work that is measured.
         let after = self.target.spent()?;
         let own = own_cpu()?.saturating_sub(own);
         let refused: Vec<_> = self
@@ -137,10 +156,13 @@ impl Load<'_> {
             .flat_map(|queue| queue.refused.borrow().clone())
             .collect();
         let heard = &self.heard;
+        // A refused message is owed to nobody.
         let (lost, repeated) = heard.balance(each, &refused);
         let ages = heard.ages.borrow();
         let deliveries = heard.deliveries.get();
+        // A run without any delivery must not divide by 0.
         let every = |time: Duration| time.as_secs_f64() * 1e6 / deliveries.max(1) as f64;
+        // From when the first was due until the last came: an idle end does not lower the rate.
         let span = heard.last.get().saturating_sub(due(first)).max(1);
         Ok(Measured {
             deliveries: deliveries as f64 * 1e6 / span as f64,
@@ -161,6 +183,7 @@ impl Load<'_> {
     /// Opens all sockets and makes their subscriptions.
     async fn connect(&mut self) -> Result<(), Failure> {
         let count = self.plan.scenario.connections as usize;
+        // One buffer, since only one socket reads at a time on this thread.
         let buffer = Rc::new(RefCell::new(vec![0; READ_BYTES]));
         let addresses = &self.target.addresses;
         let crowd = (count, OPENING);
@@ -192,6 +215,7 @@ impl Load<'_> {
             .collect()
     }
 
+    /// Publishes one message, in the way that the scenario says. Never waits for an answer.
     async fn publish(&self, number: u64, due: u64) {
         let scenario = self.plan.scenario;
         let bytes = scenario.payload as usize;
@@ -200,6 +224,8 @@ impl Load<'_> {
             Publish::Http => {
                 let channels = scenario.channels as usize;
                 // Each channel's messages come from all instances.
+                // The second term shifts the turn, as an even number of channels would bind each to
+                // one instance.
                 let instance = (nth + nth / channels.max(2)) % self.queues.len();
                 let channel = self.protocol.channel(&scenario.name, nth % channels);
                 let data = data(instance, number, due, bytes);
@@ -207,6 +233,7 @@ impl Load<'_> {
             }
             Publish::WebSocket => {
                 // Far apart, so that neighbours in time are in different rooms.
+                // 619 is a prime number.
                 let index = nth * 619 % self.sockets.len();
                 let channel = &self.channels(index)[0];
                 let data = data(index, number, due, bytes);
@@ -219,6 +246,7 @@ impl Load<'_> {
 
     /// Waits until this many deliveries have come, or no more come.
     async fn wait_for(&self, deliveries: u64) {
+        // Patience begins anew with each delivery.
         let (mut seen, mut since) = (0, Instant::now());
         while self.heard.deliveries.get() < deliveries && since.elapsed() < STRAGGLERS {
             sleep(Duration::from_millis(5)).await;
@@ -235,7 +263,9 @@ pub(crate) fn clock(
     start: Instant,
     due: impl Iterator<Item = u64> + Send + 'static,
 ) -> mpsc::Receiver<()> {
+    // Room for 1,024 ticks; a load that is slower gets them late, and says so.
     let (sender, receiver) = mpsc::channel(1_024);
+    // A thread and not a task, which would share the core with everything else.
     thread::spawn(move || {
         for due in due {
             let at = start + Duration::from_micros(due);
@@ -248,6 +278,7 @@ pub(crate) fn clock(
     receiver
 }
 
+/// CPU time of the load so far.
 pub(crate) fn own_cpu() -> Result<Duration, Failure> {
     cpu(std::process::id())
 }

@@ -13,6 +13,7 @@ use crate::{
 };
 
 /// How long one step is measured.
+/// Short, since a server that fails does so at once.
 const STEP: Duration = Duration::from_secs(3);
 /// The rate of the first step of [`ramp`] in messages a second; all servers hold it.
 const FROM: f64 = 40.0;
@@ -38,6 +39,8 @@ pub(crate) type Step = (f64, Measured);
 
 /// Doubles the rate until a step fails, then halves the last stretch twice: the last step that held, and the lowest that
 /// did not.
+///
+/// Halved twice, the last stretch leaves an uncertainty of about a quarter.
 pub(crate) async fn climb(
     target: &Target,
     scenario: &Scenario,
@@ -45,6 +48,7 @@ pub(crate) async fn climb(
 ) -> Result<(Option<Step>, Option<Step>), Failure> {
     let (mut held, mut failed): (Option<Step>, Option<Step>) = (None, None);
     let (mut rate, mut halvings) = (from, 2);
+    // Also ends if every step holds up to the scenario's highest rate.
     while rate <= scenario.ladder.to {
         eprintln!("{}, {}: {rate:.0} messages/s", scenario.name, target.name);
         let plan = Plan {
@@ -55,6 +59,7 @@ pub(crate) async fn climb(
         };
         let one = measure(target, plan).await?;
         sleep(PAUSE).await;
+        // Nothing may be missing, whatever the latency.
         let sound = one.lost + one.refused + one.closed == 0;
         let quick = u128::from(one.p99) <= scenario.limit().as_micros();
         match sound && quick {
@@ -64,9 +69,11 @@ pub(crate) async fn climb(
         rate = match (&held, &failed) {
             (Some((held, _)), Some((failed, _))) if halvings > 0 => {
                 halvings -= 1;
+                // The arithmetic mean: the stretch is at most a doubling.
                 (held + failed) / 2.0
             }
             (Some((held, _)), None) => held * 2.0,
+            // Nothing held, or the halvings are used up.
             _ => break,
         };
     }

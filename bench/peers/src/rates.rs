@@ -26,12 +26,14 @@ pub(crate) async fn own(target: &Target, length: Duration) -> Result<Vec<Figure>
     let mut scenario = Scenario::parse(include_str!("../own.toml"))?;
     if !target.protocol.protocol().echoes() {
         // Who publishes does not hear it: two share a channel, one on each instance, and a message is one delivery, too.
+        // An odd number of channels would leave one client alone; the file has an even one.
         scenario.channels /= 2;
     }
     let one = at(target, &scenario, scenario.rate, length).await?;
     Ok(figures(&one, "CPU-µs a message"))
 }
 
+/// Measures a scenario at one rate.
 async fn at(
     target: &Target,
     scenario: &Scenario,
@@ -47,6 +49,7 @@ async fn at(
     measure(target, plan).await
 }
 
+/// The rows of one measurement. `each` names the cost of the servers and the broker together.
 fn figures(one: &Measured, each: &str) -> Vec<Figure> {
     vec![
         Figure::new(each, one.servers + one.broker, 1),
@@ -56,6 +59,7 @@ fn figures(one: &Measured, each: &str) -> Vec<Figure> {
         Figure::new("p99 ms", one.p99 as f64 / 1e3, 1),
         Figure::new("lost", one.lost as f64, 0),
         Figure::new("refused", one.refused as f64, 0),
+        // What was closed or refused stands beside the latency, which would look good without it.
         Figure::new("sockets closed", one.closed as f64, 0),
         Figure::new("load, of its core", one.load, 2),
         Figure::new("load late, p99 ms", one.late as f64 / 1e3, 1),

@@ -21,6 +21,7 @@ pub(crate) struct Relay {
 }
 
 impl Relay {
+    /// Starts it on the core of the servers, so that it competes with nobody else.
     pub(crate) fn start(kind: &str, redis: SocketAddr) -> Result<Self, Failure> {
         let mut process = Command::new("taskset")
             .args(["-c", "0"])
@@ -31,11 +32,13 @@ impl Relay {
         let mut line = [0; 64];
         let output = process.stdout.as_mut().ok_or("no output")?;
         let count = output.read(&mut line)?;
+        // The one line that it prints is where it listens.
         let address = String::from_utf8_lossy(&line[..count]).trim().parse()?;
         Ok(Self { process, address })
     }
 }
 
+// Killed, as it has nothing to finish.
 impl Drop for Relay {
     fn drop(&mut self) {
         _ = self.process.kill();
@@ -44,6 +47,7 @@ impl Drop for Relay {
 }
 
 /// Serves one connection.
+/// The other side of the connection is Redis.
 pub(crate) fn run(kind: &str, redis: &str) -> io::Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     writeln!(io::stdout(), "{}", listener.local_addr()?)?;
@@ -58,8 +62,10 @@ pub(crate) fn run(kind: &str, redis: &str) -> io::Result<()> {
 }
 
 /// Each read is one message: so slowly do they come.
+/// Only sound below the rate at which two messages meet in one read.
 fn inward(mut client: TcpStream, mut broker: TcpStream) -> io::Result<()> {
     let mut answers = broker.try_clone()?;
+    // Redis answers each command; nobody needs to know, but the answers must be read.
     thread::spawn(move || io::copy(&mut answers, &mut io::sink()));
     let mut part = vec![0; 4_096];
     loop {
@@ -75,6 +81,7 @@ fn inward(mut client: TcpStream, mut broker: TcpStream) -> io::Result<()> {
     }
 }
 
+/// Copies what Redis pushes. A read may hold a part of a message, or several.
 fn outward(mut client: TcpStream, mut broker: TcpStream) -> io::Result<()> {
     broker.write_all(b"SUBSCRIBE across\r\n")?;
     let mut part = vec![0; 4_096];

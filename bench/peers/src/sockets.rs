@@ -12,12 +12,18 @@ use crate::{
 };
 
 /// Connects and subscribes.
+/// Connects and subscribes, and returns when every subscription is confirmed.
+///
+/// # Errors
+///
+/// The server refuses, closes, or greets otherwise than its protocol says.
 pub(crate) async fn open(
     protocol: &'static dyn Protocol,
     address: SocketAddr,
     channels: Vec<String>,
 ) -> Result<Opening, Failure> {
     let mut socket = Opening::connect(address, protocol.path()).await?;
+    // Some servers wait to be greeted, others speak first.
     if let Some(hello) = protocol.hello() {
         socket.say(hello).await?;
     }
@@ -31,6 +37,7 @@ pub(crate) async fn open(
     for channel in &channels {
         socket.say(&protocol.subscribe(channel, &greeting)).await?;
     }
+    // Confirmations are counted and not matched by name, which not every protocol has in them.
     let mut waiting: HashSet<_> = channels.iter().collect();
     while !waiting.is_empty() {
         let text = socket.hear().await?;
@@ -39,6 +46,7 @@ pub(crate) async fn open(
                 let one = waiting.iter().next().copied();
                 one.map(|channel| waiting.remove(channel));
             }
+            // A ping may come in between, and must be answered at once.
             Said::Ping(answer) => socket.say(answer).await?,
             Said::Refused => return Err(format!("no subscription: {text}").into()),
             Said::Greeting | Said::Published | Said::Nothing => {}
@@ -48,6 +56,9 @@ pub(crate) async fn open(
 }
 
 /// Reads what the server sends until it closes; `buffer` is everybody's.
+///
+/// The end of a connection counts as closed by the server; a measurement that is over drops the
+/// task before.
 pub(crate) async fn listen(
     stream: Rc<TcpStream>,
     mut rest: Vec<u8>,
@@ -55,6 +66,7 @@ pub(crate) async fn listen(
     heard: Rc<Heard>,
 ) {
     while stream.readable().await.is_ok() {
+        // The borrow of the buffer ends with the read, before anything is awaited.
         let mut answer = Vec::new();
         match read(&stream, &mut rest, &mut buffer.borrow_mut(), |bytes| {
             frames(bytes, &heard, &mut answer)
@@ -72,6 +84,8 @@ pub(crate) async fn listen(
 }
 
 /// One read; what is no whole frame yet stays in `rest`.
+///
+/// The usual read has whole frames only, and then nothing is copied.
 fn read(
     stream: &TcpStream,
     rest: &mut Vec<u8>,
@@ -91,6 +105,8 @@ fn read(
 }
 
 /// Handles all whole frames; how many bytes they took.
+///
+/// A close frame needs no answer here: the end of the connection follows.
 fn frames(bytes: &[u8], heard: &Heard, answer: &mut Vec<u8>) -> usize {
     let mut used = 0;
     while let Some((kind, payload, end)) = next(&bytes[used..]) {

@@ -48,6 +48,7 @@ impl Special {
         }
     }
 
+    /// Memory can be judged only on servers that nobody has used yet.
     const fn starts_anew(self) -> bool {
         matches!(self, Self::Idle | Self::IdleShared)
     }
@@ -60,6 +61,7 @@ impl Special {
     }
 }
 
+/// Measures the groups one after the other, and prints each as soon as it is complete.
 pub(crate) async fn measure(
     options: &Options,
     mut targets: Vec<(PathBuf, Target)>,
@@ -78,10 +80,13 @@ pub(crate) async fn measure(
             for (path, target) in &mut targets {
                 let of = options.rounds;
                 eprintln!("{what:?}, round {round} of {of}: {}", target.name);
+                // Its processes are others now, and so are the numbers by which costs are read.
                 if what.starts_anew() {
                     *target = Target::restart(path)?;
                 }
                 match what.measure(target, length).await {
+                    // The title is the key of what is kept, so it must not change from one run to
+                    // the next.
                     Ok(figures) => kept.add(&title, &target.name, figures)?,
                     Err(error) => eprintln!("{}: {error}", target.name),
                 }

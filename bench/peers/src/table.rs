@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::measure::Measured;
 
+/// The head of the table that [`knee`] fills.
 pub(crate) const LADDER: &str = "| server | highest messages/s that held | deliveries/s | p99 ms | the next step failed by |\n|---|---|---|---|---|";
 
 /// One row a server: medians, with the smallest and the largest.
@@ -21,6 +22,7 @@ pub(crate) fn rounds<'a>(
          PSS of the servers, MB | load: core, late p99 ms |\n|---|---|---|---|---|---|---|---|---|\n",
         scenario.name, scenario.what, scenario.payload
     );
+    // Losses are added up: one in any round must be seen.
     for (name, rounds) in rows {
         let of = |figure: fn(&Measured) -> f64, digits| spread(rounds.iter().map(figure), digits);
         let sum = |figure: fn(&Measured) -> u64| rounds.iter().map(figure).sum::<u64>();
@@ -29,6 +31,7 @@ pub(crate) fn rounds<'a>(
             ("repeated", sum(|it| it.repeated)),
             ("refused", sum(|it| it.refused)),
             ("sockets closed", sum(|it| it.closed)),
+            // Only what did happen, to keep the column narrow.
         ] {
             if count > 0 {
                 _ = write!(lost, ", {count} {what}");
@@ -53,8 +56,10 @@ pub(crate) fn rounds<'a>(
 /// One figure of a measurement that is no scenario.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Figure {
+    /// The same in all rounds, as columns are put together by position.
     name: String,
     value: f64,
+    /// Digits behind the point.
     digits: usize,
 }
 
@@ -78,6 +83,7 @@ pub(crate) fn head(servers: &[String]) -> String {
 }
 
 /// One row a figure.
+/// Servers without a round show "none". All rounds must have the same figures in the same order.
 pub(crate) fn figures(what: &str, columns: &[Rounds]) -> String {
     let first = columns.iter().find_map(|rounds| rounds.first());
     let mut table = format!("| **{what}** |{}\n", " |".repeat(columns.len()));
@@ -93,6 +99,8 @@ pub(crate) fn figures(what: &str, columns: &[Rounds]) -> String {
 }
 
 /// Median (smallest–largest).
+///
+/// "none" without any, and one value alone without a range.
 fn spread(figures: impl Iterator<Item = f64>, digits: usize) -> String {
     let mut figures: Vec<f64> = figures.collect();
     figures.sort_by(f64::total_cmp);
@@ -100,6 +108,7 @@ fn spread(figures: impl Iterator<Item = f64>, digits: usize) -> String {
         [] => "none".to_owned(),
         [one] => format!("{one:.digits$}"),
         [first, .., last] => {
+            // The same place twice for an odd number.
             let half = figures.len() / 2;
             let middle = (figures[half] + figures[(figures.len() - 1) / 2]) / 2.0;
             format!("{middle:.digits$} ({first:.digits$}–{last:.digits$})")
@@ -107,6 +116,7 @@ fn spread(figures: impl Iterator<Item = f64>, digits: usize) -> String {
     }
 }
 
+/// One row of the ladder's table: what held, and why the next step failed.
 pub(crate) fn knee(
     name: &str,
     held: Option<&(f64, Measured)>,

@@ -30,6 +30,10 @@ impl Target {
     }
 
     /// Ends the servers and starts them again, as `bench/peers/run` did; what they are then.
+    ///
+    /// # Errors
+    ///
+    /// The script fails; it has said why.
     pub(crate) fn restart(path: &Path) -> Result<Self, Failure> {
         let name = path.file_stem().ok_or("a target's file has a name")?;
         let mut command = Command::new("bench/peers/servers");
@@ -51,15 +55,18 @@ impl Target {
 
     /// Memory of the instances, shared pages in proportion, in bytes.
     pub(crate) fn memory(&self) -> Result<u64, Failure> {
+        // PSS, so that pages of the program itself count once for both instances.
         self.servers.iter().map(|&process| pss(process)).sum()
     }
 }
 
+/// The sum over some processes. An error if one of them is gone: its share would be missing.
 fn cpu_of(processes: &[u32]) -> Result<Duration, Failure> {
     processes.iter().map(|&process| cpu(process)).sum()
 }
 
 /// CPU time of all threads of a process, in the scheduler's nanoseconds.
+/// See proc(5), `schedstat`: the first number is the time on a core.
 pub(crate) fn cpu(process: u32) -> Result<Duration, Failure> {
     let mut nanos = 0;
     for thread in fs::read_dir(format!("/proc/{process}/task"))? {
@@ -71,6 +78,7 @@ pub(crate) fn cpu(process: u32) -> Result<Duration, Failure> {
     Ok(Duration::from_nanos(nanos))
 }
 
+/// Proportional set size in bytes: a page that n processes share counts one nth.
 fn pss(process: u32) -> Result<u64, Failure> {
     let rollup = fs::read_to_string(format!("/proc/{process}/smaps_rollup"))?;
     let row = rollup.lines().find_map(|line| line.strip_prefix("Pss:"));

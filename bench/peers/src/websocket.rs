@@ -10,7 +10,7 @@ use tokio::{
 
 use crate::Failure;
 
-/// The opcodes of the frames that are used here.
+/// The opcodes of the frames that are used here (RFC 6455, section 5.2).
 pub(crate) const TEXT: u8 = 1;
 pub(crate) const CLOSE: u8 = 8;
 pub(crate) const PING: u8 = 9;
@@ -23,6 +23,7 @@ pub(crate) struct Opening {
 }
 
 impl Opening {
+    /// Makes the handshake (RFC 6455, section 4.1). The server's answer to the key is not checked.
     pub(crate) async fn connect(address: SocketAddr, path: &str) -> Result<Self, Failure> {
         let mut stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
@@ -33,6 +34,7 @@ impl Opening {
         stream.write_all(request.as_bytes()).await?;
         let mut rest = Vec::new();
         let end = loop {
+            // The head ends at the first empty line; what follows are frames already.
             if let Some(at) = rest.windows(4).position(|window| window == b"\r\n\r\n") {
                 break at + 4;
             }
@@ -48,11 +50,16 @@ impl Opening {
         Ok(Self { stream, rest })
     }
 
+    /// Sends a text.
     pub(crate) async fn say(&mut self, text: &str) -> io::Result<()> {
         self.stream.write_all(&frame(TEXT, text.as_bytes())).await
     }
 
     /// Returns the next text.
+    ///
+    /// # Errors
+    ///
+    /// The server closes, by a frame or without.
     pub(crate) async fn hear(&mut self) -> Result<String, Failure> {
         loop {
             if let Some((kind, payload, end)) = next(&self.rest) {
@@ -61,6 +68,8 @@ impl Opening {
                 match kind {
                     TEXT => return Ok(text),
                     CLOSE => return Err(format!("the server ended it: {text}").into()),
+                    // A ping in between is left unanswered: opening takes less than any server's
+                    // patience.
                     _ => continue,
                 }
             }
@@ -73,6 +82,7 @@ impl Opening {
 
 /// Returns opcode, payload and end of the first frame, or nothing if it is not complete yet.
 pub(crate) fn next(bytes: &[u8]) -> Option<(u8, Range<usize>, usize)> {
+    // FIN is not looked at: no server here sends fragments.
     let kind = bytes.first()? & 0x0f;
     let (start, length) = match *bytes.get(1)? & 0x7f {
         126 => {
@@ -90,6 +100,8 @@ pub(crate) fn next(bytes: &[u8]) -> Option<(u8, Range<usize>, usize)> {
 }
 
 /// Returns a client's frame.
+/// Masked with zeros (RFC 6455, section 5.3, asks for a mask, and not for a good one between two
+/// programs of one machine).
 pub(crate) fn frame(kind: u8, payload: &[u8]) -> Vec<u8> {
     let mut frame = vec![0x80 | kind];
     match payload.len() {
@@ -103,6 +115,7 @@ pub(crate) fn frame(kind: u8, payload: &[u8]) -> Vec<u8> {
             frame.extend_from_slice(&(long as u64).to_be_bytes());
         }
     }
+    // The mask.
     frame.extend_from_slice(&[0; 4]);
     frame.extend_from_slice(payload);
     frame
@@ -112,6 +125,7 @@ pub(crate) fn frame(kind: u8, payload: &[u8]) -> Vec<u8> {
 pub(crate) async fn send(stream: &TcpStream, mut frame: &[u8]) -> io::Result<()> {
     while !frame.is_empty() {
         match stream.try_write(frame) {
+            // A frame must not be torn apart by another one, so this waits for the rest.
             Ok(count) => frame = &frame[count..],
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => stream.writable().await?,
             Err(error) => return Err(error),
@@ -134,6 +148,7 @@ mod tests {
         for length in [0, 125, 126, 65_535, 65_536] {
             let mut bytes = frame(TEXT, &vec![b'x'; length]);
             let header = bytes.len() - length;
+            // As a server sends it: without the bit and the bytes of the mask.
             bytes[1] &= 0x7f;
             bytes.drain(header - 4..header);
             let end = bytes.len();

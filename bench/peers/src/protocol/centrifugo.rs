@@ -13,6 +13,7 @@ impl Protocol for Centrifugo {
         "/connection/websocket"
     }
 
+    // Must be the first command on a connection.
     fn hello(&self) -> Option<&'static str> {
         Some(r#"{"id":1,"connect":{}}"#)
     }
@@ -21,6 +22,7 @@ impl Protocol for Centrifugo {
         true
     }
 
+    // Commands are told apart by their ids; 1 and 2 are used once on each socket.
     fn subscribe(&self, channel: &str, _greeting: &str) -> String {
         format!(r#"{{"id":2,"subscribe":{{"channel":"{channel}"}}}}"#)
     }
@@ -32,6 +34,7 @@ impl Protocol for Centrifugo {
     }
 
     fn request(&self, channel: &str, data: &str) -> Request {
+        // The header is Centrifugo's own.
         Request {
             path: "/api/publish".to_owned(),
             headers: format!("x-api-key: {KEY}\r\n"),
@@ -40,9 +43,11 @@ impl Protocol for Centrifugo {
     }
 
     fn read(&self, text: &str) -> Said {
+        // An empty object is its ping, and the same object the answer.
         if text == "{}" {
             return Said::Ping("{}");
         }
+        // By what they contain: the order of the keys is not promised.
         match text {
             _ if text.contains(r#""error":"#) => Said::Refused,
             _ if text.contains(r#""connect":"#) => Said::Greeting,

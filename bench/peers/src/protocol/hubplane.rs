@@ -18,6 +18,7 @@ impl Protocol for Hubplane {
     }
 
     fn request(&self, channel: &str, data: &str) -> Request {
+        // No key: the hubs under test have none.
         Request {
             path: "/v1/publish".to_owned(),
             body: format!(r#"{{"channel":"{channel}","data":"{data}"}}"#),
@@ -26,6 +27,7 @@ impl Protocol for Hubplane {
     }
 
     fn read(&self, text: &str) -> Said {
+        // The type is always the first key.
         let kind = text.strip_prefix(r#"{"type":""#).unwrap_or_default();
         match kind.split('"').next() {
             Some("subscribed") => Said::Subscribed,

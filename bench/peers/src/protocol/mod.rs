@@ -44,8 +44,11 @@ pub(crate) trait Protocol {
 }
 
 /// An HTTP request to publish.
+/// The length and the other usual headers are added where it is sent.
 #[derive(Debug, Default)]
+/// With the query.
 pub(crate) struct Request {
+    /// Lines with their ends.
     pub(crate) path: String,
     pub(crate) headers: String,
     pub(crate) body: String,
@@ -60,10 +63,12 @@ pub(crate) enum Said {
     /// To be answered with this.
     Ping(&'static str),
     Refused,
+    /// Anything that needs no answer and no counting.
     Nothing,
 }
 
 /// Names a protocol in a target's file.
+/// The names are those in the files that `up` writes.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Name {
@@ -74,6 +79,7 @@ pub(crate) enum Name {
 }
 
 impl Name {
+    /// Static, so that all tasks share it without counting.
     pub(crate) fn protocol(self) -> &'static dyn Protocol {
         match self {
             Self::Hubplane => &Hubplane,

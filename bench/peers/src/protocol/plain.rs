@@ -26,6 +26,7 @@ impl Protocol for Plain {
     }
 
     fn read(&self, text: &str) -> Said {
+        // The confirmation repeats the command.
         if text.starts_with('+') {
             Said::Subscribed
         } else {
@@ -34,6 +35,7 @@ impl Protocol for Plain {
     }
 
     fn before_data(&self) -> &'static [u8] {
+        // A message is its data, without anything around it.
         b""
     }
 }

@@ -15,6 +15,7 @@ use super::{Protocol, Request, Said};
 pub(super) struct Pusher;
 
 /// As in `up`.
+/// Not secrets: the server is started by the same script for the length of a run.
 const APP: &str = "peers";
 const KEY: &str = "key";
 const SECRET: &str = "secret";
@@ -34,6 +35,8 @@ impl Protocol for Pusher {
     }
 
     fn subscribe(&self, channel: &str, greeting: &str) -> String {
+        // A private channel must be signed for this very socket (the protocol's description,
+        // "private channels").
         let socket = socket_id(greeting);
         let signature = sign(&format!("{socket}:{channel}"));
         format!(
@@ -49,11 +52,14 @@ impl Protocol for Pusher {
         let body = format!(r#"{{"name":"m","channel":"{channel}","data":"{data}"}}"#);
         let path = format!("/apps/{APP}/events");
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        // In alphabetical order, as the signature is over exactly this text (REST API,
+        // "authentication").
         let query = format!(
             "auth_key={KEY}&auth_timestamp={}&auth_version=1.0&body_md5={}",
             now.unwrap_or_default().as_secs(),
             hex(&Md5::digest(&body))
         );
+        // Method, path and query, a line each.
         let signature = sign(&format!("POST\n{path}\n{query}"));
         Request {
             path: format!("{path}?{query}&auth_signature={signature}"),
@@ -62,6 +68,7 @@ impl Protocol for Pusher {
         }
     }
 
+    // Client events go to all but their publisher.
     fn echoes(&self) -> bool {
         false
     }
@@ -73,6 +80,7 @@ impl Protocol for Pusher {
             _ if text.contains("pusher:error") || text.contains("subscription_error") => {
                 Said::Refused
             }
+            // Version 7 pings in messages of its own.
             _ if text.contains("pusher:ping") => Said::Ping(r#"{"event":"pusher:pong","data":{}}"#),
             _ => Said::Nothing,
         }
@@ -80,6 +88,7 @@ impl Protocol for Pusher {
 }
 
 /// Out of `"data":"{\"socket_id\":\"1.2\",…}"`.
+/// Without a parser: the data is JSON inside a JSON text.
 fn socket_id(greeting: &str) -> &str {
     let after = greeting.split("socket_id").nth(1).unwrap_or_default();
     let id = |sign: char| sign.is_ascii_digit() || sign == '.';
@@ -88,6 +97,7 @@ fn socket_id(greeting: &str) -> &str {
     &rest[..rest.find(|sign| !id(sign)).unwrap_or(rest.len())]
 }
 
+/// HMAC-SHA256 in hexadecimal, as all signatures of the protocol are.
 fn sign(text: &str) -> String {
     let mut mac =
         Hmac::<Sha256>::new_from_slice(SECRET.as_bytes()).expect("invariant: any key will do");
@@ -95,6 +105,7 @@ fn sign(text: &str) -> String {
     hex(&mac.finalize().into_bytes())
 }
 
+/// In small letters, which the server compares exactly.
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |mut text, byte| {
         _ = write!(text, "{byte:02x}");
@@ -110,6 +121,7 @@ mod tests {
     fn a_socket_is_named_in_the_greeting() {
         let greeting = r#"{"event":"pusher:connection_established","data":"{\"socket_id\":\"12.34\",\"activity_timeout\":120}"}"#;
         assert_eq!(socket_id(greeting), "12.34");
+        // A greeting without one gives an empty name, and the server then refuses.
         assert_eq!(socket_id("{}"), "");
     }
 
