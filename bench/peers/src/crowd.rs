@@ -24,8 +24,8 @@ pub(crate) async fn open_all(
             && let Some(done) = opening.join_next().await
         {
             opened.push(done??);
-            // Neighbours are on different instances.
         }
+        // Neighbours are on different instances.
         let address = addresses[index % addresses.len()];
         let channels = channels(index);
         opening.spawn_local(async move {

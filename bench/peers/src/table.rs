@@ -31,7 +31,6 @@ pub(crate) fn rounds<'a>(
             ("repeated", sum(|it| it.repeated)),
             ("refused", sum(|it| it.refused)),
             ("sockets closed", sum(|it| it.closed)),
-            // Only what did happen, to keep the column narrow.
         ] {
             if count > 0 {
                 _ = write!(lost, ", {count} {what}");

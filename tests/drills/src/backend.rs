@@ -42,6 +42,8 @@ impl Kind {
         }
     }
 
+    /// The address's scheme. Only RabbitMQ's differs from the name, as its scheme is that of its
+    /// protocol.
     fn scheme(self) -> &'static str {
         if self == Self::Rabbitmq {
             "amqp"
@@ -73,6 +75,9 @@ impl Kind {
     }
 
     /// Messages a second that the workload publishes.
+    ///
+    /// What a debug build of two hubs takes on two cores, so that a drill tests faults and not
+    /// overload.
     pub(crate) fn rate(self) -> u32 {
         match self {
             Self::Kafka => 500,
@@ -127,6 +132,8 @@ impl Backend {
         })
     }
 
+    /// A backend by name: the environment's broker if there is one, or else a broker of this
+    /// program's own.
     async fn named(kind: Kind, logs: &Path) -> Result<Self> {
         if !kind.has_broker() {
             return Ok(Self {
@@ -138,6 +145,7 @@ impl Backend {
         }
         let variable = format!("HUBPLANE_TEST_{}", kind.broker().to_uppercase());
         if let Ok(address) = std::env::var(variable) {
+            // Several backends share a broker, and differ in the scheme alone.
             let rest = address.split_once(':').map_or("", |(_, rest)| rest);
             return Ok(Self {
                 kind,
@@ -154,6 +162,7 @@ impl Backend {
         let script = script(kind);
         run(&script, &["start".as_ref(), directory.as_os_str()]).await?;
         let port = first_port(&directory)?;
+        // RabbitMQ's own user, who may log in from this machine only.
         let login = if kind.broker() == "rabbitmq" {
             "guest:guest@"
         } else {
@@ -181,6 +190,8 @@ impl Backend {
     }
 
     /// The broker's host and port.
+    ///
+    /// Without the user and the password that may be in front of them.
     pub(crate) fn authority(&self) -> &str {
         let rest = self.address.split_once("://").map_or("", |(_, rest)| rest);
         let rest = rest.split(['/', '?']).next().unwrap_or_default();
@@ -188,6 +199,8 @@ impl Backend {
     }
 
     /// The address for hubs that hear only each other.
+    ///
+    /// `space` must be new for each run, or hubs would hear an earlier one's messages.
     pub(crate) fn address(&self, space: &str) -> String {
         self.address_at(self.authority(), space)
     }
@@ -209,6 +222,8 @@ impl Backend {
     pub(crate) async fn valve(&self, space: &str, seed: u64) -> Result<(Valve, String)> {
         let mut listen = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut target: SocketAddr = self.authority().parse()?;
+        // The ports stand in the file in an order that the script keeps; the last two are those for
+        // a proxy.
         if self.kind == Kind::Kafka {
             let text = std::fs::read_to_string(self.directory()?.join("ports"))?;
             let ports: Vec<u16> = text
@@ -283,6 +298,7 @@ impl Backend {
     }
 
     /// The id of the broker's process.
+    /// The file's first word; the script keeps more behind it.
     pub(crate) fn pid(&self) -> Result<u32> {
         let text = std::fs::read_to_string(self.directory()?.join("pid"))?;
         Ok(text.split(' ').next().unwrap_or_default().trim().parse()?)
@@ -307,6 +323,7 @@ impl Backend {
                 let version = text.split(' ').find_map(|word| word.strip_prefix("v="));
                 Ok(format!("Redis {}", version.ok_or("no version")?))
             }
+            // Kafka says its version nowhere but in the path of its own libraries.
             Kind::Kafka => {
                 let command = std::fs::read_to_string(format!("/proc/{}/cmdline", self.pid()?))?;
                 let at = command.find("/kafka-").ok_or("no version")?;
@@ -333,8 +350,10 @@ impl Backend {
     }
 }
 
+/// Whether a thread is stopped by a signal: state T, behind the name in brackets (proc(5), `stat`).
 fn is_stopped(task: &Path) -> bool {
     let stat = std::fs::read_to_string(task.join("stat")).unwrap_or_default();
+    // The name may hold brackets, so the last one counts.
     let state = stat.rsplit(')').next().map(str::trim_start);
     state.is_some_and(|state| state.starts_with('T'))
 }
@@ -351,11 +370,13 @@ fn control_of(kind: Kind) -> Option<(PathBuf, PathBuf)> {
     Some((script.into(), directory.into()))
 }
 
+/// The port for clients, as the broker's script has chosen it.
 fn first_port(directory: &Path) -> Result<u16> {
     let text = std::fs::read_to_string(directory.join("ports"))?;
     Ok(text.split_whitespace().next().ok_or("no port")?.parse()?)
 }
 
+/// Runs a program to its end. The error has what it said on standard error.
 async fn run(program: &Path, arguments: &[&std::ffi::OsStr]) -> Result<String> {
     let output = Command::new(program).args(arguments).output().await?;
     if !output.status.success() {

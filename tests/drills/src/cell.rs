@@ -8,6 +8,8 @@ use serde_json::Value;
 use crate::checker::Verdict;
 
 /// Part of a failure's text by which `Cell::is_wrong` knows that clients lost something.
+///
+/// Both places use this constant, so that they can't drift apart.
 pub(crate) const LOST_ON_A_LOG: &str = "announced as lost, on a log that is whole";
 
 /// What one drill found on one backend.
@@ -45,6 +47,7 @@ impl Cell {
     /// Returns true if clients lost something in silence or got something wrong. Such a drill gets no second chance, other
     /// than one that only missed a time.
     pub(crate) fn is_wrong(&self) -> bool {
+        // What was repeated or reordered is wrong, too; only gaps and times are left out.
         let counts = self.verdict.as_ref().map(|v| {
             v.lost_silent
                 + v.lost_silent_native

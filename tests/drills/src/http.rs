@@ -38,12 +38,15 @@ impl Http {
     }
 
     /// Another hub from now on.
+    ///
+    /// The old connection is closed; what was sent on it has been answered.
     pub(crate) fn turn_to(&mut self, address: SocketAddr) {
         if self.address != address {
             *self = Self::new(address);
         }
     }
 
+    /// Sends a body and returns status and body of the answer.
     pub(crate) async fn post(
         &mut self,
         path: &str,
@@ -58,6 +61,7 @@ impl Http {
     }
 
     async fn send(&mut self, request: String) -> std::result::Result<(u16, String), Failure> {
+        // Taken out: it is put back only after a sound answer.
         let mut stream = match self.stream.take() {
             Some(stream) => stream,
             None => match timeout(LIMIT, TcpStream::connect(self.address)).await {
@@ -77,6 +81,7 @@ impl Http {
                 self.stream = keep.then_some(stream);
                 Ok((status, body))
             }
+            // It was sent at least in part, so it may have been carried out.
             _ => Err(Failure::NoAnswer),
         }
     }
@@ -89,6 +94,7 @@ async fn answer(stream: &mut BufReader<TcpStream>) -> Result<(u16, String, bool)
     let status = line.split(' ').nth(1).ok_or("no status")?.parse()?;
     let (mut length, mut keep) = (None, true);
     loop {
+        // A line of two bytes or less is the empty one behind the headers.
         line.clear();
         if stream.read_line(&mut line).await? <= 2 {
             break;
@@ -104,6 +110,7 @@ async fn answer(stream: &mut BufReader<TcpStream>) -> Result<(u16, String, bool)
     if let Some(length) = length {
         body.resize(length, 0);
         stream.read_exact(&mut body).await?;
+    // Without a length, the body ends with the connection.
     } else {
         stream.read_to_end(&mut body).await?;
         keep = false;

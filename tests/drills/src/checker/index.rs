@@ -6,6 +6,7 @@ use super::{Log, Phase, Verdict, What};
 
 /// How it ended for the publisher.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Accepted and refused are certain; unknown and open may have been published.
 pub(super) enum State {
     Open,
     Accepted,
@@ -13,21 +14,31 @@ pub(super) enum State {
     Refused,
 }
 
+/// A message as its publisher saw it. Times are microseconds of the run's clock.
 #[derive(Debug, Clone)]
 pub(super) struct Published {
+    /// Its number among the publisher's own.
     pub(super) publisher: u32,
     pub(super) seq: u64,
     pub(super) channel: String,
+    /// When it was tried first.
     pub(super) sent: u64,
+    /// When the answer came; the largest number if none came.
     pub(super) done: u64,
+    /// How often it was tried until it was accepted.
     pub(super) tries: u32,
+    /// Of the bytes, so that another content is seen.
     pub(super) hash: u64,
+    /// Published straight to the broker, without a hub and a number.
     pub(super) native: bool,
     pub(super) state: State,
 }
 
 impl Published {
     /// Whether every reader must see this one before that one, of the same publisher and channel.
+    ///
+    /// Only certain where the first was accepted before the second was sent, or both went out in
+    /// one batch, once.
     pub(super) fn before(&self, later: &Self) -> bool {
         let both = self.state == State::Accepted && later.state == State::Accepted;
         let together =
@@ -36,10 +47,11 @@ impl Published {
     }
 }
 
-/// From the breaking to the moment when it was whole again.
+/// From the breaking to the moment when it was whole again. Times are microseconds of the run's clock.
 #[derive(Debug, Clone)]
 pub(super) struct Fault {
     pub(super) what: String,
+    /// When somebody began to mend it: from here on it may answer.
     pub(super) begin: u64,
     pub(super) mend: u64,
     pub(super) end: u64,
@@ -47,6 +59,7 @@ pub(super) struct Fault {
 
 /// All publications and faults.
 #[derive(Debug, Default)]
+/// Publishers get numbers, as their names would be stored a million times.
 pub(crate) struct Index {
     names: Vec<String>,
     numbers: HashMap<String, u32>,
@@ -57,6 +70,8 @@ pub(crate) struct Index {
 }
 
 impl Index {
+    ///
+    /// An answer must stand behind its message in a publisher's log, as it does.
     pub(crate) fn new(publishers: &[Log], faults: &Log) -> Self {
         let mut index = Self::default();
         for log in publishers {
@@ -64,6 +79,7 @@ impl Index {
                 index.add(record.t, &record.what);
             }
         }
+        // A hash map has no order; the lists get one below.
         for one in index.published.values() {
             let list = index.channels.entry(one.channel.clone()).or_default();
             list.push((one.publisher, one.seq));
@@ -79,6 +95,7 @@ impl Index {
         index
     }
 
+    /// Takes one line of a publisher's log.
     fn add(&mut self, t: u64, what: &What) {
         match what {
             What::Publish {
@@ -113,6 +130,7 @@ impl Index {
         }
     }
 
+    /// Notes how a message ended. One that is not known, as its line was cut off, is passed over.
     fn close(&mut self, t: u64, (publisher, seq): (&str, u64), state: State, tries: u32) {
         let key = self.number(publisher).map(|number| (number, seq));
         if let Some(one) = key.and_then(|key| self.published.get_mut(&key)) {
@@ -120,6 +138,7 @@ impl Index {
         }
     }
 
+    /// Notes a phase of a fault. The last open one of the name is meant.
     fn fault(&mut self, t: u64, what: &str, phase: Phase) {
         let open = self
             .faults
@@ -135,6 +154,7 @@ impl Index {
             }),
             (Phase::Mend, Some(fault)) => fault.mend = t,
             (Phase::End, Some(fault)) => {
+                // Whoever never said that it is being mended began to at its end.
                 fault.mend = fault.mend.min(t);
                 fault.end = t;
             }
@@ -160,6 +180,7 @@ impl Index {
         &self.names[number as usize]
     }
 
+    /// Finds a message by what stands in it.
     pub(super) fn find(&self, publisher: &str, seq: u64) -> Option<&Published> {
         self.published.get(&(self.number(publisher)?, seq))
     }
@@ -168,22 +189,27 @@ impl Index {
         &self.published[&key]
     }
 
+    /// When a message was tried first.
     pub(crate) fn sent(&self, publisher: &str, seq: u64) -> Option<u64> {
         self.find(publisher, seq).map(|one| one.sent)
     }
 
+    /// Counts how the messages ended.
     pub(super) fn count(&self, verdict: &mut Verdict) {
         for one in self.published.values() {
             verdict.published += 1;
             match one.state {
                 State::Accepted => verdict.accepted += 1,
                 State::Refused => verdict.refused += 1,
+                // A message without an answer may have been published.
                 State::Unknown | State::Open => verdict.unknown += 1,
             }
         }
     }
 
     /// Seconds in which nobody got an acknowledgement, counting holes of more than a second.
+    ///
+    /// Any publisher's acknowledgement will do: one hub that works is a service that works.
     pub(super) fn unavailable_s(&self) -> f64 {
         let mut times: Vec<u64> = Vec::new();
         for one in self.published.values().filter(|one| !one.native) {
@@ -197,6 +223,8 @@ impl Index {
     }
 
     /// Messages sent after the broker's death and accepted before anybody began to start it again.
+    ///
+    /// Only faults that are called `broker` count: then nobody was there who could have accepted.
     pub(super) fn accepted_while_dead(&self) -> Vec<String> {
         let dead: Vec<_> = self
             .faults
@@ -210,6 +238,7 @@ impl Index {
             .filter(|one| one.state == State::Accepted && !one.native)
         {
             if dead
+                // 2 ms, as the kill itself takes a moment.
                 .iter()
                 .any(|fault| fault.begin + 2_000 < one.sent && one.done < fault.mend)
             {
@@ -224,6 +253,9 @@ impl Index {
     }
 
     /// The end of the last fault that may have touched what was sent or accepted then.
+    ///
+    /// 0 if none did. 5 s and 10 s are what a fault may reach beyond itself: time limits before it,
+    /// healing after it.
     pub(super) fn whole_after(&self, sent: u64, done: u64) -> u64 {
         let touched = self.faults.iter().filter(|fault| {
             fault.begin <= done.saturating_add(5_000_000)

@@ -47,7 +47,9 @@ pub(crate) struct Spread {
 impl Spread {
     /// Of microseconds.
     pub(crate) fn of(mut values: Vec<u64>) -> Self {
+        // Values are few enough to be sorted.
         values.sort_unstable();
+        // The nearest rank; 0 without values.
         let at = |share: usize| {
             values
                 .get(values.len().saturating_sub(1) * share / 100)
@@ -62,6 +64,8 @@ impl Spread {
 }
 
 /// What the logs say.
+///
+/// The words are those of this module's rules.
 #[derive(Debug, Default, Clone, Serialize)]
 pub(crate) struct Verdict {
     pub(crate) published: u64,
@@ -83,12 +87,17 @@ pub(crate) struct Verdict {
     pub(crate) false_gaps: u64,
     pub(crate) resumes: u64,
     pub(crate) recovered: u64,
+    /// From when everything was whole until a loss was announced.
     pub(crate) detect_ms: Spread,
+    /// From the end of a fault until a hub delivered what was sent since.
     pub(crate) heal_ms: Spread,
     /// Hubs that delivered nothing new for ten seconds after a fault had ended.
     pub(crate) unhealed: u64,
+    /// From the end of a connection until the subscription of the next one.
     pub(crate) resume_ms: Spread,
+    /// From sending to delivery.
     pub(crate) latency_ms: Spread,
+    /// Seconds without any acknowledgement, in holes of more than one.
     pub(crate) unavailable_s: f64,
     pub(crate) faults: u64,
     /// The first few offences of each kind, in words.
@@ -100,6 +109,7 @@ pub(crate) struct Verdict {
 pub(crate) struct Checker {
     index: Index,
     verdict: Verdict,
+    /// How many examples of each kind were kept.
     told: HashMap<&'static str, u32>,
     detect: Vec<u64>,
     resume: Vec<u64>,
@@ -135,6 +145,7 @@ impl Checker {
     }
 
     /// The verdict, after every client was read.
+    /// Clients are read one after the other, so that their logs need not be in memory at once.
     pub(crate) fn end(mut self) -> Verdict {
         self.verdict.detect_ms = Spread::of(self.detect);
         self.verdict.resume_ms = Spread::of(self.resume);
@@ -144,6 +155,7 @@ impl Checker {
         self.verdict
     }
 
+    /// Counts an offence of this kind and keeps its words, if they are among the first four.
     fn tell(&mut self, kind: &'static str, words: impl FnOnce() -> String) {
         let told = self.told.entry(kind).or_default();
         *told += 1;
@@ -178,12 +190,15 @@ pub(crate) fn open(directory: &Path) -> Result<(Checker, Vec<String>)> {
     let faults = if faults.exists() {
         Log::read(&faults)?
     } else {
+        // No faults at all is a valid run.
         Log::default()
     };
     Ok((Checker::new(&publishers, &faults), clients))
 }
 
 /// Microseconds from the sending to the delivery of what the clients got between two times.
+///
+/// `wanted` chooses clients by the names of their logs.
 pub(crate) fn latencies(
     directory: &Path,
     wanted: impl Fn(&str) -> bool,

@@ -19,6 +19,7 @@ pub(crate) struct Record {
     pub(crate) what: What,
 }
 
+/// A publisher, a client and the drill each write their own kinds.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub(crate) enum What {
@@ -28,6 +29,7 @@ pub(crate) enum What {
         publisher: String,
         seq: u64,
         hash: u64,
+        /// Absent in most lines, as most are published by a hub.
         #[serde(default, skip_serializing_if = "is_false")]
         native: bool,
     },
@@ -51,6 +53,7 @@ pub(crate) enum What {
         hub: String,
     },
     Subscribed {
+        /// By `seq` the message is found again; by `hash` its content.
         channel: String,
         recovered: bool,
         /// The client gave a position.
@@ -84,6 +87,7 @@ pub(crate) enum What {
     },
 }
 
+/// The three are in this order; a fault that never ends has no last one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Phase {
@@ -112,6 +116,8 @@ impl Log {
         for line in BufReader::new(File::open(path)?).lines() {
             match serde_json::from_str(&line?) {
                 Ok(record) => records.push(record),
+                // Only the end of the file may be cut off; anything else is a mistake of the
+                // writer.
                 Err(error) if error.is_eof() => break,
                 Err(error) => return Err(format!("{}: {error}", path.display()).into()),
             }

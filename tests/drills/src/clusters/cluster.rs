@@ -45,7 +45,9 @@ impl Name {
 pub(super) struct Cluster {
     kind: Name,
     script: PathBuf,
+    /// Where the nodes keep their data; the script finds everything else by it.
     directory: PathBuf,
+    /// In the order of the nodes; what else each port is for, the script says.
     ports: Vec<u16>,
     authority: String,
 }
@@ -70,6 +72,7 @@ impl Cluster {
             ports: Vec::new(),
             authority: String::new(),
         };
+        // A cluster that is half started must not stay.
         if let Err(error) = cluster.control("start", None).await {
             _ = cluster.end().await;
             return Err(error);
@@ -79,6 +82,7 @@ impl Cluster {
             .split_whitespace()
             .map(str::parse)
             .collect::<std::result::Result<_, _>>()?;
+        // Clients of Sentinel are given the Sentinels, which name the master.
         let clients = if kind == Name::Sentinel { 3..6 } else { 0..3 };
         let hosts: Vec<_> = cluster.ports[clients]
             .iter()
@@ -105,6 +109,7 @@ impl Cluster {
         self.kind
     }
 
+    /// For the report, and for directories.
     pub(super) fn name(&self) -> &'static str {
         match self.kind {
             Name::Kafka => "kafka",
@@ -126,6 +131,7 @@ impl Cluster {
         &self.authority
     }
 
+    /// What a client of Redis must know: who to ask, and how.
     pub(super) fn roles(&self) -> Roles {
         Roles {
             ports: self.ports[..6].to_vec(),
@@ -136,6 +142,7 @@ impl Cluster {
     /// What the plain client uses on RabbitMQ: the node that leads first.
     pub(super) async fn plain(&self, space: &str) -> Result<Plain> {
         let mut ports = self.ports[..3].to_vec();
+        // Nodes count from 1.
         ports.rotate_left(self.leader(space).await? - 1);
         Ok(Plain {
             ports,
@@ -159,6 +166,7 @@ impl Cluster {
         self.script(verb, node.as_deref()).await.map(drop)
     }
 
+    /// Runs a verb of the script. The error has all that it printed.
     async fn script(&self, verb: &str, last: Option<&str>) -> Result<String> {
         let output = Command::new(&self.script)
             .arg(verb)
@@ -179,6 +187,7 @@ impl Cluster {
     /// The number of the node that leads the first partition, or has the first stream, of the hubs with this space.
     pub(super) async fn leader(&self, space: &str) -> Result<usize> {
         if self.kind == Name::Kafka {
+            // The first partition stands for all: the hubs' messages are spread over them.
             let partitions = kafka::partitions(&self.authority, space).await?;
             return Ok(usize::try_from(partitions[0].leader)?);
         }
@@ -209,6 +218,7 @@ impl Cluster {
         let plan = self.directory.join("plan.json");
         kafka::plan(&self.authority, space, &plan).await?;
         self.script("move", Some(&plan.to_string_lossy()))
+            // Kafka's own tool carries the plan out.
             .await
             .map(drop)
     }
@@ -225,6 +235,7 @@ impl Cluster {
         let start = Instant::now();
         loop {
             let found = kafka::partitions(&self.authority, space).await;
+            // A leader of -1 means that there is none.
             if found.is_ok_and(|all| all.iter().all(|one| one.leader > 0 && one.in_sync == 3)) {
                 return Ok(());
             }

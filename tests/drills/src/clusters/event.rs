@@ -41,6 +41,7 @@ impl fmt::Display for Event {
     }
 }
 
+/// In the order in which they run.
 impl Event {
     pub(crate) const ALL: &[Self] = &[
         Self::Kill,
@@ -65,6 +66,7 @@ impl Event {
             Self::Kill | Self::Silent => {
                 let leader = cluster.leader(&workload.space).await?;
                 cluster.control("kill", Some(leader)).await?;
+                // Long enough that the cluster must have noticed and chosen another.
                 sleep(AWAY).await;
                 moved(cluster, workload, leader).await?;
                 workload.fault(what, Phase::Mend)?;
@@ -74,6 +76,7 @@ impl Event {
                 let leader = cluster.leader(&workload.space).await?;
                 cluster.control("freeze", Some(leader)).await?;
                 sleep(AWAY).await;
+                // The node is thawed in any case, and only then is it told that nothing moved.
                 let taken = moved(cluster, workload, leader).await;
                 workload.fault(what, Phase::Mend)?;
                 cluster.control("thaw", Some(leader)).await?;
@@ -91,6 +94,7 @@ impl Event {
                 moved(cluster, workload, leader).await?;
             }
             Self::Rolling => {
+                // Only one at a time may be away, or the cluster would be gone and not only moved.
                 for node in cluster.nodes() {
                     cluster.control("stop", Some(node)).await?;
                     cluster.control("start", Some(node)).await?;

@@ -16,6 +16,7 @@ use tokio::task::{JoinSet, spawn_blocking};
 use super::notes::{EVERY, Notes};
 use crate::Result;
 
+/// For a list of partitions, also while a node is dead.
 const SOON: Duration = Duration::from_secs(5);
 
 /// A partition's nodes, the leader's number and those that are in sync.
@@ -40,6 +41,7 @@ fn client(authority: &str) -> ClientConfig {
 /// The partitions of a topic, in their order. An error also says that a topic has none yet.
 pub(super) async fn partitions(authority: &str, topic: &str) -> Result<Vec<Partition>> {
     let (config, topic) = (client(authority), topic.to_owned());
+    // librdkafka blocks, so it has a thread of its own.
     spawn_blocking(move || {
         let consumer: BaseConsumer = config.create()?;
         let metadata = consumer.fetch_metadata(Some(&topic), SOON)?;
@@ -69,6 +71,7 @@ pub(super) async fn plan(authority: &str, topic: &str, file: &Path) -> Result<()
         for (number, partition) in partitions(authority, &topic).await?.iter().enumerate() {
             let mut replicas = partition.replicas.clone();
             let at = replicas.iter().position(|node| *node == partition.leader);
+            // The preferred leader is the first of the replicas.
             replicas.rotate_left(at.ok_or("no leader")? + 1);
             all.push(json!({ "topic": topic, "partition": number, "replicas": replicas }));
         }
@@ -93,6 +96,7 @@ pub(super) async fn probe(
     let mut wanted = Vec::new();
     for partition in partitions(authority, hubs).await? {
         let mut replicas = partition.replicas;
+        // The leader first: the topic's leaders are then those of the hubs' topic.
         replicas.sort_by_key(|node| *node != partition.leader);
         wanted.push(replicas);
     }
@@ -104,14 +108,17 @@ pub(super) async fn probe(
     for result in admin.create_topics([&made], &AdminOptions::new()).await? {
         result.map_err(|(topic, error)| format!("{topic}: {error}"))?;
     }
+    // Without a group's protocol: partitions are assigned by hand.
     let consumer: BaseConsumer = client(authority).set("group.id", "plain").create()?;
     let mut list = TopicPartitionList::new();
     for partition in 0..count {
         list.add_partition_offset(&topic, partition, Offset::Beginning)?;
     }
     consumer.assign(&list)?;
+    // Idempotent, so that a retry is not taken for another message.
     let producer: BaseProducer = client(authority)
         .set("enable.idempotence", "true")
+        // Shorter than 5 s, in which the hub gives up.
         .set("message.timeout.ms", "4500")
         .create()?;
     let reading = notes.clone();

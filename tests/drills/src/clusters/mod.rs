@@ -38,6 +38,7 @@ use crate::{
 const ALLOWED: Duration = Duration::from_secs(2);
 /// What is looked at after an event has ended: a pause may begin at its end, too.
 const AFTER: Duration = Duration::from_secs(10);
+/// Messages a second.
 const RATE: u32 = 200;
 const CLIENTS: usize = 20;
 /// Few, so that each channel has 20 messages a second and a pause of one shows.
@@ -94,11 +95,13 @@ pub(crate) async fn run(
     found
 }
 
+/// One event on one cluster.
 async fn one(cluster: &Cluster, bench: &Bench, event: Event) -> Result<Cell> {
     let mut cell = Cell::default();
     // It takes connections, because the kernel does, and never answers.
     let silent = TcpListener::bind("127.0.0.1:0").await?;
     let mut settings = settings(cluster, bench);
+    // The first address of the hubs is a listener that never answers.
     if event == Event::Silent {
         let space = crate::workload::new_space()?;
         let authority = format!("{},{}", silent.local_addr()?, bench.backend.authority());
@@ -110,12 +113,14 @@ async fn one(cluster: &Cluster, bench: &Bench, event: Event) -> Result<Cell> {
     let mut workload = Workload::start(bench, &settings).await?;
     cell.figure("start_ms", begun.elapsed().as_millis() as u64);
     let probe = Probe::start(cluster, &workload).await?;
+    // Both sides publish and read for a moment before anything happens.
     sleep(Duration::from_secs(4)).await;
     let from = workload.now();
     event.carry_out(cluster, &mut workload, &mut cell).await?;
     sleep(AFTER).await;
     let to = workload.now();
     let verdict = workload.finish().await?;
+    // The worst partition of the plain client against the worst channel of the hubs.
     let lanes = probe.end().await?.into_iter();
     let own = lanes.map(|lane| pause::longest(lane, from, to)).max();
     let own = own.ok_or("the plain client heard nothing")?;
@@ -131,12 +136,14 @@ async fn one(cluster: &Cluster, bench: &Bench, event: Event) -> Result<Cell> {
     Ok(cell)
 }
 
+/// Two hubs and a few clients: enough to see a pause, without loading the machine.
 fn settings(cluster: &Cluster, bench: &Bench) -> Settings {
     Settings {
         hubs: 2,
         clients: CLIENTS,
         channels: CHANNELS,
         rate: bench.rate.unwrap_or(RATE),
+        // Clients that come and go would have pauses of their own.
         restless: 0,
         // The drills' own publisher finds the leader by itself on Kafka alone.
         native: cluster.name() == "kafka",
@@ -144,6 +151,7 @@ fn settings(cluster: &Cluster, bench: &Bench) -> Settings {
     }
 }
 
+/// The hubs may pause for as long as the broker's own client, and a little more.
 fn compare(cell: &mut Cell, own: Duration, hubs: Duration) {
     cell.figure("broker_pause_ms", own.as_millis() as u64);
     cell.figure("pause_ms", hubs.as_millis() as u64);

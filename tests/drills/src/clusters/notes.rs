@@ -17,6 +17,7 @@ pub(super) const EVERY: Duration = Duration::from_millis(50);
 #[derive(Debug, Clone)]
 pub(super) struct Notes {
     clock: Clock,
+    /// By lane: times in microseconds of the run's clock.
     arrivals: Arc<Mutex<Vec<Vec<u64>>>>,
     ended: Arc<AtomicBool>,
 }

@@ -54,7 +54,10 @@ pub(super) fn of_clients(directory: &Path, from: u64, to: u64) -> Result<Duratio
 #[test]
 fn a_pause_at_either_end_counts() {
     let us = Duration::from_micros;
+    // 5 to 12; what came at 99 is not within.
     assert_eq!(longest(vec![4, 5, 12, 99], 1, 13), us(7));
+    // From 5 to the end.
     assert_eq!(longest(vec![4, 5], 1, 20), us(15));
+    // Nothing at all: the whole time.
     assert_eq!(longest(vec![], 1, 20), us(19));
 }

@@ -30,6 +30,7 @@ pub(super) struct Plain {
 /// Publishes and waits for its message, each 50 ms; after an error it goes to the next node.
 pub(super) async fn probe(plain: Plain, notes: Notes) -> Result<()> {
     let mut tick = interval(EVERY);
+    // A message that is late is not made up for: it would hide the pause.
     tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let mut nodes = plain.ports.iter().cycle();
     let mut link: Option<Link> = None;
@@ -44,6 +45,7 @@ pub(super) async fn probe(plain: Plain, notes: Notes) -> Result<()> {
         });
         match done.await {
             Ok(Ok(())) => notes.arrived(0),
+            // Whatever failed, the next try is at the next node.
             Ok(Err(_)) | Err(_) => link = None,
         }
     }
@@ -65,6 +67,7 @@ impl Link {
         let channel = connection.create_channel().await?;
         let mut kind = FieldTable::default();
         let mut declare = QueueDeclareOptions::default();
+        // See RabbitMQ's manual, "Streams", for these arguments.
         if plain.stream {
             let text = |word: &str| AMQPValue::LongString(word.into());
             kind.insert("x-queue-type".into(), text("stream"));
@@ -72,6 +75,7 @@ impl Link {
             kind.insert("x-queue-leader-locator".into(), text("client-local"));
             declare.durable = true;
         } else {
+            // Exclusive: it ends with its connection.
             declare.exclusive = true;
         }
         // A node that is away may still own the old queue's name, so each connection has a queue of its own.
@@ -94,6 +98,7 @@ impl Link {
         channel
             .queue_bind(queue.name().clone(), exchange.into(), "".into(), bind, none)
             .await?;
+        // A stream can't be read without a limit of unacknowledged messages.
         channel.basic_qos(100, BasicQosOptions::default()).await?;
         let (options, none) = (BasicConsumeOptions::default(), FieldTable::default());
         let consumer = channel
@@ -106,6 +111,7 @@ impl Link {
         })
     }
 
+    /// Publishes one message and waits until it comes back.
     async fn once(&mut self, plain: &Plain) -> Result<()> {
         self.channel
             .basic_publish(

@@ -10,7 +10,7 @@ use tokio::{
 use super::notes::{EVERY, Notes};
 use crate::{Result, workload::resp::Resp};
 
-/// An answer that takes longer is none.
+/// An answer that takes longer counts as none.
 const LIMIT: Duration = Duration::from_secs(1);
 /// It lies in the slot of the hubs' first stream, so the same master has both.
 const KEY: &str = "plain:{0}";
@@ -40,14 +40,17 @@ impl Roles {
         Err("no node says who leads".into())
     }
 
+    /// Asks one node. `None` if it does not know, as one that is cut off from the others.
     async fn ask(&self, port: u16) -> Result<Option<u16>> {
         if !self.cluster {
+            // Two lines: host and port.
             let said = cli(port, &["SENTINEL", "GET-MASTER-ADDR-BY-NAME", "mymaster"]).await?;
             return Ok(said
                 .lines()
                 .nth(1)
                 .and_then(|port| port.trim().parse().ok()));
         }
+        // A node that does not have the slot names the one that has it.
         let said = cli(port, &["GET", KEY]).await?;
         if let Some(moved) = said.strip_prefix("MOVED ") {
             return Ok(moved
@@ -73,6 +76,7 @@ impl Roles {
         Ok(())
     }
 
+    /// The port of a replica, which must be the one to ask for a failover in a Redis Cluster.
     async fn replica_of(&self, master: u16) -> Result<u16> {
         let id = cli(master, &["CLUSTER", "MYID"]).await?;
         let nodes = cli(master, &["CLUSTER", "NODES"]).await?;
@@ -94,6 +98,7 @@ async fn cli(port: u16, words: &[&str]) -> Result<String> {
         .kill_on_drop(true)
         .output();
     let output = timeout(LIMIT, output).await??;
+    // redis-cli prints errors of the connection on either output.
     let said = String::from_utf8(output.stdout)?;
     if said.starts_with("Could not connect") || !output.stderr.is_empty() && said.is_empty() {
         return Err(format!("port {port} does not answer").into());
@@ -104,6 +109,7 @@ async fn cli(port: u16, words: &[&str]) -> Result<String> {
 /// Writes a number at the master and reads it back, each 50 ms; after an error it asks anew who leads.
 pub(super) async fn probe(roles: Roles, notes: Notes) -> Result<()> {
     let mut tick = interval(EVERY);
+    // A number that is late is not made up for.
     tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let mut link = None;
     let mut number = 0_u64;
@@ -118,6 +124,7 @@ pub(super) async fn probe(roles: Roles, notes: Notes) -> Result<()> {
     Ok(())
 }
 
+/// Writes and reads once, on a connection that is made if there is none.
 async fn once(roles: &Roles, link: &mut Option<Resp>, number: u64) -> Result<()> {
     if link.is_none() {
         let leader = roles.leader().await?;
@@ -126,6 +133,7 @@ async fn once(roles: &Roles, link: &mut Option<Resp>, number: u64) -> Result<()>
     let link = link.as_mut().ok_or("no connection")?;
     let number = number.to_string();
     link.ask(&["SET", KEY, &number]).await?;
+    // A master that was replaced may answer with an older number.
     if link.ask(&["GET", KEY]).await? != number {
         return Err("another number came back".into());
     }

@@ -70,8 +70,11 @@ pub(crate) struct Demands {
 }
 
 /// The gates that hold in every drill, and this drill's.
+///
+/// The verdict is kept in the cell, and examples are told only where something failed.
 pub(crate) fn judge(cell: &mut Cell, kind: Kind, verdict: Verdict, demands: Demands) {
     let v = &verdict;
+    // A run in which hardly anything happened must not pass.
     cell.gate(
         v.accepted > 100,
         format!("only {} accepted: nothing was tried", v.accepted),
@@ -88,6 +91,7 @@ pub(crate) fn judge(cell: &mut Cell, kind: Kind, verdict: Verdict, demands: Dema
         v.lost_silent == 0,
         format!("{} lost in silence", v.lost_silent),
     );
+    // Without a number, nobody can know that something is missing.
     let native = v.lost_silent_native == 0 || demands.native_may_be_lost;
     cell.gate(
         native,
@@ -103,9 +107,11 @@ pub(crate) fn judge(cell: &mut Cell, kind: Kind, verdict: Verdict, demands: Dema
         v.dishonest == 0,
         format!("{} dishonest answers", v.dishonest),
     );
+    // Announcing is honest, but on a whole log there is no reason to lose anything.
     if demands.lossless && kind.is_log() {
         cell.gate(v.announced == 0, format!("{} {LOST_ON_A_LOG}", v.announced));
     }
+    // 10 s is the promise for healing after a fault has ended.
     cell.gate(
         v.heal_ms.max <= 10_000,
         format!("healed after {} ms", v.heal_ms.max),

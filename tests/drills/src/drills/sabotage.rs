@@ -46,6 +46,7 @@ pub(crate) async fn all(bench: &mut Bench, logs: &Path, named: &[String]) -> Res
             continue;
         }
         bench.environment = vec![("HUBPLANE_SABOTAGE".to_owned(), name.to_owned())];
+        // A directory for each, as the checker reads all logs of one.
         bench.directory = logs.join(format!("{}-sabotage-{name}", bench.backend.name()));
         fs::create_dir_all(&bench.directory)?;
         let mut cell = Cell {
@@ -53,6 +54,7 @@ pub(crate) async fn all(bench: &mut Bench, logs: &Path, named: &[String]) -> Res
             backend: bench.backend.name().to_owned(),
             ..Cell::default()
         };
+        // Some sabotages only show while something is broken.
         let broken = with != With::Nothing && !bench.backend.can_break();
         if broken {
             cell.left_out = Some("no script controls this broker".to_owned());
@@ -62,6 +64,7 @@ pub(crate) async fn all(bench: &mut Bench, logs: &Path, named: &[String]) -> Res
             );
         } else {
             let start = std::time::Instant::now();
+            // The hubs read their sabotage from the environment.
             match one(bench, with).await {
                 Ok(found) => flag(&mut cell, name, wanted, found),
                 Err(error) => cell
@@ -84,6 +87,7 @@ fn counts_places(kind: Kind) -> bool {
 
 async fn one(bench: &Bench, with: With) -> Result<(Verdict, Vec<String>)> {
     let mut settings = Settings::of(bench);
+    // Fewer clients than usual: the checker must see it without a crowd.
     settings.clients = 100;
     if with == With::Rollback {
         // Who is away when the others are told comes back with a position of before.
@@ -98,6 +102,8 @@ async fn one(bench: &Bench, with: With) -> Result<(Verdict, Vec<String>)> {
             let seconds = 9000 / u64::from(workload.rate().max(1));
             sleep(Duration::from_secs(seconds.clamp(5, 60))).await;
         }
+        // Early acknowledgements are lost only if the broker dies right after them; two kills make
+        // that likely.
         With::Kill => {
             for _ in 0..2 {
                 d01::kill_for(bench, &mut workload, Duration::from_secs(7)).await?;
@@ -119,6 +125,7 @@ async fn one(bench: &Bench, with: With) -> Result<(Verdict, Vec<String>)> {
     Ok((verdict, cell.failures))
 }
 
+/// Whether the checker counted what this sabotage causes. Other flags may be there as well.
 fn flag(cell: &mut Cell, name: &str, wanted: &str, (verdict, flagged): (Verdict, Vec<String>)) {
     let v = &verdict;
     let seen = match name {
