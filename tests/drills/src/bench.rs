@@ -14,6 +14,7 @@ use crate::{
 };
 
 /// Runs what the options ask for; true when every gate held.
+// Told at the start and the end, so that a run can be repeated with it.
 pub(crate) async fn run(options: Options) -> Result<bool> {
     let seed = match options.seed {
         Some(seed) => seed,
@@ -25,6 +26,7 @@ pub(crate) async fn run(options: Options) -> Result<bool> {
     } else {
         choose(&options)?
     };
+    // Built beside this program; a drill never tests another build by accident.
     let hubplane = match &options.hubplane {
         Some(path) => path.clone(),
         None => std::env::current_exe()?.with_file_name("hubplane"),
@@ -38,6 +40,7 @@ pub(crate) async fn run(options: Options) -> Result<bool> {
     }
     let logs = match &options.logs {
         Some(path) => path.clone(),
+        // The process's id keeps two runs apart.
         None => std::env::temp_dir().join(format!("hubplane-drills-{}", std::process::id())),
     };
     fs::create_dir_all(&logs)?;
@@ -64,18 +67,22 @@ pub(crate) async fn run(options: Options) -> Result<bool> {
         if options.sabotage {
             cells.extend(drills::sabotage::all(&mut bench, &logs, &options.drill).await?);
         }
+        // A drill that can't happen on a backend has no row there, and is no failure.
         for drill in chosen
             .iter()
             .filter(|drill| (drill.fits)(bench.backend.kind()))
         {
+            // A directory for each drill, as the checker reads all logs of one.
             bench.directory = logs.join(format!("{}-{}", bench.backend.name(), drill.name));
             fs::create_dir_all(&bench.directory)?;
             cells.push(with_patience(drill, &bench).await);
             report::row(cells.last().expect("invariant: one was pushed"));
         }
+        // Ended only now: drills of one backend share its broker.
         bench.backend.end().await?;
     }
     for name in &options.clusters {
+        // A cluster opens its own backend, once its nodes run.
         let bench = |backend| Bench {
             backend,
             hubplane: hubplane.clone(),
@@ -99,6 +106,7 @@ pub(crate) async fn run(options: Options) -> Result<bool> {
 /// told. What clients lost, or got wrongly, does not.
 async fn with_patience(drill: &Drill, bench: &Bench) -> Cell {
     let cell = one(drill, bench).await;
+    // Only the short round, only times, and only once.
     if !bench.short || cell.failures.is_empty() || cell.is_wrong() {
         return cell;
     }
@@ -108,6 +116,7 @@ async fn with_patience(drill: &Drill, bench: &Bench) -> Cell {
     again
 }
 
+/// Runs one drill. Its own failure is a red cell, so that the others still run.
 async fn one(drill: &Drill, bench: &Bench) -> Cell {
     println!(
         "== {} on {}: {}",
@@ -129,6 +138,8 @@ async fn one(drill: &Drill, bench: &Bench) -> Cell {
     cell
 }
 
+/// Returns the drills to run, in the order of the options, or else in that of the lists. A name
+/// that is not known is an error.
 fn choose(options: &Options) -> Result<Vec<&'static Drill>> {
     let every = || drills::DRILLS.iter().chain(load::DRILLS);
     if options.drill.is_empty() {

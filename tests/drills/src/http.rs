@@ -110,8 +110,8 @@ async fn answer(stream: &mut BufReader<TcpStream>) -> Result<(u16, String, bool)
     if let Some(length) = length {
         body.resize(length, 0);
         stream.read_exact(&mut body).await?;
-    // Without a length, the body ends with the connection.
     } else {
+        // Without a length, the body ends with the connection.
         stream.read_to_end(&mut body).await?;
         keep = false;
     }

@@ -22,19 +22,23 @@ pub(crate) struct Plan {
     pub(crate) program: PathBuf,
     /// Put before the program: `taskset`, `prlimit`, `faketime` with their arguments.
     pub(crate) wrapper: Vec<String>,
+    /// The broker's address for this hub; it may lead through a proxy.
     pub(crate) address: String,
     pub(crate) node: String,
     /// More options of `serve`.
     pub(crate) options: Vec<String>,
     pub(crate) environment: Vec<(String, String)>,
+    /// Appended to, so that it has all starts of this hub.
     pub(crate) log: PathBuf,
 }
 
 /// A hub's process; killed when dropped.
 #[derive(Debug)]
 pub(crate) struct Hub {
+    /// Kept, to start the hub again as it was.
     plan: Plan,
     process: Child,
+    /// Where it listens; the same after another start.
     address: SocketAddr,
 }
 
@@ -45,6 +49,7 @@ impl Hub {
     }
 
     async fn start_at(plan: Plan, listen: SocketAddr) -> Result<Self> {
+        // A wrapper becomes the hub's process, so that signals reach the hub.
         let mut words = plan.wrapper.clone();
         words.push(plan.program.to_string_lossy().into_owned());
         let log = File::options().append(true).create(true).open(&plan.log)?;
@@ -57,6 +62,7 @@ impl Hub {
                 "--backplane",
                 &plan.address,
             ])
+            // Only warnings: the log of a drill would be very long otherwise.
             .args(["--node", &plan.node, "--log", "warn"])
             .args(&plan.options)
             .envs(plan.environment.iter().map(|(name, value)| (name, value)))
@@ -67,12 +73,14 @@ impl Hub {
             .spawn()?;
         let out = process.stdout.take().ok_or("no standard output")?;
         let mut line = String::new();
+        // A debug build on a busy machine, with a broker's log to read.
         timeout(
             Duration::from_secs(60),
             BufReader::new(out).read_line(&mut line),
         )
         .await??;
         let Some(address) = line.trim().strip_prefix("listening on http://") else {
+            // It has said something else, or nothing: it is ending.
             let status = timeout(Duration::from_secs(20), process.wait()).await??;
             return Err(format!(
                 "{} did not start ({status}), see {}",
@@ -129,6 +137,7 @@ impl Hub {
 
     /// Waits until `/ready` answers as wanted, and returns how long that took; an error after `limit`.
     pub(crate) async fn until_ready(&self, wanted: bool, limit: Duration) -> Result<Duration> {
+        // Polled, as readiness has no event that could be waited for.
         let start = Instant::now();
         loop {
             let said = self.ready().await;
@@ -145,6 +154,7 @@ impl Hub {
     /// The value of a series in `/metrics`, summed over its labels; 0 if there is none.
     pub(crate) async fn metric(&self, name: &str) -> Result<f64> {
         let (_, text) = http::get(self.address, "/metrics").await?;
+        // A name that only begins like this one is followed by neither a brace nor a blank.
         let values = text.lines().filter_map(|line| {
             let rest = line.strip_prefix(name)?;
             let value = match rest.strip_prefix('{') {
@@ -158,6 +168,8 @@ impl Hub {
 
     /// The processor time that the hub has used so far.
     pub(crate) fn cpu(&self) -> Result<Duration> {
+        // The name stands in brackets and may hold brackets itself; behind the last one, fields
+        // count from the state (proc(5)).
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid()?))?;
         let fields: Vec<_> = stat
             .rsplit(')')
@@ -165,6 +177,7 @@ impl Hub {
             .unwrap_or_default()
             .split_whitespace()
             .collect();
+        // utime and stime in ticks of 10 ms.
         let ticks = fields[11].parse::<u64>()? + fields[12].parse::<u64>()?;
         Ok(Duration::from_millis(ticks * 10))
     }
@@ -179,6 +192,7 @@ impl Hub {
         self.memory("RssAnon:")
     }
 
+    /// A line of `status` in bytes; the kernel writes kB and means 1,024.
     fn memory(&self, kind: &str) -> Result<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid()?))?;
         let row = status.lines().find_map(|line| line.strip_prefix(kind));

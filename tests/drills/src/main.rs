@@ -32,6 +32,7 @@ pub(crate) type Result<T> = std::result::Result<T, Error>;
 
 fn main() -> ExitCode {
     let options = options::Options::parse();
+    // Two threads, as the hubs and the broker need the cores.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("drills: {error}");
+            // 2 tells a run that could not be made from one that found something (1).
             ExitCode::from(2)
         }
     }

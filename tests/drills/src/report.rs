@@ -6,6 +6,7 @@ use serde_json::json;
 
 use crate::{Result, cell::Cell};
 
+/// The columns of the table, as [`line`] fills them.
 const HEAD: [&str; 16] = [
     "backend",
     "drill",
@@ -41,10 +42,13 @@ pub(crate) fn row(cell: &Cell) {
 }
 
 /// All cells, one a line.
+///
+/// Failures are told once more below it, since they are too long for a cell.
 pub(crate) fn table(cells: &[Cell], versions: &BTreeMap<String, String>, seed: u64) {
     println!("\nseed {seed}; {versions:?}\n");
     let rows: Vec<Vec<String>> = cells.iter().map(line).collect();
     let width = |at: usize| {
+        // Bytes and not characters, which is wrong by a little for the dash.
         let widest = rows.iter().map(|row| row[at].len()).max().unwrap_or(0);
         widest.max(HEAD[at].len())
     };
@@ -68,6 +72,7 @@ pub(crate) fn table(cells: &[Cell], versions: &BTreeMap<String, String>, seed: u
     }
 }
 
+/// The columns of one cell; "–" where the drill has no clients that are checked.
 fn line(cell: &Cell) -> Vec<String> {
     let verdict = cell.verdict.as_ref();
     let number = |of: fn(&crate::checker::Verdict) -> u64| {
@@ -107,6 +112,7 @@ pub(crate) fn json(
     )?)
 }
 
+/// A failure wins, even over a drill that was left out.
 fn result(cell: &Cell) -> &'static str {
     match (&cell.left_out, cell.failures.is_empty()) {
         (_, false) => "RED",

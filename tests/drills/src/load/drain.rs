@@ -16,7 +16,9 @@ use crate::{
     workload::new_space,
 };
 
+/// The time over which the hub spreads the ends.
 const OVER: Duration = Duration::from_secs(25);
+/// The window in which the closes are counted: half a second holds 2 % of them if they are even.
 const WINDOW: Duration = Duration::from_millis(500);
 
 pub(crate) const DRILL: Drill = Drill {
@@ -30,6 +32,7 @@ pub(crate) const DRILL: Drill = Drill {
 /// Answers pings until the hub closes; with which code.
 async fn until_close(socket: &mut Socket) -> Option<u16> {
     loop {
+        // Twice the time: a hub that never closes must not hang the drill.
         let frame = socket.next(2 * OVER).await?;
         match frame.opcode {
             8 => return frame.code(),
@@ -39,6 +42,7 @@ async fn until_close(socket: &mut Socket) -> Option<u16> {
     }
 }
 
+/// All must be closed with 1012, and never more than 5 % of them within half a second.
 async fn drain(bench: &Bench) -> Result<Cell> {
     let mut cell = Cell::default();
     let clients = if bench.short { 1_000 } else { 5_000 };
@@ -48,6 +52,7 @@ async fn drain(bench: &Bench) -> Result<Cell> {
     })
     .await?;
     let (address, mut sockets) = (hub.address(), Vec::new());
+    // 200 at a time, as a backlog has its limits.
     for chunk in (0..clients).collect::<Vec<u32>>().chunks(200) {
         let some = chunk.iter().map(|n| async move {
             let mut socket = Socket::connect(address, &format!("?channel=c.{n}")).await?;
@@ -72,11 +77,13 @@ async fn drain(bench: &Bench) -> Result<Cell> {
     }
     let status = hub.wait(Duration::from_secs(15)).await?;
     times.sort();
+    // The fullest window begins with a close; the list is sorted.
     let fullest = times.iter().enumerate().map(|(at, first)| {
         let later = times[at..].iter();
         later.take_while(|time| **time < *first + WINDOW).count()
     });
     let share = 100.0 * fullest.max().unwrap_or(0) as f64 / times.len().max(1) as f64;
+    // One more for what came late.
     let mut seconds = vec![0; OVER.as_secs() as usize + 1];
     for time in &times {
         let last = seconds.len() - 1;

@@ -20,7 +20,7 @@ pub(crate) async fn start(bench: &Bench, space: &str, count: usize) -> Result<Ve
     Ok(hubs)
 }
 
-/// One of them.
+/// How one of them is started.
 pub(crate) fn plan(bench: &Bench, space: &str, number: usize) -> Plan {
     Plan {
         program: bench.hubplane.clone(),
@@ -44,6 +44,7 @@ pub(crate) async fn publish(http: &mut Http, messages: &[Value]) -> Result<()> {
 
 /// A sorted list's value at a share.
 pub(crate) fn at(sorted: &[Duration], share: f64) -> Duration {
+    // Without values, zero; the share 1 is the last one.
     let index = (sorted.len() as f64 * share) as usize;
     sorted
         .get(index.min(sorted.len().saturating_sub(1)))

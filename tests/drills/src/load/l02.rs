@@ -35,14 +35,17 @@ pub(crate) const FAN_OUT: Drill = Drill {
     run: |bench| Box::pin(fan_out(bench)) as Running<'_>,
 };
 
+/// For one client, also on a busy machine.
 const LIMIT: Duration = Duration::from_secs(60);
 
+/// All must be let in; the time is told, not judged, since it depends on the machine.
 async fn storm(bench: &Bench) -> Result<Cell> {
     let mut cell = Cell::default();
     let clients = if bench.short { 1_000 } else { 5_000 };
     let hub = &hubs::start(bench, &new_space()?, 1).await?[0];
     let address = hub.address();
     let start = Instant::now();
+    // All at once, without any pause.
     let all = (0..clients).map(|n| {
         tokio::spawn(async move {
             let mut socket = Socket::connect(address, &format!("?channel=c.{}", n % 50)).await?;
@@ -75,6 +78,7 @@ async fn storm(bench: &Bench) -> Result<Cell> {
     Ok(cell)
 }
 
+/// All must get each of ten messages; told is how long until the last one has it.
 async fn fan_out(bench: &Bench) -> Result<Cell> {
     let mut cell = Cell::default();
     let clients = if bench.short { 2_000 } else { 10_000 };
@@ -98,8 +102,10 @@ async fn fan_out(bench: &Bench) -> Result<Cell> {
     let mut lasts = Vec::new();
     for _ in 0..10 {
         let start = Instant::now();
+        // 1,024 bytes with JSON's quotation marks.
         let message = json!({ "channel": "all", "data": "x".repeat(1_022) });
         hubs::publish(&mut http, &[message]).await?;
+        // They are read one after the other, but wait side by side.
         let heard = sockets.iter_mut().map(|socket| socket.next_text(LIMIT));
         let heard = join_all(heard).await;
         cell.gate(heard.iter().all(Option::is_some), "some did not get it");

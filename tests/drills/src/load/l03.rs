@@ -31,10 +31,13 @@ pub(crate) const DRILL: Drill = Drill {
     run,
 };
 
+/// Few, so that many clients miss the same messages, which hubs can read once for all.
 const CHANNELS: usize = 50;
+/// Published in each channel while its clients are away.
 const MISSED: usize = 100;
 /// With JSON's quotes 128 bytes.
 const DATA: usize = 126;
+/// For one client, also on a busy machine.
 const LIMIT: Duration = Duration::from_secs(60);
 
 fn run(bench: &Bench) -> Running<'_> {
@@ -51,31 +54,37 @@ fn channel(number: usize) -> String {
     format!("storm.{number}")
 }
 
+/// All must catch up, without a single read of the broker's log, and within 3 s in the long form.
 async fn storm(bench: &Bench) -> Result<Cell> {
     let mut cell = Cell::default();
     let clients = if bench.short { 1_000 } else { 5_000 };
     let mut hubs = hubs::start(bench, &new_space()?, 3).await?;
     let addresses: Vec<_> = hubs.iter().map(Hub::address).collect();
     let left = attach(addresses[0], addresses[1], clients).await?;
+    // Killed, so that nobody is told where to go.
     hubs[0].kill().await?;
 
     let data = "x".repeat(DATA);
     let mut http = Http::new(addresses[1]);
+    // In batches of ten for each channel.
     for _ in 0..MISSED / 10 {
         let batch: Vec<Value> = (0..10 * CHANNELS)
             .map(|n| json!({ "channel": channel(n % CHANNELS), "data": data }))
             .collect();
         hubs::publish(&mut http, &batch).await?;
     }
+    // The reads of the two that are left.
     let reads = |hubs: &[Hub]| {
         let all: Vec<_> = hubs[1..].iter().map(Hub::address).collect();
         async move { read_count(&all).await }
     };
     let before = reads(&hubs).await?;
+    // The same measurement in calm, to compare with.
     let calm = others(&addresses[1..], Duration::from_secs(3)).await?;
     let (over, is_over) = watch::channel(false);
     let meanwhile = tokio::spawn(others_until(addresses[1..].to_vec(), is_over));
     let start = Instant::now();
+    // They are spread over both hubs.
     let back = left.into_iter().enumerate().map(|(n, left)| {
         let hub = addresses[1 + n % 2];
         tokio::spawn(async move { come_back(hub, &left).await.map(|()| start.elapsed()) })
@@ -89,6 +98,7 @@ async fn storm(bench: &Bench) -> Result<Cell> {
             Err(error) => failed.push(error.to_string()),
         }
     }
+    // The others are measured until the last one has caught up.
     over.send_replace(true);
     let storm = meanwhile.await??;
     times.sort();
@@ -118,6 +128,8 @@ async fn storm(bench: &Bench) -> Result<Cell> {
 }
 
 /// The clients of the hub that is to die, each with the position of its first message.
+///
+/// Connected to one hub, and published at another: so the message has gone through the broker.
 async fn attach(hub: SocketAddr, publish_at: SocketAddr, clients: usize) -> Result<Vec<Left>> {
     let mut sockets = Vec::new();
     for chunk in (0..clients).collect::<Vec<_>>().chunks(200) {
@@ -167,6 +179,7 @@ async fn come_back(hub: SocketAddr, left: &Left) -> Result<()> {
     Ok(())
 }
 
+/// How often these hubs have read the broker's log since their start.
 async fn read_count(hubs: &[SocketAddr]) -> Result<f64> {
     let mut sum = 0.0;
     for hub in hubs {
@@ -189,6 +202,7 @@ async fn others(hubs: &[SocketAddr], length: Duration) -> Result<Vec<Duration>> 
     times.await?
 }
 
+/// Publishes at one hub and receives at the other, until it is over. Returns the times, sorted.
 async fn others_until(
     hubs: Vec<SocketAddr>,
     is_over: watch::Receiver<bool>,
@@ -207,6 +221,7 @@ async fn others_until(
                 .duration_since(UNIX_EPOCH)?
                 .saturating_sub(sent),
         );
+        // 50 messages a second are enough for a p99 and no load.
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     times.sort();

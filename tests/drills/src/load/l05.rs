@@ -51,14 +51,17 @@ pub(crate) const DEAF: Drill = Drill {
 
 const MIB: f64 = 1_048_576.0;
 
+/// One hub, in a space of its own.
 async fn hub(bench: &Bench) -> Result<Hub> {
     Ok(hubs::start(bench, &new_space()?, 1).await?.remove(0))
 }
 
+/// Growth in MiB, to two places; 0 if it has shrunk.
 fn mib(before: u64, after: u64) -> f64 {
     (after.saturating_sub(before) as f64 / MIB * 100.0).round() / 100.0
 }
 
+/// The hub takes 128 subscriptions of a session, refuses the rest, and does not grow.
 async fn flood(bench: &Bench) -> Result<Cell> {
     let mut cell = Cell::default();
     let hub = hub(bench).await?;
@@ -67,6 +70,7 @@ async fn flood(bench: &Bench) -> Result<Cell> {
     let mut sent = 0;
     let (mut subscribed, mut refused) = (0, 0);
     let mut code = None;
+    // A session that only sends and never reads would fill its own buffers.
     'flood: while sent < 100_000 {
         for _ in 0..100 {
             let subscribe = json!({ "type": "subscribe", "channel": format!("flood.{sent}") });
@@ -77,6 +81,7 @@ async fn flood(bench: &Bench) -> Result<Cell> {
         }
         while let Some(frame) = socket.next(Duration::from_millis(1)).await {
             match frame.opcode {
+                // Closed for the flood, which is allowed.
                 8 => {
                     code = frame.code();
                     break 'flood;
@@ -106,6 +111,7 @@ async fn flood(bench: &Bench) -> Result<Cell> {
     Ok(cell)
 }
 
+/// Names that are given up must not stay in memory, nor in metrics.
 async fn churn(bench: &Bench) -> Result<Cell> {
     let mut cell = Cell::default();
     let hub = hub(bench).await?;
@@ -114,6 +120,7 @@ async fn churn(bench: &Bench) -> Result<Cell> {
     for _ in 0..20 {
         sockets.push(Socket::connect(hub.address(), "").await?);
     }
+    // Lines that are no comments.
     let series = |text: &str| text.lines().filter(|line| !line.starts_with('#')).count();
     let series_before = series(&http::get(hub.address(), "/metrics").await?.1);
     let before = hub.resident()?;
@@ -140,6 +147,7 @@ async fn churn(bench: &Bench) -> Result<Cell> {
                     )
                     .await?;
             }
+            // An answer to each command, so that nothing is left on the way.
             for _ in 0..40 {
                 socket
                     .next_text(Duration::from_secs(10))
@@ -149,6 +157,7 @@ async fn churn(bench: &Bench) -> Result<Cell> {
         }
     }
     let took = start.elapsed();
+    // What the allocator gives back, it gives back by now.
     sleep(Duration::from_secs(5)).await;
     let grown = mib(before, hub.resident()?);
     let series_after = series(&http::get(hub.address(), "/metrics").await?.1);
@@ -163,6 +172,7 @@ async fn churn(bench: &Bench) -> Result<Cell> {
     Ok(cell)
 }
 
+/// A flood of pings is ended with 1008, and silence with 3012 after 35 s.
 async fn pings(bench: &Bench) -> Result<Cell> {
     let mut cell = Cell::default();
     let hub = hub(bench).await?;
@@ -184,6 +194,7 @@ async fn pings(bench: &Bench) -> Result<Cell> {
         if code.is_some() || start.elapsed() > Duration::from_secs(30) {
             break code;
         }
+        // With the reading, about 10,000 a second.
         sleep(Duration::from_millis(8)).await;
     };
     cell.figure("pings_until_closed", sent);
@@ -205,9 +216,11 @@ async fn pings(bench: &Bench) -> Result<Cell> {
     Ok(cell)
 }
 
+/// The hub must let it go within 30 s, however little it does.
 async fn never_reads(bench: &Bench) -> Result<Cell> {
     let mut cell = Cell::default();
     let hub = hub(bench).await?;
+    // Held, but never read from.
     let _silent = Socket::connect(hub.address(), "?channel=c").await?;
     let mut http = Http::new(hub.address());
     let start = Instant::now();

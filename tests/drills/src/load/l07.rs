@@ -41,6 +41,7 @@ fn run(bench: &Bench) -> Running<'_> {
     Box::pin(leave(bench))
 }
 
+/// The others' p99 must stay below [`MOST`], from the moment on when the many leave.
 async fn leave(bench: &Bench) -> Result<Cell> {
     let mut cell = Cell::default();
     let clients = if bench.short { 2_000 } else { 15_000 };
@@ -50,6 +51,7 @@ async fn leave(bench: &Bench) -> Result<Cell> {
         let some = (0..200).map(|_| subscribed(hub.address(), "many"));
         sockets.extend(try_join_all(some).await?);
     }
+    // Sending and receiving are in one process, so they share a clock.
     let begun = Instant::now();
     let mut others = JoinSet::new();
     for _ in 0..OTHERS {
@@ -58,7 +60,9 @@ async fn leave(bench: &Bench) -> Result<Cell> {
     }
     let mut http = Http::new(hub.address());
     publish(&mut http, begun).await?;
+    // Messages that were sent earlier count as before.
     let left = begun.elapsed();
+    // All connections end here, without a close frame.
     drop(sockets);
     publish(&mut http, begun).await?;
     let (mut before, mut meanwhile) = (Vec::new(), Vec::new());
@@ -70,6 +74,7 @@ async fn leave(bench: &Bench) -> Result<Cell> {
             }
         }
     }
+    // Half of what was due: a busy machine may publish more slowly.
     let wanted = OTHERS * (WATCHED.as_millis() / EVERY.as_millis()) as usize / 2;
     for (name, times) in [("before", &mut before), ("meanwhile", &mut meanwhile)] {
         times.sort_unstable();
@@ -99,6 +104,7 @@ async fn publish(http: &mut Http, begun: Instant) -> Result<()> {
     while start.elapsed() < WATCHED {
         let sent = begun.elapsed().as_micros() as u64;
         hubs::publish(http, &[json!({ "channel": "few", "data": sent })]).await?;
+        // By the clock and not by pauses, so that a slow publish does not lower the rate.
         next += EVERY;
         sleep(next.saturating_duration_since(Instant::now())).await;
     }

@@ -10,6 +10,7 @@ use tokio::{
 
 use crate::Result;
 
+/// For a handshake.
 const SOON: Duration = Duration::from_secs(30);
 
 /// One WebSocket.
@@ -27,6 +28,7 @@ pub(crate) struct Frame {
     pub(crate) payload: Vec<u8>,
 }
 
+// Opcodes are those of RFC 6455, section 5.2: 1 text, 8 close, 9 ping, 10 pong.
 impl Frame {
     /// The status of a close frame.
     pub(crate) fn code(&self) -> Option<u16> {
@@ -34,6 +36,7 @@ impl Frame {
         (self.opcode == 8).then(|| u16::from_be_bytes([code[0], code[1]]))
     }
 
+    /// The payload as text.
     pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.payload).into_owned()
     }
@@ -52,6 +55,7 @@ impl Socket {
         Self::upgrade(socket.connect(hub).await?, hub, query).await
     }
 
+    /// Makes the handshake; the hub's answer to the key is not checked.
     async fn upgrade(mut stream: TcpStream, hub: SocketAddr, query: &str) -> Result<Self> {
         stream.set_nodelay(true)?;
         let request = format!(
@@ -81,6 +85,7 @@ impl Socket {
         let mut frame = vec![0x80 | opcode];
         match payload.len() {
             length @ 0..=125 => frame.push(0x80 | length as u8),
+            // Nothing here sends more than 65,535 bytes.
             length => {
                 frame.push(0x80 | 126);
                 frame.extend_from_slice(&(length as u16).to_be_bytes());
@@ -91,6 +96,7 @@ impl Socket {
         Ok(self.stream.write_all(&frame).await?)
     }
 
+    /// Sends a text.
     pub(crate) async fn text(&mut self, text: &str) -> Result<()> {
         self.send(1, text.as_bytes()).await
     }
@@ -114,6 +120,7 @@ impl Socket {
     pub(crate) async fn next_text(&mut self, limit: Duration) -> Option<String> {
         let end = Instant::now() + limit;
         loop {
+            // The limit is for the whole wait, not for each frame.
             let left = end.saturating_duration_since(Instant::now());
             let frame = self.next(left).await?;
             match frame.opcode {
@@ -137,6 +144,7 @@ impl Socket {
         }
     }
 
+    /// Takes the first frame that is there in full.
     fn take(&mut self) -> Option<Frame> {
         let head = *self.rest.first()?;
         let (start, length) = match *self.rest.get(1)? & 0x7f {
@@ -152,6 +160,7 @@ impl Socket {
         };
         let payload = self.rest.get(start..start + length)?.to_vec();
         self.rest.drain(..start + length);
+        // An empty buffer gives its memory back: thousands of clients wait most of the time.
         if self.rest.is_empty() {
             self.rest = Vec::new();
         }

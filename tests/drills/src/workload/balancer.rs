@@ -10,6 +10,7 @@ use std::{
 #[derive(Debug)]
 pub(crate) struct Balancer {
     hubs: Vec<(String, SocketAddr)>,
+    /// Counts connections; the remainder is the hub.
     next: AtomicUsize,
 }
 
@@ -26,6 +27,7 @@ impl Balancer {
         self.at(self.next.fetch_add(1, Ordering::Relaxed))
     }
 
+    /// The hub of a number, whatever it is.
     pub(crate) fn at(&self, number: usize) -> (&str, SocketAddr) {
         let (name, address) = &self.hubs[number % self.hubs.len()];
         (name, *address)

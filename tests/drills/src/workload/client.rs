@@ -35,6 +35,7 @@ pub(crate) enum Habit {
     Deaf(u64),
 }
 
+/// Any message of a hub; which fields it has depends on its type.
 #[derive(Debug, Deserialize)]
 struct Push<'a> {
     #[serde(rename = "type")]
@@ -55,12 +56,15 @@ struct Push<'a> {
     reference: Option<usize>,
 }
 
+/// What the client keeps of a channel.
 #[derive(Debug)]
 struct Channel {
     name: String,
+    /// Of the last message, or of the subscription; goes along with the next subscribe.
     position: Option<String>,
     /// A position went along with the last subscribe.
     since: bool,
+    /// Has ever been subscribed, which is counted once.
     known: bool,
 }
 
@@ -78,9 +82,11 @@ pub(crate) struct Client {
 
 /// Why a connection is over.
 enum Over {
+    /// By the hub, or by a failure, with the code that was seen.
     Closed(u16),
     /// By this client.
     Left,
+    /// The run is over.
     Ended,
 }
 
@@ -101,18 +107,21 @@ impl Client {
         Self {
             habit,
             channels: channels.collect(),
+            // Publishers have numbers below 1,000, so no two writers have the same choices.
             random: Random::new(shared.seed, 1000 + number as u64),
             shared,
             journal,
         }
     }
 
+    /// Connects again and again until the run ends.
     pub(crate) async fn run(mut self) -> Result<()> {
         while *self.shared.stage.borrow() != Stage::Ended {
             let (hub, socket) = {
                 let (hub, address) = self.shared.balancer.next();
                 (hub.to_owned(), self.connect(address).await)
             };
+            // A hub that is down refuses at once; without a pause the client would only spin.
             let Ok(socket) = socket else {
                 sleep(self.random.between(20, 120)).await;
                 continue;
@@ -121,14 +130,17 @@ impl Client {
             match self.connection(socket).await? {
                 Over::Ended => break,
                 Over::Left => {
+                    // Code 0 stands for the client's own end.
                     self.journal.write(&What::Closed { code: 0 })?;
                     sleep(self.random.between(0, 1500)).await;
                 }
                 Over::Closed(code) => {
                     self.journal.write(&What::Closed { code })?;
+                    // Cut off once, it has done its part.
                     if matches!(self.habit, Habit::Slow | Habit::Deaf(_)) {
                         self.habit = Habit::Steady;
                     }
+                    // All clients of a dead hub come back, though not in the same millisecond.
                     sleep(self.random.between(0, 200)).await;
                 }
             }
@@ -140,6 +152,7 @@ impl Client {
         let socket = TcpSocket::new_v4()?;
         let config = WebSocketConfig::default();
         let config = if matches!(self.habit, Habit::Slow | Habit::Deaf(_)) {
+            // Small buffers, so that what it does not read stays with the hub.
             socket.set_recv_buffer_size(4096)?;
             config.read_buffer_size(1024)
         } else {
@@ -155,6 +168,7 @@ impl Client {
                     .0,
             )
         };
+        // A frozen hub takes connections, since the kernel does, and answers nothing.
         timeout(Duration::from_secs(5), attempt).await?
     }
 
@@ -162,11 +176,13 @@ impl Client {
     async fn connection(&mut self, mut socket: Socket) -> Result<Over> {
         for at in 0..self.channels.len() {
             if self.subscribe(&mut socket, at).await.is_err() {
+                // 1006 is what a client sees without a close frame (RFC 6455, section 7.4.1).
                 return Ok(Over::Closed(1006));
             }
         }
         let leave = match self.habit {
             Habit::Restless => Instant::now() + self.random.between(3000, 10_000),
+            // Never, for all practical purposes.
             _ => Instant::now() + Duration::from_secs(1_000_000),
         };
         let mut deaf = match self.habit {
@@ -177,6 +193,7 @@ impl Client {
         loop {
             let message = tokio::select! {
                 message = socket.next() => message,
+                // Restless clients stay while everything settles: they must hear what is left.
                 () = sleep_until(leave), if *stage.borrow() == Stage::Running => return Ok(Over::Left),
                 changed = stage.changed() => {
                     if changed.is_err() || *stage.borrow() == Stage::Ended {
@@ -194,6 +211,7 @@ impl Client {
                         self.journal.write(&What::Awake)?;
                     }
                     if let Some(at) = again {
+                        // A hub that refused may be about to recover.
                         sleep(Duration::from_millis(200)).await;
                         if self.subscribe(&mut socket, at).await.is_err() {
                             return Ok(Over::Closed(1006));
@@ -201,6 +219,7 @@ impl Client {
                     }
                 }
                 Some(Ok(Message::Close(frame))) => {
+                    // 1005: a close frame without a code.
                     return Ok(Over::Closed(frame.map_or(1005, |frame| frame.code.into())));
                 }
                 Some(Ok(_)) => {}
@@ -212,6 +231,7 @@ impl Client {
         }
     }
 
+    /// Asks for a channel, from the last position on if there is one.
     async fn subscribe(&mut self, socket: &mut Socket, at: usize) -> Result<()> {
         let channel = &mut self.channels[at];
         channel.since = channel.position.is_some();
@@ -224,6 +244,7 @@ impl Client {
 
     /// Writes down what came; a channel whose subscription failed is to be asked for again.
     fn push(&mut self, text: &str) -> Result<Option<usize>> {
+        // The time first: reading the message must not count.
         let t = self.journal.now();
         let push: Push<'_> =
             serde_json::from_str(text).map_err(|error| format!("{error}: {text}"))?;
@@ -259,6 +280,7 @@ impl Client {
         Ok(None)
     }
 
+    /// Writes down a message, and keeps its position for the next subscribe.
     fn message(&mut self, t: u64, push: &Push<'_>) -> Result<()> {
         let data = push.data.map_or("", RawValue::get);
         if let (Some(position), Some(channel)) = (
@@ -267,6 +289,7 @@ impl Client {
                 .iter_mut()
                 .find(|channel| channel.name == push.channel),
         ) {
+            // The text is used again: there are many thousand messages.
             let kept = channel.position.get_or_insert_default();
             kept.clear();
             kept.push_str(position);
@@ -276,6 +299,7 @@ impl Client {
                 channel: push.channel.to_string(),
                 publisher: payload.publisher.to_owned(),
                 seq: payload.seq,
+                // Of the bytes as they came, so that any change is seen.
                 hash: fnv(data.as_bytes()),
                 id: push.id.as_deref().unwrap_or_default().to_owned(),
             },

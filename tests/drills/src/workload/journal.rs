@@ -27,6 +27,9 @@ impl Clock {
 }
 
 /// One writer's log.
+///
+/// Buffered: a write for each message would slow the clients down. What is not flushed is lost with
+/// the process, which the checker knows.
 #[derive(Debug)]
 pub(crate) struct Journal {
     clock: Clock,
@@ -34,6 +37,7 @@ pub(crate) struct Journal {
 }
 
 impl Journal {
+    /// Creates a log; one of that name is written over.
     pub(crate) fn create(path: &Path, clock: Clock) -> Result<Self> {
         Ok(Self {
             clock,
@@ -41,10 +45,12 @@ impl Journal {
         })
     }
 
+    /// Writes what happens now.
     pub(crate) fn write(&mut self, what: &What) -> Result<()> {
         self.write_at(self.clock.now(), what)
     }
 
+    /// Writes what happened at a time, in microseconds of the run's clock.
     pub(crate) fn write_at(&mut self, t: u64, what: &What) -> Result<()> {
         serde_json::to_writer(
             &mut self.out,
@@ -56,6 +62,7 @@ impl Journal {
         Ok(self.out.write_all(b"\n")?)
     }
 
+    /// The time of the run's clock, in microseconds.
     pub(crate) fn now(&self) -> u64 {
         self.clock.now()
     }

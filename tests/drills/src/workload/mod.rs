@@ -44,6 +44,7 @@ use crate::{
 
 /// Beacons, noticing and announcing a lost tail, after everything is whole and quiet.
 const SETTLE: Duration = Duration::from_secs(6);
+/// For hubs to be ready, and for all clients to be subscribed.
 const READY: Duration = Duration::from_secs(30);
 
 /// How much of everything.
@@ -75,10 +76,12 @@ pub(crate) struct Settings {
     pub(crate) wrappers: Vec<Vec<String>>,
 }
 
+/// The usual workload of a backend; drills change single values.
 impl Settings {
     pub(crate) fn of(bench: &Bench) -> Self {
         let kind = bench.backend.kind();
         Self {
+            // Without a broker, hubs could not hear each other.
             hubs: if kind.has_broker() { 3 } else { 1 },
             clients: 200,
             channels: 50,
@@ -114,6 +117,7 @@ pub(crate) struct Shared {
     pub(crate) stage: watch::Receiver<Stage>,
     /// Of one channel subscription after another, as they are answered.
     pub(crate) subscribed: AtomicU32,
+    /// Messages a second; lowered if the machine can't.
     pub(crate) rate: AtomicU32,
     /// Slow clients read at full speed from now on.
     pub(crate) hurry: AtomicBool,
@@ -123,6 +127,7 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    /// Channels by number; numbers beyond the last begin again.
     pub(crate) fn channel(&self, number: u64) -> String {
         format!("c{}", number % self.channels as u64)
     }
@@ -136,8 +141,11 @@ pub(crate) struct Workload {
     pub(crate) space: String,
     pub(crate) directory: PathBuf,
     pub(crate) shared: Arc<Shared>,
+    /// Changing it is how all tasks are told.
     stage: watch::Sender<Stage>,
+    /// The drill's own log.
     faults: Journal,
+    /// Ended first, and awaited: what they wrote last must be in their logs.
     clients: JoinSet<Result<()>>,
     publishers: JoinSet<Result<()>>,
 }
@@ -149,6 +157,7 @@ impl Workload {
             Some(space) => space.clone(),
             None => new_space()?,
         };
+        // Named after the space, so that several runs of one drill have their own.
         let directory = bench.directory.join(&space);
         fs::create_dir_all(&directory)?;
         let hubs = start_hubs(bench, settings, &space).await?;
@@ -178,13 +187,16 @@ impl Workload {
             clients: JoinSet::new(),
             publishers: JoinSet::new(),
         };
+        // Subscribed before anything is published: otherwise nothing would be expected of them.
         workload.start_clients(settings).await?;
         workload.start_publishers(bench, settings)?;
         workload.fit(settings).await;
         Ok(workload)
     }
 
+    /// Starts the clients and returns when each channel of each is subscribed.
     async fn start_clients(&mut self, settings: &Settings) -> Result<()> {
+        // A share of every hundred, so that any number has both kinds.
         let habits = (0..settings.clients).map(|number| {
             if number % 100 < settings.restless {
                 Habit::Restless
@@ -198,11 +210,13 @@ impl Workload {
             let channels = if number < settings.clients {
                 vec![
                     self.shared.channel(first),
+                    // 7 and 13, so that two clients with one channel in common seldom have both.
                     self.shared.channel(first * 7 + 13),
                 ]
             } else {
                 vec!["hot".to_owned()]
             };
+            // The two may be the same, and a channel can't be subscribed to twice.
             let channels = if channels.len() == 2 && channels[0] == channels[1] {
                 channels[..1].to_vec()
             } else {
@@ -214,6 +228,7 @@ impl Workload {
             let client =
                 client::Client::new(number, habit, channels, Arc::clone(&self.shared), journal);
             self.clients.spawn(client.run());
+            // In groups of twenty, so that hubs are not asked for all at once.
             if number % 20 == 19 {
                 sleep(Duration::from_millis(50)).await;
             }
@@ -231,6 +246,8 @@ impl Workload {
         Ok(())
     }
 
+    /// Starts the publishers: some at the hubs, one straight to the broker, one more if there is a
+    /// hot channel.
     fn start_publishers(&mut self, bench: &Bench, settings: &Settings) -> Result<()> {
         // As many as hubs, twice; a tenth of the rate goes straight to the broker.
         let count = settings.hubs * 2;
@@ -269,6 +286,7 @@ impl Workload {
         Ok(())
     }
 
+    /// A publisher's log.
     fn journal(&self, name: &str) -> Result<Journal> {
         Journal::create(
             &self.directory.join(format!("publisher-{name}.jsonl")),
@@ -278,7 +296,9 @@ impl Workload {
 
     /// Halves the rate while the machine can't: the count matters, not the rate.
     async fn fit(&self, settings: &Settings) {
+        // Three attempts: a machine that can't keep up with an eighth is not worth waiting for.
         let mut rate = settings.rate;
+        // Starting takes CPU time of its own, which must not count.
         for _ in 0..3 {
             sleep(Duration::from_secs(1)).await;
             let before = start::cpu_times();
@@ -288,6 +308,7 @@ impl Workload {
                 after.0.saturating_sub(before.0),
                 after.1.saturating_sub(before.1).max(1),
             );
+            // A seventh of the machine idle is enough to trust times.
             if idle * 100 / all >= 15 || rate <= 100 {
                 break;
             }
@@ -306,6 +327,7 @@ impl Workload {
             what: what.to_owned(),
             phase,
         })?;
+        // Flushed at once, as what follows may end this process.
         self.faults.flush()
     }
 
@@ -324,6 +346,7 @@ impl Workload {
         native::some(name, target, count, &self.shared, self.journal(name)?).await
     }
 
+    /// Where a publisher writes straight to a broker at this host and port.
     pub(crate) fn target(&self, bench: &Bench, authority: &str) -> native::Target {
         native::Target::new(bench.backend.kind(), authority, &self.space)
     }
@@ -337,6 +360,7 @@ impl Workload {
     /// Ends the publishers and waits until everything that is still to be said can have been said.
     pub(crate) async fn settle(&mut self) -> Result<()> {
         self.stage.send_replace(Stage::Settling);
+        // 30 s for one of them: a publisher ends after the message that it is at.
         while let Some(ended) =
             timeout(Duration::from_secs(30), self.publishers.join_next()).await?
         {
@@ -350,6 +374,7 @@ impl Workload {
         Ok(())
     }
 
+    /// Ends the clients and counts.
     async fn end(&mut self) -> Result<Verdict> {
         self.stage.send_replace(Stage::Ended);
         while let Some(ended) = timeout(Duration::from_secs(30), self.clients.join_next()).await? {
@@ -357,6 +382,7 @@ impl Workload {
         }
         self.faults.flush()?;
         let directory = self.directory.clone();
+        // Reading all logs takes seconds, and must not hold the runtime up.
         tokio::task::spawn_blocking(move || checker::check(&directory)).await?
     }
 }

@@ -17,6 +17,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use super::{Journal, Payload, Shared, Stage, fnv, random::Random, resp::Resp};
 use crate::{Result, backend::Kind, checker::What};
 
+/// For connecting, and for one message.
 const LIMIT: Duration = Duration::from_secs(5);
 
 /// Where to.
@@ -84,6 +85,7 @@ impl Target {
     }
 }
 
+/// A connection to a broker, with its own library.
 enum Link {
     Redis(Resp),
     Kafka(Box<FutureProducer>),
