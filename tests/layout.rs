@@ -28,6 +28,7 @@ const LIBRARIES: [(&str, &str); 3] = [
     ("redis", "redis"),
     ("lapin", "rabbitmq"),
 ];
+/// A file that is longer is no longer read in one sitting.
 const MOST_LINES: usize = 400;
 
 #[test]
@@ -194,6 +195,8 @@ fn no_test_is_ignored() {
     );
 }
 
+/// All backends by the names of their folders. At least four, so that a wrong path can't make every
+/// test pass.
 fn backends() -> Vec<String> {
     let mut names: Vec<String> = fs::read_dir(root().join("backends"))
         .unwrap()
@@ -207,6 +210,7 @@ fn backends() -> Vec<String> {
     names
 }
 
+/// Fails with what to do, and with the places where it is to be done.
 fn none(wrong: &[String], advice: &str) {
     assert!(wrong.is_empty(), "{advice}\n  {}\n", wrong.join("\n  "));
 }

@@ -5,6 +5,7 @@ use crate::{
     source::{code, read, root, text},
 };
 
+/// The questions that an operator has of every backend, in the order in which they are answered.
 const HEADINGS: [&str; 6] = [
     "Address",
     "Delivery",

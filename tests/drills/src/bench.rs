@@ -14,8 +14,8 @@ use crate::{
 };
 
 /// Runs what the options ask for; true when every gate held.
-// Told at the start and the end, so that a run can be repeated with it.
 pub(crate) async fn run(options: Options) -> Result<bool> {
+    // Told at the start and the end, so that a run can be repeated with it.
     let seed = match options.seed {
         Some(seed) => seed,
         None => u64::from(getrandom::u32()?),

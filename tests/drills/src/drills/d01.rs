@@ -26,6 +26,8 @@ fn run(bench: &Bench) -> Running<'_> {
     Box::pin(kills(bench))
 }
 
+/// On a log nothing may be lost; elsewhere it is told how much was, and all of it must be
+/// announced.
 async fn kills(bench: &Bench) -> Result<Cell> {
     if !bench.backend.can_break() {
         return Ok(Cell::left_out("no script controls this broker"));
@@ -35,9 +37,11 @@ async fn kills(bench: &Bench) -> Result<Cell> {
     let mut workload = Workload::start(bench, &Settings::of(bench)).await?;
     let mut random = Random::new(bench.seed, 1);
     for _ in 0..kills {
+        // At any moment of what the hubs do: the seed makes it the same again.
         sleep(random.between(3000, 10_000)).await;
         kill(bench, &mut workload).await?;
     }
+    // Time to heal after the last kill.
     sleep(random.between(5000, 10_000)).await;
     cell.figure("rate", workload.rate());
     let verdict = workload.finish().await?;
@@ -64,6 +68,7 @@ pub(crate) async fn kill(bench: &Bench, workload: &mut Workload) -> Result<()> {
 /// The same, and started only after a while.
 pub(crate) async fn kill_for(bench: &Bench, workload: &mut Workload, dead: Duration) -> Result<()> {
     let before = bench.backend.pid()?;
+    // By its process id and not by the script, which takes longer to return.
     signal(before, "KILL").await?;
     // Only now is it surely dead: what is accepted from here on is accepted by nobody.
     workload.fault("broker", Phase::Begin)?;
@@ -73,6 +78,7 @@ pub(crate) async fn kill_for(bench: &Bench, workload: &mut Workload, dead: Durat
     workload.fault("broker", Phase::Mend)?;
     bench.backend.control("start").await?;
     workload.fault("broker", Phase::End)?;
+    // A broker that survived would make the drill pass for nothing.
     if bench.backend.pid()? == before {
         return Err("the broker was not killed".into());
     }

@@ -18,8 +18,10 @@ use crate::{
     workload::{Settings, Workload},
 };
 
-/// Noticed and said by then.
+/// By then the hub must have noticed, and `/ready` must say so.
 const NOTICED: Duration = Duration::from_millis(3500);
+/// A publish must be answered by then, whatever the answer is: 5 s by the contract, and 1 s for the
+/// way.
 const ANSWERED: Duration = Duration::from_secs(6);
 
 pub(crate) const DRILL: Drill = Drill {
@@ -34,6 +36,7 @@ fn run(bench: &Bench) -> Running<'_> {
     Box::pin(freeze(bench))
 }
 
+/// A frozen broker keeps its connections open, so only silence tells that something is wrong.
 async fn freeze(bench: &Bench) -> Result<Cell> {
     if !bench.backend.can_break() {
         return Ok(Cell::left_out("no script controls this broker"));
@@ -42,6 +45,7 @@ async fn freeze(bench: &Bench) -> Result<Cell> {
     let mut workload = Workload::start(bench, &Settings::of(bench)).await?;
     let lengths: &[u64] = if bench.short { &[1, 5] } else { &[1, 5, 30] };
     for seconds in lengths {
+        // The hubs must be whole again before the next freeze.
         sleep(Duration::from_secs(4)).await;
         once(bench, &mut workload, &mut cell, *seconds).await?;
         sleep(Duration::from_secs(8)).await;
@@ -62,11 +66,13 @@ async fn freeze(bench: &Bench) -> Result<Cell> {
     Ok(cell)
 }
 
+/// One freeze of so many seconds: when a hub notices, and when a publish is answered.
 async fn once(bench: &Bench, workload: &mut Workload, cell: &mut Cell, seconds: u64) -> Result<()> {
     bench.backend.freeze().await?;
     workload.fault("broker", Phase::Begin)?;
     let frozen = Instant::now();
     let asked = ask(workload.hubs[0].address());
+    // Two different hubs are asked, so that one question does not delay the other.
     let mut noticed = None;
     while frozen.elapsed() < Duration::from_secs(seconds) {
         if noticed.is_none() && !matches!(workload.hubs[1].ready().await, Ok(Ok(()))) {
@@ -77,6 +83,7 @@ async fn once(bench: &Bench, workload: &mut Workload, cell: &mut Cell, seconds: 
     workload.fault("broker", Phase::Mend)?;
     bench.backend.control("thaw").await?;
     workload.fault("broker", Phase::End)?;
+    // A second is too short to be noticed, and need not be.
     if seconds >= 5 {
         let ms = noticed.map(|after| after.as_millis() as u64);
         cell.figure(&format!("ready_503_ms_in_{seconds}_s"), ms);
@@ -107,6 +114,7 @@ fn ask(hub: std::net::SocketAddr) -> oneshot::Receiver<(u16, Duration)> {
             .await
         {
             Ok((status, _)) => status,
+            // 0 stands for no answer at all.
             Err(_) => 0,
         };
         _ = answer.send((status, start.elapsed()));

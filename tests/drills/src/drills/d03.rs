@@ -17,6 +17,7 @@ use crate::{
     },
 };
 
+/// By then the hub that is cut off must say that it is not ready.
 const NOTICED: Duration = Duration::from_millis(3500);
 
 pub(crate) const DRILL: Drill = Drill {
@@ -31,11 +32,13 @@ fn run(bench: &Bench) -> Running<'_> {
     Box::pin(cut_off(bench))
 }
 
+/// Only the first hub's way leads through the valve; the others must not notice anything.
 async fn cut_off(bench: &Bench) -> Result<Cell> {
     let mut cell = Cell::default();
     let mut settings = Settings::of(bench);
     let space = new_space()?;
     let (valve, address) = bench.backend.valve(&space, bench.seed).await?;
+    // The first address is the first hub's; the others use the backend's own.
     settings.addresses = vec![address];
     settings.space = Some(space);
     let mut workload = Workload::start(bench, &settings).await?;
@@ -71,6 +74,8 @@ async fn cut_off(bench: &Bench) -> Result<Cell> {
     Ok(cell)
 }
 
+/// One cut. The valve holds bytes up and closes nothing, as a firewall does that forgets a
+/// connection.
 async fn once(
     workload: &mut Workload,
     cell: &mut Cell,
@@ -89,15 +94,18 @@ async fn once(
         if noticed.is_none() && !matches!(workload.hubs[0].ready().await, Ok(Ok(()))) {
             noticed = Some(start.elapsed());
         }
+        // The others are asked as often.
         for hub in &workload.hubs[1..] {
             others += u64::from(!matches!(hub.ready().await, Ok(Ok(()))));
         }
         sleep(Duration::from_millis(25)).await;
     }
+    // The proof that something was cut: bytes were waiting.
     let held = valve.settings.held.load(Ordering::SeqCst) - held;
     Set::set(&valve.settings.in_shut, false);
     Set::set(&valve.settings.out_shut, false);
     workload.fault("cut", Phase::End)?;
+    // The same connection may go on, or a new one; both are fine.
     let back = workload.hubs[0]
         .until_ready(true, Duration::from_secs(15))
         .await;

@@ -30,20 +30,24 @@ fn run(bench: &Bench) -> Running<'_> {
     Box::pin(flap(bench))
 }
 
+/// Nothing may be lost, and neither files nor attempts to connect may pile up.
 async fn flap(bench: &Bench) -> Result<Cell> {
     let mut cell = Cell::default();
     let mut settings = Settings::of(bench);
     let space = new_space()?;
     let (valve, address) = bench.backend.valve(&space, bench.seed).await?;
+    // All hubs go through the valve.
     settings.addresses = vec![address; settings.hubs];
     settings.space = Some(space);
     let mut workload = Workload::start(bench, &settings).await?;
+    // What the hubs have open before anything happens.
     let files: usize = workload
         .hubs
         .iter()
         .map(Hub::files)
         .sum::<Result<usize>>()?;
     flaps(bench, &mut workload, &mut cell, &valve).await?;
+    // Single bytes, and a connection that breaks after 100 of them: both break up frames.
     let limits: [(&str, &std::sync::atomic::AtomicU64, u64); 2] = [
         ("bytes", &valve.settings.slice, 1),
         ("limit", &valve.settings.limit, 100),
@@ -51,6 +55,7 @@ async fn flap(bench: &Bench) -> Result<Cell> {
     for (name, setting, value) in limits {
         workload.fault(name, Phase::Begin)?;
         setting.store(value, Ordering::SeqCst);
+        // The limit holds for new connections only.
         if name == "limit" {
             valve.cut();
         }
@@ -59,6 +64,7 @@ async fn flap(bench: &Bench) -> Result<Cell> {
         workload.fault(name, Phase::End)?;
         sleep(Duration::from_secs(4)).await;
     }
+    // Silence both ways, without a connection's end.
     workload.fault("silence", Phase::Begin)?;
     Set::set(&valve.settings.in_shut, true);
     Set::set(&valve.settings.out_shut, true);
@@ -94,6 +100,7 @@ async fn flap(bench: &Bench) -> Result<Cell> {
     Ok(cell)
 }
 
+/// Flaps several times, and counts how often the hubs try to connect meanwhile.
 async fn flaps(
     bench: &Bench,
     workload: &mut Workload,
@@ -105,6 +112,7 @@ async fn flaps(
         let before = valve.settings.accepted.load(Ordering::SeqCst);
         let start = Instant::now();
         workload.fault("flap", Phase::Begin)?;
+        // Refusing comes first, or hubs would be back before it.
         Set::set(&valve.settings.refuses, true);
         valve.cut();
         sleep(Duration::from_secs(2)).await;

@@ -26,6 +26,7 @@ fn run(bench: &Bench) -> Running<'_> {
     Box::pin(slow(bench))
 }
 
+/// Also a gap without a loss is a failure here: every client would recover for nothing.
 async fn slow(bench: &Bench) -> Result<Cell> {
     let mut cell = Cell::default();
     let mut settings = Settings::of(bench);
@@ -38,6 +39,7 @@ async fn slow(bench: &Bench) -> Result<Cell> {
     let mut workload = Workload::start(bench, &settings).await?;
     sleep(Duration::from_secs(3)).await;
     workload.fault("slow", Phase::Begin)?;
+    // Up to 200 ms more, at random, on top of the 100.
     valve.settings.jitter.store(200, Ordering::SeqCst);
     valve.settings.delay.store(100, Ordering::SeqCst);
     sleep(Duration::from_secs(if bench.short { 15 } else { 60 })).await;
@@ -47,6 +49,7 @@ async fn slow(bench: &Bench) -> Result<Cell> {
     cell.figure("rate", workload.rate());
     let verdict = workload.finish().await?;
     cell.figure("p99_ms", verdict.latency_ms.p99);
+    // Otherwise the valve has done nothing.
     cell.gate(verdict.latency_ms.max >= 200, "nothing was slow");
     cell.gate(
         verdict.false_gaps == 0,

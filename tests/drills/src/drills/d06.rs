@@ -32,6 +32,7 @@ fn run(bench: &Bench) -> Running<'_> {
     Box::pin(amnesia(bench))
 }
 
+/// Losses are allowed, since the broker has forgotten; each must be announced.
 async fn amnesia(bench: &Bench) -> Result<Cell> {
     if !bench.backend.can_break() {
         return Ok(Cell::left_out("no script controls this broker"));
@@ -40,6 +41,7 @@ async fn amnesia(bench: &Bench) -> Result<Cell> {
     let mut cell = Cell::default();
     let mut workload = Workload::start(bench, &Settings::of(bench)).await?;
     let mut faults = 0;
+    // Plain Redis keeps nothing that could go back.
     if kind != Kind::Redis {
         sleep(Duration::from_secs(3)).await;
         rollback(bench, &mut workload, &mut cell).await?;
@@ -66,6 +68,7 @@ async fn amnesia(bench: &Bench) -> Result<Cell> {
 
 /// Whatever makes this broker forget.
 pub(crate) async fn forget(bench: &Bench, workload: &mut Workload, cell: &mut Cell) -> Result<()> {
+    // For plain Redis, being away is all the forgetting that there is.
     if bench.backend.kind() == Kind::Redis {
         return super::d01::kill_for(bench, workload, std::time::Duration::from_secs(2)).await;
     }
@@ -76,6 +79,7 @@ pub(crate) async fn forget(bench: &Bench, workload: &mut Workload, cell: &mut Ce
 async fn rollback(bench: &Bench, workload: &mut Workload, cell: &mut Cell) -> Result<()> {
     let backend = &bench.backend;
     workload.fault("copy", Phase::Begin)?;
+    // Stopped, so that the copy is of one moment.
     backend.control("stop").await?;
     backend.control("save").await?;
     backend.control("start").await?;
@@ -85,8 +89,10 @@ async fn rollback(bench: &Bench, workload: &mut Workload, cell: &mut Cell) -> Re
     }
     let target = workload.target(bench, backend.authority());
     workload.publish_native("more", target, MORE).await?;
+    // Time for the hubs to have read past the copy.
     sleep(Duration::from_secs(3)).await;
     let frozen = frozen_count(workload);
+    // Killed: an orderly end might write once more.
     backend.control("kill").await?;
     workload.fault("broker", Phase::Begin)?;
     backend.control("restore").await?;
@@ -107,6 +113,8 @@ fn frozen_count(workload: &Workload) -> u64 {
 }
 
 /// A broker on other ports writes more into the copy than was lost.
+///
+/// Afterwards a position that a client remembers exists again, and is another message's.
 async fn regrow(bench: &Bench, workload: &Workload, cell: &mut Cell, count: u64) -> Result<()> {
     let directory = bench.backend.directory()?;
     let name = directory.file_name().ok_or("a directory without a name")?;
@@ -115,6 +123,7 @@ async fn regrow(bench: &Bench, workload: &Workload, cell: &mut Cell, count: u64)
         .ok_or("a directory without a parent")?
         .join("regrow")
         .join(name);
+    // What an earlier run has left.
     _ = fs::remove_dir_all(&other).await;
     fs::create_dir_all(&other).await?;
     move_data(directory, &other).await?;
@@ -125,6 +134,7 @@ async fn regrow(bench: &Bench, workload: &Workload, cell: &mut Cell, count: u64)
     let start = Instant::now();
     let written = workload.publish_native("regrow", target, count).await;
     bench.backend.control_in("stop", &other).await?;
+    // Moved back even if writing failed, or the broker would have no data at all.
     move_data(&other, directory).await?;
     written?;
     cell.figure("regrown", count);
@@ -132,6 +142,7 @@ async fn regrow(bench: &Bench, workload: &Workload, cell: &mut Cell, count: u64)
     Ok(())
 }
 
+/// Moves what brokers call their data; the rest of a directory belongs to its process.
 async fn move_data(from: &Path, to: &Path) -> Result<()> {
     for name in ["data", "appendonlydir"] {
         if from.join(name).exists() {
@@ -154,9 +165,11 @@ async fn deletion(bench: &Bench, workload: &mut Workload, cell: &mut Cell) -> Re
         }
         Kind::Kafka => {
             topic(bench, &["--delete", "--topic", &workload.space]).await?;
+            // Kafka deletes in the background; creating too soon would meet the old topic.
             sleep(Duration::from_secs(1)).await;
             topic(
                 bench,
+                // As many partitions as a hub creates, so that only the content is another.
                 &["--create", "--topic", &workload.space, "--partitions", "8"],
             )
             .await?;
@@ -190,6 +203,7 @@ async fn deletion(bench: &Bench, workload: &mut Workload, cell: &mut Cell) -> Re
     workload.fault("deletion", Phase::End)
 }
 
+/// Runs Kafka's own tool for topics.
 async fn topic(bench: &Bench, arguments: &[&str]) -> Result<()> {
     let mut words = vec![
         "run",

@@ -30,11 +30,14 @@ fn run(bench: &Bench) -> Running<'_> {
     Box::pin(kills(bench))
 }
 
+/// Clients must be back within 2 s (99 %), all of them recovered on a log, and presence must be
+/// told rightly.
 async fn kills(bench: &Bench) -> Result<Cell> {
     let rounds = if bench.short { 1 } else { 10 };
     let kind = bench.backend.kind();
     let mut cell = Cell::default();
     let mut settings = Settings::of(bench);
+    // A short round can't wait for the usual 15 s of presence.
     let times = if bench.short && kind.has_broker() {
         let file = bench.directory.join("hub.toml");
         fs::write(&file, Times::SHORT.file())?;
@@ -51,6 +54,7 @@ async fn kills(bench: &Bench) -> Result<Cell> {
     } else {
         cell.note("presence: no other hub is there to tell of it");
     }
+    // One round was done with members; without a broker, none was.
     for _ in kills.min(1)..rounds {
         for number in 0..workload.hubs.len() {
             sleep(random.between(2000, 4000)).await;
@@ -70,6 +74,7 @@ async fn kills(bench: &Bench) -> Result<Cell> {
         );
         cell.figure("resume_p99_ms", p99);
     }
+    // On a log, every resume must find its place.
     if kind.is_log() && kind.has_broker() {
         let (back, of) = (verdict.recovered, verdict.resumes);
         cell.gate(back == of, format!("{back} of {of} resumes recovered"));

@@ -13,6 +13,7 @@ use crate::{
     workload::{Settings, Workload},
 };
 
+/// Seconds over which a hub lets its clients go.
 const DRAIN_S: u64 = 25;
 /// Closes are counted in windows of half a second.
 const WINDOW: u64 = 500_000;
@@ -29,11 +30,14 @@ fn run(bench: &Bench) -> Running<'_> {
     Box::pin(roll(bench))
 }
 
+/// No publish may fail, all closes must be 1012, and no more than 5 % of them in half a second.
 async fn roll(bench: &Bench) -> Result<Cell> {
     let mut cell = Cell::default();
     let mut settings = Settings::of(bench);
     settings.clients = if bench.short { 600 } else { 1800 };
+    // Restless clients would end connections of their own.
     settings.restless = 0;
+    // More clients than usual, so fewer messages.
     settings.rate /= 4;
     settings.options = vec!["--drain".to_owned(), format!("{DRAIN_S}s")];
     let mut workload = Workload::start(bench, &settings).await?;
@@ -43,6 +47,7 @@ async fn roll(bench: &Bench) -> Result<Cell> {
         let from = workload.now();
         workload.fault("hub", Phase::Begin)?;
         let start = Instant::now();
+        // SIGTERM, as every orchestrator ends a process.
         workload.hubs[number].signal("TERM").await?;
         let status = workload.hubs[number]
             .wait(Duration::from_secs(DRAIN_S + 15))
@@ -64,6 +69,7 @@ async fn roll(bench: &Bench) -> Result<Cell> {
         workload.fault("hub", Phase::End)?;
     }
     sleep(Duration::from_secs(3)).await;
+    // Logs are complete only after the end.
     let verdict = workload.finish().await?;
     for (number, (from, to)) in drains.iter().enumerate() {
         spread(&workload, &mut cell, number, (*from, *to))?;
@@ -120,6 +126,7 @@ fn spread(
             .count()
     });
     let fullest = fullest.max().unwrap_or(0);
+    // A drain of 25 s has 2 % in each half second if it is even.
     let share = 100.0 * fullest as f64 / times.len().max(1) as f64;
     cell.figure(&format!("closes_hub_{number}"), times.len());
     cell.figure(&format!("fullest_half_second_percent_hub_{number}"), share);

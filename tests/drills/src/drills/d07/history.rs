@@ -40,9 +40,11 @@ impl Fate {
             let told: Vec<String> = told.clone().collect();
             format!("({self:?}) {why}: {told:?}")
         };
+        // The joins and leaves themselves, in their order.
         if !history.iter().map(|(joined, _)| joined).eq(wanted) {
             return Err(wrong("is not what happened"));
         }
+        // Only who left has a second event.
         let Some((_, left)) = history.get(1) else {
             return Ok(None);
         };
@@ -61,8 +63,10 @@ impl Fate {
 mod tests {
     use super::*;
 
+    /// 9 s to 16 s: grace 10 s, dead 15 s, and a second of slack.
     const TIMES: RangeInclusive<Duration> = Duration::from_secs(9)..=Duration::from_secs(16);
 
+    /// Events at seconds of a run, in which the hub dies at second 10.
     fn judge(fate: Fate, events: &[(bool, u64)]) -> Result<Option<Duration>, String> {
         let start = Instant::now();
         let at = |second| start + Duration::from_secs(second);
@@ -72,8 +76,10 @@ mod tests {
 
     #[test]
     fn what_must_be_is_found_right() {
+        // Nobody spoke of who was there all the time.
         assert_eq!(judge(Fate::Was, &[]), Ok(None));
         assert_eq!(judge(Fate::Stayed, &[(true, 1)]), Ok(None));
+        // Left at 25 s, which is 15 s after the death.
         let after = Duration::from_secs(15);
         assert_eq!(
             judge(Fate::Left, &[(true, 1), (false, 25)]),
@@ -84,6 +90,8 @@ mod tests {
     #[test]
     fn everything_else_is_found_wrong() {
         let wrong: [(Fate, &[(bool, u64)]); 12] = [
+            // In this order: a leave, a leave and a return, a join that was none; then what is
+            // missing, twice, or too early or late.
             (Fate::Was, &[(false, 12)]),
             (Fate::Was, &[(false, 12), (true, 13)]),
             (Fate::Was, &[(true, 11)]),

@@ -23,7 +23,7 @@ const CHANNEL: &str = "attended";
 const NEW: usize = 20;
 /// Ticks of a tenth of a second on two hubs, the broker's time, and a machine that others use, too.
 const SLACK: Duration = Duration::from_secs(1);
-/// For all hubs to know the same.
+/// How long all hubs may take to know the same.
 const AGREED: Duration = Duration::from_secs(10);
 
 /// `presence_grace`, `presence_beat` and `presence_dead` of the hubs.
@@ -75,6 +75,7 @@ pub(super) struct Watcher {
 }
 
 impl Watcher {
+    /// Notes joins and leaves until a time, and passes over everything else.
     async fn listen(&mut self, until: Instant) -> Result<()> {
         loop {
             let left = until.saturating_duration_since(Instant::now());
@@ -100,11 +101,15 @@ pub(super) struct Room {
     hubs: Vec<SocketAddr>,
     random: Random,
     /// Who is there, and through which hub.
+    /// By client; the hub is the number in `hubs`.
     there: BTreeMap<String, usize>,
     /// Those of the next kill that come to stay away.
     away: Vec<String>,
+    /// One for each member, which ends with its hub.
     sessions: JoinSet<()>,
+    /// How many histories were judged.
     compared: u64,
+    /// The longest time from a death to a leave.
     slowest: Duration,
     failures: Vec<String>,
 }
@@ -126,8 +131,10 @@ impl Room {
 
     /// Before a hub's death: new members come through it, and all hubs know them.
     pub(super) async fn gather(&mut self, hub: usize) -> Result<Vec<Watcher>> {
+        // All hubs know the same before anything new begins.
         self.agree().await?;
         let mut watchers = Vec::new();
+        // The watchers are at the hubs that live on.
         for other in (0..self.hubs.len()).filter(|other| *other != hub) {
             let wire = subscribe(self.hubs[other], &json!({ "watch": true })).await?;
             let heard = BTreeMap::new();
@@ -141,6 +148,7 @@ impl Room {
         for number in 0..NEW {
             let client = format!("h{hub}-{number}");
             self.attend(client.clone(), hub).await?;
+            // Every second one stays away.
             if number % 2 == 1 {
                 self.away.push(client);
             }
@@ -156,6 +164,7 @@ impl Room {
         killed: Instant,
         mut watchers: Vec<Watcher>,
     ) -> Result<()> {
+        // Half the slack more, so that what is late is still heard.
         let end = killed + *self.times.leave().end() + SLACK / 2;
         let listening = try_join_all(watchers.iter_mut().map(|watcher| watcher.listen(end)));
         try_join(self.come_back(hub, killed), listening).await?;
@@ -185,12 +194,14 @@ impl Room {
         times.sort_unstable();
         for (number, (client, at)) in back.into_iter().zip(times).enumerate() {
             sleep_until(at).await;
+            // In turn at the hubs that live.
             let other = (hub + 1 + number % (self.hubs.len() - 1)) % self.hubs.len();
             self.attend(client, other).await?;
         }
         Ok(())
     }
 
+    /// Makes somebody a member through a hub, or moves him there.
     async fn attend(&mut self, client: String, hub: usize) -> Result<()> {
         let mut wire = subscribe(self.hubs[hub], &json!({ "client": client })).await?;
         self.there.insert(client, hub);
@@ -200,8 +211,10 @@ impl Room {
         Ok(())
     }
 
+    /// Judges what one watcher heard, and keeps the first two mistakes in words.
     fn compare(&mut self, watcher: &Watcher, expected: &BTreeMap<String, Fate>, killed: Instant) {
         let nothing = History::new();
+        // Nobody was expected to be told of these.
         let strangers = watcher
             .heard
             .keys()
@@ -250,6 +263,7 @@ impl Room {
         Ok(())
     }
 
+    /// Puts figures and failures into the cell.
     pub(super) fn report(self, cell: &mut Cell) {
         cell.figure("presence_members", self.there.len());
         cell.figure("presence_compared", self.compared);
@@ -260,6 +274,7 @@ impl Room {
     }
 }
 
+/// Subscribes to the channel with these options of presence.
 async fn subscribe(hub: SocketAddr, presence: &Value) -> Result<Wire> {
     let mut wire = Wire::connect(hub).await?;
     let command =
