@@ -13,7 +13,9 @@ use crate::{
     workload::{Habit, Settings, Workload},
 };
 
+/// Clients that read a little; one more reads nothing.
 const SLOW: usize = 20;
+/// Seconds in which all of them must be cut off.
 const DEAF: u64 = 18;
 /// Of the hot channel: enough to fill what kernel and hub keep for a client within seconds.
 const HOT: (u32, usize) = (40, 16_000);
@@ -31,6 +33,7 @@ fn run(bench: &Bench) -> Running<'_> {
     Box::pin(slow(bench))
 }
 
+/// Slow clients must be cut off, and neither the others' latency nor the hubs' memory may suffer.
 async fn slow(bench: &Bench) -> Result<Cell> {
     let mut cell = Cell::default();
     let mut settings = Settings::of(bench);
@@ -39,6 +42,7 @@ async fn slow(bench: &Bench) -> Result<Cell> {
     settings.hot = Some(HOT);
     let mut workload = Workload::start(bench, &settings).await?;
     let begin = workload.now();
+    // After the start, which takes memory of its own.
     let before = resident(&workload)?;
     let mut peak = before;
     let start = Instant::now();
@@ -53,6 +57,7 @@ async fn slow(bench: &Bench) -> Result<Cell> {
     cell.figure("rate", workload.rate());
     cell.figure("hubplane_slow_sessions_total", counted);
     let end = workload.now();
+    // From here on nobody is slow any more.
     workload.shared.hurry.store(true, Ordering::Relaxed);
     // The deaf one wakes up, and everybody reads what there is: the calm to compare with.
     sleep(Duration::from_secs(7)).await;
@@ -68,6 +73,7 @@ async fn slow(bench: &Bench) -> Result<Cell> {
         cut == all,
         format!("{cut} of {all} slow clients were cut off within {DEAF} s"),
     );
+    // By name: slow clients have the highest numbers.
     let others = |name: &str| name < format!("client-{:04}", settings.clients).as_str();
     let during = Spread::of(checker::latencies(&workload.directory, others, begin, end)?).p99;
     let after = Spread::of(checker::latencies(&workload.directory, others, calm, last)?).p99;
@@ -107,6 +113,7 @@ fn cut_off(workload: &Workload, first: usize) -> Result<(usize, Vec<u16>)> {
     for number in first..first + SLOW + 1 {
         let log = Log::read(&workload.directory.join(format!("client-{number:04}.jsonl")))?;
         let closed = log.records.iter().find_map(|record| match record.what {
+            // The first close is the hub's; later ones are of other connections.
             What::Closed { code } => Some(code),
             _ => None,
         });
@@ -116,6 +123,7 @@ fn cut_off(workload: &Workload, first: usize) -> Result<(usize, Vec<u16>)> {
     Ok((cut, codes))
 }
 
+/// Resident memory of all hubs, in bytes.
 fn resident(workload: &Workload) -> Result<u64> {
     workload.hubs.iter().map(crate::hub::Hub::resident).sum()
 }

@@ -29,9 +29,11 @@ fn run(bench: &Bench) -> Running<'_> {
     Box::pin(starve(bench))
 }
 
+/// Losses may be announced, since the hub really does not keep up; silence is a failure.
 async fn starve(bench: &Bench) -> Result<Cell> {
     let mut cell = Cell::default();
     let mut settings = Settings::of(bench);
+    // The hot channel is the load here.
     settings.rate /= 2;
     settings.hot = Some((2000, 4096));
     settings.odd = vec![Habit::Steady; 3];
@@ -45,6 +47,7 @@ async fn starve(bench: &Bench) -> Result<Cell> {
     let pauses = pauses.await??;
     workload.fault("starved", Phase::End)?;
     cell.figure("pauses", pauses);
+    // The proof that the hub was starved; each pause is a fifth of a second with its run.
     cell.gate(
         pauses > 30,
         format!("the hub was paused {pauses} times only"),
@@ -69,6 +72,7 @@ async fn starve(bench: &Bench) -> Result<Cell> {
 /// 160 ms stopped, 40 ms running, until told to end.
 async fn duty(pid: u32, mut stopped: oneshot::Receiver<()>) -> Result<u64> {
     let (mut pauses, start) = (0, Instant::now());
+    // A limit of its own, so that a hub can't stay stopped if the drill fails.
     while stopped.try_recv().is_err() && start.elapsed() < Duration::from_secs(120) {
         signal(pid, "STOP").await?;
         sleep(Duration::from_millis(160)).await;

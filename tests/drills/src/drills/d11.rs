@@ -17,6 +17,7 @@ use crate::{
 
 /// As many at once, each on a channel of its own.
 const LANES: usize = 8;
+/// Positions from which is resumed, the last ones of each channel.
 const BACK: usize = 200;
 /// Longer than a hub keeps asking its broker for a channel that nobody wants.
 const FORGOTTEN: Duration = Duration::from_millis(2300);
@@ -33,18 +34,23 @@ fn run(bench: &Bench) -> Running<'_> {
     Box::pin(race(bench))
 }
 
+/// What one channel, or all of them, have found.
 #[derive(Debug, Default)]
 struct Found {
     cycles: u64,
     /// With a position that is one of a message, so that the next is known for certain.
     exact: u64,
+    /// In words; the first few are shown.
     wrong: Vec<String>,
     resumed: u64,
     refused: u64,
 }
 
+/// What is subscribed to must arrive from the very next message on, and each position must lead to
+/// exactly what followed.
 async fn race(bench: &Bench) -> Result<Cell> {
     let mut settings = Settings::of(bench);
+    // Two are enough: one publishes, and the other is subscribed to.
     settings.hubs = settings.hubs.min(2);
     let space = new_space()?;
     let hubs = start_hubs(bench, &settings, &space).await?;
@@ -124,6 +130,7 @@ async fn cycle(channel: String, near: SocketAddr, far: SocketAddr, cycles: usize
     let mut subscriber = Wire::connect(near).await?;
     let mut seen = Vec::new();
     for at in 0..cycles {
+        // Now and then long enough that the hub gives the channel up and must ask for it again.
         if at % 25 == 24 {
             sleep(FORGOTTEN).await;
         }
@@ -132,6 +139,7 @@ async fn cycle(channel: String, near: SocketAddr, far: SocketAddr, cycles: usize
         let floor = publishing.sent();
         let mut got = Vec::new();
         let start = Instant::now();
+        // Two messages: the first shows where it begins, the second that nothing is between.
         while got.len() < 2 {
             let Some(message) = subscriber.message(Duration::from_secs(5)).await? else {
                 break;
@@ -162,13 +170,16 @@ async fn cycle(channel: String, near: SocketAddr, far: SocketAddr, cycles: usize
     Ok(found)
 }
 
+/// The position of the answer, what had been sent by then, and the numbers that came.
 type Seen = (Option<String>, u64, Vec<u64>);
 
+/// Judges all cycles of one channel against what the reader of everything got.
 fn check(channel: &str, positions: &[(u64, Option<String>)], seen: &[Seen], found: &mut Found) {
     let by_position: HashMap<&str, u64> = positions
         .iter()
         .filter_map(|(seq, position)| Some((position.as_deref()?, *seq)))
         .collect();
+    // The reader itself must have no hole, or it could judge nobody.
     for (at, pair) in positions.windows(2).enumerate() {
         if pair[1].0 != pair[0].0 + 1 {
             found.wrong.push(format!(
@@ -181,6 +192,7 @@ fn check(channel: &str, positions: &[(u64, Option<String>)], seen: &[Seen], foun
         let words =
             || format!("{channel} cycle {at}: {got:?} after {position:?}, sent {floor} before");
         let Some(first) = got.first() else { continue };
+        // The first may be older than the floor, but never later than the next one.
         if got.windows(2).any(|pair| pair[1] != pair[0] + 1) || *first > floor + 1 {
             found.wrong.push(words());
         }
@@ -188,6 +200,7 @@ fn check(channel: &str, positions: &[(u64, Option<String>)], seen: &[Seen], foun
             .as_deref()
             .and_then(|position| by_position.get(position))
         {
+            // The position is of a message that the reader knows, so the next one is certain.
             found.exact += 1;
             if *first != seq + 1 {
                 found.wrong.push(format!("{}, which is {seq}'s", words()));
@@ -209,6 +222,7 @@ async fn resume(
         let mut wire = Wire::connect(hub).await?;
         let answer = wire.subscribe(channel, Some(position)).await?;
         found.resumed += 1;
+        // Honest where the log no longer reaches back; the cell judges it.
         if !answer.recovered {
             found.refused += 1;
             continue;

@@ -32,12 +32,15 @@ fn run(bench: &Bench) -> Running<'_> {
     Box::pin(ambiguity(bench))
 }
 
+/// An acknowledgement that is lost leaves the publisher in doubt; it tries again with the same id,
+/// and nobody may get it twice.
 async fn ambiguity(bench: &Bench) -> Result<Cell> {
     let mut cell = Cell::default();
     let mut settings = Settings::of(bench);
     settings.hubs = 2;
     let space = new_space()?;
     let (valve, address) = bench.backend.valve(&space, bench.seed).await?;
+    // Only the publisher's hub is behind the valve.
     settings.addresses = vec![address];
     let hubs = start_hubs(bench, &settings, &space).await?;
     let mut reader = Wire::connect(hubs[1].address()).await?;
@@ -61,6 +64,7 @@ async fn ambiguity(bench: &Bench) -> Result<Cell> {
     cell.figure("rounds", rounds);
     cell.figure("acknowledgements_held", held);
     cell.figure("tried_again_by_the_client", again);
+    // The proof that it was tried: more than half were held up at the valve.
     cell.gate(
         held > rounds / 2,
         format!("only {held} of {rounds} acknowledgements were held"),
@@ -93,14 +97,17 @@ async fn count(mut reader: Wire, over: watch::Receiver<bool>) -> Result<HashMap<
 async fn once(valve: &Valve, http: &mut Http, seq: u64) -> Result<(bool, u64)> {
     let body = format!("{{\"channel\":\"a\",\"data\":{seq},\"id\":\"d12-{seq}\"}}");
     let before = valve.settings.held.load(Ordering::SeqCst);
+    // Shut inwards: the message gets out, and the acknowledgement does not come back.
     Set::set(&valve.settings.in_shut, true);
     let cutting = async {
+        // Long enough for the message to reach the broker.
         sleep(Duration::from_millis(30)).await;
         valve.cut();
         Set::set(&valve.settings.in_shut, false);
     };
     let (mut answer, ()) = tokio::join!(http.post("/v1/publish", &body), cutting);
     let (mut tries, start) = (1, Instant::now());
+    // As a client does that has no answer: again, until there is one.
     while !matches!(answer, Ok((200, _))) {
         if start.elapsed() > Duration::from_secs(20) {
             return Err(format!("{seq} is never accepted: {answer:?}").into());

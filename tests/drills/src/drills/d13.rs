@@ -82,6 +82,7 @@ async fn ahead(hub: SocketAddr) -> Result<i64> {
     Ok((there - here + DAY + DAY / 2).rem_euclid(DAY) - DAY / 2)
 }
 
+/// Nothing may depend on the hubs' clocks being alike.
 async fn clocks(bench: &Bench) -> Result<Cell> {
     let Some(mut libraries) = library() else {
         let why = "libfaketime is not there: apt-get install libfaketime";
@@ -89,6 +90,8 @@ async fn clocks(bench: &Bench) -> Result<Cell> {
     };
     let mut cell = Cell::default();
     let mut settings = Settings::of(bench);
+    // Kafka's client waits by the clock that is shifted, so its waits are mended by a library of
+    // our own.
     if bench.backend.kind() == Kind::Kafka {
         libraries = format!("{}:{libraries}", compile(&bench.directory).await?);
     }
@@ -101,8 +104,11 @@ async fn clocks(bench: &Bench) -> Result<Cell> {
     };
     settings.wrappers = vec![shifted("+2h"), shifted("-2h")];
     let mut workload = Workload::start(bench, &settings).await?;
+    // The proof that the clocks are shifted: each hub's own `Date` header (RFC 9110, section
+    // 6.6.1).
     for (hub, wanted) in workload.hubs.iter().zip([120, -120, 0]) {
         let ahead = ahead(hub.address()).await?;
+        // A minute may begin between the two looks.
         let shifted = (ahead - wanted).abs() <= 1;
         let told = format!("{}: its clock is {ahead} minutes ahead", hub.node());
         cell.gate(shifted, told);
@@ -123,6 +129,7 @@ async fn clocks(bench: &Bench) -> Result<Cell> {
     cell.note("tokens that expire: subscribers are not authenticated yet");
     let verdict = workload.finish().await?;
     let kind = bench.backend.kind();
+    // A position must not contain a time of one machine.
     if kind.is_log() {
         let (back, of) = (verdict.recovered, verdict.resumes);
         cell.gate(back == of, format!("{back} of {of} resumes recovered"));

@@ -21,12 +21,14 @@ use crate::{
     workload::{Settings, Workload, new_space, wire::Wire},
 };
 
+/// File descriptors of the hub, and half of the connections that are tried.
 const FILES: usize = 200;
 const MIB: u64 = 1 << 20;
 /// Few enough that what the kernel keeps for them is filled before they owe an answer to a ping.
 const SILENT: usize = 30;
 /// What the hub may use, as a container would have it.
 const MEMORY: u64 = 64 * MIB;
+/// Where version 1 of cgroups is mounted, as in the containers that run the drills.
 const GROUPS: &str = "/sys/fs/cgroup/memory";
 /// A publish is answered by then, whatever the answer.
 const ANSWERED: Duration = Duration::from_secs(6);
@@ -60,12 +62,14 @@ async fn run_out(bench: &Bench) -> Result<Cell> {
     Ok(cell)
 }
 
+/// By the effective user id, the second of the line (proc(5), `status`).
 fn is_root() -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let uid = status.lines().find_map(|line| line.strip_prefix("Uid:"));
     uid.is_some_and(|ids| ids.split_whitespace().nth(1) == Some("0"))
 }
 
+/// A hub in a space of its own, started by a wrapper, and ready.
 async fn start(bench: &Bench, node: &str, wrapper: Vec<String>) -> Result<Hub> {
     let hub = Hub::start(Plan {
         wrapper,
@@ -78,6 +82,8 @@ async fn start(bench: &Bench, node: &str, wrapper: Vec<String>) -> Result<Hub> {
     Ok(hub)
 }
 
+/// Clients that are there keep being served, without a hub that spins over connections that it
+/// can't take.
 async fn files(bench: &Bench, cell: &mut Cell) -> Result<()> {
     let few = ["prlimit".to_owned(), format!("--nofile={FILES}")];
     let hub = start(bench, "few-files", few.to_vec()).await?;
@@ -85,6 +91,7 @@ async fn files(bench: &Bench, cell: &mut Cell) -> Result<()> {
     let mut writer = Wire::connect(hub.address()).await?;
     reader.subscribe("a", None).await?;
     let mut crowd = Vec::new();
+    // Those that get in keep their socket open; the rest wait in the backlog.
     for _ in 0..2 * FILES {
         if let Ok(Ok(stream)) =
             timeout(Duration::from_secs(1), TcpStream::connect(hub.address())).await
@@ -95,10 +102,12 @@ async fn files(bench: &Bench, cell: &mut Cell) -> Result<()> {
     sleep(Duration::from_millis(500)).await;
     let open = hub.files()?;
     cell.figure("files", open);
+    // The proof that descriptors are used up.
     cell.gate(
         open >= FILES - 2,
         format!("only {open} of {FILES} descriptors are taken"),
     );
+    // A hub that accepts in vain, again and again, would show here.
     let (cpu, start) = (hub.cpu()?, Instant::now());
     let mut slowest = Duration::ZERO;
     for seq in 0..20 {
@@ -117,6 +126,7 @@ async fn files(bench: &Bench, cell: &mut Cell) -> Result<()> {
         busy < 10.0,
         format!("{busy:.0} % of a core with no descriptors left"),
     );
+    // Descriptors come free, and new clients must get in.
     drop(crowd);
     sleep(Duration::from_secs(1)).await;
     cell.gate(
@@ -131,6 +141,7 @@ async fn memory(bench: &Bench, cell: &mut Cell) -> Result<()> {
     let group = Path::new(GROUPS).join(new_space()?);
     fs::create_dir(&group)?;
     fs::write(group.join("memory.limit_in_bytes"), MEMORY.to_string())?;
+    // The shell enters the group, and becomes the hub in it.
     let enter = format!("echo $$ >{}/cgroup.procs; exec \"$@\"", group.display());
     let wrapper = ["sh", "-c", &enter, "sh"].map(str::to_owned).to_vec();
     let hub = start(bench, "little-memory", wrapper).await?;
@@ -144,6 +155,7 @@ async fn memory(bench: &Bench, cell: &mut Cell) -> Result<()> {
     let (mut http, large) = (Http::new(hub.address()), "x".repeat(32_000));
     let (mut peak, mut seq) = (0, 0);
     for round in 0..400 {
+        // Fifteen at a time: one batch must not be larger than a request may be.
         for n in (0..SILENT).step_by(15) {
             let some =
                 (n..n + 15).map(|n| json!({ "channel": format!("silent.{n}"), "data": large }));
@@ -153,6 +165,7 @@ async fn memory(bench: &Bench, cell: &mut Cell) -> Result<()> {
         let came = reader.message(Duration::from_secs(10)).await?;
         seq = came.ok_or("nothing comes any more")?.seq;
         peak = peak.max(hub.anonymous()?);
+        // Enough to see that the hub lets slow clients go before it runs out.
         if hub.metric("hubplane_slow_sessions_total").await? >= 8.0 {
             break;
         }
@@ -163,6 +176,7 @@ async fn memory(bench: &Bench, cell: &mut Cell) -> Result<()> {
     cell.figure("peak_mib", peak / MIB);
     cell.gate(shed >= 8.0, format!("only {shed} slow clients were let go"));
     cell.gate(peak < MEMORY, format!("{} MiB of 64", peak / MIB));
+    // The group can be removed only when its last process is gone.
     drop(hub);
     sleep(Duration::from_millis(200)).await;
     fs::remove_dir(&group)?;
@@ -178,6 +192,7 @@ fn room(kind: Kind) -> u64 {
     }
 }
 
+/// While the disk is full, each publish is answered in time; afterwards everything heals.
 async fn disk(bench: &Bench) -> Result<Cell> {
     if !is_root() {
         return Ok(Cell::left_out("mounting a small disk needs root"));
@@ -193,6 +208,7 @@ async fn disk(bench: &Bench) -> Result<Cell> {
     .await?;
     // The scripts know a broker by its directory's name.
     let directory = mounted.join(bench.backend.kind().broker());
+    // The broker and the disk are removed whatever came of it.
     let found = on_disk(bench, &directory).await;
     _ = bench.backend.control_in("kill", &directory).await;
     // The broker is gone; what it had open may be a moment longer.
@@ -200,6 +216,7 @@ async fn disk(bench: &Bench) -> Result<Cell> {
     found
 }
 
+/// Runs a program of the system; an error if it fails.
 async fn program<'a>(name: &str, words: impl Iterator<Item = &'a std::ffi::OsStr>) -> Result<()> {
     let status = tokio::process::Command::new(name).args(words).status();
     match status.await?.success() {
@@ -208,6 +225,7 @@ async fn program<'a>(name: &str, words: impl Iterator<Item = &'a std::ffi::OsStr
     }
 }
 
+/// Runs the drill with a broker whose directory is on the small disk.
 async fn on_disk(bench: &Bench, directory: &Path) -> Result<Cell> {
     let mut cell = Cell::default();
     let backend = bench.backend.another(directory).await?;
@@ -245,11 +263,13 @@ async fn on_disk(bench: &Bench, directory: &Path) -> Result<Cell> {
         u128::from(slowest) <= ANSWERED.as_millis(),
         format!("a publish was answered after {slowest} ms"),
     );
+    // The proof that it was full: nobody has made room meanwhile.
     let full = available(directory).await? < left + 4 * MIB;
     cell.gate(full, "the disk was not full");
     workload.fault("disk", Phase::Mend)?;
     fs::remove_file(&ballast)?;
     // Kafka ends when it can't write.
+    // Signal 0 only asks whether there is such a process (kill(2)).
     let ended = match bench.backend.pid() {
         Ok(pid) => signal(pid, "0").await.is_err(),
         Err(_) => true,
@@ -285,6 +305,7 @@ fn left(kind: Kind) -> u64 {
     }
 }
 
+/// Bytes that are left on the disk of a directory.
 async fn available(directory: &Path) -> Result<u64> {
     let mut ask = tokio::process::Command::new("df");
     let asked = ask.args(["-B1", "--output=avail"]).arg(directory).output();

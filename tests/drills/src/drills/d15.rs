@@ -25,6 +25,8 @@ fn run(bench: &Bench) -> Running<'_> {
     Box::pin(starts(bench))
 }
 
+/// What the user got wrong ends the hub with exit code 2; a broker that is away is no mistake of
+/// his.
 async fn starts(bench: &Bench) -> Result<Cell> {
     let mut cell = Cell::default();
     let space = new_space()?;
@@ -32,12 +34,14 @@ async fn starts(bench: &Bench) -> Result<Cell> {
     let unknown = outcome(bench, "zmq://127.0.0.1:1").await?;
     cell.figure("unknown_scheme", unknown.clone());
     cell.gate(unknown == "exit 2", format!("an unknown scheme: {unknown}"));
+    // A key that no backend knows.
     let misspelt = format!("{address}&nonsense=1");
     let misspelt = outcome(bench, &misspelt).await?;
     cell.gate(misspelt == "exit 2", format!("an unknown key: {misspelt}"));
     if let Some(wrong) = wrong_password(bench.backend.kind(), &address, bench.backend.authority()) {
         let refused = outcome(bench, &wrong).await?;
         cell.figure("wrong_password", refused.clone());
+        // It may end or wait, but it must not serve.
         cell.gate(refused != "ready", "a wrong password was accepted");
     } else {
         cell.note("no wrong password here: that listener asks for none");
@@ -50,6 +54,7 @@ async fn starts(bench: &Bench) -> Result<Cell> {
     Ok(cell)
 }
 
+/// The address with a password that the broker refuses; `None` where the broker asks for none.
 fn wrong_password(kind: Kind, address: &str, authority: &str) -> Option<String> {
     let with = |user: &str| {
         let (scheme, rest) = address.split_once("://")?;
@@ -63,6 +68,7 @@ fn wrong_password(kind: Kind, address: &str, authority: &str) -> Option<String> 
     }
 }
 
+/// A hub at this address, without anything else.
 fn plan(bench: &Bench, address: &str) -> Plan {
     Plan {
         program: bench.hubplane.clone(),
@@ -82,6 +88,7 @@ async fn outcome(bench: &Bench, address: &str) -> Result<String> {
             Ok(_) => Ok("ready".to_owned()),
             Err(_) => Ok("not ready".to_owned()),
         },
+        // The exit code stands in the error of `Hub::start`.
         Err(error) => {
             let text = error.to_string();
             let code = text
@@ -98,6 +105,7 @@ async fn first(bench: &Bench, address: &str, cell: &mut Cell) -> Result<()> {
     bench.backend.control("kill").await?;
     let plan = plan(bench, address);
     let waiting = tokio::spawn(async move {
+        // Either outcome is right, so both are judged.
         let start = Instant::now();
         (Hub::start(plan).await, start.elapsed())
     });

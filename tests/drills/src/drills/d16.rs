@@ -28,6 +28,7 @@ fn run(bench: &Bench) -> Running<'_> {
     Box::pin(deaf(bench))
 }
 
+/// librdkafka may be silent after its broker's return; whether a hub hears is tried round by round.
 async fn deaf(bench: &Bench) -> Result<Cell> {
     if !bench.backend.can_break() {
         return Ok(Cell::left_out("no script controls this broker"));
@@ -38,6 +39,7 @@ async fn deaf(bench: &Bench) -> Result<Cell> {
     let hubs = start_hubs(bench, &Settings::of(bench), &space).await?;
     let (mut late, mut slowest) = (0, Duration::ZERO);
     for round in 1..=rounds {
+        // Nothing is published meanwhile, so nobody has a reason to look.
         bench.backend.control("kill").await?;
         bench.backend.control("start").await?;
         let back = Instant::now();
@@ -51,6 +53,7 @@ async fn deaf(bench: &Bench) -> Result<Cell> {
         publish(hubs[0].address(), round).await?;
         for reader in &mut readers {
             let came = hear(reader, round).await?;
+            // Late counts like deaf: 5 s is the promise.
             late += u64::from(!came || back.elapsed() > HEARD);
         }
         slowest = slowest.max(back.elapsed());
@@ -69,6 +72,7 @@ async fn deaf(bench: &Bench) -> Result<Cell> {
     Ok(cell)
 }
 
+/// Publishes until it is accepted, at most for 5 s. The same id each time, so it comes once.
 async fn publish(hub: std::net::SocketAddr, round: u64) -> Result<()> {
     let mut http = Http::new(hub);
     let body = format!("{{\"channel\":\"idle\",\"data\":{round},\"id\":\"round-{round}\"}}");
@@ -81,6 +85,7 @@ async fn publish(hub: std::net::SocketAddr, round: u64) -> Result<()> {
     Err("nothing is accepted any more".into())
 }
 
+/// Waits for this round's message, whatever else comes.
 async fn hear(reader: &mut Wire, round: u64) -> Result<bool> {
     let deadline = Instant::now() + Duration::from_secs(15);
     while let Some(value) = reader.next(deadline - Instant::now()).await? {

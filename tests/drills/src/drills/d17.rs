@@ -26,6 +26,7 @@ fn run(bench: &Bench) -> Running<'_> {
     Box::pin(cuts(bench))
 }
 
+/// What was not acknowledged comes again with the same id, so clients must not get it twice.
 async fn cuts(bench: &Bench) -> Result<Cell> {
     let mut cell = Cell::default();
     let mut workload = Workload::start(bench, &Settings::of(bench)).await?;
@@ -52,17 +53,21 @@ async fn cuts(bench: &Bench) -> Result<Cell> {
     Ok(cell)
 }
 
+/// Closes every connection at the broker, hubs' and publishers' alike.
 async fn cut(bench: &Bench) -> Result<()> {
     match bench.backend.kind() {
         Kind::Redis | Kind::RedisStreams => {
             let mut redis = Resp::connect(bench.backend.authority()).await?;
             let mut cut = 0;
+            // Connections that publish and read are "normal", subscribed ones "pubsub" (Redis'
+            // manual, CLIENT KILL).
             for kind in ["pubsub", "normal"] {
                 let answer = redis
                     .ask(&["CLIENT", "KILL", "TYPE", kind, "SKIPME", "yes"])
                     .await?;
                 cut += answer.trim_start_matches(':').parse::<u64>()?;
             }
+            // Without a connection that was cut, the drill would prove nothing.
             if cut == 0 {
                 Err("Redis had no connection to cut".into())
             } else {

@@ -28,6 +28,7 @@ fn run(bench: &Bench) -> Running<'_> {
     Box::pin(soak(bench))
 }
 
+/// Nothing may be lost, no file left open, and memory may grow by less than 1 MiB in ten minutes.
 async fn soak(bench: &Bench) -> Result<Cell> {
     if !bench.backend.can_break() {
         return Ok(Cell::left_out("no script controls this broker"));
@@ -48,6 +49,7 @@ async fn soak(bench: &Bench) -> Result<Cell> {
         fault(bench, &mut workload, &mut random, kind).await?;
         kinds[kind] += 1;
         faults += 1;
+        // A fault a minute, wherever in the minute it was.
         sleep(Duration::from_secs(60).saturating_sub(pause)).await;
         // A hub that was killed begins anew, and so does its memory.
         if kind != 2 {
@@ -63,8 +65,10 @@ async fn soak(bench: &Bench) -> Result<Cell> {
     let after = self::files(&workload)?;
     cell.figure("files_before", files);
     cell.figure("files_after", after);
+    // Bytes a second to MiB in ten minutes.
     let slope = slope(&resident) * 600.0 / f64::from(1 << 20);
     cell.figure("mib_in_10_min", slope);
+    // Ten minutes to warm up, and as many to measure.
     if start.elapsed() > 2 * WARM {
         cell.gate(
             slope < 1.0,
@@ -87,6 +91,7 @@ async fn soak(bench: &Bench) -> Result<Cell> {
     Ok(cell)
 }
 
+/// One fault: 0 kills the broker, 1 freezes it, 2 kills a hub, 3 freezes one.
 async fn fault(
     bench: &Bench,
     workload: &mut Workload,
@@ -126,10 +131,12 @@ async fn fault(
     Ok(())
 }
 
+/// Resident memory of all hubs, in bytes.
 fn total(workload: &Workload) -> Result<u64> {
     workload.hubs.iter().map(crate::hub::Hub::resident).sum()
 }
 
+/// Open files of all hubs.
 fn files(workload: &Workload) -> Result<usize> {
     workload.hubs.iter().map(crate::hub::Hub::files).sum()
 }
@@ -141,6 +148,7 @@ fn slope(points: &[(f64, f64)]) -> f64 {
         .filter(|(t, _)| *t > WARM.as_secs_f64())
         .collect();
     let n = points.len() as f64;
+    // A line through fewer points says nothing.
     if n < 3.0 {
         return 0.0;
     }

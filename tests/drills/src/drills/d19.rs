@@ -28,10 +28,13 @@ fn run(bench: &Bench) -> Running<'_> {
     Box::pin(astray(bench))
 }
 
+/// Order can't hold over two lanes, and what is missing may be announced; silence and repetitions
+/// are failures.
 async fn astray(bench: &Bench) -> Result<Cell> {
     let mut cell = Cell::default();
     let mut settings = Settings::of(bench);
     settings.astray = true;
+    // Many that come and go: each return reads from a position that knows one lane only.
     settings.restless = 40;
     let mut workload = Workload::start(bench, &settings).await?;
     sleep(Duration::from_secs(if bench.short { 12 } else { 60 })).await;

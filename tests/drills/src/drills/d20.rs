@@ -30,6 +30,8 @@ fn run(bench: &Bench) -> Running<'_> {
     Box::pin(grow(bench))
 }
 
+/// New partitions move channels to other lanes; hubs must notice and announce it, without a
+/// restart.
 async fn grow(bench: &Bench) -> Result<Cell> {
     let mut cell = Cell::default();
     let mut workload = Workload::start(bench, &Settings::of(bench)).await?;
@@ -45,6 +47,7 @@ async fn grow(bench: &Bench) -> Result<Cell> {
         .await?;
     workload.fault("partitions", Phase::End)?;
     let grown = Instant::now();
+    // Time to notice; being ready meanwhile proves nothing.
     sleep(Duration::from_secs(2)).await;
     for hub in &workload.hubs {
         let ready = hub.until_ready(true, READY).await;
@@ -52,6 +55,7 @@ async fn grow(bench: &Bench) -> Result<Cell> {
     }
     cell.figure("ready_ms", grown.elapsed().as_millis() as u64);
     sleep(Duration::from_secs(if bench.short { 10 } else { 40 })).await;
+    // Each hub must have seen it, and told its clients.
     for hub in &workload.hubs {
         let told = hub.metric("hubplane_gaps_total").await?;
         cell.gate(

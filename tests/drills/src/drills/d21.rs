@@ -53,6 +53,7 @@ async fn replica_of(server: &Backend, master: Option<&Backend>) -> Result<()> {
     link.ask(&["REPLICAOF", host, port]).await.map(drop)
 }
 
+/// Hubs must notice that their server takes nothing any more, and come back after its promotion.
 async fn between(bench: &Bench, other: &Backend) -> Result<Cell> {
     let mut cell = Cell::default();
     let mut settings = Settings::of(bench);
@@ -68,6 +69,7 @@ async fn between(bench: &Bench, other: &Backend) -> Result<Cell> {
     workload.fault("broker", Phase::Begin)?;
     let start = Instant::now();
     let mut noticed = vec![None; workload.hubs.len()];
+    // Watched to the end, as a hub might come back too early.
     while start.elapsed() < Duration::from_secs(if bench.short { 6 } else { 20 }) {
         for (hub, noticed) in workload.hubs.iter().zip(&mut noticed) {
             if noticed.is_none() && !matches!(hub.ready().await, Ok(Ok(()))) {
@@ -76,6 +78,7 @@ async fn between(bench: &Bench, other: &Backend) -> Result<Cell> {
         }
         sleep(Duration::from_millis(25)).await;
     }
+    // At the end of the time no hub may claim to be ready.
     for hub in &workload.hubs {
         let ready = hub.ready().await?;
         cell.gate(
