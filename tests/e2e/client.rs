@@ -14,6 +14,7 @@ use tokio_tungstenite::{
     tungstenite::{Message, client::IntoClientRequest, protocol::CloseFrame},
 };
 
+/// How long anything may take on a busy machine; what takes longer fails the test.
 pub(crate) const SOON: Duration = Duration::from_secs(10);
 
 /// A client of the native protocol.
@@ -35,6 +36,7 @@ impl Client {
         Self::attempt(address, query, headers).await.unwrap()
     }
 
+    /// Connects, or returns why that failed: some tests expect it.
     pub(crate) async fn attempt(
         address: SocketAddr,
         query: &str,
@@ -51,10 +53,12 @@ impl Client {
         self.0.send(Message::text(text)).await.unwrap();
     }
 
+    /// The next text, or the end. Pings are answered by the library.
     pub(crate) async fn come(&mut self) -> Came {
         self.come_within(SOON).await
     }
 
+    /// The same with a limit; nothing in time fails the test.
     pub(crate) async fn come_within(&mut self, limit: Duration) -> Came {
         loop {
             match timeout(limit, self.0.next())
@@ -71,6 +75,7 @@ impl Client {
         }
     }
 
+    /// The next text as JSON; an end fails the test.
     pub(crate) async fn json(&mut self) -> Value {
         match self.come().await {
             Came::Json(json) => json,
@@ -95,6 +100,8 @@ impl Client {
 }
 
 /// An HTTP answer: status and body.
+///
+/// The connection is closed after it, so the answer ends with it.
 pub(crate) async fn http(address: SocketAddr, head: &str, body: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(address).await.unwrap();
     let request = format!(
@@ -145,6 +152,8 @@ pub(crate) async fn ask(
 }
 
 /// A WebSocket whose frames are made by hand.
+///
+/// For what no library would send: wrong lengths, missing masks, unfinished messages.
 pub(crate) struct Raw(pub(crate) TcpStream);
 
 impl Raw {
@@ -162,6 +171,7 @@ impl Raw {
         Self::upgrade(address, "", "", early).await
     }
 
+    /// Makes the handshake; fails the test if the hub refuses it.
     async fn upgrade(address: SocketAddr, query: &str, headers: &str, early: &[u8]) -> Self {
         let mut stream = TcpStream::connect(address).await.unwrap();
         let request = format!(
@@ -170,6 +180,7 @@ impl Raw {
         );
         let all = [request.as_bytes(), early].concat();
         stream.write_all(&all).await.unwrap();
+        // Byte by byte, so that no frame behind the head is read with it.
         let mut got = Vec::new();
         while !got.ends_with(b"\r\n\r\n") {
             got.push(stream.read_u8().await.unwrap());
@@ -184,6 +195,7 @@ impl Raw {
 
     /// Opcode, and payload, of the next server frame; `None` at the end.
     pub(crate) async fn frame(&mut self) -> Option<(u8, Vec<u8>)> {
+        // Flags are left out: a hub sends no fragments.
         let read = async {
             let first = self.0.read_u8().await.ok()?;
             let length = match self.0.read_u8().await.ok()? {
@@ -195,6 +207,7 @@ impl Raw {
             self.0.read_exact(&mut payload).await.ok()?;
             Some((first & 0x0f, payload))
         };
+        // Longer than the time between two pings.
         timeout(Duration::from_secs(40), read)
             .await
             .expect("a frame in time")
@@ -206,6 +219,7 @@ impl Raw {
             if opcode == 8 {
                 return payload
                     .first_chunk()
+                    // 1005 stands for a close frame without a code (RFC 6455, section 7.4.1).
                     .map_or(1005, |code| u16::from_be_bytes(*code));
             }
         }
@@ -215,6 +229,7 @@ impl Raw {
 
 /// A masked client frame; `first` holds the flags and the opcode.
 pub(crate) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+    // A mask that changes every byte, so that unmasking is tried.
     let mask = [1, 2, 3, 4];
     let mut out = vec![first];
     match payload.len() {

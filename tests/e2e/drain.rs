@@ -13,9 +13,12 @@ use crate::{
     hub::{Hub, Running, hubplane},
 };
 
+/// Enough that a share of them means something.
 const CLIENTS: usize = 300;
+/// As [`draining`] has it.
 const DRAIN: Duration = Duration::from_secs(5);
 
+/// Sends SIGTERM, as an orchestrator does.
 fn terminate(hub: &Hub) {
     send(hub.pid(), "-TERM");
 }
@@ -44,24 +47,29 @@ async fn clients_are_let_go_evenly_and_requests_are_answered() {
     let mut hub = draining();
     let mut clients = Vec::new();
     for _ in 0..CLIENTS {
+        // Hand-made sockets, as 300 clients of a library would be slow.
         clients.push(Raw::connect(hub.address, "?channel=c").await);
     }
+    // A connection from before the end must still be served.
     let mut kept = tokio::net::TcpStream::connect(hub.address).await.unwrap();
     let ready = "GET /ready HTTP/1.1\r\nhost: localhost\r\n\r\n";
     assert!(ask(&mut kept, ready).await.starts_with("HTTP/1.1 200"));
     let start = Instant::now();
     terminate(&hub);
     let closes = clients.into_iter().map(|mut client| {
+        // All wait at once, so that the times are true.
         tokio::spawn(async move { (client.close_code().await, start.elapsed()) })
     });
     let closes: Vec<_> = closes.collect();
     tokio::time::sleep(Duration::from_millis(300)).await;
+    // The balancer learns from this that it must not send anybody.
     assert!(ask(&mut kept, ready).await.starts_with("HTTP/1.1 503"));
     let body = r#"{"channel":"c","data":1}"#;
     let publish = format!(
         "POST /v1/publish HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()
     );
+    // Requests on open connections are still carried out.
     assert!(ask(&mut kept, &publish).await.starts_with("HTTP/1.1 200"));
     let refused = tokio::net::TcpStream::connect(hub.address).await;
     assert!(refused.is_err(), "nothing more is accepted");
@@ -72,6 +80,7 @@ async fn clients_are_let_go_evenly_and_requests_are_answered() {
         times.push(at);
     }
     times.sort();
+    // The fullest half second, wherever it begins.
     let half = Duration::from_millis(500);
     let within = |from: &Duration| {
         times
@@ -85,6 +94,7 @@ async fn clients_are_let_go_evenly_and_requests_are_answered() {
         "at most {share} % of {CLIENTS} closes in 500 ms, of {DRAIN:?}; the last after {:?}",
         times[CLIENTS - 1]
     );
+    // Evenly would be 10 %.
     assert!(share <= 20, "{share} %");
     assert!(times[CLIENTS - 1] > DRAIN / 2);
     assert_eq!(hub.ended(), Some(0));
@@ -92,12 +102,14 @@ async fn clients_are_let_go_evenly_and_requests_are_answered() {
 
 #[tokio::test]
 async fn a_second_signal_ends_at_once() {
+    // One client, for whose end the drain would wait 5 s.
     let mut hub = draining();
     let _client = Client::connect(hub.address, "?channel=c", &[]).await;
     terminate(&hub);
     tokio::time::sleep(Duration::from_millis(300)).await;
     let start = Instant::now();
     terminate(&hub);
+    // 1, as not all clients were told.
     assert_eq!(hub.ended(), Some(1));
     assert!(start.elapsed() < Duration::from_secs(1));
 }
@@ -116,6 +128,7 @@ async fn a_balancer_that_takes_notice_late_finds_an_open_door() {
     let mut hub = Hub::start(&["--backplane", "memory:", "--drain-delay", "2s"]);
     let mut client = Client::connect(hub.address, "?channel=c", &[]).await;
     assert_eq!(client.json().await["type"], "subscribed");
+    // `/ready` says no at once; the door stays open for 2 s.
     let start = Instant::now();
     terminate(&hub);
     tokio::time::sleep(Duration::from_millis(300)).await;
@@ -123,6 +136,7 @@ async fn a_balancer_that_takes_notice_late_finds_an_open_door() {
     let mut late = Client::connect(hub.address, "?channel=c", &[]).await;
     assert_eq!(late.json().await["type"], "subscribed");
     assert_eq!(client.close_code().await, 1012);
+    // Not before the delay is over.
     assert!(start.elapsed() >= Duration::from_secs(2));
     assert_eq!(late.close_code().await, 1012);
     assert_eq!(hub.ended(), Some(0));
@@ -130,6 +144,7 @@ async fn a_balancer_that_takes_notice_late_finds_an_open_door() {
 
 #[tokio::test]
 async fn a_hangup_ends_nothing() {
+    // A closed terminal sends SIGHUP.
     let hub = draining();
     let mut client = Client::connect(hub.address, "", &[]).await;
     send(hub.pid(), "-HUP");
@@ -148,6 +163,7 @@ async fn a_hub_that_waits_for_its_broker_hears_the_signal() {
     command.args(["--backplane", &address]);
     command.stdout(Stdio::null()).stderr(Stdio::null());
     let mut waiting = Running::new(&mut command);
+    // Time to be in the middle of its attempts.
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert!(waiting.child().try_wait().unwrap().is_none(), "it waits");
     let start = Instant::now();

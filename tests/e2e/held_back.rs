@@ -12,8 +12,10 @@ use crate::{
     hub::{Hub, directory},
 };
 
+/// 32 bytes, the least that a key may have.
 const KEY: &str = "0123456789abcdef0123456789abcdef";
 
+/// A frame with one publication; its number is its `ref`, and stands in its data.
 fn publication(number: usize, filling: &str) -> Vec<u8> {
     let text = format!(
         r#"{{"type":"publish","ref":{number},"channel":"a","data":[{number},"{filling}"]}}"#
@@ -42,6 +44,7 @@ async fn answered(raw: &mut Raw, count: usize) {
 
 #[tokio::test]
 async fn a_publisher_of_5000_a_second_is_not_closed_and_loses_nothing() {
+    // Three seconds at 5,000 a second, in bursts of 100 every 20 ms.
     const SECONDS: usize = 3;
     let place = directory("key");
     let file = place.join("key");
@@ -51,6 +54,7 @@ async fn a_publisher_of_5000_a_second_is_not_closed_and_loses_nothing() {
     let mut subscriber = Client::connect(hub.address, "?channel=a", &[]).await;
     assert_eq!(subscriber.json().await["type"], "subscribed");
     let key = format!("authorization: Bearer {KEY}\r\n");
+    // A publisher with the key has no limit of messages.
     let raw = Raw::connect_with(hub.address, "", &key).await;
     let (reading, mut writing) = raw.0.into_split();
     let start = Instant::now();
@@ -65,6 +69,7 @@ async fn a_publisher_of_5000_a_second_is_not_closed_and_loses_nothing() {
         }
         writing
     });
+    // Everything, once and in order.
     let receiving = async {
         for number in 0..SECONDS * 5_000 {
             assert_eq!(subscriber.json().await["data"][0], number);
@@ -85,12 +90,14 @@ async fn a_publisher_of_5000_a_second_is_not_closed_and_loses_nothing() {
 #[tokio::test]
 async fn who_sends_too_fast_is_read_later_and_its_pongs_count() {
     const MESSAGES: usize = 500;
+    // 700 kB at 200 kB a second, with pings that must be answered meanwhile.
     let limits = "inbound_bytes_per_second = 200000\ninbound_burst = 100000\nping_interval = \"600ms\"\n\
                   pong_timeout = \"300ms\"\n";
     let hub = Hub::configured(&format!("[limits]\n{limits}"));
     let raw = Raw::connect(hub.address, "").await;
     let (reading, mut writing) = raw.0.into_split();
     let start = Instant::now();
+    // All at once: the hub must read it as slowly as it likes.
     let all: Vec<u8> = (0..MESSAGES)
         .flat_map(|number| publication(number, &"x".repeat(1_400)))
         .collect();
@@ -102,6 +109,7 @@ async fn who_sends_too_fast_is_read_later_and_its_pongs_count() {
     let mut raw = Raw(reading.reunite(writing).unwrap());
     answered(&mut raw, MESSAGES).await;
     let spent = start.elapsed();
+    // Not faster than the limit allows, and not stuck.
     let range = Duration::from_secs(2)..Duration::from_secs(12);
     assert!(
         range.contains(&spent),
@@ -111,6 +119,7 @@ async fn who_sends_too_fast_is_read_later_and_its_pongs_count() {
 
 #[tokio::test]
 async fn one_read_brings_no_more_publications_than_may_wait() {
+    // Far more publications in one read than may wait.
     let hub = Hub::configured("[limits]\npublish_messages = 64\nsession_publishes = 16\n");
     let mut raw = Raw::connect(hub.address, "").await;
     let all: Vec<u8> = (0..800)
@@ -123,6 +132,7 @@ async fn one_read_brings_no_more_publications_than_may_wait() {
 #[tokio::test]
 async fn what_comes_with_the_handshake_is_carried_out_at_once() {
     let hub = Hub::memory();
+    // A close frame with the code 1000, in the packet of the request.
     let mut raw = Raw::connect_with_early(hub.address, &frame(0x88, b"\x03\xe8")).await;
     let start = Instant::now();
     assert_eq!(raw.close_code().await, 1000);
@@ -132,6 +142,7 @@ async fn what_comes_with_the_handshake_is_carried_out_at_once() {
 
 #[tokio::test]
 async fn unfinished_messages_and_bodies_have_a_total() {
+    // Three unfinished messages take 180,000 of the 200,000 bytes.
     let hub = Hub::configured("[limits]\nunfinished_bytes = 200000\n");
     let mut begun = Vec::new();
     for _ in 0..3 {
@@ -145,10 +156,12 @@ async fn unfinished_messages_and_bodies_have_a_total() {
     sleep(Duration::from_millis(500)).await;
     let large = "x".repeat(60_000);
     let body = format!(r#"{{"channel":"a","data":"{large}"}}"#);
+    // An HTTP body counts towards the same total (503: try again).
     let (status, answer) = publish(hub.address, "", &body).await;
     assert_eq!(status, 503, "{answer}");
     let mut late = Raw::connect(hub.address, "").await;
     late.0
+        // A fragment (no FIN) counts as well.
         .write_all(&frame(0x01, &[b'x'; 30_000]))
         .await
         .unwrap();

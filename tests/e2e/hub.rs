@@ -51,6 +51,8 @@ impl Running {
     }
 
     /// Waits for its end.
+    ///
+    /// The process is taken out, so that the drop does not kill it as well.
     pub(crate) fn output(mut self) -> Output {
         let child = self.0.take().expect("only output takes it");
         child.wait_with_output().unwrap()
@@ -71,6 +73,7 @@ pub(crate) fn unique() -> String {
     format!("{:08x}", getrandom::u32().unwrap())
 }
 
+/// The program under test, without standard input: a test must not wait for a person.
 pub(crate) fn hubplane() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_hubplane"));
     command.stdin(Stdio::null());
@@ -113,12 +116,13 @@ impl Hub {
         Self::start(&["--config", file.to_str().unwrap()])
     }
 
-    /// Every other one in a single thread, as on one core.
+    /// Starts a hub on a free port. Every other one serves in a single thread, as on one core: both ways are tested without twice the tests.
     pub(crate) fn start(arguments: &[&str]) -> Self {
         static STARTED: AtomicUsize = AtomicUsize::new(0);
         let shards = 1 + STARTED.fetch_add(1, Ordering::Relaxed) % 2;
         let mut command = hubplane();
         command
+            // No drain, or each test would wait for it at its end.
             .env("HUBPLANE_DRAIN", "0s")
             .env("HUBPLANE_SHARDS", shards.to_string())
             .args(["serve", "--listen", "127.0.0.1:0"])
@@ -127,11 +131,15 @@ impl Hub {
     }
 
     /// Starts a command and reads where it listens from its first line.
+    ///
+    /// `says` is what stands in front of the address. A command that says something else fails the
+    /// test with its log.
     pub(crate) fn spawn(mut command: Command, says: &str) -> Self {
         let place = directory("log");
         let log = place.join("stderr");
         let mut process = command
             .stdout(Stdio::piped())
+            // Into a file and not a pipe, which would fill up and stop the hub.
             .stderr(fs::File::create(&log).unwrap())
             .spawn()
             .unwrap();
@@ -183,6 +191,8 @@ impl Hub {
     }
 
     /// Waits for the exit code.
+    ///
+    /// Fails the test after 15 s.
     pub(crate) fn ended(&mut self) -> Option<i32> {
         let start = Instant::now();
         while start.elapsed() < Duration::from_secs(15) {
@@ -195,9 +205,12 @@ impl Hub {
     }
 
     /// User and system time so far.
+    ///
+    /// From `/proc/PID/stat` (proc(5)), in ticks of 10 ms.
     pub(crate) fn cpu(&self) -> Duration {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
         let fields: Vec<_> = stat
+            // The name in brackets may hold blanks; fields count from behind it.
             .rsplit(')')
             .next()
             .unwrap()

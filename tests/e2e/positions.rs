@@ -27,16 +27,19 @@ impl Streams {
         Self { broker, prefix }
     }
 
+    /// A hub on four streams of this test.
     fn hub(&self) -> Hub {
         let address = self.broker.replace("redis://", "redis+streams://");
         let address = format!("{address}?prefix={}&streams=4", self.prefix);
         Hub::start(&["--backplane", &address])
     }
 
+    /// The key of a stream, as the backend names it. The braces keep all of one lane in one slot.
     fn key(&self, lane: u32) -> String {
         format!("{}stream:{{{lane}}}", self.prefix)
     }
 
+    /// What redis-cli prints; a failure of it fails the test.
     fn redis(&self, arguments: &[&str]) -> String {
         let output = Command::new("redis-cli")
             .args(["-u", &self.broker])
@@ -60,6 +63,7 @@ fn lane(position: &str) -> u32 {
     u32::from_str_radix(part, 16).unwrap()
 }
 
+/// Publishes one message; its position.
 async fn published(hub: &Hub, channel: &str, data: u64) -> String {
     let body = json!({ "channel": channel, "data": data }).to_string();
     let (status, answer) = publish(hub.address, "", &body).await;
@@ -85,20 +89,25 @@ async fn who_comes_back_to_a_log_that_was_rolled_back_while_no_hub_ran_is_told()
     let before = streams.hub();
     let kept = published(&before, "c", 1).await;
     let key = streams.key(lane(&kept));
+    // The stream as it is now, to go back to.
     let copy = format!("{key}:copy");
     streams.redis(&["COPY", &key, &copy]);
     let mut last = String::new();
     for n in 2..20 {
         last = published(&before, "c", n).await;
     }
+    // No hub runs while the log changes, so none can have noticed.
     drop(before);
     streams.redis(&["COPY", &copy, &key, "REPLACE"]);
+    // Grown again past the old end: the old position exists, and is another message's.
     for n in 100..150 {
         streams.write(lane(&kept), "c", &n.to_string());
     }
     let after = streams.hub();
+    // It has seen what is gone, so it must be told.
     let (_client, reply) = subscribed(&after, "c", Some(&last)).await;
     assert_eq!(reply["recovered"], false, "18 messages are gone: {reply}");
+    // It was there before the copy: everything since then is new to it.
     let (mut client, reply) = subscribed(&after, "c", Some(&kept)).await;
     assert_eq!(reply["recovered"], true, "{reply}");
     for n in 100..150 {
@@ -112,6 +121,7 @@ async fn a_channel_in_a_foreign_stream_is_recovered_from_there_and_else_told() {
     let hub = streams.hub();
     let (mut client, reply) = subscribed(&hub, "jobs.1.0", None).await;
     let start = reply["position"].as_str().unwrap().to_owned();
+    // Any lane but the one that a hub would choose.
     let foreign = (lane(&start) + 1) % 4;
     for n in 0..5 {
         streams.write(foreign, "jobs.1.0", &n.to_string());
@@ -122,19 +132,23 @@ async fn a_channel_in_a_foreign_stream_is_recovered_from_there_and_else_told() {
         assert_eq!(message["data"], n, "it is delivered all the same");
         positions.push(message["position"].as_str().unwrap().to_owned());
     }
+    // A position of the usual lane says nothing of the foreign one.
     let (_client, reply) = subscribed(&hub, "jobs.1.0", Some(&start)).await;
     assert_eq!(reply["recovered"], false, "{reply}");
     let now = reply["position"].as_str().unwrap().to_owned();
+    // A position of the foreign lane leads on there.
     let (mut client, reply) = subscribed(&hub, "jobs.1.0", Some(&positions[1])).await;
     assert_eq!(reply["recovered"], true, "{reply}");
     for n in 2..5 {
         assert_eq!(client.json().await["data"], n);
     }
+    // The answer before has put the client into the foreign lane.
     let (_client, reply) = subscribed(&hub, "jobs.1.0", Some(&now)).await;
     assert_eq!(reply["recovered"], true, "from where it was put: {reply}");
     // Now a hub publishes to it, too.
     let own = published(&hub, "jobs.1.0", 5).await;
     assert_eq!(client.json().await["data"], 5);
+    // Now the channel lies in two lanes, and no position can speak for both.
     for position in [&positions[4], &own] {
         let (_client, reply) = subscribed(&hub, "jobs.1.0", Some(position)).await;
         assert_eq!(reply["recovered"], false, "in two lanes: {reply}");
@@ -153,9 +167,11 @@ async fn another_partitioner_never_makes_a_client_miss_messages_in_silence() {
     let hub = Hub::start(&["--backplane", &address]);
     let (client, reply) = subscribed(&hub, "jobs.1.0", None).await;
     let start = reply["position"].as_str().unwrap().to_owned();
+    // Nobody is there while the producer begins.
     drop(client);
     let (mut witness, _) = subscribed(&hub, "jobs.1.0", None).await;
     let mut producer = kafka_tool("org.apache.kafka.tools.ConsoleProducer");
+    // One partition after the other, whatever the key.
     let partitioner = "partitioner.class=org.apache.kafka.clients.producer.RoundRobinPartitioner";
     producer
         .args(["--bootstrap-server", broker.trim_start_matches("kafka://")])
@@ -170,6 +186,7 @@ async fn another_partitioner_never_makes_a_client_miss_messages_in_silence() {
         assert_eq!(message["type"], "message", "{message}");
         positions.push(message["position"].as_str().unwrap().to_owned());
     }
+    // The proof that the producer did what the test is about.
     let mut lanes: Vec<_> = positions.iter().map(|it| lane(it)).collect();
     lanes.sort_unstable();
     lanes.dedup();
@@ -177,6 +194,7 @@ async fn another_partitioner_never_makes_a_client_miss_messages_in_silence() {
         lanes.len() > 2,
         "the channel is in several lanes: {lanes:?}"
     );
+    // No position is enough, so each return must be told.
     for position in &positions {
         let (_client, reply) = subscribed(&hub, "jobs.1.0", Some(position)).await;
         assert_eq!(reply["recovered"], false, "{position}: {reply}");
@@ -191,6 +209,7 @@ async fn partitions_that_are_added_while_hubs_run_are_told_once_and_lose_nothing
     let address = format!("{broker}?topic={topic}&partitions=8");
     let hubs = [(); 2].map(|()| Hub::start(&["--backplane", &address]));
     let mut clients = Vec::new();
+    // Channels over all partitions, so that each hub has seen each of them.
     for hub in &hubs {
         for n in 0..20 {
             published(hub, &format!("c{n}"), 0).await;
@@ -208,12 +227,13 @@ async fn partitions_that_are_added_while_hubs_run_are_told_once_and_lose_nothing
     crate::cluster::feed(alter, "");
     let altered = Instant::now();
     for n in 0..24 {
-        // A new partition's leader may not be known for some seconds.
+        // A new partition's leader may not be known for some seconds. The same id each time: a repeated try must not come twice.
         let body = json!({ "channel": "c", "data": n, "id": format!("n-{n}") }).to_string();
         while publish(hubs[n % 2].address, "", &body).await.0 != 200 {
             assert!(altered.elapsed() < Duration::from_secs(10), "{n}");
         }
         sleep(Duration::from_millis(500)).await;
+        // The first ten seconds are for noticing; after that a hub must be ready.
         let (status, answer) = http(hubs[1].address, "GET /ready", "").await;
         let settled = altered.elapsed() < Duration::from_secs(10);
         assert!(settled || status == 200, "{answer}");
@@ -222,6 +242,7 @@ async fn partitions_that_are_added_while_hubs_run_are_told_once_and_lose_nothing
         let (mut gaps, mut missed, mut next) = (0, 0, 0);
         while next < 24 {
             let frame = client.json().await;
+            // One announcement is allowed; without it each number must follow the last.
             match frame["type"].as_str() {
                 Some("gap") => gaps += 1,
                 _ => {
@@ -233,12 +254,14 @@ async fn partitions_that_are_added_while_hubs_run_are_told_once_and_lose_nothing
                 }
             }
         }
+        // Told once, and nothing lost.
         assert_eq!((gaps, missed), (1, 0));
     }
 }
 
 /// What the window no longer has is read from the log, and the log shows that it is the client's.
 async fn is_recognised_by_the_log(address: &str) {
+    // A window of five messages, so that older ones are read from the log.
     let hub = Hub::configured(&format!(
         "backplane = \"{address}\"\n[limits]\nmessage_bytes = 1024\nwindow_bytes = 5120\n"
     ));
@@ -250,6 +273,7 @@ async fn is_recognised_by_the_log(address: &str) {
         let message = client.json().await;
         positions.push(message["position"].as_str().unwrap().to_owned());
     }
+    // Far back, and in the middle.
     for first in [0, 9] {
         let (mut client, reply) = subscribed(&hub, "c", Some(&positions[first])).await;
         assert_eq!(reply["recovered"], true, "{reply}");

@@ -19,6 +19,7 @@ const DEAD: Duration = Duration::from_secs(4);
 /// For what happened to be known everywhere.
 const TOLD: Duration = Duration::from_secs(1);
 
+/// A hub with short times, so that tests need no minutes.
 fn hub(backplane: &str) -> Hub {
     Hub::configured(&format!(
         "backplane = \"{backplane}\"\n[limits]\npresence_grace = \"2s\"\npresence_beat = \"1s\"\npresence_dead = \"4s\"\n\
@@ -26,6 +27,7 @@ fn hub(backplane: &str) -> Hub {
     ))
 }
 
+/// The address of the shared Redis with a prefix of this test's own.
 fn redis() -> String {
     let broker = required("HUBPLANE_TEST_REDIS");
     format!("{broker}?prefix=presence-{}:", unique())
@@ -40,10 +42,12 @@ async fn present(hub: &Hub, presence: Value) -> Client {
     client
 }
 
+/// A client that is a member under this name.
 async fn member(hub: &Hub, name: &str) -> Client {
     present(hub, json!({ "client": name })).await
 }
 
+/// Members named `m` and a number.
 async fn members(hub: &Hub, names: impl IntoIterator<Item = u32>) -> Vec<Client> {
     let mut clients = Vec::new();
     for n in names {
@@ -52,6 +56,7 @@ async fn members(hub: &Hub, names: impl IntoIterator<Item = u32>) -> Vec<Client>
     clients
 }
 
+/// A client that is told who comes and goes, and is no member itself.
 async fn watcher(hub: &Hub) -> Client {
     present(hub, json!({ "watch": true })).await
 }
@@ -72,12 +77,14 @@ async fn told(client: &mut Client, time: Duration) -> Vec<String> {
     all
 }
 
+/// What [`told`] gives for members of these numbers.
 fn named(sign: char, names: impl IntoIterator<Item = u32>) -> Vec<String> {
     let mut all: Vec<_> = names.into_iter().map(|n| format!("{sign}m{n}")).collect();
     all.sort();
     all
 }
 
+/// How many members a hub counts.
 async fn count(hub: &Hub) -> u64 {
     let (status, answer) = http(hub.address, "GET /v1/channels/room/presence?limit=0", "").await;
     assert_eq!(status, 200, "{answer}");
@@ -98,6 +105,7 @@ async fn agree(hubs: &[&Hub], number: u64, within: Duration) {
             sleep(Duration::from_millis(50)).await;
         }
     }
+    // Telling comes a tick after counting.
     sleep(TOLD / 4).await;
 }
 
@@ -119,6 +127,7 @@ async fn a_member_says_what_it_likes_of_itself_within_limits() {
         (answer["members"].as_array().unwrap().len(), &answer["more"]),
         (2, &false.into())
     );
+    // A member may say something else of itself at any time.
     let again = r#"{"type":"subscribe","channel":"room","presence":{"client":"b","info":"away"}}"#;
     assert_eq!(b.ask(again).await["type"], "subscribed");
     let (_, page) = http(hub.address, "GET /v1/channels/room/presence", "").await;
@@ -128,10 +137,12 @@ async fn a_member_says_what_it_likes_of_itself_within_limits() {
     );
     let (status, _) = http(hub.address, "GET /v1/channels/room/presence?limit=51", "").await;
     assert_eq!(status, 400);
+    // The hub's own channels are not for clients.
     for what in ["presence", "history"] {
         let reserved = format!("GET /v1/channels/%24hubplane%2fpresence/{what}");
         assert_eq!(http(hub.address, &reserved, "").await.0, 400);
     }
+    // Too short, too long, too large, and somebody without a client id.
     for (presence, code) in [
         (json!({ "client": "" }), "bad_presence"),
         (
@@ -150,6 +161,7 @@ async fn a_member_says_what_it_likes_of_itself_within_limits() {
     }
     let unsubscribe = r#"{"type":"unsubscribe","channel":"room"}"#;
     assert_eq!(b.ask(unsubscribe).await["type"], "unsubscribed");
+    // Within its grace it is still there for all others.
     assert_eq!(told(&mut a, GRACE + TOLD).await, ["-b"]);
     agree(&[&hub], 1, TOLD).await;
 }
@@ -162,6 +174,7 @@ async fn an_answer_names_a_page_and_counts_all() {
         .ask(r#"{"type":"presence","channel":"room"}"#)
         .await;
     let listed = answer["members"].as_array().unwrap().len();
+    // All are counted, and one page of 50 is named.
     assert_eq!(
         (&answer["count"], listed, &answer["more"]),
         (&60.into(), 50, &true.into())
@@ -187,6 +200,7 @@ async fn sub_prints_who_is_there_and_who_comes_and_goes() {
     sleep(TOLD).await;
     drop(member(&hub, "b").await);
     sleep(GRACE + TOLD).await;
+    // One message ends the command.
     publish(hub.address, "", r#"{"channel":"room","data":1}"#).await;
     let said = printing.await.unwrap();
     let said = String::from_utf8(said.stdout).unwrap();
@@ -206,11 +220,13 @@ async fn sub_prints_who_is_there_and_who_comes_and_goes() {
 }
 
 /// Two members on two hubs; one of them changes its hub, then goes.
+/// On any broker: the hubs tell each other by its messages alone.
 async fn two_hubs(backplane: &str) {
     let (one, two) = (hub(backplane), hub(backplane));
     let mut watchers = [watcher(&one).await, watcher(&two).await];
     let a = member(&one, "m1").await;
     let mut b = member(&two, "m2").await;
+    // Five seconds, as a broker may just have made what it needs.
     agree(&[&one, &two], 2, TOLD * 5).await;
     for watcher in &mut watchers {
         assert_eq!(told(watcher, TOLD).await, named('+', [1, 2]));
@@ -225,6 +241,7 @@ async fn two_hubs(backplane: &str) {
     names.sort_by_key(|name| name.as_str());
     assert_eq!(names, ["m1", "m2"]);
     drop(a);
+    // Back within its grace, at the other hub.
     sleep(GRACE / 2).await;
     let a = member(&two, "m1").await;
     for watcher in &mut watchers {
@@ -270,9 +287,11 @@ async fn members_of_a_killed_hub_leave_once_unless_they_come_elsewhere() {
     let clients = members(&one, 0..20).await;
     agree(&[&two, &three], 20, TOLD * 5).await;
     let mut watchers = [watcher(&two).await, watcher(&three).await];
+    // Killed, so that it can say nothing of its members.
     one.kill();
     let killed = Instant::now();
     drop(clients);
+    // Five of them are at another hub before anybody is counted out.
     let back = members(&two, 0..5).await;
     agree(&[&two, &three], 5, DEAD + GRACE + TOLD).await;
     println!(
@@ -282,9 +301,10 @@ async fn members_of_a_killed_hub_leave_once_unless_they_come_elsewhere() {
     for watcher in &mut watchers {
         assert_eq!(told(watcher, TOLD).await, named('-', 5..20));
     }
-    // Under another name and with nobody, as it comes back.
+    // It comes back under another name and without members.
     let one = hub(&backplane);
     agree(&[&one, &two, &three], 5, TOLD * 5).await;
+    // Number 4 is a member already: it has moved, and has not come.
     let more = members(&one, 4..7).await;
     agree(&[&one, &two, &three], 7, TOLD * 5).await;
     for watcher in &mut watchers {
@@ -300,9 +320,11 @@ async fn members_of_a_hub_that_stops_leave_once_unless_they_come_elsewhere() {
     let mut clients = members(&one, 0..20).await;
     agree(&[&two], 20, TOLD * 5).await;
     let mut watcher = watcher(&two).await;
+    // Stopping takes as long as its clients, so it runs beside the test.
     let stopping = tokio::task::spawn_blocking(move || one.terminate());
     let mut back = Vec::new();
     for (n, client) in clients.iter_mut().enumerate() {
+        // 1012 tells them to connect again.
         assert_eq!(client.close_code().await, 1012);
         if n < 10 {
             back.push(member(&two, &format!("m{n}")).await);
@@ -321,6 +343,7 @@ async fn members_of_a_hub_that_stops_leave_once_unless_they_come_elsewhere() {
 async fn what_changed_while_the_broker_was_away_is_told_once_afterwards() {
     let redis = Redis::new();
     let backplane = redis.address();
+    // Redis must answer before hubs start.
     sleep(TOLD).await;
     let (one, two) = (hub(&backplane), hub(&backplane));
     let mut stay = members(&one, 0..3).await;
@@ -343,9 +366,11 @@ async fn what_changed_while_the_broker_was_away_is_told_once_afterwards() {
         gone.is_empty(),
         "who does not hear thinks nobody dead: {gone:?}"
     );
+    // The same port, and nothing in memory: all interest must be made anew.
     let _redis = Redis::start(port);
     agree(&[&one, &two], 3, DEAD * 5).await;
     sleep(GRACE + TOLD).await;
+    // Six have left (three by another name), and three have come.
     let mut expected = named('-', 0..6);
     expected.extend(named('+', 10..13));
     expected.sort();

@@ -9,6 +9,7 @@ use crate::{
 
 const KAFKA: &str = "HUBPLANE_TEST_KAFKA";
 
+/// A topic of this run, with four partitions.
 fn kafka() -> String {
     let address = std::env::var(KAFKA).unwrap_or_else(|_| panic!("{KAFKA} is not set"));
     let id = std::process::id();
@@ -50,11 +51,13 @@ async fn a_client_that_comes_back_gets_what_it_missed_once_and_in_order() {
     let hub = Hub::start(&["--backplane", "memory:"]);
     let positions = numbers(&hub, "c", 0..50).await;
     let (reply, data) = back(&hub, "c", &positions[19], 30).await;
+    // The answer repeats the client's own position: what was missed is still to come.
     assert_eq!(reply["recovered"], true, "{reply}");
     assert_eq!(reply["position"], positions[19].as_str());
     assert_eq!(data, (20..50).map(Value::from).collect::<Vec<_>>());
     let (reply, _) = back(&hub, "c", &positions[49], 0).await;
     assert_eq!(reply["recovered"], true, "nothing was missed: {reply}");
+    // Another first digit is another epoch.
     let digit = if positions[0].starts_with('1') {
         "2"
     } else {
@@ -63,6 +66,7 @@ async fn a_client_that_comes_back_gets_what_it_missed_once_and_in_order() {
     let foreign = format!("{digit}{}", &positions[0][1..]);
     let (reply, _) = back(&hub, "c", &foreign, 0).await;
     assert_eq!(reply["recovered"], false, "another log: {reply}");
+    // Both recoveries came from memory, and none from the broker.
     let metrics = http(hub.address, "GET /metrics", "").await.1;
     assert!(
         metrics.contains("hubplane_recoveries_total{from=\"window\"} 2"),
@@ -72,10 +76,12 @@ async fn a_client_that_comes_back_gets_what_it_missed_once_and_in_order() {
 
 #[tokio::test]
 async fn more_than_is_allowed_is_not_recovered_and_can_be_read_in_pages() {
+    // 24 messages are missing, and 10 are allowed.
     let hub = Hub::configured("[limits]\nrecovery_messages = 10\n");
     let positions = numbers(&hub, "c", 0..30).await;
     let (reply, _) = back(&hub, "c", &positions[5], 0).await;
     assert_eq!(reply["recovered"], false, "{reply}");
+    // The way that is left: reading the history page by page.
     let mut after = positions[5].clone();
     let mut got = Vec::new();
     loop {
@@ -100,6 +106,7 @@ async fn more_than_is_allowed_is_not_recovered_and_can_be_read_in_pages() {
 
 #[tokio::test]
 async fn what_the_window_no_longer_has_is_read_from_the_broker() {
+    // The window holds about five messages.
     let hub = Hub::configured("[limits]\nmessage_bytes = 1000\nwindow_bytes = 5100\n");
     let positions = numbers(&hub, "c", 0..100).await;
     let (reply, data) = back(&hub, "c", &positions[9], 90).await;
@@ -118,6 +125,7 @@ async fn another_hub_goes_on_where_a_killed_one_was() {
     let start = || Hub::start(&["--backplane", &address]);
     let (mut a, b) = (start(), start());
     let before = numbers(&a, "jobs.1", 0..20).await;
+    // Killed: it has not told anybody anything.
     a.kill();
     let after = numbers(&b, "jobs.1", 20..40).await;
     let (reply, data) = back(&b, "jobs.1", &before[9], 30).await;
@@ -131,6 +139,7 @@ async fn another_hub_goes_on_where_a_killed_one_was() {
             .find(|line| line.starts_with("hubplane_history_reads_total"));
         line.unwrap().to_owned()
     };
+    // Reads of the log before and after must be the same: the window was enough.
     let at_start = reads(&http(c.address, "GET /metrics", "").await.1);
     let (reply, data) = back(&c, "jobs.1", &after[0], 19).await;
     assert_eq!(reply["recovered"], true, "{reply}");
@@ -151,6 +160,7 @@ async fn a_publish_that_is_tried_again_reaches_each_client_once() {
     let mut client = Client::connect(b.address, "?channel=again", &[]).await;
     assert_eq!(client.json().await["type"], "subscribed");
     let body = json!({ "channel": "again", "data": "first" }).to_string();
+    // The same key at two hubs, and once more at the first.
     for hub in [&a, &b, &a] {
         let (status, answer) = publish(hub.address, "idempotency-key: k-1\r\n", &body).await;
         assert_eq!(status, 200, "{answer}");

@@ -19,6 +19,8 @@ impl Redis {
     pub(crate) fn new() -> Self {
         let free = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = free.local_addr().unwrap().port();
+        // Somebody else may take the port meanwhile; the test then fails at once and is no false
+        // success.
         drop(free);
         Self::start(port)
     }
@@ -27,6 +29,7 @@ impl Redis {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
+    /// On this port, such as that of one that was ended.
     pub(crate) fn start(port: u16) -> Self {
         let directory = directory("redis");
         let process = Command::new("redis-server")
@@ -35,6 +38,7 @@ impl Redis {
                 &port.to_string(),
                 "--bind",
                 "127.0.0.1",
+                // Nothing is written to disk: what is ended has forgotten everything.
                 "--save",
                 "",
             ])
