@@ -114,7 +114,7 @@ async fn start() -> (Arc<Hub>, hubplane_hub::Mailbox) {
     (hub, mailboxes.remove(0))
 }
 
-/// Opens a session that may do everything, and subscribes it.
+/// Opens an anonymous session, and subscribes it.
 fn subscribe(shard: &Shard, channel: String) {
     let key = shard.open(SessionSetup {
         socket: Box::new(Sink),

@@ -19,6 +19,7 @@ pub(super) fn circles(folder: &str) -> Vec<String> {
     for (from, file) in &files {
         for path in paths(file.code()) {
             let to = resolve(from, &path).and_then(|path| owner(&files, path));
+            // A file may name those below it and above it: they are one module.
             if let Some(to) = to.filter(|to| !to.starts_with(from) && !from.starts_with(to)) {
                 arrows.entry(from).or_default().insert(to);
             }
@@ -26,6 +27,7 @@ pub(super) fn circles(folder: &str) -> Vec<String> {
     }
     let mut found = BTreeSet::new();
     for &start in arrows.keys() {
+        // Who is reached from here and reaches back is on a circle with it.
         let circle: BTreeSet<_> = reached(&arrows, start)
             .into_iter()
             .filter(|module| reached(&arrows, module).contains(start))
@@ -56,6 +58,7 @@ fn module(file: &str) -> Module {
 
 /// A path as names from the root.
 fn resolve(from: &Module, path: &[String]) -> Option<Module> {
+    // A path that begins with `self` or `super` begins at the file itself.
     let mut at = match path.first()?.as_str() {
         "crate" => Vec::new(),
         _ => from.clone(),
@@ -80,6 +83,7 @@ fn owner(files: &BTreeMap<Module, Source>, mut path: Module) -> Option<&Module> 
     }
 }
 
+/// All modules that are reached from one by any number of arrows.
 fn reached<'a>(
     arrows: &BTreeMap<&'a Module, BTreeSet<&'a Module>>,
     start: &'a Module,
@@ -98,6 +102,7 @@ fn paths(code: &str) -> Vec<Vec<String>> {
     let mut found = Vec::new();
     for (at, word) in words(code) {
         let begins = ["crate", "super", "self"].contains(&word);
+        // Not in the middle of a longer path.
         if begins && !code[..at].ends_with("::") && code[at + word.len()..].starts_with("::") {
             spell(&code[at..], &mut Vec::new(), &mut found);
         }
@@ -107,6 +112,7 @@ fn paths(code: &str) -> Vec<Vec<String>> {
 
 /// Spells out `a::{b, c::d}` as a b, a c d; returns what of the text was read.
 fn spell(text: &str, before: &mut Vec<String>, found: &mut Vec<Vec<String>>) -> usize {
+    // What this call has added to the path is taken off again at its end.
     let depth = before.len();
     let mut at = 0;
     loop {
@@ -115,6 +121,7 @@ fn spell(text: &str, before: &mut Vec<String>, found: &mut Vec<Vec<String>>) -> 
         let rest = &text[at..];
         if rest.starts_with('{') {
             at += 1;
+            // Every item of a group begins with the same path.
             loop {
                 at += spell(&text[at..], before, found);
                 let rest = &text[at..];

@@ -4,15 +4,19 @@ use std::{fs, path::PathBuf};
 
 /// One source file, without comments and the inside of strings.
 pub(super) struct Source {
+    /// The path from the top of the repository.
     pub(super) name: String,
+    /// Its lines have the numbers of the file's.
     code: String,
 }
 
+// Rules look at `code` alone: a comment may name what the code must not.
 impl Source {
     pub(super) fn code(&self) -> &str {
         &self.code
     }
 
+    /// Adds each line that is wrong, with its place.
     pub(super) fn find(&self, found: &mut Vec<String>, wrong: impl Fn(&str) -> bool) {
         for (number, line) in self.code.lines().enumerate() {
             if wrong(line) {
@@ -22,6 +26,7 @@ impl Source {
     }
 }
 
+/// The words of a line and where each begins; an underscore belongs to its word.
 pub(super) fn words(line: &str) -> impl Iterator<Item = (usize, &str)> {
     let part = |sign: char| sign == '_' || sign.is_alphanumeric();
     line.char_indices()
@@ -35,6 +40,7 @@ pub(super) fn words(line: &str) -> impl Iterator<Item = (usize, &str)> {
         })
 }
 
+/// Whole words only: `hub` is not in `hubplane`.
 pub(super) fn has_word(line: &str, wanted: &str) -> bool {
     words(line).any(|(_, word)| word == wanted)
 }
@@ -44,6 +50,7 @@ pub(super) fn code(text: &str) -> String {
     let mut left = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(sign) = rest.chars().next() {
+        // An `r` or a `b` at the end of a name begins no string.
         let glued = left.ends_with(|sign: char| sign == '_' || sign.is_alphanumeric());
         let skip = if glued {
             quoted(rest)
@@ -74,6 +81,7 @@ fn comment(text: &str) -> Option<usize> {
     if !text.starts_with("/*") {
         return None;
     }
+    // Rust's comments nest.
     let (mut depth, mut at) = (0, 0);
     while at < text.len() {
         let step = match text.as_bytes().get(at..at + 2) {
@@ -103,6 +111,7 @@ fn quoted(text: &str) -> Option<usize> {
         } else if sign == quote {
             return Some(at + 1);
         }
+        // A character ends after one sign; `'a` without a second quotation mark is a lifetime.
         if quote == '\'' && !text[at + sign.len_utf8()..].starts_with('\'') && sign != '\\' {
             return None; // a lifetime
         }
@@ -123,6 +132,7 @@ fn raw_quoted(text: &str) -> Option<usize> {
     Some(text.len() - inner.len() + inner.find(&end)? + end.len())
 }
 
+/// All Rust files below a folder, read for the rules.
 pub(super) fn sources(folder: &str) -> Vec<Source> {
     let source = |name: String| Source {
         code: code(&read(&name)),
@@ -139,6 +149,7 @@ pub(super) fn files(folder: &str, end: &str) -> Vec<String> {
         for entry in fs::read_dir(&folder).into_iter().flatten() {
             let path = entry.unwrap().path();
             let name = path.file_name().unwrap().to_string_lossy();
+            // What is hidden or built is not ours.
             if path.is_dir()
                 && !name.starts_with('.')
                 && !matches!(&*name, "target" | "node_modules")
@@ -154,14 +165,17 @@ pub(super) fn files(folder: &str, end: &str) -> Vec<String> {
             }
         }
     }
+    // Sorted, so that failures look the same on each machine.
     found.sort();
     found
 }
 
+/// The top of the repository.
 pub(super) fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
+/// A file that must be there.
 pub(super) fn read(path: &str) -> String {
     fs::read_to_string(root().join(path)).unwrap()
 }
