@@ -20,6 +20,7 @@ async fn exchange(address: SocketAddr, request: &str) -> String {
     let mut got = Vec::new();
     let read = timeout(SOON, stream.read_to_end(&mut got)).await;
     read.expect("an answer in time").expect("no reset");
+    // In small letters, as header names have no case.
     String::from_utf8_lossy(&got).to_lowercase()
 }
 
@@ -32,6 +33,7 @@ async fn ask(hub: &Hub, first: &str, lines: &str) -> String {
     exchange(hub.address, &request).await
 }
 
+/// Checks the status, and that each of these header lines is there as a whole.
 fn has(answer: &str, status: u16, lines: &[&str]) {
     assert!(
         answer.starts_with(&format!("http/1.1 {status} ")),
@@ -76,6 +78,7 @@ async fn methods_are_answered_as_the_standard_asks() {
             200,
             &["x-content-type-options: nosniff", "cache-control: no-store"],
         );
+        // HEAD has the headers of GET and no body (RFC 9110, section 9.3.2).
         assert!(answer.ends_with("\r\n\r\n"), "no body: {answer}");
     }
 }

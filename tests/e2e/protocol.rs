@@ -21,6 +21,7 @@ async fn a_client_subscribes_publishes_and_leaves() {
         subscribed,
         json!({"type":"subscribed","ref":1,"channel":"jobs.42","position":position,"recovered":false})
     );
+    // A position is one of the log, so it is good for a channel that was silent since then.
     let again = format!(r#"{{"type":"subscribe","ref":2,"channel":"other","since":"{position}"}}"#);
     assert_eq!(
         client.ask(&again).await["recovered"],
@@ -31,6 +32,7 @@ async fn a_client_subscribes_publishes_and_leaves() {
     client
         .send(r#"{"type":"publish","ref":"p","channel":"jobs.42","data":{"step":1}}"#)
         .await;
+    // The answer and the message come from two sides, and in either order.
     let (first, second) = (client.json().await, client.json().await);
     let (published, message) = if first["type"] == "published" {
         (first, second)
@@ -45,6 +47,7 @@ async fn a_client_subscribes_publishes_and_leaves() {
         (&message["type"], &message["data"]),
         (&json!("message"), &json!({"step":1}))
     );
+    // The hub gives an id to a message that has none.
     assert!(message["id"].is_string());
 
     let gone = client
@@ -54,6 +57,7 @@ async fn a_client_subscribes_publishes_and_leaves() {
         gone,
         json!({"type":"unsubscribed","ref":3,"channel":"jobs.42"})
     );
+    // Published after the leave; the pong below comes instead of it.
     assert_eq!(
         publish(hub.address, "", r#"{"channel":"jobs.42","data":2}"#)
             .await
@@ -71,6 +75,7 @@ async fn a_client_subscribes_publishes_and_leaves() {
 async fn errors_name_what_is_wrong_and_the_session_goes_on() {
     let hub = Hub::memory();
     let mut client = Client::connect(hub.address, "", &[]).await;
+    // Each is answered with its `ref` and a code that programs may rely on.
     for (text, code) in [
         (
             r#"{"type":"subscribe","ref":9,"channel":""}"#,
@@ -101,6 +106,7 @@ async fn errors_name_what_is_wrong_and_the_session_goes_on() {
             (&json!("error"), &json!(9), &json!(code))
         );
     }
+    // 128 is the limit of a session; the next one is refused, and the session goes on.
     for n in 0..128 {
         let text = format!(r#"{{"type":"subscribe","channel":"c.{n}"}}"#);
         assert_eq!(client.ask(&text).await["type"], "subscribed");
@@ -117,6 +123,7 @@ async fn errors_name_what_is_wrong_and_the_session_goes_on() {
 #[tokio::test]
 async fn listeners_subscribe_by_the_query_and_get_data_as_it_is() {
     let hub = Hub::memory();
+    // Of several subprotocols the hub chooses the one that it knows (RFC 6455, section 4.2.2).
     let protocol = [("sec-websocket-protocol", "other, hubplane.v1.json")];
     let mut client = Client::connect(hub.address, "?channel=a&channel=b%2Fc", &protocol).await;
     let channels = [
@@ -124,6 +131,7 @@ async fn listeners_subscribe_by_the_query_and_get_data_as_it_is() {
         client.json().await["channel"].clone(),
     ];
     assert_eq!(channels, [json!("a"), json!("b/c")]);
+    // A batch to two channels, of text, a list and null.
     let body = r#"{"messages":[{"channel":"a","data":"text"},{"channel":"b/c","data":[1, null]},{"channel":"a","data":null}]}"#;
     let (status, list) = publish(hub.address, "", body).await;
     assert_eq!((status, list.as_array().unwrap().len()), (200, 3));
@@ -146,6 +154,7 @@ async fn http_refuses_with_problem_documents() {
     );
     assert_eq!(http(at, "GET /nothing", "").await.0, 404);
     assert_eq!(http(at, "GET /v1/publish", "").await.0, 405);
+    // 426: the path is for WebSockets only (RFC 9110, section 15.5.22).
     assert_eq!(http(at, "GET /ws", "").await.0, 426);
     assert_eq!(http(at, "POST /v1/publish", "{}").await.0, 415);
     for body in [
@@ -160,6 +169,7 @@ async fn http_refuses_with_problem_documents() {
         assert_eq!((status, &problem["status"]), (400, &json!(400)), "{body}");
         assert!(problem["detail"].is_string() && problem["title"].is_string());
     }
+    // A page of a foreign origin could otherwise publish by its visitor's browser.
     assert_eq!(
         publish(
             at,
@@ -193,6 +203,7 @@ async fn origins_of_foreign_pages_are_kept_out() {
             .await
             .is_err()
     );
+    // Without --origin, pages of the hub's own host may connect, and no others.
     let own = Hub::memory();
     let own_url = own.url();
     assert!(
@@ -205,6 +216,7 @@ async fn origins_of_foreign_pages_are_kept_out() {
             .await
             .is_err()
     );
+    // "null" is the origin of a page that hides it.
     assert!(
         Client::attempt(own.address, "", &origin("null"))
             .await
@@ -217,11 +229,13 @@ async fn publishing_needs_the_key_where_there_is_one() {
     let key = "k".repeat(40);
     let place = directory("key");
     let file = place.join("key");
+    // A line end behind the key, as editors leave it.
     fs::write(&file, format!("{key}\n")).unwrap();
     let file = file.to_str().unwrap();
     let hub = Hub::start(&["--key-file", file, "--anonymous", "subscribe"]);
     let body = r#"{"channel":"a","data":1}"#;
     let none = publish(hub.address, "", body).await;
+    // The answer must not tell whether there was a key at all.
     let wrong = publish(hub.address, "authorization: Bearer wrong\r\n", body).await;
     assert_eq!(
         (none.0, &none),
@@ -252,6 +266,7 @@ async fn publishing_needs_the_key_where_there_is_one() {
             .await["code"],
         "forbidden"
     );
+    // The same header lets a WebSocket publish.
     let bearer = format!("Bearer {key}");
     let mut client = Client::connect(hub.address, "", &[("authorization", &bearer)]).await;
     assert_eq!(
@@ -265,5 +280,6 @@ async fn publishing_needs_the_key_where_there_is_one() {
             .await
             .is_err()
     );
+    // Secrets never stand in a log.
     assert!(!hub.log().contains(&key));
 }
