@@ -54,7 +54,7 @@ async fn a_publisher_of_5000_a_second_is_not_closed_and_loses_nothing() {
     let mut subscriber = Client::connect(hub.address, "?channel=a", &[]).await;
     assert_eq!(subscriber.json().await["type"], "subscribed");
     let key = format!("authorization: Bearer {KEY}\r\n");
-    // A publisher with the key has no limit of messages.
+    // A session with the key may send far more (`inbound_key_bytes_per_second`).
     let raw = Raw::connect_with(hub.address, "", &key).await;
     let (reading, mut writing) = raw.0.into_split();
     let start = Instant::now();

@@ -101,7 +101,7 @@ async fn raw(redis: SocketAddr, messages: u64) -> Result<Rc<Heard>, Failure> {
     _ = hearing.read(&mut part).await?;
     let (mut answers, publishing) = TcpStream::connect(redis).await?.into_split();
     let mut tasks = JoinSet::new();
-    // Redis counts who does not read its answers against them, and would close the connection.
+    // Answers must be read: Redis closes a connection whose answers pile up.
     tasks.spawn_local(async move {
         let mut part = vec![0; 4_096];
         while answers.read(&mut part).await.is_ok_and(|count| count > 0) {}
