@@ -68,6 +68,8 @@ pub struct Hub {
     shards: Vec<mpsc::Sender<Mail>>,
     /// How many sessions each shard has.
     sessions: Vec<AtomicI64>,
+    /// Signalled when a shard's last session is gone.
+    emptied: Notify,
     counts: Counts,
     /// True once this instance stops, so that `/ready` says no.
     stopping: AtomicBool,
@@ -126,6 +128,7 @@ impl Hub {
             beacon_now: Notify::new(),
             health_state: pump::HealthState::new(),
             sessions: senders.iter().map(|_| AtomicI64::new(0)).collect(),
+            emptied: Notify::new(),
             shards: senders,
             counts: Counts::default(),
             stopping: AtomicBool::new(false),
@@ -274,6 +277,16 @@ impl Hub {
         self.post(|| Mail::Drain(over)).await;
     }
 
+    /// Waits until no session is left. New ones may begin at any time, so it means something only
+    /// once no connection is accepted.
+    pub async fn until_no_sessions(&self) {
+        while self.session_count() != 0 {
+            self.emptied.notified().await;
+        }
+        // If others wait, too, the signal goes round.
+        self.emptied.notify_one();
+    }
+
     /// Leaves the broker and stops the shards. The hub is of no use afterwards.
     pub async fn close(&self) {
         // The goodbye needs the broker, so it comes first.
@@ -350,7 +363,11 @@ impl Hub {
     }
 
     pub(crate) fn count_session(&self, shard: usize, change: i64) {
-        self.sessions[shard].fetch_add(change, Ordering::Relaxed);
+        let before = self.sessions[shard].fetch_add(change, Ordering::Relaxed);
+        // It stays if nobody waits yet. Who waits looks at all shards, whichever is the last.
+        if before + change == 0 {
+            self.emptied.notify_one();
+        }
     }
 
     pub(crate) fn count_deliveries(&self, count: usize) {

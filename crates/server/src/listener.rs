@@ -11,7 +11,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
     task::JoinHandle,
-    time::{Instant, sleep, timeout},
+    time::{sleep, timeout},
 };
 
 use super::{
@@ -42,8 +42,6 @@ const TOO_MANY: Refusal = Refusal {
     title: "Service Unavailable",
     detail: "this instance has as many connections as it takes; try another, or later",
 };
-/// How often [`until`] asks whether its condition holds.
-const LOOK: Duration = Duration::from_millis(20);
 
 /// A hub with its shards and its listener. Dropping it does not stop the hub: [`Server::stop`]
 /// does.
@@ -113,7 +111,7 @@ impl Server {
         self.accepting.abort();
         self.hub.end_sessions(drain).await;
         let hub = &*self.hub;
-        until(|| hub.session_count() == 0, drain + CLOSING).await;
+        _ = timeout(drain + CLOSING, hub.until_no_sessions()).await;
         // The publisher gives up after `publish_timeout`; the second more is for its own last
         // answers.
         let answers = hub.limits().publish_timeout + Duration::from_secs(1);
@@ -121,14 +119,6 @@ impl Server {
         // For the last answers to be written.
         sleep(LAST_WORDS).await;
         hub.close().await;
-    }
-}
-
-/// Waits until `is_so` returns true, but not longer than `most`.
-async fn until(is_so: impl Fn() -> bool, most: Duration) {
-    let deadline = Instant::now() + most;
-    while !is_so() && Instant::now() < deadline {
-        sleep(LOOK).await;
     }
 }
 

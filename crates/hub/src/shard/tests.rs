@@ -9,11 +9,13 @@ mod subscriptions;
 use std::{
     cell::{Cell, RefCell},
     io,
+    pin::pin,
     sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
 };
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use hubplane_backplane::{Driver, GapCause, Opened, Outgoing};
 use tokio::{task::LocalSet, time::sleep};
 
@@ -351,4 +353,25 @@ async fn many_that_take_nothing_are_relieved_of_the_fullest() {
         assert_eq!(shard.state.borrow().held, 0);
     };
     LocalSet::new().run_until(test).await;
+}
+
+#[tokio::test]
+async fn who_waits_for_the_last_session_of_all_shards_is_told_of_it() {
+    let setup = Setup {
+        node: "test".to_owned(),
+        driver: &hubplane_memory::DRIVER,
+        limits: Limits::default(),
+        shards: 2,
+    };
+    let (hub, _mailboxes) = Hub::start(memory().await, setup).unwrap();
+    assert!(hub.until_no_sessions().now_or_never().is_some());
+    let mut ended = pin!(hub.until_no_sessions());
+    for shard in [0, 1, 1] {
+        hub.count_session(shard, 1);
+    }
+    for shard in [1, 0, 1] {
+        assert!(ended.as_mut().now_or_never().is_none());
+        hub.count_session(shard, -1);
+    }
+    assert!(ended.now_or_never().is_some());
 }
