@@ -1,7 +1,7 @@
 //! The limits that hold for one channel and one session, as values. Rules give them; this file
 //! knows neither rules nor grants.
 
-use std::{fmt, num::NonZeroU32, str::FromStr};
+use std::{fmt, num::NonZeroU32, str::FromStr, time::Duration};
 
 use crate::slow::Slow;
 
@@ -16,28 +16,45 @@ pub struct ChannelLimits {
     pub slow: Slow,
 }
 
-/// A number of messages a second, at least one. Written `20/s`.
+/// A number of messages in a time, at least one. Written `20/s`, `100/m` or `500/h`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rate(NonZeroU32);
+pub struct Rate {
+    messages: NonZeroU32,
+    per: Unit,
+}
+
+/// The time that a rate is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Unit {
+    Second,
+    Minute,
+    Hour,
+}
 
 impl Rate {
-    /// Returns the rate of so many messages a second, `None` for none.
-    pub const fn new(per_second: u32) -> Option<Self> {
-        match NonZeroU32::new(per_second) {
-            Some(per_second) => Some(Self(per_second)),
-            None => None,
-        }
+    /// Returns how many messages are allowed within [`Self::per`].
+    pub const fn messages(self) -> u32 {
+        self.messages.get()
     }
 
-    /// Returns how many messages a second these are.
-    pub const fn per_second(self) -> u32 {
-        self.0.get()
+    /// Returns the time for which they are.
+    pub const fn per(self) -> Duration {
+        Duration::from_secs(match self.per {
+            Unit::Second => 1,
+            Unit::Minute => 60,
+            Unit::Hour => 3_600,
+        })
     }
 }
 
 impl fmt::Display for Rate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/s", self.0)
+        let unit = match self.per {
+            Unit::Second => 's',
+            Unit::Minute => 'm',
+            Unit::Hour => 'h',
+        };
+        write!(f, "{}/{unit}", self.messages)
     }
 }
 
@@ -45,8 +62,19 @@ impl FromStr for Rate {
     type Err = BadRate;
 
     fn from_str(text: &str) -> Result<Self, BadRate> {
-        let number = text.strip_suffix("/s").ok_or(BadRate)?;
-        number.parse().map(Self).or(Err(BadRate))
+        let (messages, unit) = text.split_once('/').ok_or(BadRate)?;
+        let per = match unit {
+            "s" => Unit::Second,
+            "m" => Unit::Minute,
+            "h" => Unit::Hour,
+            _ => return Err(BadRate),
+        };
+        // `parse` takes a plus sign, too.
+        if !messages.bytes().all(|it| it.is_ascii_digit()) {
+            return Err(BadRate);
+        }
+        let messages = messages.parse().or(Err(BadRate))?;
+        Ok(Self { messages, per })
     }
 }
 
@@ -56,7 +84,7 @@ pub struct BadRate;
 
 impl fmt::Display for BadRate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a rate is a number of messages a second, at least 1, such as 20/s")
+        f.write_str("a rate is a number of messages, at least 1, a second, minute or hour: 20/s, 100/m, 500/h")
     }
 }
 
@@ -68,12 +96,29 @@ mod tests {
 
     #[test]
     fn a_rate_is_read_back_and_nothing_else_is() {
-        let rate = Rate::new(20).unwrap();
-        assert_eq!(
-            (rate.to_string().parse(), rate.per_second()),
-            (Ok(rate), 20)
-        );
-        for wrong in ["", "20", "0/s", "-1/s", "1.5/s", "20/m", "4294967296/s"] {
+        for (text, messages, seconds) in [
+            ("20/s", 20, 1),
+            ("100/m", 100, 60),
+            ("4294967295/h", u32::MAX, 3_600),
+        ] {
+            let rate: Rate = text.parse().unwrap();
+            assert_eq!((rate.messages(), rate.per().as_secs()), (messages, seconds));
+            assert_eq!(rate.to_string(), text);
+        }
+        for wrong in [
+            "",
+            "20",
+            "0/s",
+            "-1/s",
+            "+1/s",
+            "1.5/s",
+            "20/d",
+            "20/",
+            "/s",
+            "20/sm",
+            "20 /s",
+            "4294967296/s",
+        ] {
             assert_eq!(wrong.parse::<Rate>(), Err(BadRate), "{wrong}");
         }
     }
