@@ -2,15 +2,13 @@
 
 use std::fmt;
 
+use hubplane_hub::{ChannelLimits, Rate, Slow};
 use serde::{
     Deserialize, Deserializer,
     de::{SeqAccess, Visitor},
 };
 
-use super::{
-    limits::ChannelLimits,
-    rule::{Allow, Rule},
-};
+use super::rule::{Allow, Rule};
 use crate::{actions::Actions, pattern::Pattern};
 
 /// What the endpoint can be asked.
@@ -83,12 +81,16 @@ impl RuleConfig {
         if self.message_bytes == Some(0) {
             return Err("message_bytes: it is at least 1".to_owned());
         }
-        let rate = self.publish_rate.as_deref().map(str::parse).transpose();
-        let slow = self.slow.as_deref().map(str::parse).transpose();
+        let rate = self.publish_rate.as_deref().map(str::parse::<Rate>);
+        let slow = self.slow.as_deref().map(str::parse::<Slow>);
         Ok(ChannelLimits {
             message_bytes: self.message_bytes,
-            publish_rate: in_field("publish_rate", rate)?,
-            slow: in_field("slow", slow)?.unwrap_or_default(),
+            publish_rate: in_field("publish_rate", rate.transpose())?,
+            // The error names the field itself.
+            slow: slow
+                .transpose()
+                .map_err(|error| error.to_string())?
+                .unwrap_or_default(),
         })
     }
 }
@@ -126,7 +128,7 @@ impl AllowConfig {
 }
 
 /// Puts the field in front of an error.
-fn in_field<T>(field: &str, read: Result<T, String>) -> Result<T, String> {
+fn in_field<T, E: fmt::Display>(field: &str, read: Result<T, E>) -> Result<T, String> {
     read.map_err(|error| format!("{field}: {error}"))
 }
 

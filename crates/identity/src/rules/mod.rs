@@ -25,7 +25,6 @@
 
 mod config;
 mod decision;
-mod limits;
 mod rule;
 mod subject;
 #[cfg(test)]
@@ -33,13 +32,12 @@ mod tests;
 
 use std::collections::BTreeSet;
 
-use hubplane_hub::Action;
+use hubplane_hub::{Action, ChannelLimits};
 
 use self::rule::Rule;
 pub use self::{
     config::{AllowConfig, RuleConfig},
     decision::{Answer, Decision, Why},
-    limits::{ChannelLimits, Rate, Slow},
     subject::Subject,
 };
 use crate::actions::Actions;

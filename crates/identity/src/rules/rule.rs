@@ -1,8 +1,8 @@
 //! One rule, and what it says to somebody on a channel that its pattern covers.
 
-use hubplane_hub::Action;
+use hubplane_hub::{Action, ChannelLimits};
 
-use super::{decision::Why, limits::ChannelLimits, subject::Subject};
+use super::{decision::Why, subject::Subject};
 use crate::{actions::Actions, pattern::Pattern};
 
 /// One rule.

@@ -5,6 +5,8 @@ mod refused;
 
 use std::sync::Arc;
 
+use hubplane_hub::Slow;
+
 use super::*;
 use crate::{
     keys::KeyGrant,

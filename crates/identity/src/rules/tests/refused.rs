@@ -65,11 +65,11 @@ fn what_is_wrong_is_named_by_rule_and_field() {
         (rule("message_bytes = -1"), "-1"),
         (
             rule("publish_rate = '0/s'"),
-            "rule 1: publish_rate: \"0/s\" is no rate",
+            "rule 1: publish_rate: a rate is a number of messages, at least 1",
         ),
         (
             rule("slow = 'wait'"),
-            "rule 1: slow: \"wait\" is none of disconnect, drop-oldest",
+            "rule 1: slow is one of disconnect, drop-oldest",
         ),
         (
             only("x").repeat(MAX_RULES + 1),
