@@ -4,8 +4,8 @@ use std::fmt;
 
 use hubplane_hub::Action;
 
-/// The words for what can be done with a channel. Operating concerns no channel, so no rule and no token has a word for
-/// it.
+/// The words for what can be done with a channel. Reading metrics and operating concern no channel, so no rule and no token
+/// has words for them.
 const WORDS: [(&str, Action); 4] = [
     ("subscribe", Action::Subscribe),
     ("publish", Action::Publish),
@@ -46,7 +46,7 @@ impl Actions {
         known.map(|(_, action)| action)
     }
 
-    /// Returns true if the action is in the set. [`Action::Operate`] never is.
+    /// Returns true if the action is in the set. [`Action::Metrics`] and [`Action::Operate`] never are.
     pub fn contains(self, action: Action) -> bool {
         self.0 & bit(action) != 0
     }
@@ -121,8 +121,8 @@ mod tests {
     #[test]
     fn operating_is_in_no_set() {
         assert!(!Actions::all().contains(Action::Operate));
-        assert!(Actions::from_iter([Action::Operate]).is_empty());
-        assert!(Actions::parse(&["operate"]).is_err());
+        assert!(Actions::from_iter([Action::Operate, Action::Metrics]).is_empty());
+        assert!(Actions::parse(&["operate"]).is_err() && Actions::parse(&["metrics"]).is_err());
     }
 
     #[test]

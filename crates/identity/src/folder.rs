@@ -33,10 +33,6 @@ impl Folder {
         fs::write(&path, bytes).unwrap();
         path
     }
-
-    pub(super) fn remove(&self, name: &str) {
-        fs::remove_file(self.path(name)).unwrap();
-    }
 }
 
 impl Drop for Folder {

@@ -11,7 +11,8 @@ use std::{
 
 use hubplane_backplane::Secret;
 
-/// The most bytes of a secret. A set of keys in JSON fits; a log file given by mistake does not.
+/// The most bytes of a secret in a file; the system limits variables. A set of keys in JSON fits; a log file given by
+/// mistake does not.
 pub const MAX_SECRET: usize = 256 * 1024;
 
 /// Where a secret is. Showing it shows the variable's or the file's name.
@@ -72,7 +73,6 @@ impl Reference {
         };
         let text = text.and_then(|text| match text.trim_start_matches('\u{feff}').trim() {
             "" => Err("it is empty".to_owned()),
-            secret if secret.len() > MAX_SECRET => Err(too_large()),
             secret => Ok(secret.to_owned()),
         });
         text.map(Secret::new)
@@ -80,7 +80,7 @@ impl Reference {
     }
 
     /// Returns true if the secret may be another one later: it is in a regular file. A pipe can be read only once.
-    pub(super) fn can_change(&self) -> bool {
+    pub fn can_change(&self) -> bool {
         // A file that is gone just now may be on its way back.
         matches!(self, Self::File(path) if fs::metadata(path).map_or(true, |it| it.is_file()))
     }
@@ -93,14 +93,10 @@ fn read_file(path: &Path) -> Result<String, String> {
         .and_then(|file| file.take(most).read_to_end(&mut bytes))
         .map_err(|error| error.to_string())?;
     if bytes.len() > MAX_SECRET {
-        return Err(too_large());
+        return Err(format!("it has more than {MAX_SECRET} bytes"));
     }
     // The library's own error would hold the bytes.
     String::from_utf8(bytes).map_err(|_error| "it is not UTF-8".to_owned())
-}
-
-fn too_large() -> String {
-    format!("it has more than {MAX_SECRET} bytes")
 }
 
 /// Shows where the secret is, for people.
@@ -156,6 +152,7 @@ mod tests {
     fn an_error_names_the_place_and_shows_nothing_of_its_text() {
         let folder = Folder::new();
         let large = folder.write("large", &"hunter2".repeat(MAX_SECRET / 7 + 1));
+        let wide = folder.write("wide", &format!("{}hunter2", " ".repeat(MAX_SECRET)));
         let exact = folder.write("exact", &"k".repeat(MAX_SECRET));
         let empty = folder.write("empty", " \n");
         let bytes = folder.write_bytes("bytes", b"hunter2\xff");
@@ -163,6 +160,10 @@ mod tests {
             (
                 format!("file:{large}"),
                 "large: it has more than 262144 bytes",
+            ),
+            (
+                format!("file:{wide}"),
+                "wide: it has more than 262144 bytes",
             ),
             (format!("file:{empty}"), "empty: it is empty"),
             (format!("file:{bytes}"), "bytes: it is not UTF-8"),
@@ -182,5 +183,19 @@ mod tests {
             );
         }
         assert!(read(&format!("file:{exact}")).is_ok());
+    }
+
+    #[test]
+    fn only_a_file_can_change() {
+        let folder = Folder::new();
+        let path = folder.write("secret", "a");
+        for (text, can) in [
+            (format!("file:{path}"), true),
+            (format!("file:{}", folder.path("gone")), true),
+            ("file:/dev/null".to_owned(), false),
+            ("env:NAME".to_owned(), false),
+        ] {
+            assert_eq!(Reference::parse(&text).unwrap().can_change(), can, "{text}");
+        }
     }
 }

@@ -64,6 +64,14 @@ fn a_key_allows_what_its_words_say_on_its_channels() {
     assert!(grant.allows(Action::Publish, "orders.7") && grant.allows(Action::Metrics, ""));
     assert!(!grant.allows(Action::Publish, "chat") && !grant.allows(Action::History, "orders.7"));
     assert!(!grant.allows(Action::Operate, "orders.7"));
+    let somewhere = [
+        Action::Publish,
+        Action::History,
+        Action::Metrics,
+        Action::Operate,
+    ];
+    let somewhere = somewhere.map(|action| grant.allows_somewhere(action));
+    assert_eq!(somewhere, [true, false, true, false]);
     let grant = with("allow = ['admin']\nchannels = []");
     assert!(grant.allows(Action::Operate, "") && grant.allows(Action::Metrics, ""));
     assert!(!grant.allows(Action::Publish, "a"));
@@ -82,6 +90,7 @@ fn the_key_of_a_key_file_allows_everything() {
         Action::Publish,
         Action::History,
         Action::Presence,
+        Action::Metrics,
         Action::Operate,
     ] {
         assert!(grant.allows(action, "any.channel"), "{action:?}");
@@ -116,6 +125,7 @@ fn a_broken_file_keeps_the_keys_and_is_reported() {
     for (text, reason) in [
         ("", "it is empty"),
         ("short", "at least 32 bytes"),
+        (&key('a')[1..], "at least 32 bytes"),
         (&*three, "it has 3 lines"),
         (&*"é".repeat(MIN_KEY), "ASCII"),
         (&*key('b'), "it holds the key of \"second\", too"),
@@ -139,7 +149,7 @@ fn a_broken_file_keeps_the_keys_and_is_reported() {
         assert_eq!(name_of(&keys, &key('b')).as_deref(), Some("second"));
     }
     // The broken one keeps no other from being changed, and is read again once it is back.
-    folder.remove("a");
+    std::fs::remove_file(&a).unwrap();
     folder.write("b", &key('d'));
     let reloaded = keys.reload();
     assert_eq!(

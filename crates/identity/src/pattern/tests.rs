@@ -130,6 +130,8 @@ fn a_pattern_without_a_clear_meaning_is_refused() {
             "{error}"
         );
     }
+    let claim = |length| format!("{{{}}}", "c".repeat(length));
+    assert!(Pattern::parse(&claim(64)).is_ok() && Pattern::parse(&claim(65)).is_err());
     assert!(Pattern::without_claims("user.*").is_ok());
     let error = Pattern::without_claims("user.{sub}").unwrap_err();
     assert!(error.contains("write the value here"), "{error}");

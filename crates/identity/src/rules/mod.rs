@@ -109,7 +109,7 @@ impl Rules {
     pub fn decide(&self, subject: &Subject, action: Action, channel: &str) -> Decision {
         if !Actions::all().contains(action) {
             let why = match subject {
-                Subject::Key(grant) if grant.allows(action, channel) => Why::Granted,
+                Subject::Key(_) => self.without_rules(subject, action, channel),
                 _ => Why::NotGranted,
             };
             return Decision { rule: None, why };
@@ -129,22 +129,20 @@ impl Rules {
 
     /// Returns false if [`Self::decide`] refuses the action on every channel, as far as the lists tell without a channel.
     pub fn allows_somewhere(&self, subject: &Subject, action: Action) -> bool {
-        let is_key = matches!(subject, Subject::Key(_));
-        let brought = matches!(subject, Subject::Anonymous) || subject.grants_somewhere(action);
-        if !Actions::all().contains(action) {
-            return is_key && brought;
+        if !subject.may_somewhere(action) {
+            return false;
         }
         let without_rules = match subject {
-            Subject::Anonymous => self.is_open_for(action),
+            // What no rule covers is the key's own affair.
+            Subject::Key(_) => return true,
             Subject::Token { permissions, .. } => permissions.is_some(),
-            Subject::Key(_) => true,
+            Subject::Anonymous => self.is_open_for(action),
         };
         let by_rule = |rule: &Rule| match &rule.allow {
             Some(allow) => allow.most(subject).contains(action),
             None => without_rules,
         };
-        let uncovered = without_rules && (is_key || !self.guarded);
-        brought && (uncovered || self.rules.iter().any(by_rule))
+        (without_rules && !self.guarded) || self.rules.iter().any(by_rule)
     }
 
     /// Returns the limits of the first rule that covers the channel, or the default.
@@ -168,7 +166,7 @@ impl Rules {
             | Subject::Token {
                 permissions: None, ..
             } => Why::Closed,
-            _ if subject.grants(action, channel) => Why::Granted,
+            _ if subject.may(action, channel) => Why::Granted,
             _ => Why::NotGranted,
         }
     }

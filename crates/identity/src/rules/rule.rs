@@ -47,7 +47,7 @@ impl Allow {
         (subject, action): (&Subject, Action),
         channel: &str,
     ) -> Why {
-        if !matches!(subject, Subject::Anonymous) && !subject.grants(action, channel) {
+        if !subject.may(action, channel) {
             return Why::NotGranted;
         }
         let listed = match subject {
@@ -74,12 +74,12 @@ impl Allow {
         }
     }
 
-    /// Returns what could be allowed to somebody like this on one of the channels.
-    pub(super) fn most(&self, subject: &Subject) -> Actions {
-        match subject {
-            Subject::Key(_) => self.key.unwrap_or_else(Actions::all),
-            Subject::Token { .. } => self.token.or(self.other_token).or(self.ask),
-            Subject::Anonymous => self.anonymous.or(self.ask),
-        }
+    /// Returns what could be allowed to a client like this on one of the channels.
+    pub(super) fn most(&self, client: &Subject) -> Actions {
+        let listed = match client {
+            Subject::Token { .. } => self.token.or(self.other_token),
+            _ => self.anonymous,
+        };
+        listed.or(self.ask)
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use hubplane_hub::Action;
 
-use crate::{keys::KeyGrant, pattern::Claims, permission::Permission};
+use crate::{actions::Actions, keys::KeyGrant, pattern::Claims, permission::Permission};
 
 /// Whom a decision is about, with what they brought along.
 #[derive(Clone, Debug)]
@@ -24,24 +24,26 @@ pub enum Subject {
 }
 
 impl Subject {
-    /// Returns true unless what they brought along keeps them from it. This is how far rules can go.
-    pub(super) fn grants(&self, action: Action, channel: &str) -> bool {
+    /// Returns false if what they brought along keeps them from it, whatever rules say.
+    pub(super) fn may(&self, action: Action, channel: &str) -> bool {
         match self {
-            Self::Anonymous => false,
-            Self::Token { permissions, .. } => permissions
-                .as_ref()
-                .is_none_or(|all| all.iter().any(|it| it.allows(action, channel))),
+            Self::Token {
+                permissions: Some(all),
+                ..
+            } => all.iter().any(|it| it.allows(action, channel)),
+            Self::Token { .. } | Self::Anonymous => Actions::all().contains(action),
             Self::Key(grant) => grant.allows(action, channel),
         }
     }
 
-    /// Returns true if [`Self::grants`] can be true on some channel.
-    pub(super) fn grants_somewhere(&self, action: Action) -> bool {
+    /// Returns false if [`Self::may`] is false on every channel.
+    pub(super) fn may_somewhere(&self, action: Action) -> bool {
         match self {
-            Self::Anonymous => false,
-            Self::Token { permissions, .. } => permissions
-                .as_ref()
-                .is_none_or(|all| all.iter().any(|it| it.allows_somewhere(action))),
+            Self::Token {
+                permissions: Some(all),
+                ..
+            } => all.iter().any(|it| it.allows_somewhere(action)),
+            Self::Token { .. } | Self::Anonymous => Actions::all().contains(action),
             Self::Key(grant) => grant.allows_somewhere(action),
         }
     }

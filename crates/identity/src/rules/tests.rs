@@ -186,19 +186,62 @@ fn the_channels_of_one_user_are_closed_to_others_although_a_wide_rule_follows() 
 }
 
 #[test]
-fn keys_alone_operate_the_hub() {
+fn what_is_allowed_nowhere_is_known_without_a_channel() {
+    let rules = closed(
+        "[[channel]]\nmatch = 'a.{sub}'\nallow = { token = ['history'], other_token = ['presence'], key = [] }\n\
+         [[channel]]\nmatch = 'b'\nallow = { anonymous = ['history'] }\nendpoint = ['publish']",
+    );
+    let four = [
+        Action::Subscribe,
+        Action::Publish,
+        Action::History,
+        Action::Presence,
+    ];
+    let somewhere = |who: &Subject| four.map(|action| rules.allows_somewhere(who, action));
+    let on_no_channel = Permission::new(Actions::all(), &[]).unwrap();
+    let nowhere = Subject::Token {
+        claims: Claims::default(),
+        permissions: Some(Box::from([on_no_channel])),
+    };
+    for (who, expected) in [
+        (Subject::Anonymous, [false, true, true, false]),
+        (token("ann", None), [false, true, true, true]),
+        (
+            token("ann", Some(&[("a.*", "history")])),
+            [false, false, true, false],
+        ),
+        (token("ann", Some(&[])), [false; 4]),
+        (nowhere, [false; 4]),
+        (key(&["publish"], "*"), [false, true, false, false]),
+    ] {
+        assert_eq!(somewhere(&who), expected, "{who:?}");
+    }
+    let no_rules = closed("");
+    let may_read = |who: &Subject| no_rules.allows_somewhere(who, Action::History);
+    assert!(may_read(&token("ann", Some(&[("a", "history")]))) && !may_read(&token("ann", None)));
+}
+
+#[test]
+fn keys_alone_operate_the_hub_and_read_its_metrics() {
     let all = "allow = { token = ['subscribe', 'publish', 'history', 'presence'] }";
     let rules = closed(&format!("[[channel]]\nmatch = '*'\n{all}"));
     let may = |who: &Subject| {
-        let decision = rules.decide(who, Action::Operate, "");
-        assert_eq!(
-            decision.is_allowed(),
-            rules.allows_somewhere(who, Action::Operate)
-        );
-        decision.is_allowed()
+        [Action::Metrics, Action::Operate].map(|action| {
+            let allowed = rules.decide(who, action, "").is_allowed();
+            assert_eq!(allowed, rules.allows_somewhere(who, action), "{who:?}");
+            allowed
+        })
     };
-    assert!(may(&key(&["admin"], "x")) && !may(&key(&["publish", "metrics"], "*")));
-    assert!(!may(&token("ann", None)) && !may(&Subject::Anonymous));
+    assert_eq!(may(&key(&["admin"], "x")), [true, true]);
+    assert_eq!(may(&key(&["publish", "metrics"], "*")), [true, false]);
+    for who in [
+        key(&["publish"], "*"),
+        token("ann", None),
+        token("ann", Some(&[("*", "publish")])),
+        Subject::Anonymous,
+    ] {
+        assert_eq!(may(&who), [false, false], "{who:?}");
+    }
 }
 
 #[test]
