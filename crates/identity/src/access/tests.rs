@@ -122,6 +122,23 @@ fn a_named_key_allows_what_it_says_and_rules_cut_it_down() {
 }
 
 #[test]
+fn a_rule_that_names_keys_holds_for_the_key_that_allows_everything_too() {
+    let folder = Folder::new();
+    let text = "k".repeat(MIN_KEY);
+    let file = folder.write("key", &text);
+    let rule: RuleConfig =
+        toml::from_str("match = 'audit.*'\nallow = { key = ['history'] }").unwrap();
+    let access = Access::new(AccessConfig {
+        keys: Keys::from_file(file.as_ref()).unwrap(),
+        rules: vec![rule],
+        ..AccessConfig::default()
+    });
+    let grant = access.unwrap().prove(&text).unwrap();
+    assert!(grant.allows(Action::History, "audit.7") && grant.allows(Action::Publish, "other"));
+    assert!(!grant.allows(Action::Publish, "audit.7"));
+}
+
+#[test]
 fn foreign_pages_are_kept_out() {
     let own = Access::default();
     let from = |origin: &str| headers(&[("host", "app.example:8080"), ("origin", origin)]);
