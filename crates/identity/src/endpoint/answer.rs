@@ -9,6 +9,8 @@ use http::StatusCode;
 use serde::Deserialize;
 use serde_json::{error::Category, value::RawValue};
 
+use crate::{Permission, PermissionConfig};
+
 /// The longest permission: a year. A longer one is cut.
 pub const MAX_EXPIRY: Duration = Duration::from_secs(365 * 24 * 3_600);
 
@@ -30,7 +32,7 @@ pub struct Allowed {
     /// The user's name.
     pub user: Option<String>,
     /// What is allowed on which channels; `None` if the backend leaves that to the rules.
-    pub permissions: Option<Vec<Permission>>,
+    pub permissions: Option<Box<[Permission]>>,
     /// What others see about the client where it is present, as JSON.
     pub info: Option<Box<RawValue>>,
     /// The channels to which the client is subscribed at once.
@@ -51,17 +53,6 @@ impl fmt::Debug for Allowed {
     }
 }
 
-/// Words for actions on the channels of some patterns, as the backend wrote them. Whether they are
-/// words and patterns is for those to say who make a grant of them.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Permission {
-    /// Patterns of channels.
-    pub channels: Vec<String>,
-    /// Words for actions, such as `subscribe`.
-    pub allow: Vec<String>,
-}
-
 /// An answer's JSON.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -72,7 +63,7 @@ struct Json {
     #[serde(default)]
     user: Option<String>,
     #[serde(default)]
-    permissions: Option<Vec<Permission>>,
+    permissions: Option<Vec<PermissionConfig>>,
     #[serde(default)]
     info: Option<Box<RawValue>>,
     #[serde(default)]
@@ -122,9 +113,15 @@ impl Answer {
         if json.expires_in == Some(0) {
             return Err("its answer holds an expires_in of 0".to_owned());
         }
+        let permissions = json.permissions.map(|all| Permission::of_token(&all));
+        // The error itself would show a part of the answer.
+        let permissions = permissions.transpose().map_err(|_shown| {
+            "its answer holds a permission with a wrong pattern or action, or too many of them"
+                .to_owned()
+        })?;
         Ok(Self::Allowed(Allowed {
             user: json.user,
-            permissions: json.permissions,
+            permissions,
             info: json.info,
             channels: json.channels,
             expires_in: json
@@ -150,11 +147,14 @@ mod tests {
             panic!("{text}")
         };
         assert_eq!(allowed.user.as_deref(), Some("ann"));
-        let permission = Permission {
+        let permission = PermissionConfig {
             channels: vec!["orders.*".to_owned()],
             allow: vec!["subscribe".to_owned()],
         };
-        assert_eq!(allowed.permissions, Some(vec![permission]));
+        assert_eq!(
+            allowed.permissions,
+            Permission::of_token(&[permission]).ok()
+        );
         assert_eq!(
             allowed.info.as_deref().map(RawValue::get),
             Some("{\"hidden\": 1}")
@@ -207,6 +207,10 @@ mod tests {
             (
                 200,
                 r#"{"allow":true,"permissions":[{"channels":["hidden"]}]}"#,
+            ),
+            (
+                200,
+                r#"{"allow":true,"permissions":[{"channels":["c"],"allow":["hidden"]}]}"#,
             ),
             (200, r#"{"allow":true} hidden"#),
             (200, r#"{"allow":true,"allow":true}"#),

@@ -37,7 +37,7 @@ pub struct EndpointConfig {
     /// The URL that is asked whether a client may publish a message.
     #[serde(deserialize_with = "secret")]
     pub publish: Option<Secret>,
-    /// Where the secret of the signatures is: `env:NAME` or `file:/path`.
+    /// Where the secret of the signatures is: `env:NAME` or `file:PATH`.
     #[serde(deserialize_with = "secret")]
     pub secret: Option<Secret>,
     /// A PEM file of the authorities that are trusted, and no others; without it the system's.
@@ -161,11 +161,11 @@ impl EndpointConfig {
 
     /// Reads the secret.
     pub(super) fn signing_key(&self) -> Result<SigningKey, String> {
-        let missing = "[endpoint] secret is missing: env:NAME or file:/path";
+        let missing = "[endpoint] secret is missing: env:NAME or file:PATH";
         let source = self.secret.as_ref().ok_or(missing)?.reveal();
-        let text =
+        let secret =
             reference::read(source).map_err(|error| format!("[endpoint] secret: {error}"))?;
-        SigningKey::new(text.reveal()).map_err(|error| format!("[endpoint] {error}"))
+        SigningKey::new(secret.reveal()).map_err(|error| format!("[endpoint] {error}"))
     }
 }
 

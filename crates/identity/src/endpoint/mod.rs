@@ -95,7 +95,7 @@ mod signature;
 mod tests;
 
 pub use self::{
-    answer::{Allowed, Answer, MAX_EXPIRY, Permission},
+    answer::{Allowed, Answer, MAX_EXPIRY},
     config::{EndpointConfig, Open},
     error::{EndpointError, Failure},
     question::{Question, Wish},
