@@ -7,6 +7,8 @@ use hubplane_identity::token::{
     TokenError as E, generate,
 };
 
+use tokio::task::JoinSet;
+
 use crate::{
     make::{encode, now, path, sign},
     server::{Answer, Server},
@@ -94,10 +96,12 @@ async fn the_first_fetch_is_waited_for_and_is_the_only_one() {
         "nothing is fetched yet"
     );
     let _fetching = issuers.start();
-    let all = (0..50).map(|_| fetching(&issuers, &token));
-    for result in all {
-        assert_eq!(result.await, Ok(()));
+    let mut waiting = JoinSet::new();
+    for _ in 0..50 {
+        let (issuers, token) = (issuers.clone(), token.clone());
+        waiting.spawn(async move { fetching(&issuers, &token).await });
     }
+    assert_eq!(waiting.join_all().await, vec![Ok(()); 50]);
     assert_eq!(verify(&issuers, &token), Ok(()));
     assert_eq!(server.requests(), 1);
 }
@@ -255,9 +259,7 @@ async fn a_server_that_fails_leaves_the_keys_for_a_time() {
     assert_eq!(fetching(&issuers, &token).await, Ok(()));
     server.answer(Answer::Status("503 Service Unavailable".to_owned()));
     let failed = until(&issuers, |state| state.failure.is_some()).await;
-    while verify(&issuers, &token) == Ok(()) {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    until(&issuers, |_| verify(&issuers, &token) != Ok(())).await;
     assert!(failed.fetched.unwrap().elapsed() >= Duration::from_secs(1));
     assert_eq!(verify(&issuers, &token), Err(E::KeysUnavailable));
     server.answer(Answer::keys(&[&key.jwk()]));
