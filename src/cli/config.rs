@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use hubplane_bench::toml_reason;
 use hubplane_hub::{Limits, limits::duration};
-use hubplane_identity::{KeyConfig, rules::RuleConfig};
+use hubplane_identity::{KeyConfig, endpoint::EndpointConfig, rules::RuleConfig};
 use serde::{Deserialize, Deserializer};
+
+use super::serve::TokenConfig;
 
 /// The time over which a stopping instance ends its sessions by default.
 pub(super) const DRAIN: Duration = Duration::from_secs(25);
@@ -29,6 +31,10 @@ pub(super) struct File {
     pub(super) anonymous: Option<Vec<String>>,
     /// Keys of programs.
     pub(super) key: Vec<KeyConfig>,
+    /// Issuers of users' tokens.
+    pub(super) token: Vec<TokenConfig>,
+    /// The operator's own backend, which decides.
+    pub(super) endpoint: Option<EndpointConfig>,
     /// Rules for channels; the first that matches decides.
     pub(super) channel: Vec<RuleConfig>,
     /// As `--tls-cert`.

@@ -4,6 +4,7 @@
 //! its sessions is decided in the crates; this file only says when.
 
 mod door;
+mod issuers;
 mod listener;
 mod tls;
 
@@ -30,6 +31,7 @@ use crate::backends;
 use door::{Door, reload_keys};
 use hubplane_hub::{Hub, MOST_SHARDS, Setup};
 use hubplane_server::{Mounts, Server, Shards};
+pub(super) use issuers::TokenConfig;
 pub(super) use listener::listen_on;
 use listener::refuse_open_door;
 
@@ -180,6 +182,12 @@ impl Serve {
         };
         let (hub, mailboxes) = Hub::start(opened, setup)?;
         tokio::spawn(reload_keys(Arc::clone(&access)));
+        // Keys of issuers are fetched as long as this exists, so as long as the runtime.
+        let fetching = access.fetch_keys();
+        tokio::spawn(async move {
+            let _fetching = fetching;
+            std::future::pending::<()>().await;
+        });
         // Before waiting for anything: if nobody took the shards' mail, all that the broker sends would wait for it.
         let started = match shards {
             1 => Ok(Shards::start_here(

@@ -8,6 +8,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use hubplane_backplane::Channel;
+
 /// Whom a session or a request speaks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -80,33 +82,39 @@ pub struct Grant {
     pub token_id: Option<Arc<str>>,
     /// When the grant is over; `None` if it has no end.
     pub until: Option<Instant>,
+    /// What others may see of the user, as JSON; somebody who was asked has said so.
+    pub info: Option<Arc<str>>,
+    /// Channels to subscribe to at once.
+    pub join: Arc<[Channel]>,
     allowed: Allowed,
 }
 
 impl Grant {
     /// Returns the grant of somebody who showed nothing, on a hub without rules: all but publishing
     /// and operating is allowed.
-    pub const fn anonymous() -> Self {
+    pub fn anonymous() -> Self {
         Self::plain(Who::Anonymous, Allowed::Listening)
     }
 
     /// Returns the grant of somebody who showed the hub's key: everything is allowed.
-    pub const fn key() -> Self {
+    pub fn key() -> Self {
         Self::plain(Who::Key, Allowed::Everything)
     }
 
-    const fn plain(who: Who, allowed: Allowed) -> Self {
+    fn plain(who: Who, allowed: Allowed) -> Self {
         Self {
             who,
             name: None,
             token_id: None,
             until: None,
+            info: None,
+            join: Arc::default(),
             allowed,
         }
     }
 
     /// Returns a grant that allows what `permissions` say.
-    pub const fn by(who: Who, permissions: Arc<dyn Permissions>) -> Self {
+    pub fn by(who: Who, permissions: Arc<dyn Permissions>) -> Self {
         Self::plain(who, Allowed::By(permissions))
     }
 
@@ -122,6 +130,22 @@ impl Grant {
     pub fn of_token(self, id: impl Into<Arc<str>>) -> Self {
         Self {
             token_id: Some(id.into()),
+            ..self
+        }
+    }
+
+    /// Returns the same grant with what others may see of the user, as JSON.
+    pub fn with_info(self, json: impl Into<Arc<str>>) -> Self {
+        Self {
+            info: Some(json.into()),
+            ..self
+        }
+    }
+
+    /// Returns the same grant with channels to subscribe to at once.
+    pub fn joining(self, channels: Vec<String>) -> Self {
+        Self {
+            join: channels.into_iter().map(Channel::from).collect(),
             ..self
         }
     }

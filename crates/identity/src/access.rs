@@ -4,11 +4,26 @@
 //! rights of anybody. What must hold: as soon as anything here says who is who, those who show
 //! nothing may do nothing that is not allowed to them by a rule or by [`AccessConfig::anonymous`].
 
-use std::{fmt, sync::Arc};
+#[cfg(feature = "endpoint")]
+mod by_endpoint;
+#[cfg(not(feature = "endpoint"))]
+#[path = "access/no_endpoint.rs"]
+mod by_endpoint;
+#[cfg(feature = "tokens")]
+mod by_token;
+#[cfg(not(feature = "tokens"))]
+#[path = "access/no_tokens.rs"]
+mod by_token;
 
-use http::{HeaderMap, header};
+use std::{sync::Arc, time::Duration};
+
+use http::{HeaderMap, HeaderValue, header};
 use hubplane_hub::{Action, Authority, Grant, Permissions, Unproven, Who};
 
+#[cfg(feature = "endpoint")]
+use crate::endpoint::Endpoint;
+#[cfg(feature = "tokens")]
+use crate::token::Issuers;
 use crate::{
     Actions, KeyGrant, Keys, Reloaded,
     host::Hosts,
@@ -21,10 +36,16 @@ use crate::{
 pub struct AccessConfig {
     /// Keys of programs.
     pub keys: Keys,
+    /// Those who sign users' tokens.
+    #[cfg(feature = "tokens")]
+    pub issuers: Issuers,
+    /// The operator's own backend, which may decide.
+    #[cfg(feature = "endpoint")]
+    pub endpoint: Option<Endpoint>,
     /// Rules for channels, in their order.
     pub rules: Vec<RuleConfig>,
     /// What clients may do that show nothing, on channels that no rule is about. It counts only
-    /// where there are keys; without any they may do everything.
+    /// where somebody is known; else they may do everything.
     pub anonymous: Actions,
     /// Origins of pages that may connect, each as [`parse_origin`](crate::parse_origin) returns it;
     /// [`ANY`](crate::ANY) allows all, none means pages of this server's own host.
@@ -37,6 +58,10 @@ pub struct AccessConfig {
 #[derive(Debug)]
 pub struct Access {
     keys: Keys,
+    #[cfg(feature = "tokens")]
+    issuers: Issuers,
+    #[cfg(feature = "endpoint")]
+    endpoint: Option<Endpoint>,
     rules: Arc<Rules>,
     /// What somebody may do who shows nothing.
     anonymous: Grant,
@@ -49,6 +74,15 @@ impl Default for Access {
     fn default() -> Self {
         Self::new(AccessConfig::default()).expect("invariant: no rule is no wrong rule")
     }
+}
+
+/// Why a client may not connect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NotAdmitted {
+    /// The backend has said no, with a sentence for the client if it has one.
+    Refused(Option<String>),
+    /// The backend has not decided. It is worth trying again after this time.
+    Undecided(Duration),
 }
 
 /// The permissions of one who shows something, or of those who show nothing.
@@ -69,33 +103,66 @@ impl Permissions for Decides {
     }
 }
 
+impl AccessConfig {
+    /// A browser sends cookies along whichever page connects, so only the check of the page's
+    /// origin protects a user whose session is a cookie.
+    #[cfg(feature = "endpoint")]
+    fn check_cookies(&self) -> Result<(), String> {
+        let by_cookie = self.endpoint.as_ref().is_some_and(Endpoint::passes_cookies);
+        match by_cookie && self.origins.iter().any(|origin| origin == crate::ANY) {
+            false => Ok(()),
+            true => Err("[endpoint] passes on cookies, so pages of every origin (*) must not connect: name the origins"
+                .to_owned()),
+        }
+    }
+
+    /// Returns true if somebody can show who they are to a hub with this configuration.
+    pub fn knows_somebody(&self) -> bool {
+        #[cfg(feature = "tokens")]
+        if !self.issuers.is_empty() {
+            return true;
+        }
+        #[cfg(feature = "endpoint")]
+        if self.endpoint.is_some() {
+            return true;
+        }
+        !self.keys.is_empty()
+    }
+}
+
 impl Access {
     /// Checks a configuration.
     ///
     /// # Errors
     /// A sentence that names the rule which is wrong.
     pub fn new(config: AccessConfig) -> Result<Self, String> {
+        #[cfg(feature = "endpoint")]
+        config.check_cookies()?;
+        let nobody_is_known = !config.knows_somebody();
         let AccessConfig {
             keys,
             rules,
             anonymous,
             origins,
             hosts,
+            ..
         } = config;
-        let nobody_is_known = keys.is_empty();
         let without_rules = match nobody_is_known {
             true => WithoutRules::Open,
             false => WithoutRules::Anonymous(anonymous),
         };
-        let has_rules = !rules.is_empty();
         let rules = Arc::new(Rules::new(&rules, without_rules)?);
-        let anonymous = match (nobody_is_known, has_rules) {
+        let anonymous = match (nobody_is_known, rules.is_guarded()) {
             // Nobody can show anything, so everybody is trusted, also with publishing.
             (true, false) => Grant::key(),
             _ => grant(&rules, Who::Anonymous, Subject::Anonymous),
         };
         Ok(Self {
             keys,
+            #[cfg(feature = "tokens")]
+            issuers: config.issuers,
+            #[cfg(feature = "endpoint")]
+            endpoint: config.endpoint,
             rules,
             anonymous,
             origins,
@@ -116,11 +183,7 @@ impl Access {
         let Some(value) = headers.get(header::AUTHORIZATION) else {
             return Ok(self.anonymous.clone());
         };
-        let given = value.to_str().ok().and_then(|text| {
-            let (scheme, proof) = text.split_once(' ')?;
-            scheme.eq_ignore_ascii_case("bearer").then(|| proof.trim())
-        });
-        match given {
+        match bearer(value) {
             Some(proof) => self.prove(proof),
             None => Err(Unproven("write Authorization: Bearer …".into())),
         }
@@ -133,7 +196,7 @@ impl Access {
     pub fn prove(&self, proof: &str) -> Result<Grant, Unproven> {
         match self.keys.find(proof) {
             Some(key) => Ok(self.grant_of_key(key)),
-            None => Err(Unproven("the key is wrong".into())),
+            None => self.prove_token(proof),
         }
     }
 
@@ -149,6 +212,14 @@ impl Access {
     /// Returns true if somebody can show who they are. Without that, the hub is open to all who
     /// reach it.
     pub fn knows_somebody(&self) -> bool {
+        #[cfg(feature = "tokens")]
+        if !self.issuers.is_empty() {
+            return true;
+        }
+        #[cfg(feature = "endpoint")]
+        if self.endpoint.is_some() {
+            return true;
+        }
         !self.keys.is_empty()
     }
 
@@ -162,10 +233,12 @@ impl Access {
         action: Action,
         channel: &str,
     ) -> Result<Decision, Unproven> {
-        let subject = match proof.map(|proof| self.keys.find(proof)) {
+        let subject = match proof {
             None => Subject::Anonymous,
-            Some(Some(key)) => Subject::Key(key),
-            Some(None) => return Err(Unproven("the key is wrong".into())),
+            Some(proof) => match self.keys.find(proof) {
+                Some(key) => Subject::Key(key),
+                None => self.subject_of_token(proof)?,
+            },
         };
         Ok(self.rules.decide(&subject, action, channel))
     }
@@ -192,6 +265,12 @@ impl Access {
     }
 }
 
+/// Returns what `Authorization: Bearer …` shows (RFC 6750, 2.1), `None` if it is something else.
+pub fn bearer(value: &HeaderValue) -> Option<&str> {
+    let (scheme, proof) = value.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| proof.trim())
+}
+
 fn grant(rules: &Arc<Rules>, who: Who, subject: Subject) -> Grant {
     let rules = Arc::clone(rules);
     Grant::by(who, Arc::new(Decides { rules, subject }))
@@ -206,15 +285,6 @@ impl Authority for Access {
             false => Err(Unproven(
                 "this hub knows neither keys nor tokens, so none is needed".into(),
             )),
-        }
-    }
-}
-
-impl fmt::Display for Access {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.knows_somebody() {
-            true => write!(f, "{:?}", self.keys),
-            false => f.write_str("open to all"),
         }
     }
 }

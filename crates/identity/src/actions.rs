@@ -68,8 +68,14 @@ impl Actions {
         Self(self.0 | other.0)
     }
 
+    /// Returns the set with the action of this word as well; `None` if there is no such action.
+    pub fn with(self, word: &str) -> Option<Self> {
+        let action = Self::action(word)?;
+        Some(Self(self.0 | bit(action)))
+    }
+
     /// Returns the words for the actions in the set.
-    fn words(self) -> impl Iterator<Item = &'static str> {
+    pub fn names(self) -> impl Iterator<Item = &'static str> {
         let own = WORDS
             .into_iter()
             .filter(move |(_, action)| self.contains(*action));
@@ -86,13 +92,13 @@ impl FromIterator<Action> for Actions {
 /// Shows the words, separated by commas.
 impl fmt::Display for Actions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.words().collect::<Vec<_>>().join(", "))
+        f.write_str(&self.names().collect::<Vec<_>>().join(", "))
     }
 }
 
 impl fmt::Debug for Actions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.words()).finish()
+        f.debug_set().entries(self.names()).finish()
     }
 }
 

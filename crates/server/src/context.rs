@@ -3,11 +3,11 @@
 //! Routes ask [`Context::grant`] or [`Context::may_read`] before they act. How a key is checked is
 //! known to `hubplane-identity` alone, and what a grant allows to `Grant::allows` in the hub.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use http::{HeaderMap, StatusCode, header};
 use hubplane_hub::{Action, Grant, Hub, Unproven, Who};
-use hubplane_identity::Access;
+use hubplane_identity::{Access, NotAdmitted, bearer};
 use tokio::sync::{Semaphore, mpsc};
 
 use super::{
@@ -27,6 +27,10 @@ pub(super) struct Context {
     pub(super) handshakes: Arc<Handshakes>,
     pub(super) target: Target,
 }
+
+/// The address that a request's connection comes from, as an extension of the request.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Peer(pub(super) IpAddr);
 
 /// Which shard a new session goes to.
 #[derive(Clone, Debug)]
@@ -57,6 +61,33 @@ impl Context {
             false => {
                 let detail = "the token was revoked";
                 Err(Problem::new(StatusCode::UNAUTHORIZED, detail))
+            }
+        }
+    }
+
+    /// Returns what a client may do that wants to connect from this address. Asks the operator's
+    /// backend where there is one and the client shows nothing.
+    ///
+    /// # Errors
+    /// As [`Context::grant`]. 403: the backend has refused. 503: the backend can't decide now.
+    pub(super) async fn admit(
+        &self,
+        headers: &HeaderMap,
+        address: IpAddr,
+    ) -> Result<Grant, Problem> {
+        if let Some(proof) = headers.get(header::AUTHORIZATION).and_then(bearer) {
+            self.access.wait_for_key(proof).await;
+        }
+        match self.access.admit(headers, address).await {
+            Ok(Some(grant)) => Ok(grant),
+            Ok(None) => self.grant(headers),
+            Err(NotAdmitted::Refused(reason)) => {
+                let reason = reason.unwrap_or_else(|| "this client may not connect".to_owned());
+                Err(Problem::new(StatusCode::FORBIDDEN, reason))
+            }
+            Err(NotAdmitted::Undecided(wait)) => {
+                let detail = "nobody can decide now whether this client may connect; try again";
+                Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).with_retry_after(wait))
             }
         }
     }

@@ -3,6 +3,8 @@
 //! Every refusal of the server is one of these, also in routes that a mount brings. A `detail` must
 //! not hold a secret, nor the address of a broker.
 
+use std::time::Duration;
+
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use serde_json::{Map, Value};
 
@@ -12,7 +14,7 @@ pub struct Problem {
     status: StatusCode,
     detail: String,
     more: Map<String, Value>,
-    header: Option<(HeaderName, &'static str)>,
+    header: Option<Box<(HeaderName, HeaderValue)>>,
 }
 
 impl Problem {
@@ -36,7 +38,17 @@ impl Problem {
 
     /// Adds one header to the answer. A second call replaces the first.
     pub(super) fn with_header(mut self, name: HeaderName, value: &'static str) -> Self {
-        self.header = Some((name, value));
+        self.header = Some(Box::new((name, HeaderValue::from_static(value))));
+        self
+    }
+}
+
+impl Problem {
+    /// Says after which time the request is worth trying again (RFC 9110, 10.2.3), in whole seconds,
+    /// at least one.
+    pub(super) fn with_retry_after(mut self, wait: Duration) -> Self {
+        let seconds = wait.as_secs_f64().ceil().max(1.0) as u64;
+        self.header = Some(Box::new((header::RETRY_AFTER, seconds.into())));
         self
     }
 }
@@ -70,9 +82,10 @@ impl warp::Reply for Problem {
             ],
             _ => &[],
         };
-        for (name, value) in required.iter().cloned().chain(self.header) {
+        for (name, value) in required.iter().cloned() {
             headers.insert(name, HeaderValue::from_static(value));
         }
+        headers.extend(self.header.map(|header| *header));
         response
     }
 }

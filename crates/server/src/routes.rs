@@ -4,7 +4,7 @@
 //! method, its origin) is checked in `guard.rs` before a route sees it, and the paths of client
 //! formats come from `mounts.rs`.
 
-use std::{convert::Infallible, future::ready, sync::Arc};
+use std::{convert::Infallible, future::ready, net::Ipv4Addr, sync::Arc};
 
 use http::{HeaderMap, StatusCode};
 use hyper::upgrade::OnUpgrade;
@@ -12,7 +12,7 @@ use warp::{Filter, Rejection, Reply, filters::BoxedFilter, path::FullPath, reply
 
 use super::{
     api,
-    context::{Context, Target},
+    context::{Context, Peer, Target},
     disconnect, guard,
     handoff::Shards,
     history,
@@ -58,8 +58,9 @@ fn paths(context: Context, mounts: &Mounts) -> BoxedFilter<(Response,)> {
         .and(warp::query::<Vec<(String, String)>>())
         // hyper leaves this in the request if the connection can be upgraded.
         .and(warp::ext::optional::<OnUpgrade>())
-        .map(|mount, context, headers, query, upgrade| {
-            websocket(&mount, context, &headers, query, upgrade)
+        .and(warp::ext::optional::<Peer>())
+        .then(|mount, context, headers, query, upgrade, peer| async move {
+            websocket(&mount, (context, peer), &headers, query, upgrade).await
         });
     // The body is taken as a stream: its size and time are limited while it is read.
     let publish = warp::path!("v1" / "publish")
@@ -147,9 +148,9 @@ fn channels(
 
 /// Answers a request for a WebSocket, and hands the connection to a shard once the answer is out.
 /// `query` may name channels to subscribe to at once (`?channel=a&channel=b`).
-fn websocket(
+async fn websocket(
     mount: &Mount,
-    context: Context,
+    (context, peer): (Context, Option<Peer>),
     headers: &HeaderMap,
     query: Vec<(String, String)>,
     upgrade: Option<OnUpgrade>,
@@ -159,7 +160,10 @@ fn websocket(
         .filter(|(key, _)| key == "channel")
         .map(|(_, value)| value)
         .collect();
-    let handshake = match upgrade::check(headers, channels, &context, mount) {
+    // Another server does not tell the address.
+    let Peer(address) = peer.unwrap_or(Peer(Ipv4Addr::UNSPECIFIED.into()));
+    let checked = upgrade::check(headers, channels, (&context, address), mount).await;
+    let handshake = match checked {
         Ok(handshake) => handshake,
         Err(problem) => return problem.into_response(),
     };

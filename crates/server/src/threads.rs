@@ -27,7 +27,7 @@ use warp::reply::Response;
 
 use super::{
     body,
-    context::Context,
+    context::{Context, Peer},
     guard,
     handoff::{Connection, Handoff, Shards},
     handshakes::Handshakes,
@@ -158,10 +158,14 @@ impl Serving {
                     let (access, service) = (Arc::clone(&access), service.clone());
                     let (mounts, hub) = (mounts.clone(), Arc::clone(&hub));
                     let handshakes = Arc::clone(&handshakes);
+                    let peer = stream.peer_addr().ok().map(|it| Peer(it.ip()));
                     task::spawn_local(async move {
                         // The guard needs hyper's request, not warp's, so it stands in front of
                         // warp's service.
-                        let guarded = service_fn(|request| {
+                        let guarded = service_fn(|mut request: Request<Incoming>| {
+                            if let Some(peer) = peer {
+                                request.extensions_mut().insert(peer);
+                            }
                             guard::answer(&access, &mounts, &service, request)
                         });
                         connection(stream, tls, guarded, (hub.limits(), &handshakes)).await;

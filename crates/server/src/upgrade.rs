@@ -3,6 +3,8 @@
 //! This file checks the handshake and makes the answer, and hyper writes it. `websocket/` then reads
 //! the frames on the raw socket under hyper's connection. The mount chooses which format is spoken.
 
+use std::net::IpAddr;
+
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
@@ -35,10 +37,10 @@ pub(super) struct Handshake {
 /// # Errors
 /// 400: a bad `Sec-WebSocket-Key`, or a body. 401: a wrong key. 403: a page of a foreign origin.
 /// 426: not a WebSocket handshake, or not version 13.
-pub(super) fn check(
+pub(super) async fn check(
     headers: &HeaderMap,
-    channels: Vec<String>,
-    context: &Context,
+    mut channels: Vec<String>,
+    (context, address): (&Context, IpAddr),
     mount: &Mount,
 ) -> Result<Handshake, Problem> {
     if !names(headers, header::UPGRADE, "websocket")
@@ -68,7 +70,9 @@ pub(super) fn check(
             "pages of this origin may not connect; the hub's operator can allow it with --origin";
         return Err(Problem::new(StatusCode::FORBIDDEN, detail));
     }
-    let grant = context.grant(headers)?;
+    // After the origin: a browser sends cookies along whichever page connects.
+    let grant = context.admit(headers, address).await?;
+    channels.extend(grant.join.iter().map(|channel| channel.to_string()));
     let key = headers
         .get(header::SEC_WEBSOCKET_KEY)
         .map(HeaderValue::as_bytes);

@@ -6,11 +6,12 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use hubplane_identity::{
-    ANY, Access, AccessConfig, Actions, Hosts, KeyConfig, Keys, parse_host, parse_origin,
+    ANY, Access, AccessConfig, Actions, Hosts, KeyConfig, Keys, endpoint::Endpoint, parse_host,
+    parse_origin,
 };
 use tokio::{task::spawn_blocking, time::interval};
 
-use super::{super::config::File, Failure, given_list};
+use super::{super::config::File, Failure, given_list, issuers::issuers};
 
 /// How often the files of keys are looked at.
 const LOOK: Duration = Duration::from_secs(5);
@@ -67,8 +68,13 @@ impl Door {
             .map_err(|error| Failure::wrong(format!("--anonymous: {error}")))?;
         let hosts = given_list(self.hosts, file.hosts.take());
         let hosts: Result<Vec<_>, _> = hosts.iter().map(|text| parse_host(text)).collect();
+        let issuers = issuers(std::mem::take(&mut file.token)).map_err(Failure::wrong)?;
+        let endpoint = file.endpoint.take();
+        let endpoint = endpoint.map(|config| Endpoint::new(&config)).transpose();
         let config = AccessConfig {
             keys,
+            issuers,
+            endpoint: endpoint.map_err(Failure::wrong)?,
             anonymous,
             rules: std::mem::take(&mut file.channel),
             origins: allowed_origins(self.origins, file.origins.take())?,
@@ -84,7 +90,7 @@ impl Door {
 impl Checked {
     /// Returns true if the hub knows who may do what, so that it may listen beyond this machine.
     pub(super) fn knows_somebody(&self) -> bool {
-        !self.config.keys.is_empty()
+        self.config.knows_somebody()
     }
 
     /// Makes the access of a hub. One on loopback that knows nobody (`only_local`) answers to no name but those given: a

@@ -1,7 +1,10 @@
-//! Who is on a channel, as clients say it, and the limits of what they may say. Nobody checks that
-//! it is true: nothing that depends on who somebody really is may use it.
+//! Who is on a channel, and the limits of what clients may say of themselves. Nobody checks that it
+//! is true, unless it is `verified`: nothing that depends on who somebody really is may use the
+//! rest.
 
 use std::{fmt, sync::Arc};
+
+use crate::grant::{Grant, Who};
 
 /// The longest client id, in bytes.
 pub const MAX_CLIENT: usize = 64;
@@ -15,10 +18,13 @@ pub const MAX_INFO: usize = 1_024;
 pub struct Member {
     /// The name that the client chose for itself.
     pub client: Arc<str>,
-    /// The user that it claims to act for; nobody has checked that.
+    /// The user that it claims to act for.
     pub user: Option<Arc<str>>,
     /// Anything else about itself, as JSON.
     pub info: Option<Arc<str>>,
+    /// True if user and info are not the client's own words, but those of its token or of the
+    /// operator's backend.
+    pub verified: bool,
 }
 
 /// How a subscription takes part in its channel's presence.
@@ -61,6 +67,15 @@ impl fmt::Display for Refusal {
 }
 
 impl Member {
+    /// Replaces what the client says of its user by what is known of it, if its grant is a user's.
+    pub(crate) fn verify(&mut self, grant: &Grant) {
+        if grant.who == Who::User {
+            self.user = grant.name.clone();
+            self.info = grant.info.clone();
+            self.verified = true;
+        }
+    }
+
     /// Checks a member's own words against the limits.
     ///
     /// # Errors

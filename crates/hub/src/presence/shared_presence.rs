@@ -299,6 +299,7 @@ mod tests {
                 client: client.into(),
                 user: None,
                 info: None,
+                verified: false,
             };
             desk.join(&channel, member).unwrap();
         }

@@ -87,6 +87,7 @@ fn member(client: &str) -> Member {
         client: client.into(),
         user: Some("ann".into()),
         info: Some("{\"a\":1}".into()),
+        verified: false,
     }
 }
 
@@ -215,7 +216,16 @@ fn messages_are_bounded_whatever_members_say() {
         let channel = Channel::from(["\"", "é"][n % 2].repeat(100));
         let (user, info) = (Some(user.into()), Some(info.into()));
         let client = format!("\"{n}").into();
-        one.join(&channel, Member { client, user, info }).unwrap();
+        one.join(
+            &channel,
+            Member {
+                client,
+                user,
+                info,
+                verified: false,
+            },
+        )
+        .unwrap();
     }
     let sizes: Vec<_> = one.speak(Instant::now()).map(|word| word.len()).collect();
     assert!(
@@ -290,7 +300,18 @@ fn limits_hold_for_clients_and_for_the_broker() {
     ] {
         let (user, info) = (Some(user.into()), Some(info.into()));
         let client = client.into();
-        assert_eq!(small.join(&c, Member { client, user, info }), Err(why));
+        assert_eq!(
+            small.join(
+                &c,
+                Member {
+                    client,
+                    user,
+                    info,
+                    verified: false
+                }
+            ),
+            Err(why)
+        );
     }
     small.join(&c, member("a")).unwrap();
     small.join(&c, member("b")).unwrap();

@@ -16,7 +16,7 @@ pub(super) const MOST_BYTES: usize = 32 * 1024;
 /// Bytes of a message for its changes; the rest is for what is around them.
 const ROOM: usize = MOST_BYTES - 512;
 /// Bytes for the names, quotes and commas of one change.
-const FIELDS: usize = 64;
+const FIELDS: usize = 80;
 /// The most parts of one snapshot.
 const MOST_PARTS: u32 = 65_536;
 /// The version that is written and read. Messages of others are not understood.
@@ -139,6 +139,8 @@ pub(super) struct Op {
     user: Option<Arc<str>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     info: Option<Box<RawValue>>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    verified: bool,
     /// True if the member has left.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     gone: bool,
@@ -154,6 +156,7 @@ impl Op {
             user: member.user.clone(),
             // Checked when the member came.
             info: info.and_then(|info| RawValue::from_string(info.to_owned()).ok()),
+            verified: member.verified,
             gone: false,
         }
     }
@@ -165,6 +168,7 @@ impl Op {
             id: Arc::clone(client),
             user: None,
             info: None,
+            verified: false,
             gone: true,
         }
     }
@@ -185,6 +189,7 @@ impl Op {
             client: self.id,
             user: self.user,
             info: self.info.map(|info| info.get().into()),
+            verified: self.verified,
         };
         let good = crate::channel::check(&self.c).is_ok() && member.check().is_ok();
         good.then_some((self.c, member, !self.gone))

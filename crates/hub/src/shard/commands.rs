@@ -36,9 +36,13 @@ impl Shard {
                 channel,
                 tag,
                 since,
-                presence,
+                mut presence,
                 max_rate,
             } => {
+                let member = presence.as_mut().and_then(|it| it.member.as_mut());
+                if let (Some(member), Some(session)) = (member, state.session(key)) {
+                    member.verify(&session.setup.grant);
+                }
                 let request = Request {
                     reference,
                     since,
@@ -199,6 +203,29 @@ impl ShardState {
         };
         self.reply(hub, key, &reply);
         self.regrant(hub, key, &grant);
+        for channel in &*grant.join {
+            self.join(hub, key, channel);
+        }
+    }
+
+    /// Subscribes a session to a channel that its grant names, if the same grant allows it.
+    fn join(&mut self, hub: &Hub, key: Key, channel: &Channel) {
+        let command = Command::Subscribe {
+            reference: None,
+            channel: Channel::clone(channel),
+            tag: None,
+            since: None,
+            presence: None,
+            max_rate: None,
+        };
+        if self.may(hub, key, &command) {
+            self.subscribe(
+                hub,
+                key,
+                (Channel::clone(channel), None),
+                Request::default(),
+            );
+        }
     }
 
     /// Replaces what a session may do. Subscriptions that it no longer may have end, and the client

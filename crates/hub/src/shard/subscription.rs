@@ -51,7 +51,7 @@ pub(super) struct Waiting {
 }
 
 /// What a client asked with a subscribe.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Request {
     /// The client's own reference for the command, given back in the answer.
     pub(super) reference: Option<Ref>,

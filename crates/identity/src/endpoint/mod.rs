@@ -193,6 +193,11 @@ impl Endpoint {
         self.route(wish).is_some()
     }
 
+    /// Returns true if clients' cookies are passed on.
+    pub fn passes_cookies(&self) -> bool {
+        self.headers.contains(&header::COOKIE)
+    }
+
     /// Asks the backend. The question is written down at once, so what it borrows is free while the
     /// answer is waited for. When the future is dropped, the question leaves the queue. Needs a runtime of
     /// tokio with time and I/O.

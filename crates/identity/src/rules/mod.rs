@@ -151,6 +151,11 @@ impl Rules {
             .map_or_else(ChannelLimits::default, |(_, rule)| rule.limits)
     }
 
+    /// Returns true if some rule says who may do what, so that what none covers is refused.
+    pub(crate) const fn is_guarded(&self) -> bool {
+        self.guarded
+    }
+
     /// Returns true if some rule says what keys may do.
     pub(crate) fn limits_keys(&self) -> bool {
         let all = self.rules.iter();

@@ -11,9 +11,10 @@ use std::{
 
 use serde_json::value::RawValue;
 
+use crate::Actions;
+
 use super::{
     MAX_INFO, MAX_NAME, MAX_PATTERNS, MAX_TEXTS,
-    actions::Actions,
     error::TokenError,
     object::{Object, Unusable, text},
 };
@@ -35,8 +36,9 @@ pub struct Claims {
     pub token_id: Option<String>,
     /// `exp`: when it ends, without any leeway.
     pub expires: SystemTime,
-    /// What it allows. Without any, what the hub's rules allow to such a user.
-    pub permissions: Vec<Permission>,
+    /// What it allows at most; none of the list is nothing. `None`, a token that says nothing about
+    /// it, allows what the hub's rules allow to such a user.
+    pub permissions: Option<Vec<Permission>>,
     /// Channels to join at once, at most [`MAX_PATTERNS`] of 1 to [`MAX_NAME`] bytes.
     pub channels: Vec<String>,
     /// What others may see of the user: JSON text of at most [`MAX_INFO`] bytes.
@@ -169,10 +171,10 @@ fn list(json: &str) -> Option<Vec<&RawValue>> {
     serde_json::from_str(json).ok()
 }
 
-fn permissions(own: &Object<'_>) -> Result<Vec<Permission>, TokenError> {
+fn permissions(own: &Object<'_>) -> Result<Option<Vec<Permission>>, TokenError> {
     let invalid = TokenError::PermissionsInvalid;
     let Some(json) = own.get("permissions") else {
-        return Ok(Vec::new());
+        return Ok(None);
     };
     let mut patterns = 0;
     let mut permissions = Vec::new();
@@ -184,7 +186,7 @@ fn permissions(own: &Object<'_>) -> Result<Vec<Permission>, TokenError> {
         }
         permissions.push(permission);
     }
-    Ok(permissions)
+    Ok(Some(permissions))
 }
 
 fn permission(json: &str) -> Result<Permission, TokenError> {

@@ -7,7 +7,6 @@
 //! signatures; claims are read here, since the library takes the process's clock, the last of two
 //! equal members, and ignores `crit`. This folder must not know sessions, rules and routes.
 
-mod actions;
 mod claims;
 mod crypto;
 mod error;
@@ -31,7 +30,6 @@ mod sign;
 use std::{sync::Arc, time::SystemTime};
 
 pub use self::{
-    actions::Actions,
     claims::{Claims, Permission},
     error::TokenError,
     inspect::{Inspection, inspect},
@@ -83,6 +81,11 @@ impl Issuers {
             Ok(Issuer { settings, keys })
         });
         issuers.collect::<Result<_, String>>().map(Self)
+    }
+
+    /// Returns true if no issuer is known, so no token is accepted.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// Checks a token at the time `now`. Never waits, so it is fit for a shard's thread.

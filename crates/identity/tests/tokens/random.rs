@@ -249,7 +249,7 @@ fn name(error: TokenError) -> String {
 }
 
 fn same(claims: &Claims, said: &Said) -> bool {
-    let permissions = claims.permissions.iter().map(|permission| {
+    let permissions = claims.permissions.iter().flatten().map(|permission| {
         let allow = permission.allow.names().map(str::to_owned).collect();
         (permission.channels.clone(), allow)
     });

@@ -35,6 +35,7 @@ impl Presence<'_> {
             client: client.into(),
             user: self.user.map(Into::into),
             info: self.info.map(|info| info.get().into()),
+            verified: false,
         });
         let watch = self.watch;
         (!nameless).then(|| Box::new(PresenceOptions { member, watch }))
@@ -86,4 +87,7 @@ fn fields(member: &Member, out: &mut Vec<u8>) {
     // The hub has checked that this is JSON when the member came, so it is copied as it is.
     let info = member.info.as_deref().unwrap_or("null");
     put(out, format_args!(",\"info\":{info}"));
+    if member.verified {
+        out.extend_from_slice(b",\"verified\":true");
+    }
 }

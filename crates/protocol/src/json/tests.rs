@@ -182,6 +182,7 @@ fn member(client: &str) -> Member {
         client: client.into(),
         user: Some("ann \"a\"".into()),
         info: Some("{\"n\":1}".into()),
+        verified: false,
     }
 }
 
@@ -268,6 +269,7 @@ fn members_are_written() {
                 client: "b".into(),
                 user: None,
                 info: None,
+                verified: false,
             },
         ],
     };

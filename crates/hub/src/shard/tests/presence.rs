@@ -14,6 +14,7 @@ fn present(client: &str, watch: bool) -> Option<Box<PresenceOptions>> {
         client: client.into(),
         user: None,
         info: None,
+        verified: false,
     });
     Some(Box::new(PresenceOptions { member, watch }))
 }

@@ -8,6 +8,7 @@ fn tagged(shard: &Shard, key: Key, channel: &str, tag: &str, client: Option<&str
         client: client.into(),
         user: None,
         info: None,
+        verified: false,
     });
     let watch = false;
     let presence = member.map(|member| {

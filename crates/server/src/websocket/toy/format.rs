@@ -122,6 +122,7 @@ impl Lines {
                     client: client.as_str().into(),
                     user: None,
                     info: None,
+                    verified: false,
                 };
                 let presence = PresenceOptions {
                     member: Some(member),

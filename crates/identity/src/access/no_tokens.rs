@@ -1,0 +1,22 @@
+//! A build without signed tokens: what is no key proves nothing.
+
+use hubplane_hub::{Grant, Unproven};
+
+use super::Access;
+use crate::rules::Subject;
+
+impl Access {
+    #[expect(clippy::unused_self, reason = "as with tokens")]
+    pub(super) fn prove_token(&self, _proof: &str) -> Result<Grant, Unproven> {
+        Err(Unproven("the key is wrong".into()))
+    }
+
+    #[expect(clippy::unused_self, reason = "as with tokens")]
+    pub(super) fn subject_of_token(&self, _proof: &str) -> Result<Subject, Unproven> {
+        Err(Unproven("the key is wrong".into()))
+    }
+
+    /// Returns at once: no key is fetched.
+    #[expect(clippy::unused_async, reason = "as with tokens")]
+    pub async fn wait_for_key(&self, _proof: &str) {}
+}
