@@ -26,3 +26,4 @@ mod redis;
 mod report;
 mod settings;
 mod tls;
+mod tokens;
