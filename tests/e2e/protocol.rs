@@ -71,6 +71,36 @@ async fn a_client_subscribes_publishes_and_leaves() {
     );
 }
 
+/// What comes too fast is replaced by the newest, and `/metrics` counts it.
+#[tokio::test]
+async fn a_client_is_given_as_many_messages_a_second_as_it_wants() {
+    let hub = Hub::memory();
+    let mut client = Client::connect(hub.address, "", &[]).await;
+    let refused = client
+        .ask(r#"{"type":"subscribe","ref":1,"channel":"c","max_rate":1001}"#)
+        .await;
+    assert_eq!(
+        (&refused["code"], &refused["ref"]),
+        (&json!("malformed"), &json!(1))
+    );
+    client
+        .ask(r#"{"type":"subscribe","ref":2,"channel":"c","max_rate":2}"#)
+        .await;
+    let messages = (1..=20).map(|it| json!({"channel":"c","data":it}));
+    let body = json!({"messages": messages.collect::<Vec<_>>()}).to_string();
+    assert_eq!(publish(hub.address, "", &body).await.0, 200);
+    let mut got = vec![client.json().await["data"].as_u64().unwrap()];
+    while got.last() != Some(&20) {
+        got.push(client.json().await["data"].as_u64().unwrap());
+    }
+    assert_eq!((got[0], got.is_sorted()), (1, true), "{got:?}");
+    assert!(got.len() < 20, "{got:?}");
+    let skipped = 20 - got.len();
+    let line = format!("hubplane_skipped_total{{rule=\"max_rate\"}} {skipped}\n");
+    let metrics = http(hub.address, "GET /metrics", "").await.1;
+    assert!(metrics.contains(&line), "{metrics}");
+}
+
 #[tokio::test]
 async fn errors_name_what_is_wrong_and_the_session_goes_on() {
     let hub = Hub::memory();
