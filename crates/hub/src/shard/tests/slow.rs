@@ -164,6 +164,24 @@ async fn rules_of_one_session_stand_side_by_side() {
     LocalSet::new().run_until(test).await;
 }
 
+/// Its own task has not run yet, so the shard takes its socket for blocked.
+#[tokio::test]
+async fn a_socket_that_takes_again_is_tried_before_its_session_ends() {
+    let test = async {
+        let (hub, shard) = shard(few_frames(4)).await;
+        let (key, wire) = open(&shard, &SOUND);
+        subscribe_to(&shard, key, &wire, "latest").await;
+        subscribe_to(&shard, key, &wire, "c").await;
+        wire.0.full.set(true);
+        deliver(&shard, &["c 1", "c 2", "c 3", "latest 4"]);
+        wire.0.full.set(false);
+        deliver(&shard, &["c 5"]);
+        assert_eq!(taken(&shard, key, &wire), "1.2.3.4.5.");
+        assert_eq!(counted(&hub), [0; 4]);
+    };
+    LocalSet::new().run_until(test).await;
+}
+
 #[tokio::test]
 async fn who_leaves_a_channel_is_given_nothing_more_of_it() {
     let test = async {
