@@ -13,6 +13,7 @@ mod conformance;
 mod demo;
 mod door;
 mod drain;
+mod endpoint;
 mod held_back;
 mod http;
 mod hub;

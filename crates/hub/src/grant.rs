@@ -4,6 +4,7 @@
 use std::{
     borrow::Cow,
     fmt,
+    pin::Pin,
     sync::{Arc, LazyLock},
     time::{Duration, Instant},
 };
@@ -53,7 +54,17 @@ pub trait Permissions: fmt::Debug + Send + Sync {
         _ = action;
         true
     }
+
+    /// Returns what asks somebody else, where [`Permissions::allows`] leaves it to them. `None` if
+    /// that has decided. `data` is what is to be published.
+    fn question(&self, action: Action, channel: &str, data: &[u8]) -> Option<Asking> {
+        _ = (action, channel, data);
+        None
+    }
 }
+
+/// The answer of somebody who is asked; an error says why it is not allowed.
+pub type Asking = Pin<Box<dyn Future<Output = Result<(), Unproven>> + Send>>;
 
 /// How a grant decides.
 #[derive(Clone, Debug)]
@@ -177,6 +188,15 @@ impl Grant {
             Allowed::Everything => true,
             Allowed::Listening => listens(action),
             Allowed::By(permissions) => permissions.allows(action, channel),
+        }
+    }
+
+    /// Returns what asks somebody else whether the channel may be used in this way; `None` if
+    /// [`Grant::allows`] has decided.
+    pub fn question(&self, action: Action, channel: &str, data: &[u8]) -> Option<Asking> {
+        match &self.allowed {
+            Allowed::By(permissions) => permissions.question(action, channel, data),
+            Allowed::Everything | Allowed::Listening => None,
         }
     }
 

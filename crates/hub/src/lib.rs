@@ -52,7 +52,7 @@ mod window;
 pub use self::{
     channel_limits::{BadRate, ChannelLimits, Rate},
     counts::{Counts, Histogram, LOOP_BUCKETS},
-    grant::{Action, Authority, Grant, Permissions, Unproven, Who},
+    grant::{Action, Asking, Authority, Grant, Permissions, Unproven, Who},
     hub::{Hub, Setup},
     inbound::InboundBytes,
     key::Key,

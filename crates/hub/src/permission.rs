@@ -3,7 +3,7 @@
 
 use super::{
     command::{Command, ErrorCode},
-    grant::{Action, Grant},
+    grant::{Action, Asking, Grant},
 };
 
 /// Why a command is not carried out: the code for programs and the text for people.
@@ -17,8 +17,11 @@ impl Grant {
     /// Returns an error if a command may not be carried out. A command may be several actions, and
     /// each must be allowed: a subscribe with `since` also reads the past, and one with `presence`
     /// also sees the members.
-    pub(super) fn check(&self, command: &Command) -> Result<(), Denied> {
+    ///
+    /// `asked` is true if somebody else was asked about the main action, and has allowed it.
+    pub(super) fn check(&self, command: &Command, asked: bool) -> Result<(), Denied> {
         match command {
+            Command::Publish { .. } if asked => Ok(()),
             Command::Publish { channel, .. } => self.ask(
                 Action::Publish,
                 channel,
@@ -30,11 +33,10 @@ impl Grant {
                 presence,
                 ..
             } => {
-                self.ask(
-                    Action::Subscribe,
-                    channel,
-                    "this channel may not be subscribed to",
-                )?;
+                if !asked {
+                    let message = "this channel may not be subscribed to";
+                    self.ask(Action::Subscribe, channel, message)?;
+                }
                 // Positions are for reading the past, which may be forbidden by itself.
                 if since.is_some() {
                     let message = "this channel's past may not be read; subscribe without since";
@@ -56,6 +58,15 @@ impl Grant {
             ),
             // Whoever is connected may end a subscription, show who it is, or ping.
             _ => Ok(()),
+        }
+    }
+
+    /// Returns what asks somebody else about a command, where the grant leaves it to them.
+    pub(super) fn question_about(&self, command: &Command) -> Option<Asking> {
+        match command {
+            Command::Subscribe { channel, .. } => self.question(Action::Subscribe, channel, b""),
+            Command::Publish { channel, data, .. } => self.question(Action::Publish, channel, data),
+            _ => None,
         }
     }
 

@@ -61,6 +61,8 @@ pub(super) struct Session {
     pub(super) dirty: bool,
     /// True once the client was told that its grant will soon be over.
     pub(super) warned: bool,
+    /// True while somebody else is asked about its last command.
+    pub(super) asking: bool,
     /// True while the socket is not read, so that an answer to a ping may lie in it unread.
     pub(super) unread: bool,
     /// Since when the socket has taken nothing, `None` if it takes.
@@ -84,6 +86,7 @@ impl Session {
             held: 0,
             dirty: false,
             warned: false,
+            asking: false,
             unread: false,
             blocked_since: None,
             phase: Phase::Quiet,
@@ -162,7 +165,8 @@ impl Session {
     /// out for now. An ending session is never paused: what it still sends is not carried out at
     /// all.
     pub(super) fn is_paused(&self, limits: &Limits) -> bool {
-        self.unanswered as usize >= limits.session_publishes && !self.is_ending()
+        let waits = self.asking || self.unanswered as usize >= limits.session_publishes;
+        waits && !self.is_ending()
     }
 
     /// Returns the seconds that are left of the session's grant if the client is to be told of them

@@ -15,10 +15,16 @@ mod by_token;
 #[path = "access/no_tokens.rs"]
 mod by_token;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+    time::Duration,
+};
+
+use by_endpoint::Asker;
 
 use http::{HeaderMap, HeaderValue, header};
-use hubplane_hub::{Action, Authority, Grant, Permissions, Unproven, Who};
+use hubplane_hub::{Action, Asking, Authority, Grant, Permissions, Unproven, Who};
 
 #[cfg(feature = "endpoint")]
 use crate::endpoint::Endpoint;
@@ -28,7 +34,7 @@ use crate::{
     Actions, KeyGrant, Keys, Reloaded,
     host::Hosts,
     origin,
-    rules::{Decision, RuleConfig, Rules, Subject, WithoutRules},
+    rules::{Answer, Decision, RuleConfig, Rules, Subject, WithoutRules},
 };
 
 /// What an [`Access`] is made of. By default nobody is known, and everybody may do everything.
@@ -61,13 +67,16 @@ pub struct Access {
     #[cfg(feature = "tokens")]
     issuers: Issuers,
     #[cfg(feature = "endpoint")]
-    endpoint: Option<Endpoint>,
+    endpoint: Option<Arc<Endpoint>>,
     rules: Arc<Rules>,
     /// What somebody may do who shows nothing.
     anonymous: Grant,
     origins: Vec<String>,
     hosts: Hosts,
 }
+
+/// The headers and the address of a request, which the endpoint is told.
+type From<'a> = (&'a HeaderMap, IpAddr);
 
 /// Lets everybody do everything, from pages of the server's own host.
 impl Default for Access {
@@ -90,6 +99,8 @@ pub enum NotAdmitted {
 struct Decides {
     rules: Arc<Rules>,
     subject: Subject,
+    /// Asks the endpoint, where a rule leaves it to that.
+    asker: Option<Asker>,
 }
 
 impl Permissions for Decides {
@@ -100,6 +111,15 @@ impl Permissions for Decides {
 
     fn allows_somewhere(&self, action: Action) -> bool {
         self.rules.allows_somewhere(&self.subject, action)
+            || (self.asker.is_some() && matches!(action, Action::Subscribe | Action::Publish))
+    }
+
+    fn question(&self, action: Action, channel: &str, data: &[u8]) -> Option<Asking> {
+        let decision = self.rules.decide(&self.subject, action, channel);
+        match (&self.asker, decision.answer()) {
+            (Some(asker), Answer::Ask) => Some(asker.ask(action, channel, data)),
+            _ => None,
+        }
     }
 }
 
@@ -155,14 +175,14 @@ impl Access {
         let anonymous = match (nobody_is_known, rules.is_guarded()) {
             // Nobody can show anything, so everybody is trusted, also with publishing.
             (true, false) => Grant::key(),
-            _ => grant(&rules, Who::Anonymous, Subject::Anonymous),
+            _ => grant(&rules, Who::Anonymous, Subject::Anonymous, None),
         };
         Ok(Self {
             keys,
             #[cfg(feature = "tokens")]
             issuers: config.issuers,
             #[cfg(feature = "endpoint")]
-            endpoint: config.endpoint,
+            endpoint: config.endpoint.map(Arc::new),
             rules,
             anonymous,
             origins,
@@ -177,14 +197,25 @@ impl Access {
     /// The header is there and what it shows is not accepted. Such a client is told so, and not let
     /// in as anybody.
     pub fn grant_of(&self, headers: &HeaderMap) -> Result<Grant, Unproven> {
+        self.grant_from(headers, Ipv4Addr::UNSPECIFIED.into())
+    }
+
+    /// The same for a request from this address, which the endpoint is told.
+    ///
+    /// # Errors
+    /// As [`Access::grant_of`].
+    pub fn grant_from(&self, headers: &HeaderMap, address: IpAddr) -> Result<Grant, Unproven> {
         if !self.knows_somebody() {
             return Ok(self.anonymous.clone());
         }
         let Some(value) = headers.get(header::AUTHORIZATION) else {
-            return Ok(self.anonymous.clone());
+            return Ok(match self.asker(None, headers, address) {
+                None => self.anonymous.clone(),
+                asker => grant(&self.rules, Who::Anonymous, Subject::Anonymous, asker),
+            });
         };
         match bearer(value) {
-            Some(proof) => self.prove(proof),
+            Some(proof) => self.prove_with(proof, (headers, address)),
             None => Err(Unproven("write Authorization: Bearer …".into())),
         }
     }
@@ -194,9 +225,13 @@ impl Access {
     /// # Errors
     /// It is not accepted.
     pub fn prove(&self, proof: &str) -> Result<Grant, Unproven> {
+        self.prove_with(proof, (&HeaderMap::new(), Ipv4Addr::UNSPECIFIED.into()))
+    }
+
+    fn prove_with(&self, proof: &str, from: From<'_>) -> Result<Grant, Unproven> {
         match self.keys.find(proof) {
             Some(key) => Ok(self.grant_of_key(key)),
-            None => self.prove_token(proof),
+            None => self.prove_token(proof, from),
         }
     }
 
@@ -206,7 +241,8 @@ impl Access {
             return Grant::key();
         }
         let name = key.name().to_owned();
-        grant(&self.rules, Who::Key, Subject::Key(key)).named(name)
+        // A key speaks for a backend, which is not asked about by another one.
+        grant(&self.rules, Who::Key, Subject::Key(key), None).named(name)
     }
 
     /// Returns true if somebody can show who they are. Without that, the hub is open to all who
@@ -271,9 +307,13 @@ pub fn bearer(value: &HeaderValue) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| proof.trim())
 }
 
-fn grant(rules: &Arc<Rules>, who: Who, subject: Subject) -> Grant {
-    let rules = Arc::clone(rules);
-    Grant::by(who, Arc::new(Decides { rules, subject }))
+fn grant(rules: &Arc<Rules>, who: Who, subject: Subject, asker: Option<Asker>) -> Grant {
+    let decides = Decides {
+        rules: Arc::clone(rules),
+        subject,
+        asker,
+    };
+    Grant::by(who, Arc::new(decides))
 }
 
 /// Checks what a session shows after it has connected. A server that knows nobody asks for nothing,

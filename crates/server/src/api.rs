@@ -17,7 +17,7 @@ use tokio::time::timeout;
 use warp::{Reply, reply::Response};
 
 use super::{context::Context, problem::Problem};
-use hubplane_hub::{Action, ClientPosition, Grant, MAX_ID, channel, is_id};
+use hubplane_hub::{Action, ClientPosition, Grant, MAX_ID, Unproven, channel, is_id};
 use hubplane_hub::{InboundBytes, Limits};
 use hubplane_protocol::{Object, json as native};
 
@@ -71,7 +71,7 @@ pub(super) async fn publish<B: Buf + Send + 'static>(
         let grant = admitted(context, headers)?;
         let body = read(&mut body, &mut room, context.hub.limits()).await?;
         let (mut messages, single) = requested(&body, context.hub.limits())?;
-        allowed(&grant, &messages)?;
+        allowed(&grant, &messages).await?;
         name(&mut messages, single, headers)?;
         messages.iter_mut().for_each(|message| grant.mark(message));
         let results = context
@@ -147,11 +147,18 @@ pub(super) async fn body<B: Buf>(
 }
 
 /// Returns 403 with the message's `index` unless the grant allows to publish all messages.
-fn allowed(grant: &Grant, messages: &[Outgoing]) -> Result<(), Problem> {
+/// Where the grant leaves it to somebody else, they are asked, one message after the other.
+async fn allowed(grant: &Grant, messages: &[Outgoing]) -> Result<(), Problem> {
     for (index, message) in messages.iter().enumerate() {
-        if !grant.allows(Action::Publish, &message.channel) {
-            let detail = "this channel may not be published to";
-            return Err(Problem::new(StatusCode::FORBIDDEN, detail).with("index", index));
+        let (channel, data) = (&message.channel, &message.data);
+        let refusal = match grant.question(Action::Publish, channel, data) {
+            Some(question) => question.await.err().map(|Unproven(why)| why),
+            None if grant.allows(Action::Publish, channel) => None,
+            None => Some("this channel may not be published to".into()),
+        };
+        if let Some(detail) = refusal {
+            let problem = Problem::new(StatusCode::FORBIDDEN, detail);
+            return Err(problem.with("index", index));
         }
     }
     Ok(())

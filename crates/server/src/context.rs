@@ -3,7 +3,10 @@
 //! Routes ask [`Context::grant`] or [`Context::may_read`] before they act. How a key is checked is
 //! known to `hubplane-identity` alone, and what a grant allows to `Grant::allows` in the hub.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+};
 
 use http::{HeaderMap, StatusCode, header};
 use hubplane_hub::{Action, Grant, Hub, Unproven, Who};
@@ -51,11 +54,15 @@ impl Context {
     /// 401: the request shows a key, and it is wrong. A request without a key gets an anonymous
     /// grant.
     pub(super) fn grant(&self, headers: &HeaderMap) -> Result<Grant, Problem> {
+        self.grant_from(headers, Ipv4Addr::UNSPECIFIED.into())
+    }
+
+    fn grant_from(&self, headers: &HeaderMap, address: IpAddr) -> Result<Grant, Problem> {
         let wrong = |Unproven(why)| {
             Problem::new(StatusCode::UNAUTHORIZED, why.into_owned())
                 .with_header(header::WWW_AUTHENTICATE, "Bearer error=\"invalid_token\"")
         };
-        let grant = self.access.grant_of(headers).map_err(wrong)?;
+        let grant = self.access.grant_from(headers, address).map_err(wrong)?;
         match self.hub.admits(&grant) {
             true => Ok(grant),
             false => {
@@ -80,7 +87,7 @@ impl Context {
         }
         match self.access.admit(headers, address).await {
             Ok(Some(grant)) => Ok(grant),
-            Ok(None) => self.grant(headers),
+            Ok(None) => self.grant_from(headers, address),
             Err(NotAdmitted::Refused(reason)) => {
                 let reason = reason.unwrap_or_else(|| "this client may not connect".to_owned());
                 Err(Problem::new(StatusCode::FORBIDDEN, reason))

@@ -14,7 +14,7 @@ use crate::{
     Hub, channel,
     command::{Command, Ending, ErrorCode, Ref, Reply},
     frame::{Encoding, Frame},
-    grant::{Action, Grant, Unproven},
+    grant::{Action, Asking, Grant, Unproven},
     key::Key,
     permission::Denied,
     publisher::ReplyTo,
@@ -26,8 +26,39 @@ impl Shard {
     /// when the broker has answered; [`Shard::flush_dirty`] writes what is queued. Does nothing for
     /// a session that is gone or ending.
     pub fn command(&self, key: Key, command: Command) {
+        self.carry_out(key, command, false);
+    }
+
+    /// Returns what asks somebody else about a command, if the session's grant leaves it to them.
+    /// Nothing more of the session is to be carried out until [`Shard::asked`] is called.
+    pub fn question(&self, key: Key, command: &Command) -> Option<Asking> {
         let mut state = self.state.borrow_mut();
-        if !state.may(&self.hub, key, &command) {
+        let session = state.session(key).filter(|it| !it.is_ending())?;
+        let question = session.setup.grant.question_about(command)?;
+        session.asking = true;
+        Some(question)
+    }
+
+    /// Carries out a command that somebody else was asked about, or refuses it.
+    pub fn asked(&self, key: Key, command: Command, answer: Result<(), Unproven>) {
+        {
+            let mut state = self.state.borrow_mut();
+            let Some(session) = state.session(key) else {
+                return;
+            };
+            session.asking = false;
+            session.wake();
+            if let Err(Unproven(why)) = answer {
+                let error = (ErrorCode::Forbidden, &*why);
+                return state.refuse(&self.hub, key, command.reference(), error);
+            }
+        }
+        self.carry_out(key, command, true);
+    }
+
+    fn carry_out(&self, key: Key, command: Command, asked: bool) {
+        let mut state = self.state.borrow_mut();
+        if !state.may(&self.hub, key, &command, asked) {
             return;
         }
         match command {
@@ -164,7 +195,7 @@ impl Shard {
 impl ShardState {
     /// Returns true if a session may have this command carried out. If not, the client is told why,
     /// or the session ends because its time is over.
-    fn may(&mut self, hub: &Hub, key: Key, command: &Command) -> bool {
+    fn may(&mut self, hub: &Hub, key: Key, command: &Command, asked: bool) -> bool {
         let Some(session) = self.session(key).filter(|it| !it.is_ending()) else {
             return false;
         };
@@ -175,7 +206,7 @@ impl ShardState {
             return false;
         }
         // Nothing else about the command is looked at before this.
-        let Err(Denied { code, message }) = grant.check(command) else {
+        let Err(Denied { code, message }) = grant.check(command, asked) else {
             return true;
         };
         self.refuse(hub, key, command.reference(), (code, message));
@@ -218,7 +249,7 @@ impl ShardState {
             presence: None,
             max_rate: None,
         };
-        if self.may(hub, key, &command) {
+        if self.may(hub, key, &command, false) {
             self.subscribe(
                 hub,
                 key,

@@ -7,7 +7,7 @@ use std::time::{Instant, SystemTime};
 
 use hubplane_hub::{Grant, Unproven, Who};
 
-use super::{Access, grant};
+use super::{Access, From, grant};
 use crate::{
     Actions, Claims, Permission,
     rules::Subject,
@@ -17,9 +17,14 @@ use crate::{
 impl Access {
     /// Returns what the bearer of a token may do. It ends with the token, after the same leeway
     /// that clocks are given when it is checked.
-    pub(super) fn prove_token(&self, proof: &str) -> Result<Grant, Unproven> {
+    pub(super) fn prove_token(
+        &self,
+        proof: &str,
+        (headers, address): From<'_>,
+    ) -> Result<Grant, Unproven> {
         let claims = self.verify(proof)?;
-        let grant = grant(&self.rules, Who::User, self.subject(&claims)?);
+        let asker = self.asker(claims.user.as_deref(), headers, address);
+        let grant = grant(&self.rules, Who::User, self.subject(&claims)?, asker);
         // A token without `sub` is for somebody without a name.
         let mut grant = match claims.user {
             Some(user) => grant.named(user),

@@ -3,11 +3,26 @@
 use std::net::IpAddr;
 
 use http::HeaderMap;
-use hubplane_hub::Grant;
+use hubplane_hub::{Action, Asking, Grant};
 
 use super::{Access, NotAdmitted};
 
+/// Nobody, who is never asked.
+#[derive(Debug)]
+pub(super) enum Asker {}
+
+impl Asker {
+    pub(super) fn ask(&self, _: Action, _: &str, _: &[u8]) -> Asking {
+        match *self {}
+    }
+}
+
 impl Access {
+    #[expect(clippy::unused_self, reason = "as with an endpoint")]
+    pub(super) fn asker(&self, _: Option<&str>, _: &HeaderMap, _: IpAddr) -> Option<Asker> {
+        None
+    }
+
     /// Returns `None`: there is nobody to ask.
     ///
     /// # Errors

@@ -2,12 +2,12 @@
 
 use hubplane_hub::{Grant, Unproven};
 
-use super::Access;
+use super::{Access, From};
 use crate::rules::Subject;
 
 impl Access {
     #[expect(clippy::unused_self, reason = "as with tokens")]
-    pub(super) fn prove_token(&self, _proof: &str) -> Result<Grant, Unproven> {
+    pub(super) fn prove_token(&self, _proof: &str, _from: From<'_>) -> Result<Grant, Unproven> {
         Err(Unproven("the key is wrong".into()))
     }
 

@@ -109,7 +109,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderName, Method, Request, Response, header};
+use http::{HeaderMap, HeaderName, Method, Request, Response, header};
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
@@ -191,6 +191,16 @@ impl Endpoint {
     /// Returns true if the settings name a URL for such a question.
     pub fn asks(&self, wish: &Wish<'_>) -> bool {
         self.route(wish).is_some()
+    }
+
+    /// Returns those of a client's headers that are passed on.
+    pub fn passed(&self, headers: &HeaderMap) -> HeaderMap {
+        let named = headers
+            .iter()
+            .filter(|(name, _)| self.headers.contains(name));
+        named
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect()
     }
 
     /// Returns true if clients' cookies are passed on.

@@ -113,7 +113,7 @@ impl<S> fmt::Debug for Reading<S> {
 /// asked for. Returns the session's key in the shard. The subscriptions go through the grant, as a
 /// client's own commands do.
 pub(crate) fn open<S: Stream + 'static>(
-    shard: &Shard,
+    shard: &Rc<Shard>,
     stream: &Rc<S>,
     negotiated: Negotiated,
 ) -> Key {
@@ -131,7 +131,7 @@ pub(crate) fn open<S: Stream + 'static>(
             presence: None,
             max_rate: None,
         };
-        shard.command(key, command);
+        carry_out(shard, key, command);
     }
     key
 }
@@ -319,10 +319,24 @@ fn wake_after(time: Duration, waker: Waker) {
     });
 }
 
+/// Carries out a command, or lets somebody else decide about it first where the session's grant says
+/// so. Meanwhile the session is paused, so its commands stay in order.
+fn carry_out(shard: &Rc<Shard>, key: Key, command: Command) {
+    let Some(question) = shard.question(key, &command) else {
+        return shard.command(key, command);
+    };
+    let shard = Rc::clone(shard);
+    task::spawn_local(async move {
+        let answer = question.await;
+        shard.asked(key, command, answer);
+        shard.flush_dirty();
+    });
+}
+
 /// Reads a message in the session's format, and carries out each command that it holds.
-fn decode(shard: &Shard, key: Key, decoder: &mut dyn Decoder, incoming: Incoming<'_>) {
+fn decode(shard: &Rc<Shard>, key: Key, decoder: &mut dyn Decoder, incoming: Incoming<'_>) {
     decoder.decode(incoming, &mut |input| match input {
-        Input::Command(command) => shard.command(key, command),
+        Input::Command(command) => carry_out(shard, key, command),
         Input::Refused { reference, message } => {
             shard.refuse(key, reference.as_deref(), &message);
         }
