@@ -46,7 +46,7 @@ impl Issuer {
 }
 
 /// A token for so many seconds; `own` are the hub's claims.
-fn token(user: &str, id: &str, seconds: u64, own: Value) -> String {
+fn token(user: &str, id: &str, seconds: u64, own: &Value) -> String {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     let claims = json!({
         "iss": "login", "aud": "hub", "sub": user, "jti": id,
@@ -83,7 +83,7 @@ fn auth(token: &str) -> String {
 async fn a_token_opens_its_channels_over_websocket_and_http() {
     let issuer = issuer("");
     let hub = issuer.hub("memory:");
-    let ann = token("ann", "t1", 60, listening(&["orders.*"]));
+    let ann = token("ann", "t1", 60, &listening(&["orders.*"]));
     let mut client = with(&hub, &ann).await;
     assert_eq!(
         client.ask(&subscribe("orders.7")).await["type"],
@@ -105,7 +105,7 @@ async fn a_token_opens_its_channels_over_websocket_and_http() {
         nobody.ask(&subscribe("orders.7")).await["code"],
         "forbidden"
     );
-    let late = token("ann", "t1", 0, json!({})).replace('.', "x");
+    let late = token("ann", "t1", 0, &json!({})).replace('.', "x");
     let answer = nobody.ask(&auth(&late)).await;
     assert_eq!(
         (&answer["type"], &answer["code"]),
@@ -123,7 +123,7 @@ async fn a_browser_shows_its_token_first_and_a_new_one_before_it_ends() {
     let joined = json!({
         "permissions": [{"channels": ["a", "b"], "allow": ["subscribe"]}], "channels": ["a"],
     });
-    let answer = client.ask(&auth(&token("ann", "t1", 5, joined))).await;
+    let answer = client.ask(&auth(&token("ann", "t1", 5, &joined))).await;
     assert_eq!(
         (&answer["type"], &answer["user"]),
         (&json!("authenticated"), &json!("ann"))
@@ -137,7 +137,7 @@ async fn a_browser_shows_its_token_first_and_a_new_one_before_it_ends() {
     assert_eq!(client.json().await["type"], "expiring");
     assert_eq!(client.ask(&subscribe("b")).await["type"], "subscribed");
     // The new one allows less.
-    let less = token("ann", "t2", 600, listening(&["b"]));
+    let less = token("ann", "t2", 600, &listening(&["b"]));
     assert_eq!(client.ask(&auth(&less)).await["type"], "authenticated");
     assert_eq!(client.json().await["code"], "forbidden");
     let gone = client.json().await;
@@ -173,7 +173,7 @@ async fn what_presence_shows_of_a_user_is_verified() {
     let hub = issuer.hub("memory:");
     let mut own = listening(&["room"]);
     own["info"] = json!({"name":"Ann"});
-    let mut client = with(&hub, &token("ann", "t1", 60, own)).await;
+    let mut client = with(&hub, &token("ann", "t1", 60, &own)).await;
     let join = json!({
         "type":"subscribe","channel":"room",
         "presence":{"client":"c-1","user":"root","info":{"role":"admin"},"watch":true},
@@ -198,7 +198,7 @@ async fn a_rule_speaks_of_the_user_that_the_token_names() {
         ("*", "user.ann.jobs", "error"),
         ("ann.x", "user.ann.x.jobs", "error"),
     ] {
-        let mut client = with(&hub, &token(user, "t", 60, json!({}))).await;
+        let mut client = with(&hub, &token(user, "t", 60, &json!({}))).await;
         let answer = client.ask(&subscribe(channel)).await;
         assert_eq!(answer["type"], wanted, "{user} {channel}: {answer}");
     }
@@ -208,10 +208,10 @@ async fn a_rule_speaks_of_the_user_that_the_token_names() {
 async fn revoked(backplane: &str) {
     let issuer = issuer("");
     let (one, other) = (issuer.hub(backplane), issuer.hub(backplane));
-    let shown = token("ann", "t-17", 60, listening(&["c"]));
+    let shown = token("ann", "t-17", 60, &listening(&["c"]));
     let mut client = with(&other, &shown).await;
     assert_eq!(client.ask(&subscribe("c")).await["type"], "subscribed");
-    let bob = token("bob", "t-18", 60, listening(&["c"]));
+    let bob = token("bob", "t-18", 60, &listening(&["c"]));
     let mut stays = with(&other, &bob).await;
     let order = r#"{"token_id":"t-17","reason":"signed out","refused_for":60}"#;
     let answer = ask(one.address, "POST /v1/disconnect", &bearer(ADMIN), order).await;

@@ -22,14 +22,12 @@ use std::{
 };
 
 use by_endpoint::Asker;
+pub use by_endpoint::Endpoint;
+pub use by_token::Issuers;
 
 use http::{HeaderMap, HeaderValue, header};
 use hubplane_hub::{Action, Asking, Authority, Grant, Permissions, Unproven, Who};
 
-#[cfg(feature = "endpoint")]
-use crate::endpoint::Endpoint;
-#[cfg(feature = "tokens")]
-use crate::token::Issuers;
 use crate::{
     Actions, KeyGrant, Keys, Reloaded,
     host::Hosts,
@@ -43,10 +41,8 @@ pub struct AccessConfig {
     /// Keys of programs.
     pub keys: Keys,
     /// Those who sign users' tokens.
-    #[cfg(feature = "tokens")]
     pub issuers: Issuers,
     /// The operator's own backend, which may decide.
-    #[cfg(feature = "endpoint")]
     pub endpoint: Option<Endpoint>,
     /// Rules for channels, in their order.
     pub rules: Vec<RuleConfig>,
@@ -64,9 +60,7 @@ pub struct AccessConfig {
 #[derive(Debug)]
 pub struct Access {
     keys: Keys,
-    #[cfg(feature = "tokens")]
     issuers: Issuers,
-    #[cfg(feature = "endpoint")]
     endpoint: Option<Arc<Endpoint>>,
     rules: Arc<Rules>,
     /// What somebody may do who shows nothing.
@@ -126,7 +120,6 @@ impl Permissions for Decides {
 impl AccessConfig {
     /// A browser sends cookies along whichever page connects, so only the check of the page's
     /// origin protects a user whose session is a cookie.
-    #[cfg(feature = "endpoint")]
     fn check_cookies(&self) -> Result<(), String> {
         let by_cookie = self.endpoint.as_ref().is_some_and(Endpoint::passes_cookies);
         match by_cookie && self.origins.iter().any(|origin| origin == crate::ANY) {
@@ -138,15 +131,7 @@ impl AccessConfig {
 
     /// Returns true if somebody can show who they are to a hub with this configuration.
     pub fn knows_somebody(&self) -> bool {
-        #[cfg(feature = "tokens")]
-        if !self.issuers.is_empty() {
-            return true;
-        }
-        #[cfg(feature = "endpoint")]
-        if self.endpoint.is_some() {
-            return true;
-        }
-        !self.keys.is_empty()
+        !self.keys.is_empty() || !self.issuers.is_empty() || self.endpoint.is_some()
     }
 }
 
@@ -156,7 +141,6 @@ impl Access {
     /// # Errors
     /// A sentence that names the rule which is wrong.
     pub fn new(config: AccessConfig) -> Result<Self, String> {
-        #[cfg(feature = "endpoint")]
         config.check_cookies()?;
         let nobody_is_known = !config.knows_somebody();
         let AccessConfig {
@@ -179,9 +163,7 @@ impl Access {
         };
         Ok(Self {
             keys,
-            #[cfg(feature = "tokens")]
             issuers: config.issuers,
-            #[cfg(feature = "endpoint")]
             endpoint: config.endpoint.map(Arc::new),
             rules,
             anonymous,
@@ -248,15 +230,7 @@ impl Access {
     /// Returns true if somebody can show who they are. Without that, the hub is open to all who
     /// reach it.
     pub fn knows_somebody(&self) -> bool {
-        #[cfg(feature = "tokens")]
-        if !self.issuers.is_empty() {
-            return true;
-        }
-        #[cfg(feature = "endpoint")]
-        if self.endpoint.is_some() {
-            return true;
-        }
-        !self.keys.is_empty()
+        !self.keys.is_empty() || !self.issuers.is_empty() || self.endpoint.is_some()
     }
 
     /// Returns what is decided for somebody, and why.

@@ -34,7 +34,7 @@ mod test_server;
 pub mod token;
 
 pub use self::{
-    access::{Access, AccessConfig, NotAdmitted, bearer},
+    access::{Access, AccessConfig, Endpoint, Issuers, NotAdmitted, bearer},
     actions::Actions,
     host::{Hosts, parse_host},
     keys::{KeyConfig, KeyGrant, Keys, MIN_KEY, Reloaded},

@@ -11,9 +11,11 @@ use hubplane_hub::{Action, Asking, Grant, Unproven, Who};
 use super::{Access, NotAdmitted, grant};
 use crate::{
     Claims,
-    endpoint::{Allowed, Answer, Endpoint, Question, Wish},
+    endpoint::{Allowed, Answer, Question, Wish},
     rules::Subject,
 };
+
+pub use crate::endpoint::Endpoint;
 
 /// Asks the endpoint about single channels for one client.
 #[derive(Clone, Debug)]

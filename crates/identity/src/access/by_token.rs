@@ -14,6 +14,8 @@ use crate::{
     token::{self, DEFAULT_LEEWAY, Fetching, TokenError},
 };
 
+pub use crate::token::Issuers;
+
 impl Access {
     /// Returns what the bearer of a token may do. It ends with the token, after the same leeway
     /// that clocks are given when it is checked.

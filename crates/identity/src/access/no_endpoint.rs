@@ -11,6 +11,16 @@ use super::{Access, NotAdmitted};
 #[derive(Debug)]
 pub(super) enum Asker {}
 
+/// No endpoint.
+#[derive(Debug)]
+pub enum Endpoint {}
+
+impl Endpoint {
+    pub(super) fn passes_cookies(&self) -> bool {
+        match *self {}
+    }
+}
+
 impl Asker {
     pub(super) fn ask(&self, _: Action, _: &str, _: &[u8]) -> Asking {
         match *self {}

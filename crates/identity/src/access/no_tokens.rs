@@ -5,6 +5,18 @@ use hubplane_hub::{Grant, Unproven};
 use super::{Access, From};
 use crate::rules::Subject;
 
+/// No issuer of tokens.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Issuers;
+
+impl Issuers {
+    /// Returns true: no token is accepted.
+    #[expect(clippy::unused_self, reason = "as with tokens")]
+    pub(super) const fn is_empty(&self) -> bool {
+        true
+    }
+}
+
 impl Access {
     #[expect(clippy::unused_self, reason = "as with tokens")]
     pub(super) fn prove_token(&self, _proof: &str, _from: From<'_>) -> Result<Grant, Unproven> {
