@@ -8,3 +8,4 @@ mod handshakes;
 mod hostile;
 mod in_memory;
 mod reload;
+mod waking;
