@@ -9,7 +9,7 @@ use std::{cell::RefCell, io, sync::Arc};
 
 use rustls::{ServerConfig, server::UnbufferedServerConnection, unbuffered::ConnectionState};
 
-use super::room;
+use super::room::Room;
 
 /// Plaintext that is encrypted at once: two full records (RFC 8446, 5.1). So much may wait for a
 /// client's socket outside of its outbox.
@@ -30,12 +30,12 @@ struct Buffers {
     /// Plaintext of several buffers, put together.
     plain: Vec<u8>,
     /// Records to be sent.
-    outgoing: Vec<u8>,
+    outgoing: Room,
 }
 
 thread_local! {
     static BUFFERS: RefCell<Buffers> = const {
-        RefCell::new(Buffers { incoming: Vec::new(), plain: Vec::new(), outgoing: Vec::new() })
+        RefCell::new(Buffers { incoming: Vec::new(), plain: Vec::new(), outgoing: Room::new() })
     };
 }
 
@@ -165,7 +165,7 @@ impl Records {
                     }
                 }
                 Ok(ConnectionState::EncodeTlsData(mut data)) => {
-                    room::encoded(&mut self.unsent, &mut data)?;
+                    queue(&mut self.unsent, |room| room.encode(&mut data))?;
                 }
                 // It is sent with everything else in `unsent`.
                 Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
@@ -188,7 +188,7 @@ impl Records {
         while self.connection.wants_write()
             && let Ok(ConnectionState::EncodeTlsData(mut data)) =
                 self.connection.process_tls_records(&mut []).state
-            && room::encoded(&mut self.unsent, &mut data).is_ok()
+            && queue(&mut self.unsent, |room| room.encode(&mut data)).is_ok()
         {}
     }
 
@@ -210,17 +210,17 @@ impl Records {
             let plain = gathered(slices, plain);
             outgoing.clear();
             self.encrypt(plain, outgoing)?;
-            let sent = match send(outgoing) {
+            let sent = match send(outgoing.bytes()) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
                 sent => sent?,
             };
-            self.unsent.extend_from_slice(&outgoing[sent..]);
+            self.unsent.extend_from_slice(&outgoing.bytes()[sent..]);
             Ok(plain.len())
         })
     }
 
     /// Appends the records of `plain` to `outgoing`.
-    fn encrypt(&mut self, plain: &[u8], outgoing: &mut Vec<u8>) -> io::Result<()> {
+    fn encrypt(&mut self, plain: &[u8], outgoing: &mut Room) -> io::Result<()> {
         if self.failed {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
@@ -230,10 +230,10 @@ impl Records {
             let discard = status.discard;
             match status.state {
                 Ok(ConnectionState::WriteTraffic(mut traffic)) => {
-                    return room::encrypted(outgoing, |room| traffic.encrypt(plain, room));
+                    return outgoing.encrypt(|room| traffic.encrypt(plain, room));
                 }
                 Ok(ConnectionState::EncodeTlsData(mut data)) => {
-                    room::encoded(outgoing, &mut data)?;
+                    outgoing.encode(&mut data)?;
                 }
                 Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
                 Ok(ConnectionState::PeerClosed) => self.ended = true,
@@ -252,7 +252,9 @@ impl Records {
         let state = self.connection.process_tls_records(&mut self.kept).state;
         if let Ok(ConnectionState::WriteTraffic(mut traffic)) = state {
             // Without it the client only learns less surely that it has got everything.
-            _ = room::encrypted(&mut self.unsent, |room| traffic.queue_close_notify(room));
+            _ = queue(&mut self.unsent, |room| {
+                room.encrypt(|room| traffic.queue_close_notify(room))
+            });
         }
     }
 
@@ -279,6 +281,15 @@ impl Records {
         }
         Ok(())
     }
+}
+
+/// Appends what `write` writes. This is for the handshake and for alerts; content goes by the
+/// thread's own room.
+fn queue(unsent: &mut Vec<u8>, write: impl FnOnce(&mut Room) -> io::Result<()>) -> io::Result<()> {
+    let mut room = Room::new();
+    write(&mut room)?;
+    unsent.extend_from_slice(room.bytes());
+    Ok(())
 }
 
 /// Removes what was used. An empty buffer keeps no memory.
