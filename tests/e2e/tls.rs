@@ -33,16 +33,30 @@ impl Files {
 
     /// Writes a new certificate, whose subject is this name, and its key.
     fn write(&self, name: &str) {
-        let mut command = Command::new("openssl");
-        command
-            .args(["req", "-x509", "-newkey", "ec", "-nodes", "-days", "2"])
-            .args(["-pkeyopt", "ec_paramgen_curve:P-256"])
-            .args(["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"])
-            .args(["-subj", &format!("/CN={name}"), "-keyout"])
-            .arg(self.key())
-            .arg("-out")
-            .arg(self.certificate());
-        succeeds(&command.output().unwrap());
+        let curve = "ec_paramgen_curve:P-256";
+        self.write_with(name, &["genpkey", "-algorithm", "EC", "-pkeyopt", curve]);
+    }
+
+    /// As [`Files::write`], with a key that OpenSSL makes so.
+    fn write_with(&self, name: &str, make: &[&str]) {
+        let openssl = || Command::new("openssl");
+        let key = succeeds(&openssl().args(make).output().unwrap());
+        fs::write(self.key(), key).unwrap();
+        let mut sign = openssl();
+        sign.args([
+            "req",
+            "-x509",
+            "-days",
+            "2",
+            "-subj",
+            &format!("/CN={name}"),
+        ])
+        .args(["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"])
+        .arg("-key")
+        .arg(self.key())
+        .arg("-out")
+        .arg(self.certificate());
+        succeeds(&sign.output().unwrap());
     }
 
     fn serve(&self) -> Hub {
@@ -133,6 +147,35 @@ fn curl_and_openssl_speak_with_it() {
     assert!(told.contains("Cipher is ECDHE-"), "forward secrecy: {told}");
     let told = s_client(&hub, &["-tls1_1"]);
     assert!(told.contains("Cipher is (NONE)"), "too old: {told}");
+}
+
+/// SEC 1, PKCS #8 and PKCS #1.
+#[test]
+fn keys_are_read_in_every_usual_form() {
+    let files = Files::new();
+    let p384 = "ec_paramgen_curve:P-384";
+    for (make, label) in [
+        (
+            &["ecparam", "-name", "prime256v1", "-genkey", "-noout"][..],
+            "EC PRIVATE",
+        ),
+        (
+            &["genpkey", "-algorithm", "EC", "-pkeyopt", p384],
+            "PRIVATE",
+        ),
+        (&["genrsa", "-traditional", "2048"], "RSA PRIVATE"),
+        (&["genrsa", "2048"], "PRIVATE"),
+        (&["genpkey", "-algorithm", "ed25519"], "PRIVATE"),
+    ] {
+        files.write_with("any", make);
+        let key = fs::read_to_string(files.key()).unwrap();
+        let begin = format!("-----BEGIN {label} KEY-----");
+        assert!(key.starts_with(&begin), "{make:?}");
+        let hub = files.serve();
+        for version in [&["--tls-max", "1.2"][..], &["--tlsv1.3"]] {
+            succeeds(&curl(&hub, &files.certificate(), version));
+        }
+    }
 }
 
 /// An open connection outlives both a new certificate and broken files.
