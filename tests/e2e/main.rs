@@ -25,6 +25,7 @@ mod recovery;
 mod recovery_client;
 mod redis;
 mod report;
+mod security;
 mod settings;
 mod tls;
 mod tokens;
