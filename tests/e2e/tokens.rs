@@ -213,6 +213,19 @@ async fn revoked(backplane: &str) {
     assert_eq!(client.ask(&subscribe("c")).await["type"], "subscribed");
     let bob = token("bob", "t-18", 60, &listening(&["c"]));
     let mut stays = with(&other, &bob).await;
+    let known = ask(
+        one.address,
+        "GET /v1/users/ann/connections",
+        &bearer(ADMIN),
+        "",
+    )
+    .await;
+    assert_eq!(known.1["connections"][0]["subscriptions"], 1, "{known:?}");
+    assert_eq!(
+        known.1["connections"].as_array().unwrap().len(),
+        1,
+        "{known:?}"
+    );
     let order = r#"{"token_id":"t-17","reason":"signed out","refused_for":60}"#;
     let answer = ask(one.address, "POST /v1/disconnect", &bearer(ADMIN), order).await;
     assert_eq!(answer.0, 202, "{answer:?}");

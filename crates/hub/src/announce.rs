@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use hubplane_backplane::{Channel, Error, ErrorKind, GapCause, Listed, Publication, Scope};
 
-use super::{Hub, disconnect, presence, sabotage, shard::Mail};
+use super::{Hub, connections, disconnect, presence, sabotage, shard::Mail};
 
 impl Hub {
     /// Takes a message on one of the hub's own channels. No client ever gets it.
     pub(crate) fn reserved(&self, publication: &Publication) {
         match &*publication.channel {
             presence::CHANNEL => self.presence().receive(&publication.data),
+            connections::CHANNEL => self.connections().receive(&publication.data),
             disconnect::CHANNEL => self.ordered(&publication.data),
             channel => tracing::debug!(
                 channel,

@@ -22,6 +22,7 @@ use tokio::{
 use super::{
     ClientPosition, Counts, Health, InboundBytes, Limits, MOST_SHARDS, Mailbox, Overloaded,
     beacon::{self, BeaconMonitor},
+    connections::{self, Connections},
     disconnect::{self, Refused},
     interest::Interest,
     log::Log,
@@ -54,6 +55,8 @@ pub struct Hub {
     log: Log,
     /// Tokens that were revoked.
     refused: Refused,
+    /// Questions which connections a user has.
+    connections: Connections,
     /// Who is on which channel, on all instances.
     presence: SharedPresence,
     /// This instance's own beacons on their way; locked for a step, never across an await.
@@ -117,6 +120,7 @@ impl Hub {
             interest: Interest::new(routed, limits.interest_linger),
             log: Log::new(&limits),
             refused: Refused::default(),
+            connections: Connections::default(),
             presence: SharedPresence::new(origin, &limits),
             reads: RecoveryQueue::new(limits.subscriptions),
             inbound: InboundBytes::new(limits.unfinished_bytes),
@@ -143,6 +147,7 @@ impl Hub {
         hub.interest.keep(&beacon::CHANNEL.into());
         hub.interest.keep(&presence::CHANNEL.into());
         hub.interest.keep(&disconnect::CHANNEL.into());
+        hub.interest.keep(&connections::CHANNEL.into());
         hub.spawn(opened.events, line);
         Ok((hub, mailboxes))
     }
@@ -167,6 +172,7 @@ impl Hub {
         tasks.spawn(presence::attend(Arc::clone(self)));
         tasks.spawn(presence::speak(Arc::clone(self)));
         tasks.spawn(disconnect::run(Arc::clone(self)));
+        tasks.spawn(connections::run(Arc::clone(self)));
     }
 
     /// Waits until this instance hears everything, so that it may say that it is ready: the window
@@ -326,6 +332,10 @@ impl Hub {
 
     pub(crate) const fn log(&self) -> &Log {
         &self.log
+    }
+
+    pub(crate) const fn connections(&self) -> &Connections {
+        &self.connections
     }
 
     /// Tokens that were revoked.

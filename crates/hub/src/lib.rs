@@ -9,6 +9,7 @@ mod beacon;
 pub mod channel;
 mod channel_limits;
 pub mod command;
+pub mod connections;
 mod counts;
 mod dedup_cache;
 pub mod disconnect;

@@ -1,4 +1,4 @@
-//! `POST /v1/disconnect`: ends somebody's sessions on all hubs, and refuses a token from then on.
+//! `GET /v1/users/{user}/connections`: which sessions a user has; and `POST /v1/disconnect`: ends somebody's sessions on all hubs, and refuses a token from then on.
 //!
 //! Which sessions these are and how the order travels is the hub's business. Asking needs a key
 //! that may operate the hub.
@@ -13,7 +13,9 @@ use hubplane_hub::{
     disconnect::{MOST_TEXT, REFUSED_FOR, Whose},
 };
 use hubplane_protocol::Object;
+use percent_encoding::percent_decode_str;
 use serde::Deserialize;
+use serde_json::json;
 use warp::{Reply, reply::Response};
 
 use super::{api, context::Context, problem::Problem};
@@ -38,6 +40,33 @@ struct Request {
     /// For how many seconds a token is refused; by default a day.
     #[serde(default)]
     refused_for: Option<u64>,
+}
+
+/// Answers with the sessions of a user on all hubs that answer in time.
+///
+/// # Errors
+/// 400: the name is not UTF-8, or too long. 401, 403: see [`Context::grant_for`]. 503: the broker did
+/// not take the question.
+pub(super) async fn connections(
+    context: &Context,
+    headers: &HeaderMap,
+    user: &str,
+) -> Result<Response, Problem> {
+    context.grant_for(headers, Action::Operate)?;
+    let user = percent_decode_str(user).decode_utf8();
+    let user = user.ok().filter(|user| user.len() <= MOST_TEXT);
+    let Some(user) = user else {
+        let detail = format!("a user's name is UTF-8 of at most {MOST_TEXT} bytes");
+        return Err(Problem::new(StatusCode::BAD_REQUEST, detail));
+    };
+    let found = context.hub.connections_of(&user).await;
+    let found = found.map_err(|error| {
+        tracing::warn!(%error, "a question about connections was not published");
+        let detail = "the broker did not take the question; try again";
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).with("retryable", true)
+    })?;
+    let body = json!({ "user": user, "connections": found });
+    Ok(warp::reply::json(&body).into_response())
 }
 
 /// Publishes the order, and answers 202 once the broker has it: each hub carries it out when it

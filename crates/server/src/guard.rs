@@ -157,9 +157,18 @@ fn methods(mounts: &Mounts, path: &str) -> Option<&'static str> {
         "/v1/publish" => Some("POST, OPTIONS"),
         "/v1/disconnect" => Some("POST"),
         "/live" | "/ready" | "/metrics" | "/v1/backplane" => Some("GET, HEAD"),
+        _ if is_of_a_user(path) => Some("GET, HEAD"),
         _ if is_of_a_channel(path) => Some("GET, HEAD, OPTIONS"),
         _ => None,
     }
+}
+
+/// Returns true for `/v1/users/{user}/connections`.
+fn is_of_a_user(path: &str) -> bool {
+    let rest = path
+        .strip_prefix("/v1/users/")
+        .and_then(|rest| rest.split_once('/'));
+    matches!(rest, Some((_, "connections")))
 }
 
 /// Returns true for `/v1/channels/{channel}/history` and `…/presence`. A slash inside a channel's

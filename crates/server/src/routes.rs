@@ -80,6 +80,14 @@ fn paths(context: Context, mounts: &Mounts) -> BoxedFilter<(Response,)> {
             let done = disconnect::post(&context, &headers, body).await;
             done.unwrap_or_else(Problem::into_response)
         });
+    let connections = warp::path!("v1" / "users" / String / "connections")
+        .and(warp::get())
+        .and(with.clone())
+        .and(warp::header::headers_cloned())
+        .then(|user: String, context: Context, headers| async move {
+            let found = disconnect::connections(&context, &headers, &user).await;
+            found.unwrap_or_else(Problem::into_response)
+        });
     let backplane = warp::path!("v1" / "backplane")
         .and(warp::get())
         .and(with.clone())
@@ -101,6 +109,8 @@ fn paths(context: Context, mounts: &Mounts) -> BoxedFilter<(Response,)> {
         .or(publish)
         .unify()
         .or(disconnect)
+        .unify()
+        .or(connections)
         .unify()
         .or(backplane)
         .unify()
@@ -196,7 +206,7 @@ async fn refusal(rejection: Rejection) -> Result<Response, Infallible> {
     let problem = if rejection.find::<warp::reject::InvalidQuery>().is_some() {
         Problem::new(StatusCode::BAD_REQUEST, "the query can't be read")
     } else {
-        let detail = "there is /ws, /v1/publish, /v1/disconnect, /v1/channels/{channel}/history and …/presence, /v1/backplane, /live, /ready and /metrics";
+        let detail = "there is /ws, /v1/publish, /v1/disconnect, /v1/users/{user}/connections, /v1/channels/{channel}/history and …/presence, /v1/backplane, /live, /ready and /metrics";
         Problem::new(StatusCode::NOT_FOUND, detail)
     };
     Ok(problem.into_response())

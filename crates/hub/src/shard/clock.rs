@@ -13,6 +13,7 @@ use super::ShardState;
 use crate::{
     Hub,
     command::{Ending, Reply},
+    connections::{Connection, MOST_CONNECTIONS},
     disconnect::{Order, Whose},
     format::SessionName,
     grant::Who,
@@ -123,6 +124,23 @@ impl ShardState {
         session.end(ending, Instant::now() + hub.limits().handshake_timeout / 2);
         session.wake();
         self.unwritten.mark(index, session);
+    }
+
+    /// Returns the sessions of a user, as many as an answer may have.
+    pub(super) fn connections_of(&self, hub: &Hub, user: &Arc<str>) -> Vec<Connection> {
+        let own = self.sessions.iter().filter(|(_, session)| {
+            let grant = &session.setup.grant;
+            grant.who == Who::User && grant.name.as_ref() == Some(user)
+        });
+        let named = own.map(|(index, session)| {
+            let (index, serial) = (index as u32, session.serial);
+            Connection {
+                client: self.name(hub, Key { index, serial }).to_string(),
+                node: hub.node().to_owned(),
+                subscriptions: session.subscriptions.len(),
+            }
+        });
+        named.take(MOST_CONNECTIONS).collect()
     }
 
     /// Ends the sessions that an order names.

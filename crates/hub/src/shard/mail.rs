@@ -14,6 +14,7 @@ use crate::key::SubscriptionKey;
 use crate::{
     Hub,
     command::{Ref, Reply},
+    connections::Connection,
     disconnect::Order,
     frame::Encoded,
     key::Key,
@@ -46,6 +47,8 @@ pub(crate) enum Mail {
     Presence(Arc<Vec<Change>>),
     /// Who is on channels that sessions asked for.
     Members(Vec<Answer>),
+    /// Somebody asks for the sessions of a user.
+    Connections(Arc<str>, mpsc::Sender<Vec<Connection>>),
     /// Sessions of somebody are to end.
     Disconnect(Arc<Order>),
     /// The instance stops: every session is to end, spread evenly over this time.
@@ -141,6 +144,10 @@ impl ShardState {
             Mail::Members(answers) => {
                 let answers = answers.into_iter().map(PresenceMail::Answer);
                 self.presence_mail.extend(answers);
+            }
+            Mail::Connections(user, answer) => {
+                // It has room for one answer of each shard.
+                _ = answer.try_send(self.connections_of(hub, &user));
             }
             Mail::Disconnect(order) => self.disconnect(hub, &order),
             Mail::Drain(over) => {
