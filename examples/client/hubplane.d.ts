@@ -97,20 +97,36 @@ export interface Published {
   position: string | null;
 }
 
-/** `waiting`: for the next attempt. `closed` is the end. */
-export type State = "connecting" | "open" | "waiting" | "closed";
+/**
+ * `waiting`: for the next attempt. `closed` is the end, and so is `refused`: the hub does not accept the token, nor the one
+ * that was fetched after it.
+ */
+export type State = "connecting" | "open" | "waiting" | "closed" | "refused";
 
 export interface StateChange {
   state: State;
-  /** The close code, when a connection ended; `"closed"` after `close()`. */
-  code?: number | "closed";
+  /** The close code, when a connection ended; `"closed"` after `close()`; the hub's error code when `refused`. */
+  code?: number | string;
   reason?: string;
+}
+
+/** Why the hub does not accept the token. */
+export interface Refusal {
+  /** The hub's error code, mostly `unauthorized`. */
+  code: string;
+  reason: string;
 }
 
 /** All times in milliseconds. */
 export interface Options {
   /** Makes the socket, where the global `WebSocket` with the subprotocol does not do. */
   socket?(url: string): WebSocket;
+  /**
+   * What shows who this is: a token or a key, or a function that fetches one. The function is called before each connection,
+   * before the token ends, and once more when the hub did not accept one; if it fails, it is called again, with the delays
+   * of new attempts. Everything else waits until the hub has accepted the token.
+   */
+  token?: string | (() => string | Promise<string>);
   /** Before the first new attempt at most; doubled with each. The actual delay is random, from 0. Default 250. */
   minDelay?: number;
   /** Before any new attempt at most. Default 30,000. */
@@ -161,6 +177,11 @@ export class Hubplane extends EventTarget {
     options?: boolean | AddEventListenerOptions,
   ): void;
   addEventListener(
+    type: "refused",
+    listener: (event: Event & { readonly detail: Refusal }) => void,
+    options?: boolean | AddEventListenerOptions,
+  ): void;
+  addEventListener(
     type: string,
     listener: EventListenerOrEventListenerObject | null,
     options?: boolean | AddEventListenerOptions,
@@ -168,6 +189,11 @@ export class Hubplane extends EventTarget {
   removeEventListener(
     type: "state",
     listener: (event: Event & { readonly detail: StateChange }) => void,
+    options?: boolean | EventListenerOptions,
+  ): void;
+  removeEventListener(
+    type: "refused",
+    listener: (event: Event & { readonly detail: Refusal }) => void,
     options?: boolean | EventListenerOptions,
   ): void;
   removeEventListener(

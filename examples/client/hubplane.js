@@ -1,6 +1,6 @@
 /**
  * A client of hubplane for browsers and Node: connects again when the connection ends, resubscribes from where it was,
- * drops repetitions, and says when something may have been missed. README.md has the how-to, hubplane.d.ts the types.
+ * drops repetitions, shows its token and renews it, and says when something may have been missed. README.md has the how-to, hubplane.d.ts the types.
  */
 
 const DEFAULTS = {
@@ -59,6 +59,15 @@ export class Hubplane extends EventTarget {
   #publishes = new Map(); // by reference, and so in order
   #bytes = 0;
   #ids;
+  #over = false;
+  #life = 0; // counts connections, so that a token fetched for one is not shown on the next
+  #token; // the last one shown
+  #proof = 0; // the `auth` that waits for its answer
+  #proven = -Infinity; // when a token was accepted last
+  #retried = false; // a token was refused, and the next one is the last try
+  #renewal; // the timer of the next fetch
+  #renewals = 0;
+  #warning; // the hub's last error that answers nothing: why it then ends a subscription
   #online = () => this.#state === "waiting" && this.#connect();
 
   constructor(url, options) {
@@ -123,7 +132,7 @@ export class Hubplane extends EventTarget {
   }
 
   #living() {
-    if (this.#state === "closed") throw new HubplaneError("closed", "this client is closed");
+    if (this.#over) throw new HubplaneError("closed", "this client is closed");
   }
 
   #connect() {
@@ -131,14 +140,68 @@ export class Hubplane extends EventTarget {
     this.#pinged = true; // nothing is there to be pinged: the first silence ends it
     this.#seen = -Infinity;
     this.#watch(this.#options.connectTimeout);
+    if (this.#options.token == null) return this.#dial();
+    this.#become("connecting");
+    this.#fetch((token) => this.#dial(token), (error) => this.#lost(1006, `no token: ${error}`));
+  }
+
+  #dial(token) {
     try {
       const socket = (this.#socket = this.#options.socket(this.#urls[this.#turn++ % this.#urls.length]));
-      socket.onopen = () => this.#open();
+      socket.onopen = () => (token === undefined ? this.#open() : this.#authenticate(token));
       socket.onmessage = ({ data }) => this.#take(JSON.parse(data));
       socket.onclose = ({ code, reason }) => this.#lost(code, reason);
-      this.#become("connecting");
+      if (this.#state !== "connecting") this.#become("connecting");
     } catch (error) {
       this.#lost(1006, `${error}`);
+    }
+  }
+
+  /** Fetches a token, and forgets it if the connection that it is for ends first. */
+  #fetch(then, failed) {
+    const life = this.#life;
+    const alive = (next) => (value) => life === this.#life && next(value);
+    const fetch = async () => {
+      const { token } = this.#options;
+      const text = await (token.call ? token() : token);
+      if (typeof text !== "string") throw new TypeError("a token is a text");
+      return text;
+    };
+    fetch().then(alive(then), alive(failed));
+  }
+
+  #authenticate(token) {
+    this.#token = token;
+    this.#proof = ++this.#reference;
+    this.#socket.send(JSON.stringify({ type: "auth", ref: this.#proof, token }));
+  }
+
+  #authenticated() {
+    if (performance.now() - this.#proven >= this.#options.stable) this.#renewals = 0;
+    this.#proven = performance.now();
+    this.#proof = 0;
+    this.#retried = false;
+    if (this.#state === "connecting") this.#open();
+  }
+
+  /** Fetches another token meanwhile. The delay grows where that fails or brings the same token, or one that ends at once. */
+  #renew(same = () => this.#renew()) {
+    clearTimeout(this.#renewal);
+    const shows = (token) => (token === this.#token ? same() : this.#authenticate(token));
+    this.#renewal = setTimeout(() => this.#fetch(shows, () => this.#renew(same)), this.#delay(this.#renewals++));
+  }
+
+  #unproven({ code, message }) {
+    this.#proof = 0;
+    const refused = () => this.#end(code, message, "refused");
+    if (temporary(code)) {
+      this.#token = undefined; // so that the same one is shown again
+      this.#renew();
+    } else if (this.#retried || !this.#options.token.call) {
+      refused();
+    } else {
+      this.#retried = true;
+      this.#renew(refused);
     }
   }
 
@@ -167,9 +230,9 @@ export class Hubplane extends EventTarget {
   }
 
   #detach(code) {
-    clearTimeout(this.#timer);
-    clearTimeout(this.#held);
-    this.#held = 0;
+    for (const timer of [this.#timer, this.#held, this.#renewal]) clearTimeout(timer);
+    this.#held = this.#proof = 0;
+    this.#life++;
     const socket = this.#socket;
     this.#socket = null;
     if (!socket) return;
@@ -189,16 +252,19 @@ export class Hubplane extends EventTarget {
     this.#become("waiting", { code, reason });
   }
 
-  #end(code, reason) {
-    if (this.#state === "closed") return;
+  #end(code, reason, state = "closed") {
+    if (this.#over) return;
+    this.#over = true;
     this.#detach(1000);
     globalThis.removeEventListener?.("online", this.#online);
     const subscriptions = [...this.#subscriptions.values()];
     this.#subscriptions.clear();
-    this.#state = "closed";
-    for (const publish of [...this.#publishes.values()]) this.#fail(publish, "closed", `${code} ${reason}`);
-    this.#become("closed", { code, reason });
-    if (code !== "closed") for (const { on } of subscriptions) on.error?.(new HubplaneError("closed", `${code} ${reason}`));
+    this.#state = state;
+    const failure = state === "refused" ? [code, reason] : ["closed", `${code} ${reason}`];
+    for (const publish of [...this.#publishes.values()]) this.#fail(publish, ...failure);
+    this.#become(state, { code, reason });
+    if (state === "refused") this.#tell(state, { code, reason });
+    if (code !== "closed") for (const { on } of subscriptions) on.error?.(new HubplaneError(...failure));
   }
 
   /** Anything from nothing to the limit: so that those who lost one hub do not all come back at once. */
@@ -208,8 +274,12 @@ export class Hubplane extends EventTarget {
 
   #become(state, more) {
     this.#state = state;
+    this.#tell("state", { state, ...more });
+  }
+
+  #tell(type, detail) {
     // Node 18 has no CustomEvent.
-    this.dispatchEvent(Object.assign(new Event("state"), { detail: { state, ...more } }));
+    this.dispatchEvent(Object.assign(new Event(type), { detail }));
   }
 
   #send(message) {
@@ -267,12 +337,20 @@ export class Hubplane extends EventTarget {
       if (subscription?.ref === ref) this.#subscribed(subscription, message);
     } else if (type === "unsubscribed" && subscription && ref === undefined) {
       this.#subscriptions.delete(channel);
-      subscription.on.error?.(new HubplaneError("rejected", "the broker does not let the hub receive the channel any more"));
+      const { code, message: reason } = this.#warning ?? { code: "rejected", message: "ended by the hub" };
+      subscription.on.error?.(new HubplaneError(code, reason));
     } else if (type === "published" && publish) {
       this.#settle(publish);
       publish.resolve({ id: publish.id, position });
+    } else if (type === "authenticated") {
+      if (ref === this.#proof) this.#authenticated();
+    } else if (type === "expiring") {
+      // A fixed token has no successor: it serves to the end, and then the hub says why.
+      if (this.#options.token?.call) this.#renew();
     } else if (type === "error") {
-      this.#refused(publish, message);
+      if (ref === undefined) this.#warning = message;
+      else if (ref === this.#proof) this.#unproven(message);
+      else this.#refused(publish, message);
     }
   }
 

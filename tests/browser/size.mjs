@@ -8,7 +8,8 @@ import { fileURLToPath } from 'node:url';
 import { gzipSync } from 'node:zlib';
 import { buildSync } from 'esbuild';
 
-const MOST = 6 * 1024;
+// A page that shows a token needs its renewal, which must not be each page's own: that was the seventh KiB.
+const MOST = 7 * 1024;
 const here = (path) => fileURLToPath(new URL(path, import.meta.url));
 
 const built = buildSync({

@@ -9,6 +9,10 @@ interface Progress {
 const hub = new Hubplane(['wss://a.example/ws', '/ws'], { idle: 10_000, socket: (url) => new WebSocket(url) });
 hub.addEventListener('state', ({ detail }) => detail.state === 'waiting' && console.log(detail.code, detail.reason));
 
+const known = new Hubplane('/ws', { token: async () => (await fetch('/token')).text() });
+known.addEventListener('refused', ({ detail }) => console.log(detail.code, detail.reason, known.state === 'refused'));
+new Hubplane('/ws', { token: 'fixed' }).close();
+
 const subscription = hub.subscribe<Progress>('jobs.42', {
   since: localStorage.getItem('position') ?? undefined,
   message: ({ data, position, id }: Message<Progress>) => console.log(data.progress.toFixed(), position, id),
@@ -38,6 +42,8 @@ room.askMembers();
 hub.subscribe('room', { presence: { client: 1 } });
 // @ts-expect-error the state is the client's own
 hub.state = 'open';
+// @ts-expect-error a token is a text
+new Hubplane('/ws', { token: () => 1 });
 // @ts-expect-error no such option
 new Hubplane('/ws', { retries: 3 });
 // @ts-expect-error a channel is a text

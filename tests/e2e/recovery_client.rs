@@ -38,7 +38,7 @@ fn the_javascript_client_is_small_and_typed() {
 
 #[test]
 fn the_javascript_client_keeps_its_word_to_a_played_hub() {
-    node(&["--test", "client.test.mjs"]);
+    node(&["--test", "client.test.mjs", "token.test.mjs"]);
 }
 
 /// Two hubs on one topic, which keeps a log.
