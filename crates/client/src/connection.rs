@@ -18,6 +18,7 @@ use tokio_tungstenite::tungstenite;
 use super::{
     Backoff, Command, Event, Options,
     options::{Socket, connect},
+    proof::Proof,
     publishes::Publishes,
     retries::{Again, Retries},
     subscriptions::Subscriptions,
@@ -33,8 +34,8 @@ enum Ending {
     Closed,
     /// It broke, or the hub ended it in a way that lets the client come back. With the reason.
     Lost(String),
-    /// The hub has told this client not to come back. With the reason.
-    Terminal(String),
+    /// There is no coming back. With the event that says why.
+    Terminal(Event),
 }
 
 /// The state of a client, through all its connections.
@@ -51,6 +52,9 @@ pub(super) struct Connection {
     subscriptions: Subscriptions,
     publishes: Publishes,
     retries: Retries,
+    proof: Proof,
+    /// The code and sentence of the hub's last error that answers nothing.
+    warning: Option<(Box<str>, Box<str>)>,
     /// The delays before a command is sent again that the hub could not carry out for now.
     patience: Backoff,
     /// The last `ref` that was used; each is used once in a client's life.
@@ -75,21 +79,25 @@ impl Connection {
             subscriptions: Subscriptions::new(options.remember),
             publishes: Publishes::new(options.publishes, options.publish_bytes),
             patience,
-            options,
             requests,
             turn,
             commands,
             events,
             unheard: VecDeque::new(),
             retries: Retries::default(),
+            proof: Proof::new(&options),
+            warning: None,
             reference: 0,
             out: Vec::new(),
+            options,
         }
     }
 
-    /// Serves the first connection and those that follow, until the program or the hub wants no more.
-    pub(super) async fn run(mut self, first: Socket) {
+    /// Serves the first connection and those that follow, until the program or the hub wants no more. On the first one the
+    /// hub is shown this token, if there is one.
+    pub(super) async fn run(mut self, first: Socket, token: Option<String>) {
         let mut socket = first;
+        self.proof.up(token);
         loop {
             let since = Instant::now();
             let ending = self.serve(&mut socket).await;
@@ -100,8 +108,8 @@ impl Connection {
             let reason = match ending {
                 Ending::Lost(reason) => reason,
                 Ending::Closed => return,
-                Ending::Terminal(reason) => {
-                    self.tell(Event::Ended { reason });
+                Ending::Terminal(event) => {
+                    self.tell(event);
                     // The last event says why: wait until the program has taken it.
                     while let Some(event) = self.unheard.pop_front() {
                         if self.events.send(event).await.is_err() {
@@ -126,12 +134,25 @@ impl Connection {
         loop {
             let delay = self.options.backoff.next();
             self.meanwhile(sleep(delay)).await?;
+            let token = match self.proof.fetch() {
+                None => None,
+                Some(fetched) => match self.meanwhile(fetched).await? {
+                    Ok(token) => Some(token),
+                    Err(error) => {
+                        tracing::debug!(%error, "no token");
+                        continue;
+                    }
+                },
+            };
             let request = self.requests[self.turn % self.requests.len()].clone();
             self.turn = self.turn.wrapping_add(1);
             let limit = self.options.connect_timeout;
             let attempt = Box::pin(async move { connect(&request, limit).await });
             match self.meanwhile(attempt).await? {
-                Ok(socket) => return Some(socket),
+                Ok(socket) => {
+                    self.proof.up(token);
+                    return Some(socket);
+                }
                 Err(error) => tracing::debug!(%error, "no hub"),
             }
         }
@@ -154,24 +175,20 @@ impl Connection {
 
     /// Serves one connection to its end.
     async fn serve(&mut self, socket: &mut Socket) -> Ending {
-        for channel in self.subscriptions.channels() {
-            self.ask(&channel);
-            self.question(&channel);
+        if self.proof.is_open() {
+            self.ask_for_all();
         }
         let (mut seen, mut pinged) = (Instant::now(), false);
         loop {
-            self.flush();
+            if let Some(event) = self.proof.verdict() {
+                _ = timeout(self.options.pong, socket.close(None)).await;
+                return Ending::Terminal(event);
+            }
+            self.prepare();
             if let Err(reason) = self.write(socket).await {
                 return Ending::Lost(reason);
             }
-            // When the silence has lasted too long: first for a ping, and then for the connection.
-            let watch = seen
-                + self.options.idle
-                + if pinged {
-                    self.options.pong
-                } else {
-                    Duration::ZERO
-                };
+            let watch = seen + self.patience_with_silence(pinged);
             let retry = self.retries.at();
             tokio::select! {
                 command = self.commands.recv() => match command {
@@ -193,14 +210,45 @@ impl Connection {
                     }
                 }
                 () = sleep_until(watch), if self.unheard.is_empty() => {
-                    if pinged {
+                    if pinged || !self.proof.is_open() {
                         return Ending::Lost("no answer".to_owned());
                     }
                     pinged = true;
                     self.out.push(r#"{"type":"ping"}"#.to_owned());
                 }
                 () = sleep_until(retry.unwrap_or(watch)), if retry.is_some() => self.retry(),
+                fetched = self.proof.arrival() => self.proof.arrived(fetched),
             }
+        }
+    }
+
+    /// Returns how long the hub may be silent: first until a ping, and then until the connection is given up. The answer to
+    /// the first token belongs to making the connection.
+    fn patience_with_silence(&self, pinged: bool) -> Duration {
+        let options = &self.options;
+        match (self.proof.is_open(), pinged) {
+            (false, _) => options.connect_timeout,
+            (true, false) => options.idle,
+            (true, true) => options.idle + options.pong,
+        }
+    }
+
+    /// Puts together what is to be sent now. Before the hub has accepted the token that is nothing but the token.
+    fn prepare(&mut self) {
+        match self.proof.is_open() {
+            true => self.flush(),
+            // All of it is asked for again then.
+            false => self.out.clear(),
+        }
+        self.reference += 1;
+        self.out.extend(self.proof.frame(self.reference));
+    }
+
+    /// Subscribes to all channels, and asks for the members where the program waits for them.
+    fn ask_for_all(&mut self) {
+        for channel in self.subscriptions.channels() {
+            self.ask(&channel);
+            self.question(&channel);
         }
     }
 

@@ -78,6 +78,14 @@ pub enum Event {
     },
     /// Connected again.
     Up,
+    /// The hub does not accept the client's token, nor the one that was fetched after it. No event follows, and each call
+    /// fails with [`Error::Closed`].
+    Unauthorized {
+        /// The hub's error code, mostly `unauthorized`.
+        code: Box<str>,
+        /// A sentence that says what is wrong with the token.
+        message: Box<str>,
+    },
     /// The hub has told this client not to come back. No event follows, and each call fails with [`Error::Closed`].
     Ended {
         /// The hub's close code and reason.
@@ -107,6 +115,8 @@ pub enum Error {
         /// The hub's reason.
         detail: Box<str>,
     },
+    /// The program's function gave no token for the first connection. With its reason.
+    Token(String),
     /// The options can't work. With the reason.
     Options(String),
     /// The hub refuses this publish; sending it again does not help.
@@ -130,6 +140,7 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Connect(reason) | Self::Options(reason) => f.write_str(reason),
+            Self::Token(reason) => write!(f, "no token: {reason}"),
             Self::Denied { status, detail } => write!(f, "{status}: {detail}"),
             Self::Refused { code, message } => write!(f, "{code}: {message}"),
             Self::TooLarge => f.write_str("the message is too large"),

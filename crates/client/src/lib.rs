@@ -2,11 +2,12 @@
 //!
 //! When the connection ends, the client connects again, to the next address, after a random delay whose limit doubles. It
 //! subscribes again from where it was, sends again under the same ids what was not acknowledged, drops repetitions, and
-//! says when something may have been missed.
+//! says when something may have been missed. With a token ([`Options::token`]) it shows who it is before all else, and
+//! renews that without a break.
 //!
 //! A [`Client`] is only the sending end of a channel; one task (`connection`) owns the socket and all state.
-//! `subscriptions`, `publishes` and `retries` are that state: they know no socket and take the time as an argument, so
-//! that tests drive them without a hub. This crate knows nothing of the inside of a hub. It speaks `ws:` and no TLS; to
+//! `subscriptions`, `publishes`, `proof` and `retries` are that state: they know no socket, so that tests drive them without
+//! a hub. This crate knows nothing of the inside of a hub. It speaks `ws:` and no TLS; to
 //! reach a hub over a foreign network, let a proxy end TLS beside the client.
 //!
 //! ```no_run
@@ -32,6 +33,7 @@ mod connection;
 mod event;
 mod options;
 mod presence;
+mod proof;
 mod publishes;
 mod retries;
 mod subscriptions;
@@ -54,7 +56,7 @@ pub use self::{
     options::Options,
     presence::{Member, Presence, Roster},
 };
-use self::{connection::Connection, options::connect, publishes::Publish};
+use self::{connection::Connection, options::connect, proof::Proof, publishes::Publish};
 
 /// The cause of a gap after a new connection, when the hub could not say what was missed.
 pub const NOT_RECOVERED: &str = "not_recovered";
@@ -108,10 +110,15 @@ impl Client {
     /// this first one are repeated without end.
     ///
     /// # Errors
-    /// [`Error::Options`] if the options can't work. [`Error::Connect`] or [`Error::Denied`] if no hub takes this client;
+    /// [`Error::Options`] if the options can't work. [`Error::Token`] if there is no token to show. [`Error::Connect`] or [`Error::Denied`] if no hub takes this client;
     /// the reason is that of the last address.
     pub async fn connect(options: Options) -> Result<(Self, Events), Error> {
         let requests = options.requests()?;
+        let proof = Proof::new(&options);
+        let token = match proof.fetch() {
+            Some(fetched) => Some(fetched.await.map_err(Error::Token)?),
+            None => None,
+        };
         let mut turn = 0;
         let socket = loop {
             match connect(&requests[turn], options.connect_timeout).await {
@@ -127,7 +134,7 @@ impl Client {
         let connection = Connection::new(options, requests, turn + 1, taken, events);
         let client = Self {
             commands,
-            task: tokio::spawn(connection.run(socket)),
+            task: tokio::spawn(connection.run(socket, token)),
             publish_timeout,
             message_bytes,
         };

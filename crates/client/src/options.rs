@@ -2,7 +2,7 @@
 //!
 //! Whether and when to try again is decided in `connection`, not here.
 
-use std::{fmt, time::Duration};
+use std::{fmt, future::Future, time::Duration};
 
 use http::{HeaderMap, HeaderValue, Request, Response, header};
 use serde_json::Value;
@@ -12,7 +12,7 @@ use tokio_tungstenite::{
     tungstenite::{self, client::IntoClientRequest},
 };
 
-use super::{Backoff, Error};
+use super::{Backoff, Error, proof::Source};
 
 /// An open WebSocket. Never TLS here: `request` refuses such addresses.
 pub(super) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
@@ -46,6 +46,8 @@ pub struct Options {
     pub message_bytes: usize,
     /// How many message ids the client remembers for each channel to drop repetitions. 1,000 by default.
     pub remember: usize,
+    /// See [`Options::token`].
+    pub(super) token: Option<Source>,
 }
 
 impl Options {
@@ -64,7 +66,31 @@ impl Options {
             publish_bytes: 4 * 1024 * 1024,
             message_bytes: 64 * 1024,
             remember: 1_000,
+            token: None,
         }
+    }
+
+    /// Shows the hub a token or a key on each connection, before all else; the function fetches it. It is called before
+    /// each connection, when the hub says that the token is about to end, and once more when the hub did not accept one.
+    /// If it fails, or takes longer than [`Options::connect_timeout`], it is called again, with growing delays. When the
+    /// hub does not accept the second one either, the client ends with [`Event::Unauthorized`](super::Event).
+    #[must_use]
+    pub fn token<F, T, E>(mut self, fetch: F) -> Self
+    where
+        F: Fn() -> T + Send + Sync + 'static,
+        T: Future<Output = Result<String, E>> + Send + 'static,
+        E: fmt::Display,
+    {
+        self.token = Some(Source::function(fetch));
+        self
+    }
+
+    /// Shows the hub this token or key on each connection, before all else. When it ends there is no other, and the
+    /// client ends with [`Event::Unauthorized`](super::Event).
+    #[must_use]
+    pub fn fixed_token(mut self, token: &str) -> Self {
+        self.token = Some(Source::Fixed(token.into()));
+        self
     }
 
     /// Returns the handshake for each address.

@@ -104,12 +104,17 @@ impl Subscriptions {
 
     /// Removes a subscription that the hub has ended, because the broker no longer lets it receive the channel. Returns
     /// `None` if the program has given it up meanwhile.
-    pub(super) fn ended_by_hub(&mut self, channel: Box<str>) -> Option<Event> {
-        let message = "the broker does not let the hub receive the channel any more";
-        self.remove(&channel).then(|| Event::Refused {
+    pub(super) fn ended_by_hub(
+        &mut self,
+        channel: Box<str>,
+        why: Option<(Box<str>, Box<str>)>,
+    ) -> Option<Event> {
+        let (code, message) =
+            why.unwrap_or_else(|| ("rejected".into(), "the hub has ended it".into()));
+        self.remove(&channel).then_some(Event::Refused {
             channel,
-            code: "rejected".into(),
-            message: message.into(),
+            code,
+            message,
         })
     }
 

@@ -15,6 +15,8 @@ use tokio_tungstenite::{
 
 use super::*;
 
+mod token;
+
 const SOON: Duration = Duration::from_secs(5);
 
 struct Hub(TcpListener);
@@ -107,6 +109,7 @@ async fn next(events: &mut Events) -> String {
         Event::Refused { code, .. } => format!("refused {code}"),
         Event::Down { .. } => "down".to_owned(),
         Event::Up => "up".to_owned(),
+        Event::Unauthorized { code, .. } => code.into(),
         Event::Ended { .. } => "ended".to_owned(),
     }
 }

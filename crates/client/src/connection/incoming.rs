@@ -1,5 +1,6 @@
 //! What a connection makes of what comes from the hub: frames, errors and the close.
 
+use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::{self, protocol::CloseFrame};
 
 use super::{Connection, Ending};
@@ -63,18 +64,35 @@ impl Connection {
                 }
             }
             ("unsubscribed", Some(channel), None) => {
-                let event = self.subscriptions.ended_by_hub(channel);
+                let why = self.warning.clone();
+                let event = self.subscriptions.ended_by_hub(channel, why);
                 event.into_iter().for_each(|event| self.tell(event));
             }
             ("published", _, Some(reference)) => {
                 self.patience.lasted(self.patience.stable);
                 self.publishes.published(reference, frame.position);
             }
-            ("error", _, Some(reference)) => {
-                let (code, message) = (frame.code.unwrap_or_default(), frame.message);
-                self.refused(reference, code, message.unwrap_or_default());
+            ("authenticated", _, Some(reference)) => self.authenticated(reference),
+            ("expiring", ..) => self.proof.expiring(),
+            ("error", _, reference) => {
+                let code = frame.code.unwrap_or_default();
+                let message = frame.message.unwrap_or_default();
+                match reference {
+                    Some(reference) if self.proof.is_about(reference) => {
+                        self.proof.refused(code, message);
+                    }
+                    Some(reference) => self.refused(reference, code, message),
+                    // It answers nothing: an `unsubscribed` follows, and this is why.
+                    None => self.warning = Some((code, message)),
+                }
             }
             _ => {}
+        }
+    }
+
+    fn authenticated(&mut self, reference: u64) {
+        if self.proof.accepted(reference, Instant::now()) {
+            self.ask_for_all();
         }
     }
 
@@ -108,6 +126,6 @@ fn ended(frame: Option<CloseFrame>) -> Ending {
     if code < 3500 || (4000..4500).contains(&code) {
         Ending::Lost(reason)
     } else {
-        Ending::Terminal(reason)
+        Ending::Terminal(Event::Ended { reason })
     }
 }
