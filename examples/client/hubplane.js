@@ -193,16 +193,11 @@ export class Hubplane extends EventTarget {
 
   #unproven({ code, message }) {
     this.#proof = 0;
-    const refused = () => this.#end(code, message, "refused");
-    if (temporary(code)) {
-      this.#token = undefined; // so that the same one is shown again
-      this.#renew();
-    } else if (this.#retried || !this.#options.token.call) {
-      refused();
-    } else {
-      this.#retried = true;
-      this.#renew(refused);
-    }
+    const refused = temporary(code) ? undefined : () => this.#end(code, message, "refused");
+    if (!refused) this.#token = undefined; // so that the same one is shown again
+    else if (this.#retried || !this.#options.token.call) return refused();
+    else this.#retried = true;
+    this.#renew(refused);
   }
 
   #open() {
@@ -390,6 +385,10 @@ export class Hubplane extends EventTarget {
       if (temporary(code)) {
         const retry = () => subscription.ref === ref && this.#subscriptions.get(subscription.channel) === subscription && this.#ask(subscription);
         setTimeout(retry, this.#delay(subscription.tries++));
+      } else if (code === "forbidden" && subscription.position && subscription.position !== subscription.on.since) {
+        // Who may not read the past may still hear what comes, and is told of the gap.
+        subscription.position = undefined;
+        this.#ask(subscription);
       } else {
         this.#subscriptions.delete(subscription.channel);
         subscription.on.error?.(new HubplaneError(code, message));

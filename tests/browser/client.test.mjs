@@ -57,6 +57,35 @@ test('what could not be recovered is a gap, also on brokers without positions', 
   hub.close();
 });
 
+test('who may not read the past goes on without it, and is told', async () => {
+  const { hub, sockets, next } = play();
+  const [c, d] = [listener(), listener('e-0-1')];
+  hub.subscribe('c', c);
+  hub.subscribe('d', d);
+  sockets[0].open();
+  sockets[0].accept('c', 'e-0-1');
+  const forbid = (socket, channel) => {
+    const { ref } = socket.sent.filter((one) => one.channel === channel).at(-1);
+    socket.say({ type: 'error', ref, code: 'forbidden', message: 'not the past' });
+  };
+  forbid(sockets[0], 'd'); // the program's own wish is refused as it is
+  assert.deepEqual(d.heard, ['error forbidden']);
+  sockets[0].end();
+  const b = await next(2);
+  b.open();
+  assert.equal(b.last('subscribe').since, 'e-0-1');
+  forbid(b, 'c');
+  assert.equal(b.last('subscribe').since, undefined);
+  b.accept('c', 'e-0-9');
+  assert.deepEqual(c.heard, ['subscribed false', 'gap not_recovered', 'subscribed false']);
+  b.end();
+  const a = await next(3);
+  a.open();
+  forbid(a, 'c');
+  forbid(a, 'c');
+  assert.equal(c.heard.at(-1), 'error forbidden', 'and not even what comes');
+});
+
 test('a publish is kept, sent again with the same id and in order, and answered once', async () => {
   const { hub, sockets, next } = play();
   const first = hub.publish('c', 1);

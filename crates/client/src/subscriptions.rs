@@ -19,6 +19,8 @@ struct Subscription {
     reference: u64,
     /// The latest position that the client has; it goes on from there.
     position: Option<Box<str>>,
+    /// The position that the program gave, if it did.
+    since: Option<Box<str>>,
     /// Whether the program counts on messages from before this connection: it was subscribed once, or gave `since`. If
     /// the hub can't replay them, that is a gap.
     expects: bool,
@@ -82,7 +84,8 @@ impl Subscriptions {
         }
         let subscription = Subscription {
             expects: since.is_some(),
-            position: since,
+            position: since.clone(),
+            since,
             presence,
             ..Subscription::default()
         };
@@ -142,6 +145,14 @@ impl Subscriptions {
             ask["presence"] = json!(presence);
         }
         Some(ask.to_string())
+    }
+
+    /// Forgets the position that the client has come to. Returns false if there is none, or only that of the program, whose
+    /// wish is refused as it is.
+    pub(super) fn forget_position(&mut self, channel: &str) -> bool {
+        let subscription = self.by_channel.get_mut(channel);
+        let learnt = subscription.filter(|it| it.position != it.since);
+        learnt.is_some_and(|it| it.position.take().is_some())
     }
 
     /// Notes that the program wants to know the members. Does nothing without a subscription.

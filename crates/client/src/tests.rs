@@ -178,6 +178,44 @@ async fn it_comes_back_and_goes_on_where_it_was() {
 }
 
 #[tokio::test]
+async fn who_may_not_read_the_past_goes_on_without_it_and_is_told() {
+    let hub = Hub::new().await;
+    let (client, mut events, mut first) = hub.client(hub.options()).await;
+    let forbid = |asked: Value| json!({ "type": "error", "ref": asked["ref"], "code": "forbidden", "message": "no" });
+    client.subscribe("d", Some("e-0-1")).await.unwrap();
+    let asked = first.hear().await;
+    first.say(forbid(asked)).await;
+    client.subscribe("c", None).await.unwrap();
+    first.accept("e-0-1", false).await;
+    first.close(1012).await;
+    let mut second = hub.accept().await;
+    let asked = second.hear().await;
+    assert_eq!(asked["since"], "e-0-1");
+    second.say(forbid(asked)).await;
+    assert_eq!(second.accept("e-0-9", false).await["since"], Value::Null);
+    second.close(1012).await;
+    let mut third = hub.accept().await;
+    for since in [json!("e-0-9"), Value::Null] {
+        let asked = third.hear().await;
+        assert_eq!(asked["since"], since);
+        third.say(forbid(asked)).await;
+    }
+    for expected in [
+        "refused forbidden",
+        "subscribed false",
+        "down",
+        "up",
+        "gap not_recovered",
+        "subscribed false",
+        "down",
+        "up",
+        "refused forbidden",
+    ] {
+        assert_eq!(next(&mut events).await, expected);
+    }
+}
+
+#[tokio::test]
 async fn a_publish_outlives_its_connection_and_a_broker_that_is_away() {
     let hub = Hub::new().await;
     let (client, events, mut first) = hub.client(hub.options()).await;

@@ -103,6 +103,12 @@ impl Connection {
         let temporary = matches!(&*code, "unavailable" | "unknown");
         match self.subscriptions.asked(reference) {
             Some(again) if temporary => self.again(again),
+            // Who may not read the past may still hear what comes, and is told of the gap.
+            Some(Again::Subscribe(channel))
+                if &*code == "forbidden" && self.subscriptions.forget_position(&channel) =>
+            {
+                self.ask(&channel);
+            }
             Some(Again::Subscribe(channel)) => {
                 self.subscriptions.remove(&channel);
                 self.tell(Event::Refused {
