@@ -2,7 +2,11 @@
 //!
 //! `sub` uses `hubplane-client`. `pub` uses HTTP, as a team's backend does, so that it shows exactly what the hub answers.
 
-use std::io::{Read, stdin};
+use std::{
+    future::ready,
+    io::{Read, stdin},
+    path::Path,
+};
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Uri, header};
@@ -14,7 +18,7 @@ use serde::Serialize;
 use serde_json::{Value, json, value::RawValue};
 use tokio::{net::TcpStream, time::timeout};
 
-use super::{Failure, HubArgs, environment::shown, note, print, runtime};
+use super::{Failure, HubArgs, environment::shown, note, print, runtime, secret_of};
 use crate::backends;
 use hubplane_client::{Client, Error, Event, Member, Options, Presence};
 use hubplane_hub::Limits;
@@ -189,15 +193,17 @@ fn unreachable_hub(url: &str, error: &dyn std::error::Error) -> Failure {
     ))
 }
 
-/// Returns the header with the hub's key, if a key file is given. Marked as sensitive, so that no log shows it.
+/// Returns the header with the key or token, if a file with one is given. Marked as sensitive, so that no log shows it.
 fn bearer(hub: &HubArgs) -> Result<Option<HeaderValue>, Failure> {
-    let Some(path) = &hub.key_file else {
-        return Ok(None);
+    let (option, path) = match (&hub.key_file, &hub.token_file) {
+        (Some(path), _) => ("--key-file", path),
+        (_, Some(path)) => ("--token-file", path),
+        _ => return Ok(None),
     };
-    let key = super::key_of(path)?;
-    let mut value = HeaderValue::from_str(&format!("Bearer {key}")).map_err(|_bad| {
+    let proof = secret_of(option, path)?;
+    let mut value = HeaderValue::from_str(&format!("Bearer {proof}")).map_err(|_bad| {
         Failure::wrong(format!(
-            "the key file {}: a key is one line of text",
+            "{option} {}: give one line of text",
             path.display()
         ))
     })?;
@@ -220,7 +226,10 @@ impl Sub {
     async fn listen(self) -> Result<(), Failure> {
         let base = self.hub.base()?;
         let mut options = Options::new([base]);
-        if let Some(bearer) = bearer(&self.hub)? {
+        if let Some(file) = self.hub.token_file.clone() {
+            // In a message and not in the handshake, since only there it can be renewed.
+            options = options.token(move || ready(secret_of("--token-file", &file)));
+        } else if let Some(bearer) = bearer(&self.hub)? {
             options.headers.insert(header::AUTHORIZATION, bearer);
         }
         // Fails at once if the hub is not there; later breaks are mended by the client itself.
@@ -229,11 +238,12 @@ impl Sub {
             .map_err(|error| match error {
                 // The library's own message would not name the option.
                 Error::Options(_) => self.hub.wrong_url(),
+                Error::Token(reason) => Failure::wrong(reason),
                 Error::Denied { status, detail } => Failure::failed(format!(
                     "the hub at {base} refuses the connection with {status}: {detail}{}",
                     // 401 means that the hub has a key and got none, or a wrong one.
                     if status == 401 {
-                        "; --key-file names a file with its key"
+                        "; --key-file names a file with its key, --token-file one with your token"
                     } else {
                         ""
                     }
@@ -241,14 +251,7 @@ impl Sub {
                 error => unreachable_hub(base, &error),
             })?;
         for channel in &self.channels {
-            // Watching is asked for with the subscription, so that no join is missed between the
-            // two.
-            let presence = Presence {
-                watch: self.presence,
-                ..Presence::default()
-            };
-            client
-                .attend(channel, self.since.as_deref(), presence)
+            self.subscribe(&client, channel)
                 .await
                 .map_err(Failure::failed)?;
         }
@@ -280,6 +283,9 @@ impl Sub {
                 }
                 // A refusal is the user's mistake, such as a channel's name (exit code 2).
                 Some(Event::Refused { message, .. }) => return Err(Failure::wrong(message)),
+                Some(Event::Unauthorized { message, .. }) => {
+                    return Err(self.unauthorized(&message));
+                }
                 Some(Event::Down { reason }) => note(format!("{reason}; connecting again")),
                 Some(Event::Up) => note("connected again"),
                 Some(Event::Ended { reason }) => {
@@ -295,6 +301,29 @@ impl Sub {
         // Tells the hub, which then need not wait for a timeout.
         client.close().await;
         Ok(())
+    }
+
+    /// Subscribes with presence only where that is asked for: not everybody may see who is on a channel.
+    async fn subscribe(&self, client: &Client, channel: &str) -> Result<(), Error> {
+        let since = self.since.as_deref();
+        if !self.presence {
+            return client.subscribe(channel, since).await;
+        }
+        // Watching is asked for with the subscription, so that no join is missed between the two.
+        let presence = Presence {
+            watch: true,
+            ..Presence::default()
+        };
+        client.attend(channel, since, presence).await
+    }
+
+    /// Says that the hub does not accept the token, and how to find out more.
+    fn unauthorized(&self, why: &str) -> Failure {
+        let file = self.hub.token_file.as_deref().unwrap_or(Path::new("-"));
+        Failure::failed(format!(
+            "the hub does not accept what is in {}: {why}; `hubplane token show - <FILE` shows what a token says",
+            file.display()
+        ))
     }
 }
 

@@ -18,7 +18,7 @@ mod signals;
 use std::{
     fmt,
     io::{self, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
 };
 
@@ -53,12 +53,11 @@ enum Command {
     },
 }
 
-/// Reads the key that a program shows, without white space around it.
-fn key_of(file: &std::path::Path) -> Result<String, Failure> {
-    let key = Reference::File(file.to_owned()).read();
-    match key {
-        Ok(key) => Ok(key.reveal().to_owned()),
-        Err(error) => Err(Failure::wrong(format!("--key-file: {error}"))),
+/// Reads the key or token in the file that an option names, without white space around it.
+fn secret_of(option: &str, file: &Path) -> Result<String, Failure> {
+    match Reference::File(file.to_owned()).read() {
+        Ok(secret) => Ok(secret.reveal().to_owned()),
+        Err(error) => Err(Failure::wrong(format!("{option}: {error}"))),
     }
 }
 
@@ -71,6 +70,15 @@ struct HubArgs {
     /// File with the hub's key
     #[arg(long, env = "HUBPLANE_KEY_FILE", value_name = "FILE")]
     key_file: Option<PathBuf>,
+    /// File with your token, in place of a key; `sub` reads it again for each connection and before the token ends, so that
+    /// another program can renew it
+    #[arg(
+        long,
+        env = "HUBPLANE_TOKEN_FILE",
+        value_name = "FILE",
+        conflicts_with = "key_file"
+    )]
+    token_file: Option<PathBuf>,
 }
 
 /// Why a command failed: its exit code, and what it says on standard error.
@@ -96,6 +104,12 @@ impl Failure {
             code: 2,
             message: message.to_string(),
         }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
     }
 }
 

@@ -266,7 +266,7 @@ impl Bench {
         }
         // Read even if no hub is given, so that a wrong file is always told.
         let key = match &self.key_file {
-            Some(path) => Some(super::key_of(path)?),
+            Some(path) => Some(super::secret_of("--key-file", path)?),
             None => None,
         };
         for urls in &self.hubs {
