@@ -14,6 +14,7 @@ mod files;
 mod recommend;
 mod serve;
 mod signals;
+mod token;
 
 use std::{
     fmt,
@@ -41,6 +42,7 @@ enum Command {
     Serve(serve::Serve),
     Pub(client::Pub),
     Sub(client::Sub),
+    Token(token::Token),
     Demo(demo::Demo),
     Backends(backends::Backends),
     Bench(Box<bench::Bench>),
@@ -145,6 +147,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Serve(serve) => serve.run(),
         Command::Pub(publish) => publish.run(),
         Command::Sub(subscribe) => subscribe.run(),
+        Command::Token(token) => token.run(),
         Command::Demo(demo) => demo.run(),
         Command::Backends(backends) => backends.run(),
         Command::Bench(bench) => bench.run(),
