@@ -5,6 +5,7 @@
 
 mod backends;
 mod bench;
+mod check;
 mod client;
 mod config;
 mod conformance;
@@ -43,6 +44,7 @@ enum Command {
     Pub(client::Pub),
     Sub(client::Sub),
     Token(token::Token),
+    Check(Box<check::Check>),
     Demo(demo::Demo),
     Backends(backends::Backends),
     Bench(Box<bench::Bench>),
@@ -148,6 +150,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Pub(publish) => publish.run(),
         Command::Sub(subscribe) => subscribe.run(),
         Command::Token(token) => token.run(),
+        Command::Check(check) => check.run(),
         Command::Demo(demo) => demo.run(),
         Command::Backends(backends) => backends.run(),
         Command::Bench(bench) => bench.run(),
