@@ -28,4 +28,5 @@ mod report;
 mod security;
 mod settings;
 mod tls;
+mod token_commands;
 mod tokens;

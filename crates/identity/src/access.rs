@@ -233,6 +233,11 @@ impl Access {
         !self.keys.is_empty() || !self.issuers.is_empty() || self.endpoint.is_some()
     }
 
+    /// Returns true if signed tokens are accepted.
+    pub fn takes_tokens(&self) -> bool {
+        !self.issuers.is_empty()
+    }
+
     /// Returns what is decided for somebody, and why.
     ///
     /// # Errors

@@ -106,7 +106,11 @@ impl Context {
     /// 401: the request shows no key or a wrong one; both get the same answer, so that nobody
     /// learns anything by trying. 403: what it shows does not allow this on any channel.
     pub(super) fn grant_for(&self, headers: &HeaderMap, action: Action) -> Result<Grant, Problem> {
-        let grant = self.grant(headers).ok();
+        let grant = match self.grant(headers) {
+            // Why a token is not accepted tells nobody anything about keys.
+            Err(problem) if self.access.takes_tokens() => return Err(problem),
+            grant => grant.ok(),
+        };
         let Some(grant) =
             grant.filter(|it| it.who != Who::Anonymous || it.allows_somewhere(action))
         else {
