@@ -17,7 +17,7 @@ use super::{super::config::File, Failure, given_list, issuers::issuers};
 const LOOK: Duration = Duration::from_secs(5);
 
 /// The options that say who may come in.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 pub(super) struct Door {
     /// File with the key (32 bytes or more) that programs send as `Authorization: Bearer KEY`; it allows everything.
     /// The configuration file can have several keys that allow less
