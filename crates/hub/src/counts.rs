@@ -7,7 +7,7 @@ use std::{
 
 use hubplane_backplane::GapCause;
 
-use super::outbox::Dropped;
+use super::{limited::Limit, outbox::Dropped};
 
 /// The upper ends of the loop times' buckets, in seconds.
 pub const LOOP_BUCKETS: [f64; 12] = [
@@ -52,6 +52,7 @@ pub struct Counts {
     /// How long this instance's beacons took to come back.
     pub loops: Histogram,
     gaps: [AtomicU64; GapCause::ALL.len()],
+    limited: [AtomicU64; Limit::ALL.len()],
 }
 
 impl Counts {
@@ -61,6 +62,21 @@ impl Counts {
         if let Some(count) = known.and_then(|index| self.gaps.get(index)) {
             count.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// Counts a refusal because a limit is reached.
+    pub fn count_limited(&self, limit: Limit) {
+        let known = Limit::ALL.iter().position(|known| *known == limit);
+        if let Some(count) = known.and_then(|index| self.limited.get(index)) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Returns how many were refused, by limit.
+    pub fn limited(&self) -> impl Iterator<Item = (Limit, u64)> {
+        let all = self.limited.iter();
+        let counts = all.map(|count| count.load(Ordering::Relaxed));
+        Limit::ALL.into_iter().zip(counts)
     }
 
     /// Counts what was dropped of a slow session, and the gaps that tell of it.

@@ -11,6 +11,8 @@ use std::{
 
 use hubplane_backplane::Channel;
 
+use crate::channel_limits::ChannelLimits;
+
 /// Whom a session or a request speaks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -60,6 +62,13 @@ pub trait Permissions: fmt::Debug + Send + Sync {
     fn question(&self, action: Action, channel: &str, data: &[u8]) -> Option<Asking> {
         _ = (action, channel, data);
         None
+    }
+
+    /// Returns what holds on a channel beside the hub's own limits. Asked for each publish and each
+    /// new subscription, so it must be fast, too.
+    fn limits(&self, channel: &str) -> ChannelLimits {
+        _ = channel;
+        ChannelLimits::default()
     }
 }
 
@@ -206,6 +215,14 @@ impl Grant {
             Allowed::Everything => true,
             Allowed::Listening => listens(action),
             Allowed::By(permissions) => permissions.allows_somewhere(action),
+        }
+    }
+
+    /// Returns what its holder is held to on a channel.
+    pub fn limits(&self, channel: &str) -> ChannelLimits {
+        match &self.allowed {
+            Allowed::Everything | Allowed::Listening => ChannelLimits::default(),
+            Allowed::By(permissions) => permissions.limits(channel),
         }
     }
 

@@ -6,6 +6,7 @@
 
 mod announce;
 mod beacon;
+mod bucket;
 pub mod channel;
 mod channel_limits;
 pub mod command;
@@ -25,6 +26,7 @@ pub mod inside;
 mod interest;
 mod key;
 mod lanes;
+mod limited;
 pub mod limits;
 mod log;
 mod map;
@@ -46,17 +48,20 @@ mod sabotage;
 mod scripted;
 mod sequencer;
 mod session;
+mod session_rates;
 mod shard;
 mod slow;
 mod window;
 
 pub use self::{
+    bucket::{Allowance, Bucket, Buckets},
     channel_limits::{BadRate, ChannelLimits, Rate},
     counts::{Counts, Histogram, LOOP_BUCKETS},
     grant::{Action, Asking, Authority, Grant, Permissions, Unproven, Who},
     hub::{Hub, Setup},
     inbound::InboundBytes,
     key::Key,
+    limited::{Limit, Limited},
     limits::Limits,
     max_rate::{BadMaxRate, MaxRate},
     message::{MAX_ID, Message, is_id},

@@ -15,6 +15,16 @@ use serde::{Deserialize, Deserializer, de};
 pub struct Limits {
     /// WebSockets and HTTP connections at the same time. Further ones are closed at once.
     pub connections: usize,
+    /// Connections of one address, or of one /64 of IPv6, at the same time; further ones are answered 429.
+    pub address_connections: usize,
+    /// New connections of one address a second, before TLS and HTTP; five times as many may come at once.
+    pub address_handshakes_per_second: usize,
+    /// Sessions of one user on this instance.
+    pub user_connections: usize,
+    /// HTTP requests of one named key, user or anonymous address a second that publish or read a channel.
+    pub key_requests_per_second: usize,
+    /// Of these, so many may come at once.
+    pub key_requests_burst: usize,
     /// A client's message, and one publication's data.
     pub message_bytes: usize,
     /// Fragments of one client message.
@@ -38,6 +48,14 @@ pub struct Limits {
     pub subscriptions: usize,
     /// Publications of one session that wait for the broker; more are not read from the socket.
     pub session_publishes: usize,
+    /// Subscribes of one session a second.
+    pub session_subscribes_per_second: usize,
+    /// Subscribes that may come at once above that rate.
+    pub session_subscribes_burst: usize,
+    /// Publishes of one session a second, unless it showed a key.
+    pub session_publishes_per_second: usize,
+    /// Publishes that may come at once above that rate.
+    pub session_publishes_burst: usize,
     /// Bytes that wait for a slow client before it is cut off.
     pub outbox_bytes: usize,
     /// Frames that wait for a slow client before it is cut off.
@@ -139,6 +157,11 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 100_000,
+            address_connections: 1_000,
+            address_handshakes_per_second: 200,
+            user_connections: 100,
+            key_requests_per_second: 1_000,
+            key_requests_burst: 2_000,
             message_bytes: 64 * 1024,
             fragments: 1_024,
             inbound_bytes_per_second: 256 * 1024,
@@ -149,6 +172,10 @@ impl Default for Limits {
             unfinished_bytes: (256 * 1024 * 1024).min(*QUARTER),
             subscriptions: 128,
             session_publishes: 64,
+            session_subscribes_per_second: 50,
+            session_subscribes_burst: 200,
+            session_publishes_per_second: 100,
+            session_publishes_burst: 200,
             outbox_bytes: 1024 * 1024,
             outbox_frames: 1_024,
             outboxes_bytes: *QUARTER,

@@ -121,16 +121,10 @@ impl Session {
         (false, dropped)
     }
 
-    /// Returns what this session is held to on a channel, asked once for each subscription. This is
-    /// the one place to ask the session's grant for it.
+    /// Returns what this session is held to on a channel, asked once for each subscription and each
+    /// publish. This is the one place to ask the session's grant for it.
     pub(super) fn limits_of(&self, channel: &str) -> ChannelLimits {
-        #[cfg(test)]
-        return tests::limits_of(channel);
-        #[cfg(not(test))]
-        {
-            _ = channel;
-            ChannelLimits::default()
-        }
+        self.setup.grant.limits(channel)
     }
 
     /// Returns the head that a push has for one of the session's subscriptions, `None` if its
@@ -213,17 +207,6 @@ impl Session {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::slow::Slow;
-
-    /// Rules for tests, by how a channel's name begins.
-    pub(super) fn limits_of(channel: &str) -> ChannelLimits {
-        let mut all = Slow::ALL.into_iter();
-        let slow = all.find(|it| channel.starts_with(it.as_str()));
-        ChannelLimits {
-            slow: slow.unwrap_or_default(),
-            ..ChannelLimits::default()
-        }
-    }
 
     /// The allocator's next size is 224 bytes, and an instance has a hundred thousand sessions.
     #[test]

@@ -104,7 +104,7 @@ fn put_one(text: &mut String, (name, kind, help): (&str, &str, &str), value: u64
     .expect("invariant: a String takes everything");
 }
 
-/// Writes the series with a label: gaps by cause, messages that were not sent by the rule that kept
+/// Writes the series with a label: gaps by cause, refusals by limit, messages that were not sent by the rule that kept
 /// them, and recoveries by where the missed messages came from.
 fn labelled(text: &mut String, hub: &Hub) {
     let counts = hub.counts();
@@ -116,6 +116,17 @@ fn labelled(text: &mut String, hub: &Hub) {
         put(
             text,
             &format!("hubplane_gaps_total{{cause=\"{cause}\"}} {count}\n"),
+        );
+    }
+    put(
+        text,
+        "# HELP hubplane_limited_total What was refused because a limit is reached\n# TYPE hubplane_limited_total counter\n",
+    );
+    for (limit, count) in counts.limited() {
+        let limit = limit.as_str();
+        put(
+            text,
+            &format!("hubplane_limited_total{{limit=\"{limit}\"}} {count}\n"),
         );
     }
     put(

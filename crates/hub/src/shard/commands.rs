@@ -58,9 +58,9 @@ impl Shard {
 
     fn carry_out(&self, key: Key, command: Command, asked: bool) {
         let mut state = self.state.borrow_mut();
-        if !state.may(&self.hub, key, &command, asked) {
+        let Some(now) = state.may(&self.hub, key, &command, asked) else {
             return;
-        }
+        };
         match command {
             Command::Subscribe {
                 reference,
@@ -103,7 +103,7 @@ impl Shard {
                 if not_to_me {
                     outgoing.tags.push(state.name(&self.hub, key).tag());
                 }
-                state.publish(&self.hub, key, reference, outgoing);
+                state.publish(&self.hub, key, reference, (outgoing, now));
             }
             Command::Authenticate { reference, proof } => {
                 let grant = self.authority.grant(proof.reveal());
@@ -193,24 +193,23 @@ impl Shard {
 }
 
 impl ShardState {
-    /// Returns true if a session may have this command carried out. If not, the client is told why,
-    /// or the session ends because its time is over.
-    fn may(&mut self, hub: &Hub, key: Key, command: &Command, asked: bool) -> bool {
-        let Some(session) = self.session(key).filter(|it| !it.is_ending()) else {
-            return false;
-        };
+    /// Returns the time if a session may have this command carried out now. If not, the client is
+    /// told why, or the session ends because its time is over.
+    fn may(&mut self, hub: &Hub, key: Key, command: &Command, asked: bool) -> Option<Instant> {
+        let session = self.session(key).filter(|it| !it.is_ending())?;
+        let now = Instant::now();
         let grant = &session.setup.grant;
         // The clock finds this too, but up to a tick later; no command may slip in between.
-        if grant.is_over(Instant::now()) {
+        if grant.is_over(now) {
             self.end(hub, key.index, Ending::Expired);
-            return false;
+            return None;
         }
         // Nothing else about the command is looked at before this.
-        let Err(Denied { code, message }) = grant.check(command, asked) else {
-            return true;
-        };
-        self.refuse(hub, key, command.reference(), (code, message));
-        false
+        if let Err(Denied { code, message }) = grant.check(command, asked) {
+            self.refuse(hub, key, command.reference(), (code, message));
+            return None;
+        }
+        self.is_in_time(hub, key, command, now).then_some(now)
     }
 
     /// Answers a client that has shown who it is. With a proof that is not accepted, the session
@@ -249,7 +248,7 @@ impl ShardState {
             presence: None,
             max_rate: None,
         };
-        if self.may(hub, key, &command, false) {
+        if self.may(hub, key, &command, false).is_some() {
             self.subscribe(
                 hub,
                 key,
@@ -349,9 +348,17 @@ impl ShardState {
 
     /// Hands a client's message to the publisher, which answers by mail. A full publisher refuses
     /// at once, and the client is told that nothing was published.
-    fn publish(&mut self, hub: &Hub, key: Key, reference: Option<Ref>, outgoing: Outgoing) {
+    fn publish(
+        &mut self,
+        hub: &Hub,
+        key: Key,
+        reference: Option<Ref>,
+        (outgoing, now): (Outgoing, Instant),
+    ) {
         let shard = self.index;
-        if !self.is_good(hub, key, reference.as_deref(), &outgoing.channel) {
+        if !self.is_good(hub, key, reference.as_deref(), &outgoing.channel)
+            || !self.keeps_to_rule(hub, key, reference.as_deref(), (&outgoing, now))
+        {
             return;
         }
         let Some(session) = self.session(key) else {

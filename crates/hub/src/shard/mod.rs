@@ -14,6 +14,7 @@ mod due;
 mod mail;
 mod presence;
 mod pressure;
+mod rates;
 mod recover;
 mod shape;
 mod subscribe;
@@ -49,6 +50,7 @@ use super::{
     map::{HashMap, HashSet},
     position::ClientPosition,
     session::{Session, SessionSetup},
+    session_rates::SessionRates,
 };
 
 /// How many mails are taken before the sessions that they touched are flushed.
@@ -85,6 +87,8 @@ struct ShardState {
     attending: HashMap<Channel, presence::Attending>,
     /// How many channels each session is a member of; those of none are not here.
     memberships: HashMap<u32, usize>,
+    /// How often each session has subscribed and published; those that did neither are not here.
+    rates: HashMap<u32, SessionRates>,
     /// What clients are still to be told of presence.
     presence_mail: VecDeque<presence::PresenceMail>,
     unwritten: Unwritten,
@@ -138,6 +142,7 @@ impl Shard {
             asked_at: Instant::now(),
             attending: HashMap::default(),
             memberships: HashMap::default(),
+            rates: HashMap::default(),
             presence_mail: VecDeque::new(),
             unwritten: Unwritten::default(),
             held: 0,
@@ -334,6 +339,7 @@ impl ShardState {
         let session = self.sessions.remove(index as usize);
         self.held -= session.held as usize;
         self.recovering.remove(&index);
+        self.rates.remove(&index);
         hub.count_session(self.index, -1);
         session.wake();
     }

@@ -1,5 +1,6 @@
 mod faulty_log;
 mod grants;
+mod limits;
 mod presence;
 mod rate;
 mod recovery;
@@ -193,7 +194,7 @@ fn open(shard: &Shard, encoding: &'static Encoding) -> (Key, Wire) {
     let key = shard.open(SessionSetup {
         socket: Box::new(wire.clone()),
         encoding,
-        grant: Grant::anonymous().shared(),
+        grant: limits::listening().shared(),
     });
     (key, wire)
 }
