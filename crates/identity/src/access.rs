@@ -26,7 +26,7 @@ pub use by_endpoint::Endpoint;
 pub use by_token::Issuers;
 
 use http::{HeaderMap, HeaderValue, header};
-use hubplane_hub::{Action, Asking, Authority, Grant, Permissions, Unproven, Who};
+use hubplane_hub::{Action, Asking, Authority, ChannelLimits, Grant, Permissions, Unproven, Who};
 
 use crate::{
     Actions, KeyGrant, Keys, Reloaded,
@@ -106,6 +106,10 @@ impl Permissions for Decides {
     fn allows_somewhere(&self, action: Action) -> bool {
         self.rules.allows_somewhere(&self.subject, action)
             || (self.asker.is_some() && matches!(action, Action::Subscribe | Action::Publish))
+    }
+
+    fn limits(&self, channel: &str) -> ChannelLimits {
+        self.rules.limits(channel)
     }
 
     fn question(&self, action: Action, channel: &str, data: &[u8]) -> Option<Asking> {

@@ -181,3 +181,27 @@ fn foreign_pages_are_kept_out() {
     let all = of_pages(&[ANY]);
     assert!(all.origin_is_allowed(&from("null")));
 }
+
+#[test]
+fn a_channels_limits_hold_for_everybody() {
+    let folder = Folder::new();
+    let text = "k".repeat(MIN_KEY);
+    let file = folder.write("key", &text);
+    let short = RuleConfig {
+        pattern: "short.*".to_owned(),
+        message_bytes: Some(3),
+        ..RuleConfig::default()
+    };
+    let access = Access::new(AccessConfig {
+        keys: Keys::from_file(file.as_ref()).unwrap(),
+        rules: vec![short],
+        ..AccessConfig::default()
+    });
+    let access = access.unwrap();
+    let bearer = format!("Bearer {text}");
+    for shown in [&[][..], &[("authorization", &*bearer)]] {
+        let grant = access.grant_of(&headers(shown)).unwrap();
+        assert_eq!(grant.limits("short.a").message_bytes, Some(3), "{shown:?}");
+        assert_eq!(grant.limits("a"), hubplane_hub::ChannelLimits::default());
+    }
+}

@@ -156,11 +156,12 @@ impl Rules {
         self.guarded
     }
 
-    /// Returns true if some rule says what keys may do.
+    /// Returns true if some rule says what keys may do, or has limits, which hold for them, too.
     pub(crate) fn limits_keys(&self) -> bool {
-        let all = self.rules.iter();
-        all.filter_map(|rule| rule.allow.as_ref())
-            .any(|allow| allow.key.is_some())
+        self.rules.iter().any(|rule| {
+            let is_about_keys = rule.allow.as_ref().is_some_and(|allow| allow.key.is_some());
+            is_about_keys || rule.limits != ChannelLimits::default()
+        })
     }
 
     /// Decides where no rule says who may do what.
