@@ -16,7 +16,7 @@ use serde_json::{Value, json, value::RawValue};
 use tokio::time::timeout;
 use warp::{Reply, reply::Response};
 
-use super::{context::Context, problem::Problem};
+use super::{channel_rules, context::Context, problem::Problem};
 use hubplane_hub::{Action, ClientPosition, Grant, MAX_ID, Unproven, channel, is_id};
 use hubplane_hub::{InboundBytes, Limits};
 use hubplane_protocol::{Object, json as native};
@@ -56,7 +56,7 @@ struct Message<'a> {
 /// Answers a request after the broker has answered for each of its messages.
 ///
 /// The answer is a problem document if nothing was published: 400, 401, 403, 408, 413 or 415 for
-/// what is wrong with the request, and 503 if the hub or the broker can't take it now.
+/// what is wrong with the request, 429 for what comes too often, and 503 if the hub or the broker can't take it now.
 pub(super) async fn publish<B: Buf + Send + 'static>(
     context: &Context,
     headers: &HeaderMap,
@@ -72,6 +72,7 @@ pub(super) async fn publish<B: Buf + Send + 'static>(
         let body = read(&mut body, &mut room, context.hub.limits()).await?;
         let (mut messages, single) = requested(&body, context.hub.limits())?;
         allowed(&grant, &messages).await?;
+        channel_rules::check(context, &grant, &messages)?;
         name(&mut messages, single, headers)?;
         messages.iter_mut().for_each(|message| grant.mark(message));
         let results = context
@@ -167,6 +168,7 @@ async fn allowed(grant: &Grant, messages: &[Outgoing]) -> Result<(), Problem> {
 /// Checks what the head alone shows, before any of the body is read: key, origin, type and coding.
 fn admitted(context: &Context, headers: &HeaderMap) -> Result<Grant, Problem> {
     let grant = context.grant_for(headers, Action::Publish)?;
+    context.take_request(&grant)?;
     if !context.access.origin_is_allowed(headers) {
         return Err(Problem::new(
             StatusCode::FORBIDDEN,

@@ -16,6 +16,7 @@ use tokio::sync::{Semaphore, mpsc};
 use super::{
     handoff::{Handoff, Shards},
     handshakes::Handshakes,
+    limiter::{Limiter, Peer},
     problem::Problem,
 };
 
@@ -28,12 +29,11 @@ pub(super) struct Context {
     /// shards share them.
     pub(super) history: Arc<Semaphore>,
     pub(super) handshakes: Arc<Handshakes>,
+    pub(super) limiter: Arc<Limiter>,
+    /// Where the request comes from, if the hub's own server serves it.
+    pub(super) peer: Option<Peer>,
     pub(super) target: Target,
 }
-
-/// The address that a request's connection comes from, as an extension of the request.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Peer(pub(super) IpAddr);
 
 /// Which shard a new session goes to.
 #[derive(Clone, Debug)]
@@ -70,6 +70,12 @@ impl Context {
                 Err(Problem::new(StatusCode::UNAUTHORIZED, detail))
             }
         }
+    }
+
+    /// Returns the address that the request comes from; another server does not tell it.
+    pub(super) fn address(&self) -> IpAddr {
+        let address = self.peer.as_ref().map(Peer::address);
+        address.unwrap_or(Ipv4Addr::UNSPECIFIED.into())
     }
 
     /// Returns what a client may do that wants to connect from this address. Asks the operator's
@@ -144,18 +150,30 @@ impl Context {
         if !self.access.origin_is_allowed(headers) {
             return forbidden("pages of this origin may not read here");
         }
-        match self.grant(headers)?.allows(action, channel) {
+        let grant = self.grant(headers)?;
+        self.take_request(&grant)?;
+        match grant.allows(action, channel) {
             true => Ok(()),
             false => forbidden("this channel may not be read so"),
         }
     }
 
+    /// Counts one request that publishes or reads a channel.
+    ///
+    /// # Errors
+    /// 429: whoever asks has asked too often.
+    pub(super) fn take_request(&self, grant: &Grant) -> Result<(), Problem> {
+        let asks = (grant, self.peer.as_ref());
+        let taken = self.limiter.request(&self.hub, asks);
+        taken.map_err(|limited| Problem::limited(&limited))
+    }
+
     /// The context of requests that a shard's own thread serves.
-    pub(super) const fn pinned(
+    pub(super) fn pinned(
         hub: Arc<Hub>,
         access: Arc<Access>,
         history: Arc<Semaphore>,
-        handshakes: Arc<Handshakes>,
+        (handshakes, limiter): (Arc<Handshakes>, Arc<Limiter>),
         shard: mpsc::Sender<Handoff>,
     ) -> Self {
         Self {
@@ -163,6 +181,8 @@ impl Context {
             access,
             history,
             handshakes,
+            limiter,
+            peer: None,
             target: Target::Here(shard),
         }
     }
@@ -174,6 +194,8 @@ impl Context {
             access,
             history: Arc::clone(shards.history()),
             handshakes: Arc::clone(shards.handshakes()),
+            limiter: Arc::clone(&shards.limiter),
+            peer: None,
             target: Target::Any(shards),
         }
     }

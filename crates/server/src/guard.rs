@@ -16,9 +16,11 @@ use warp::{Filter, Reply, path::FullPath, reply::Response};
 
 use super::{
     context::Context,
+    limiter::Peer,
     mounts::{Mounts, Routes},
     problem::Problem,
 };
+use hubplane_hub::Limited;
 use hubplane_identity::Access;
 
 /// How long a browser may remember that pages of an origin may send a request, in seconds.
@@ -29,7 +31,7 @@ const PREFLIGHT_AGE: &str = "600";
 pub(super) async fn answer<S>(
     access: &Access,
     mounts: &Mounts,
-    service: &S,
+    (service, peer): (&S, impl FnOnce(&HeaderMap) -> Result<Peer, Limited>),
     mut request: Request<Incoming>,
 ) -> Result<Response, S::Error>
 where
@@ -48,14 +50,23 @@ where
         Err(problem) => Some(problem.into_response()),
         Ok(()) => asked.early(mounts, page.is_some()),
     };
-    let mut response = match early {
-        Some(response) => response,
-        None => {
+    let peer = match early {
+        Some(response) => Err(response),
+        None => peer(request.headers()).map_err(|it| Problem::limited(&it).into_response()),
+    };
+    let mut response = match peer {
+        Err(response) => response,
+        Ok(peer) => {
+            // The route, and a session that comes of it, take another one with them. This one
+            // counts until the answer is there.
+            request.extensions_mut().insert(peer.clone());
             if request.method() == Method::HEAD {
                 // The routes know GET. hyper leaves the body of an answer to HEAD away.
                 *request.method_mut() = Method::GET;
             }
-            service.call(request).await?
+            let answered = service.call(request).await;
+            drop(peer);
+            answered?
         }
     };
     finish(&mut response, page);

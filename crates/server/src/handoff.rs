@@ -23,6 +23,8 @@ use tokio::{
 
 use super::{
     handshakes::Handshakes,
+    limiter::{Limiter, Peer},
+    proxies::TrustedProxies,
     tls::{Secured, Tls},
     websocket::Negotiated,
 };
@@ -32,7 +34,7 @@ use super::{
 pub(super) enum Handoff {
     /// A new TCP connection, which speaks HTTP until a request upgrades it: over TLS if there is a
     /// certificate.
-    Connection(net::TcpStream, Counted, Option<Tls>),
+    Connection(net::TcpStream, Counted, Peer, Option<Tls>),
     /// A WebSocket after its handshake. `early` are bytes that the client sent together with the
     /// handshake.
     Upgraded {
@@ -81,6 +83,7 @@ pub struct Shards {
     /// How many connections speak HTTP now.
     pub(super) http: Arc<AtomicI64>,
     pub(super) handshakes: Arc<Handshakes>,
+    pub(super) limiter: Arc<Limiter>,
     /// One permit for each page of history that may be read at once (`history_requests`).
     pub(super) history: Arc<Semaphore>,
 }
@@ -89,6 +92,12 @@ impl Shards {
     /// The hub that they are part of.
     pub const fn hub(&self) -> &Arc<Hub> {
         &self.hub
+    }
+
+    /// Names the proxies whose `X-Forwarded-For` says where a request comes from. To be called once,
+    /// before [`Server::start`](crate::Server::start); without it none is believed.
+    pub fn trust_proxies(&self, proxies: TrustedProxies) {
+        self.limiter.trust(proxies);
     }
 
     /// The permits for pages of history.

@@ -11,19 +11,23 @@
 //! It must not know any broker, and no client format by name except the native one, which
 //! `mounts.rs` puts at `/ws`.
 
+mod addresses;
 mod api;
 mod body;
+mod channel_rules;
 mod context;
 mod disconnect;
 mod guard;
 mod handoff;
 mod handshakes;
 mod history;
+mod limiter;
 mod listener;
 mod metrics;
 mod mounts;
 mod presence;
 mod problem;
+mod proxies;
 mod refusal;
 mod routes;
 mod status;
@@ -42,6 +46,7 @@ pub use self::{
     listener::Server,
     mounts::{Mount, Mounted, Mounts, Routes},
     problem::Problem,
+    proxies::TrustedProxies,
     routes::embedded,
     tls::{Tls, TlsError},
 };

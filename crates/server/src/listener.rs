@@ -19,8 +19,7 @@ use super::{
     refusal::{self, Refusal},
     tls::Tls,
 };
-use hubplane_hub::Hub;
-use hubplane_hub::Limits;
+use hubplane_hub::{Hub, Limit, Limits};
 
 /// Pause after the operating system refused a connection, for example because the process has no
 /// file descriptor left. Without the pause, the loop would take a whole core until one is free.
@@ -35,6 +34,20 @@ const LAST_WORDS: Duration = Duration::from_millis(100);
 const REFUSALS: usize = 64;
 /// How long such an answer may take, with the reading of the request before it.
 const REFUSAL_TIME: Duration = Duration::from_secs(2);
+/// The answer to a connection of an address that has as many as it may have.
+const TOO_MANY_OF_ONE: Refusal = Refusal {
+    status: "429 Too Many Requests",
+    headers: "retry-after: 1\r\n",
+    title: "Too Many Requests",
+    detail: "the limit address_connections is reached: your address has too many connections here; close some, or try again in 1000 ms",
+};
+/// The answer to a connection of an address that has made too many lately.
+const TOO_OFTEN: Refusal = Refusal {
+    status: "429 Too Many Requests",
+    headers: "retry-after: 1\r\n",
+    title: "Too Many Requests",
+    detail: "the limit address_handshakes_per_second is reached: your address connects too often; try again in 1000 ms",
+};
 /// The answer to a connection above the limit, so that a load balancer tries another instance.
 const TOO_MANY: Refusal = Refusal {
     status: "503 Service Unavailable",
@@ -141,8 +154,8 @@ async fn accept(listener: TcpListener, shards: Shards, tls: Option<Tls>) {
     let most = i64::try_from(shards.hub().limits().connections).unwrap_or(i64::MAX);
     let refusals = Arc::new(Semaphore::new(REFUSALS));
     loop {
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
+        let (stream, address) = match listener.accept().await {
+            Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(%error, "accepting a connection failed");
                 sleep(ACCEPT_PAUSE).await;
@@ -151,27 +164,40 @@ async fn accept(listener: TcpListener, shards: Shards, tls: Option<Tls>) {
         };
         if shards.connections() >= most {
             tracing::warn!(most, "the limit of connections is reached");
-            // If all places are taken, the connection is dropped, which closes it. So is one that
-            // speaks TLS: a handshake costs more than an answer is worth.
-            if tls.is_none()
-                && let Ok(place) = Arc::clone(&refusals).try_acquire_owned()
-            {
-                tokio::spawn(async move {
-                    _ = timeout(REFUSAL_TIME, refusal::answer(stream, &TOO_MANY)).await;
-                    drop(place);
-                });
-            }
+            refuse(stream, &TOO_MANY, (&refusals, tls.is_some()));
             continue;
         }
+        let peer = match shards.limiter.arrive(shards.hub(), address.ip()) {
+            Ok(peer) => peer,
+            Err(limited) => {
+                let answer = match limited.limit {
+                    Limit::AddressHandshakes => &TOO_OFTEN,
+                    _ => &TOO_MANY_OF_ONE,
+                };
+                refuse(stream, answer, (&refusals, tls.is_some()));
+                continue;
+            }
+        };
         watch_peer(&stream, shards.hub().limits());
         // A socket is registered with the runtime that it was made in. The standard library's form
         // can be moved to the shard's own runtime.
         let given = stream.into_std().and_then(|stream| {
             let counted = shards.counted();
-            shards.give(Handoff::Connection(stream, counted, tls.clone()))
+            shards.give(Handoff::Connection(stream, counted, peer, tls.clone()))
         });
         if let Err(error) = given {
             tracing::warn!(%error, "no shard takes a new connection");
         }
+    }
+}
+
+/// Answers a connection that is not served. If all places for answers are taken, it is dropped,
+/// which closes it. So is one that speaks TLS: a handshake costs more than an answer is worth.
+fn refuse(stream: TcpStream, answer: &'static Refusal, (places, is_tls): (&Arc<Semaphore>, bool)) {
+    if !is_tls && let Ok(place) = Arc::clone(places).try_acquire_owned() {
+        tokio::spawn(async move {
+            _ = timeout(REFUSAL_TIME, refusal::answer(stream, answer)).await;
+            drop(place);
+        });
     }
 }

@@ -178,6 +178,7 @@ impl Mounted {
             grant,
             with_key: false,
             channels,
+            peer: None,
         };
         let handoff = Handoff::Body { pipe, negotiated };
         let given = match &self.0.target {

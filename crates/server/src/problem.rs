@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
+use hubplane_hub::Limited;
 use serde_json::{Map, Value};
 
 /// One problem, ready to be the answer to a request.
@@ -50,6 +51,14 @@ impl Problem {
         let seconds = wait.as_secs_f64().ceil().max(1.0) as u64;
         self.header = Some(Box::new((header::RETRY_AFTER, seconds.into())));
         self
+    }
+
+    /// Returns 429 (RFC 6585, 4) for a limit that is reached: its name, and when to try again.
+    pub(super) fn limited(limited: &Limited) -> Self {
+        Self::new(StatusCode::TOO_MANY_REQUESTS, limited.to_string())
+            .with("limit", limited.limit.as_str())
+            .with("retryable", true)
+            .with_retry_after(limited.after)
     }
 }
 

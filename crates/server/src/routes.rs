@@ -4,7 +4,7 @@
 //! method, its origin) is checked in `guard.rs` before a route sees it, and the paths of client
 //! formats come from `mounts.rs`.
 
-use std::{convert::Infallible, future::ready, net::Ipv4Addr, sync::Arc};
+use std::{convert::Infallible, future::ready, sync::Arc};
 
 use http::{HeaderMap, StatusCode};
 use hyper::upgrade::OnUpgrade;
@@ -12,10 +12,11 @@ use warp::{Filter, Rejection, Reply, filters::BoxedFilter, path::FullPath, reply
 
 use super::{
     api,
-    context::{Context, Peer, Target},
+    context::{Context, Target},
     disconnect, guard,
     handoff::Shards,
     history,
+    limiter::Peer,
     mounts::{Mount, Mounts, Routes},
     presence,
     problem::Problem,
@@ -44,7 +45,11 @@ pub(super) fn routes(
 /// can't take the place of one of the hub's.
 fn paths(context: Context, mounts: &Mounts) -> BoxedFilter<(Response,)> {
     let (own, mounts) = (mounts.routes(&context), mounts.clone());
-    let with = warp::any().map(move || context.clone());
+    // The guard has put there where the request comes from.
+    let with = warp::ext::optional::<Peer>().map(move |peer| Context {
+        peer,
+        ..context.clone()
+    });
     // The table decides whether a path is a WebSocket, so this route matches on the full path and
     // rejects what the table does not have.
     let websocket = warp::get()
@@ -58,9 +63,8 @@ fn paths(context: Context, mounts: &Mounts) -> BoxedFilter<(Response,)> {
         .and(warp::query::<Vec<(String, String)>>())
         // hyper leaves this in the request if the connection can be upgraded.
         .and(warp::ext::optional::<OnUpgrade>())
-        .and(warp::ext::optional::<Peer>())
-        .then(|mount, context, headers, query, upgrade, peer| async move {
-            websocket(&mount, (context, peer), &headers, query, upgrade).await
+        .then(|mount, context, headers, query, upgrade| async move {
+            websocket(&mount, context, &headers, query, upgrade).await
         });
     // The body is taken as a stream: its size and time are limited while it is read.
     let publish = warp::path!("v1" / "publish")
@@ -160,7 +164,7 @@ fn channels(
 /// `query` may name channels to subscribe to at once (`?channel=a&channel=b`).
 async fn websocket(
     mount: &Mount,
-    (context, peer): (Context, Option<Peer>),
+    context: Context,
     headers: &HeaderMap,
     query: Vec<(String, String)>,
     upgrade: Option<OnUpgrade>,
@@ -170,8 +174,7 @@ async fn websocket(
         .filter(|(key, _)| key == "channel")
         .map(|(_, value)| value)
         .collect();
-    // Another server does not tell the address.
-    let Peer(address) = peer.unwrap_or(Peer(Ipv4Addr::UNSPECIFIED.into()));
+    let address = context.address();
     let checked = upgrade::check(headers, channels, (&context, address), mount).await;
     let handshake = match checked {
         Ok(handshake) => handshake,

@@ -6,7 +6,7 @@
 
 use std::{cell::RefCell, convert::Infallible, io, net, rc::Rc, sync::Arc, thread};
 
-use http::Request;
+use http::{HeaderMap, Request};
 use hyper::{
     body::Incoming,
     rt::{Read, Write},
@@ -27,10 +27,11 @@ use warp::reply::Response;
 
 use super::{
     body,
-    context::{Context, Peer},
+    context::Context,
     guard,
     handoff::{Connection, Handoff, Shards},
     handshakes::Handshakes,
+    limiter::Limiter,
     mounts::Mounts,
     routes::routes,
     stream::Foreign,
@@ -95,7 +96,7 @@ impl Shards {
         mounts: &Mounts,
     ) -> (Self, Vec<Serving>) {
         let history = Arc::new(Semaphore::new(hub.limits().history_requests));
-        let handshakes = Arc::default();
+        let (handshakes, limiter) = (Arc::default(), Arc::<Limiter>::default());
         let add = |mailbox| {
             let (sender, handoffs) = mpsc::channel(CAPACITY);
             let serving = Serving {
@@ -103,7 +104,7 @@ impl Shards {
                     Arc::clone(hub),
                     Arc::clone(access),
                     Arc::clone(&history),
-                    Arc::clone(&handshakes),
+                    (Arc::clone(&handshakes), Arc::clone(&limiter)),
                     sender.clone(),
                 ),
                 mounts: mounts.clone(),
@@ -118,6 +119,7 @@ impl Shards {
             handoffs: senders.into(),
             http: Arc::default(),
             handshakes,
+            limiter,
             history,
         };
         (shards, all)
@@ -142,6 +144,7 @@ impl Serving {
         let buffer = Rc::new(RefCell::new(vec![0; READ_BYTES]));
         let handshakes = Arc::clone(&self.context.handshakes);
         let access = Arc::clone(&self.context.access);
+        let limiter = Arc::clone(&self.context.limiter);
         let mounts = self.mounts.clone();
         let service = TowerToHyperService::new(warp::service(routes(self.context, &self.mounts)));
         // The shard's mail has a task of its own, beside those of the connections.
@@ -154,19 +157,18 @@ impl Serving {
             };
             match handoff {
                 None => return,
-                Some(Handoff::Connection(stream, counted, tls)) => {
+                Some(Handoff::Connection(stream, counted, peer, tls)) => {
                     let (access, service) = (Arc::clone(&access), service.clone());
                     let (mounts, hub) = (mounts.clone(), Arc::clone(&hub));
                     let handshakes = Arc::clone(&handshakes);
-                    let peer = stream.peer_addr().ok().map(|it| Peer(it.ip()));
+                    let limiter = Arc::clone(&limiter);
                     task::spawn_local(async move {
                         // The guard needs hyper's request, not warp's, so it stands in front of
                         // warp's service.
-                        let guarded = service_fn(|mut request: Request<Incoming>| {
-                            if let Some(peer) = peer {
-                                request.extensions_mut().insert(peer);
-                            }
-                            guard::answer(&access, &mounts, &service, request)
+                        let guarded = service_fn(|request| {
+                            let from =
+                                |headers: &HeaderMap| limiter.of_request(&hub, &peer, headers);
+                            guard::answer(&access, &mounts, (&service, from), request)
                         });
                         connection(stream, tls, guarded, (hub.limits(), &handshakes)).await;
                         // A connection that was upgraded is a session by now, and counted as such.

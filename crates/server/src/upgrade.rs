@@ -94,6 +94,7 @@ pub(super) async fn check(
         with_key: grant.who == Who::Key && context.access.knows_somebody(),
         grant,
         channels,
+        peer: context.peer.clone(),
     };
     Ok(Handshake {
         accept: accept_key(key),

@@ -19,7 +19,7 @@ use bytes::Bytes;
 use hubplane_backplane::Channel;
 use tokio::{task, time::sleep};
 
-use crate::stream::Stream;
+use crate::{limiter::Peer, stream::Stream};
 
 use super::{
     budget::Budget,
@@ -57,6 +57,8 @@ pub(crate) struct Negotiated {
     pub(crate) with_key: bool,
     /// Channels to subscribe to at once, before the client has sent anything.
     pub(crate) channels: Vec<String>,
+    /// Where it comes from: its address counts one connection for as long as this is kept.
+    pub(crate) peer: Option<Peer>,
 }
 
 /// The writing side of a stream, as the session in the shard holds it. Writes never wait.
@@ -88,6 +90,8 @@ struct Reading<S> {
     waits: bool,
     /// A timer runs that will wake the task when the client's debt is paid.
     timed: bool,
+    /// Kept, not used: its address counts this connection.
+    _peer: Option<Peer>,
 }
 
 /// The session ends with the task, however that ends; a panic is counted too.
@@ -147,9 +151,10 @@ pub(crate) fn serve<S: Stream + 'static>(
     buffer: Rc<RefCell<Vec<u8>>>,
     stream: S,
     early: Bytes,
-    negotiated: Negotiated,
+    mut negotiated: Negotiated,
 ) -> impl Future<Output = ()> {
     let stream = Rc::new(stream);
+    let peer = negotiated.peer.take();
     let budget = Budget::new(negotiated.with_key, shard.hub().limits());
     let decoder = negotiated.encoding.format.decoder();
     let key = open(&shard, &stream, negotiated);
@@ -162,6 +167,7 @@ pub(crate) fn serve<S: Stream + 'static>(
         budget,
         waits: false,
         timed: false,
+        _peer: peer,
     };
     reading.account(0);
     // `early` holds the whole buffer that hyper read HTTP into, even if it is empty: dropped here,

@@ -68,6 +68,7 @@ impl Client {
             encoding: &TOY,
             grant: Grant::anonymous(),
             channels: Vec::new(),
+            peer: None,
         };
         let buffer = Rc::new(RefCell::new(vec![0; 64 * 1024]));
         let (shard, stream) = (Rc::clone(shard), accepted.unwrap().0);
