@@ -7,7 +7,7 @@ use std::{
 
 use hubplane_backplane::GapCause;
 
-use super::{limited::Limit, outbox::Dropped};
+use super::{Hub, limited::Limit, outbox::Dropped};
 
 /// The upper ends of the loop times' buckets, in seconds.
 pub const LOOP_BUCKETS: [f64; 12] = [
@@ -91,6 +91,18 @@ impl Counts {
     pub fn gaps(&self) -> impl Iterator<Item = (GapCause, u64)> {
         let counts = self.gaps.iter().map(|count| count.load(Ordering::Relaxed));
         GapCause::ALL.into_iter().zip(counts)
+    }
+}
+
+impl Hub {
+    pub(crate) fn count_deliveries(&self, count: usize) {
+        self.counts()
+            .deliveries
+            .fetch_add(count as u64, Ordering::Relaxed);
+    }
+
+    pub(crate) fn count_slow(&self) {
+        self.counts().slow.fetch_add(1, Ordering::Relaxed);
     }
 }
 

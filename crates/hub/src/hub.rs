@@ -32,6 +32,7 @@ use super::{
     pump::{self, Pump},
     recovery::{self, RecoveryQueue},
     shard::Mail,
+    users::Users,
 };
 
 /// This instance's handle. Its tasks live on the runtime that started it, apart from the shards' threads.
@@ -57,6 +58,8 @@ pub struct Hub {
     refused: Refused,
     /// Questions which connections a user has.
     connections: Connections,
+    /// How many sessions each user has here.
+    users: Users,
     /// Who is on which channel, on all instances.
     presence: SharedPresence,
     /// This instance's own beacons on their way; locked for a step, never across an await.
@@ -121,6 +124,7 @@ impl Hub {
             log: Log::new(&limits),
             refused: Refused::default(),
             connections: Connections::default(),
+            users: Users::default(),
             presence: SharedPresence::new(origin, &limits),
             reads: RecoveryQueue::new(limits.subscriptions),
             inbound: InboundBytes::new(limits.unfinished_bytes),
@@ -372,22 +376,16 @@ impl Hub {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
+    pub(crate) const fn users(&self) -> &Users {
+        &self.users
+    }
+
     pub(crate) fn count_session(&self, shard: usize, change: i64) {
         let before = self.sessions[shard].fetch_add(change, Ordering::Relaxed);
         // It stays if nobody waits yet. Who waits looks at all shards, whichever is the last.
         if before + change == 0 {
             self.emptied.notify_one();
         }
-    }
-
-    pub(crate) fn count_deliveries(&self, count: usize) {
-        self.counts
-            .deliveries
-            .fetch_add(count as u64, Ordering::Relaxed);
-    }
-
-    pub(crate) fn count_slow(&self) {
-        self.counts.slow.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Counts a panic that was caught, and logs it.

@@ -51,6 +51,7 @@ mod session;
 mod session_rates;
 mod shard;
 mod slow;
+mod users;
 mod window;
 
 pub use self::{

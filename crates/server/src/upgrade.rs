@@ -36,7 +36,7 @@ pub(super) struct Handshake {
 ///
 /// # Errors
 /// 400: a bad `Sec-WebSocket-Key`, or a body. 401: a wrong key. 403: a page of a foreign origin.
-/// 426: not a WebSocket handshake, or not version 13.
+/// 429: a user with too many sessions. 426: not a WebSocket handshake, or not version 13.
 pub(super) async fn check(
     headers: &HeaderMap,
     mut channels: Vec<String>,
@@ -72,6 +72,8 @@ pub(super) async fn check(
     }
     // After the origin: a browser sends cookies along whichever page connects.
     let grant = context.admit(headers, address).await?;
+    let room = context.hub.has_room_for(&grant);
+    room.map_err(|limited| Problem::limited(&limited))?;
     channels.extend(grant.join.iter().map(|channel| channel.to_string()));
     let key = headers
         .get(header::SEC_WEBSOCKET_KEY)

@@ -92,6 +92,9 @@ impl ShardState {
         let session = Box::new(Session::new(serial, setup, first_ping));
         let index = self.sessions.insert(session);
         hub.count_session(self.index, 1);
+        let grant = &self.sessions[index].setup.grant;
+        hub.users().enter(grant);
+        let too_many = hub.has_too_many(grant);
         let index = u32::try_from(index).expect("invariant: the connection limit is below 2^32");
         let key = Key { index, serial };
         if !hub.admits(&self.sessions[index as usize].setup.grant) {
@@ -101,6 +104,11 @@ impl ShardState {
                 index,
                 Ending::Disconnected("the token was revoked".into()),
             );
+        }
+        if too_many {
+            // Several handshakes of one user were let through at once.
+            let reason = "the limit user_connections is reached";
+            self.end(hub, index, Ending::Disconnected(reason.into()));
         }
         if let Some(greeting) = encoding.greeting(&self.name(hub, key)) {
             self.queue(hub, key, |_| greeting);

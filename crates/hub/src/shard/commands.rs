@@ -4,17 +4,17 @@
 //! about a command is looked at. Nothing here knows a client format: an answer is a [`Reply`],
 //! which the session's encoding turns into bytes.
 
-use std::{sync::Arc, time::Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
-use hubplane_backplane::{Channel, Outgoing};
+use hubplane_backplane::Outgoing;
 
 use super::{Shard, ShardState, found, subscription::Request};
 use crate::{
     Hub, channel,
     command::{Command, Ending, ErrorCode, Ref, Reply},
     frame::{Encoding, Frame},
-    grant::{Action, Asking, Grant, Unproven},
+    grant::{Asking, Grant, Unproven},
     key::Key,
     permission::Denied,
     publisher::ReplyTo,
@@ -195,7 +195,13 @@ impl Shard {
 impl ShardState {
     /// Returns the time if a session may have this command carried out now. If not, the client is
     /// told why, or the session ends because its time is over.
-    fn may(&mut self, hub: &Hub, key: Key, command: &Command, asked: bool) -> Option<Instant> {
+    pub(super) fn may(
+        &mut self,
+        hub: &Hub,
+        key: Key,
+        command: &Command,
+        asked: bool,
+    ) -> Option<Instant> {
         let session = self.session(key).filter(|it| !it.is_ending())?;
         let now = Instant::now();
         let grant = &session.setup.grant;
@@ -210,71 +216,6 @@ impl ShardState {
             return None;
         }
         self.is_in_time(hub, key, command, now).then_some(now)
-    }
-
-    /// Answers a client that has shown who it is. With a proof that is not accepted, the session
-    /// keeps what it might do before.
-    fn authenticate(
-        &mut self,
-        hub: &Hub,
-        key: Key,
-        reference: Option<&str>,
-        grant: Result<Grant, Unproven>,
-    ) {
-        let grant = match grant {
-            Ok(grant) => grant.shared(),
-            Err(Unproven(why)) => {
-                return self.refuse(hub, key, reference, (ErrorCode::Unauthorized, &why));
-            }
-        };
-        let reply = Reply::Authenticated {
-            reference,
-            grant: &grant,
-        };
-        self.reply(hub, key, &reply);
-        self.regrant(hub, key, &grant);
-        for channel in &*grant.join {
-            self.join(hub, key, channel);
-        }
-    }
-
-    /// Subscribes a session to a channel that its grant names, if the same grant allows it.
-    fn join(&mut self, hub: &Hub, key: Key, channel: &Channel) {
-        let command = Command::Subscribe {
-            reference: None,
-            channel: Channel::clone(channel),
-            tag: None,
-            since: None,
-            presence: None,
-            max_rate: None,
-        };
-        if self.may(hub, key, &command, false).is_some() {
-            self.subscribe(
-                hub,
-                key,
-                (Channel::clone(channel), None),
-                Request::default(),
-            );
-        }
-    }
-
-    /// Replaces what a session may do. Subscriptions that it no longer may have end, and the client
-    /// is told of each.
-    fn regrant(&mut self, hub: &Hub, key: Key, grant: &Arc<Grant>) {
-        let Some(session) = self.session(key).filter(|it| !it.is_ending()) else {
-            return;
-        };
-        session.setup.grant = Arc::clone(grant);
-        session.warned = false;
-        // From the end: what is removed moves only those behind it, which are looked at already.
-        for at in (0..session.subscriptions.len()).rev() {
-            let topic = self.sessions[key.index as usize].subscriptions[at].topic;
-            let channel = Channel::clone(&self.topics[topic].channel);
-            if !grant.allows(Action::Subscribe, &channel) {
-                let message = format!("{channel}: the new token does not allow this channel");
-                self.end_subscription(hub, key, at, (ErrorCode::Forbidden, &message));
-            }
-        }
     }
 
     /// Queues an answer in the session's own encoding. Does nothing if the session is gone.

@@ -16,6 +16,7 @@ mod presence;
 mod pressure;
 mod rates;
 mod recover;
+mod regrant;
 mod shape;
 mod subscribe;
 pub(crate) mod subscription;
@@ -340,6 +341,7 @@ impl ShardState {
         self.held -= session.held as usize;
         self.recovering.remove(&index);
         self.rates.remove(&index);
+        hub.users().leave(&session.setup.grant);
         hub.count_session(self.index, -1);
         session.wake();
     }
