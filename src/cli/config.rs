@@ -47,6 +47,8 @@ pub(super) struct File {
     pub(super) origins: Option<Vec<String>>,
     /// As `--host`.
     pub(super) hosts: Option<Vec<String>>,
+    /// As `--trust-proxy`.
+    pub(super) trust_proxy: Option<Vec<String>>,
     /// As `--shards`.
     pub(super) shards: Option<usize>,
     /// As `--drain`.

@@ -40,7 +40,7 @@ pub struct Cli {
 /// What each does is the doc of its arguments, which is also its `--help`.
 #[derive(Debug, Subcommand)]
 enum Command {
-    Serve(serve::Serve),
+    Serve(Box<serve::Serve>),
     Pub(client::Pub),
     Sub(client::Sub),
     Token(token::Token),

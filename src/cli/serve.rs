@@ -31,7 +31,7 @@ use crate::backends;
 use door::{Door, reload_keys};
 use hubplane_hub::{Hub, MOST_SHARDS, Setup};
 use hubplane_identity::Access;
-use hubplane_server::{Mounts, Server, Shards};
+use hubplane_server::{Mounts, Server, Shards, TrustedProxies};
 pub(super) use issuers::TokenConfig;
 pub(super) use listener::listen_on;
 use listener::refuse_open_door;
@@ -80,6 +80,15 @@ pub(super) struct Serve {
     /// PEM file with the certificate's private key, without a passphrase
     #[arg(long, env = "HUBPLANE_TLS_KEY", value_name = "FILE")]
     tls_key: Option<PathBuf>,
+    /// Network of proxies whose X-Forwarded-For says who the client is, such as 10.0.0.0/8; give it several times. The
+    /// header of all others is ignored [default: none]
+    #[arg(
+        long,
+        env = "HUBPLANE_TRUST_PROXY",
+        value_name = "NETWORK",
+        value_delimiter = ','
+    )]
+    trust_proxy: Vec<String>,
     /// Number of threads that serve sockets, from 1 to 64; a single one does the broker's work as well
     /// [default: one for each core]
     #[arg(long, env = "HUBPLANE_SHARDS", value_name = "N")]
@@ -158,6 +167,8 @@ impl Serve {
             self.tls_cert.or(file.tls_cert),
             self.tls_key.or(file.tls_key),
         )?;
+        let proxies = TrustedProxies::parse(&given_list(self.trust_proxy, file.trust_proxy))
+            .map_err(Failure::wrong)?;
         let shards = shards(self.shards.or(file.shards))?;
         // The port before the broker: whoever starts a second hub by mistake learns it at once.
         let listener = listen_on(&listen).await?;
@@ -206,6 +217,7 @@ impl Serve {
         }
         let scheme = if tls.is_some() { "https" } else { "http" };
         let server = started
+            .inspect(|shards| shards.trust_proxies(proxies))
             .and_then(|shards| tls::start(shards, listener, tls, hangup))
             .map_err(Failure::failed)?;
         print(format_args!("listening on {scheme}://{address}"))?;
