@@ -17,6 +17,7 @@ mod endpoint;
 mod held_back;
 mod http;
 mod hub;
+mod limits;
 mod positions;
 mod presence;
 mod protocol;
