@@ -273,3 +273,39 @@ async fn a_token_is_revoked_on_all_hubs_on_rabbitmq_streams() {
     let broker = required("HUBPLANE_TEST_RABBITMQ").replace("amqp://", "amqp+streams://");
     revoked(&format!("{broker}?exchange=e2e-{}", unique())).await;
 }
+
+#[tokio::test]
+async fn a_user_has_so_many_connections() {
+    let issuer = issuer("[limits]\nuser_connections = 2\n");
+    let hub = issuer.hub("memory:");
+    let token = |user| token(user, "t", 60, &listening(&["*"]));
+    let mut ann = vec![
+        with(&hub, &token("ann")).await,
+        with(&hub, &token("ann")).await,
+    ];
+    let header = format!("Bearer {}", token("ann"));
+    let third = Client::attempt(hub.address, "", &[("authorization", &*header)]).await;
+    let error = third.err().unwrap().to_string();
+    assert!(error.contains("429"), "{error}");
+    // Whoever shows it later is one more; whoever shows it again is not.
+    let mut late = Client::connect(hub.address, "", &[]).await;
+    let refused = late.ask(&auth(&token("ann"))).await;
+    assert_eq!(refused["code"], "limit_reached");
+    let message = refused["message"].to_string();
+    assert!(message.contains("user_connections"), "{message}");
+    let again = ann[0].ask(&auth(&token("ann"))).await;
+    assert_eq!(again["type"], "authenticated");
+    assert_eq!(
+        late.ask(&auth(&token("bob"))).await["type"],
+        "authenticated"
+    );
+    ann.pop();
+    for _ in 0..400 {
+        let answer = late.ask(&auth(&token("ann"))).await;
+        if answer["type"] == "authenticated" {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+    panic!("the place of a session that has ended is free");
+}
