@@ -23,6 +23,10 @@ use crate::limits::Limits;
 /// How long before the end of a session's grant its client is told, so that it can show a new token.
 pub(super) const WARNING: Duration = Duration::from_secs(25);
 
+/// What is unanswered while somebody else is asked about the session's last command: a bit above
+/// every count that the limits let come, since a field of its own would make each session larger.
+const ASKING: u32 = 1 << 31;
+
 /// What a new session is given: its socket, its format and its grant.
 #[derive(Debug)]
 pub struct SessionSetup {
@@ -53,7 +57,7 @@ pub(super) struct Session {
     pub(super) setup: SessionSetup,
     pub(super) outbox: Outbox,
     pub(super) subscriptions: Vec<Subscription>,
-    /// Publications that wait for the broker, and questions for members.
+    /// Publications that wait for the broker, and questions for members; and [`ASKING`].
     pub(super) unanswered: u32,
     /// Bytes of the outbox as its shard has counted them last.
     pub(super) held: u32,
@@ -61,8 +65,6 @@ pub(super) struct Session {
     pub(super) dirty: bool,
     /// True once the client was told that its grant will soon be over.
     pub(super) warned: bool,
-    /// True while somebody else is asked about its last command.
-    pub(super) asking: bool,
     /// True while the socket is not read, so that an answer to a ping may lie in it unread.
     pub(super) unread: bool,
     /// Since when the socket has taken nothing, `None` if it takes.
@@ -86,7 +88,6 @@ impl Session {
             held: 0,
             dirty: false,
             warned: false,
-            asking: false,
             unread: false,
             blocked_since: None,
             phase: Phase::Quiet,
@@ -159,8 +160,16 @@ impl Session {
     /// out for now. An ending session is never paused: what it still sends is not carried out at
     /// all.
     pub(super) fn is_paused(&self, limits: &Limits) -> bool {
-        let waits = self.asking || self.unanswered as usize >= limits.session_publishes;
+        let waits = self.unanswered as usize >= limits.session_publishes;
         waits && !self.is_ending()
+    }
+
+    /// Notes that somebody else is asked about its last command, or has answered.
+    pub(super) const fn set_asking(&mut self, asking: bool) {
+        match asking {
+            true => self.unanswered |= ASKING,
+            false => self.unanswered &= !ASKING,
+        }
     }
 
     /// Returns the seconds that are left of the session's grant if the client is to be told of them

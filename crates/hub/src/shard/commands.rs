@@ -35,7 +35,7 @@ impl Shard {
         let mut state = self.state.borrow_mut();
         let session = state.session(key).filter(|it| !it.is_ending())?;
         let question = session.setup.grant.question_about(command)?;
-        session.asking = true;
+        session.set_asking(true);
         Some(question)
     }
 
@@ -46,7 +46,7 @@ impl Shard {
             let Some(session) = state.session(key) else {
                 return;
             };
-            session.asking = false;
+            session.set_asking(false);
             session.wake();
             if let Err(Unproven(why)) = answer {
                 let error = (ErrorCode::Forbidden, &*why);
