@@ -37,6 +37,8 @@ use super::{Failure, note, print, secret_of};
 ///     hubplane sub orders.7 --token-file ann.token
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
+// The doc is the help of the command, where marks for code would be seen.
+#[allow(rustdoc::invalid_rust_codeblocks)]
 pub(super) struct Token {
     #[command(subcommand)]
     command: Command,

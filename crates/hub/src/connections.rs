@@ -1,8 +1,8 @@
 //! Which connections a user has, on all instances.
 //!
-//! The instance that is asked publishes the question on [`CHANNEL`]; every instance, itself too,
+//! The instance that is asked publishes the question on a channel of its own; every instance, itself too,
 //! asks its shards and publishes its answer there. How many instances there are is known nowhere,
-//! so the answers that come within [`WAIT`] are all of it. What comes from the broker is untrusted
+//! so the answers that come within half a second are all of it. What comes from the broker is untrusted
 //! and bounded. Who may ask is not known here.
 
 use std::{

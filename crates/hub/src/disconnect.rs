@@ -1,10 +1,10 @@
 //! Ending what was allowed, on all instances: whose sessions end, and which tokens are refused from
 //! then on.
 //!
-//! The instance that is asked publishes the order on [`CHANNEL`], and each instance carries it out
+//! The instance that is asked publishes the order on a channel of its own, and each instance carries it out
 //! when it comes, its own sender too. An order is not stored anywhere, so the instance that was
 //! asked repeats it for tokens that are still to be refused: one that starts later learns of them
-//! within [`REPEAT`]. What must hold: a token is noted as refused before its sessions are ended, so
+//! within ten seconds. What must hold: a token is noted as refused before its sessions are ended, so
 //! none can come in between. Who may give an order is not known here.
 
 use std::{

@@ -97,7 +97,7 @@ pub struct Setup {
 }
 
 impl Hub {
-    /// Starts a hub's tasks on the current runtime. Each mailbox is for one [`Shard`], on a thread
+    /// Starts a hub's tasks on the current runtime. Each mailbox is for one [`Shard`](crate::Shard), on a thread
     /// of its own.
     ///
     /// # Errors

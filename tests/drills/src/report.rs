@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::{Result, cell::Cell};
 
-/// The columns of the table, as [`line`] fills them.
+/// The columns of the table, as [`line()`] fills them.
 const HEAD: [&str; 16] = [
     "backend",
     "drill",
