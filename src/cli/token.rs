@@ -30,15 +30,13 @@ use super::{Failure, note, print, secret_of};
 /// with a key that the hub knows. Your backend or your identity provider makes
 /// them; these commands do for trying it out:
 ///
-///     hubplane token new-key --kind ed25519 --out hub.key > hub.toml
-///     hubplane serve --config hub.toml
-///     hubplane token make --key hub.key --user ann --allow subscribe \
-///         --channels 'orders.*' > ann.token
-///     hubplane sub orders.7 --token-file ann.token
+///   hubplane token new-key --kind ed25519 --out hub.key > hub.toml
+///   hubplane serve --config hub.toml
+///   hubplane token make --key hub.key --user ann --allow subscribe \
+///     --channels 'orders.*' > ann.token
+///   hubplane sub orders.7 --token-file ann.token
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
-// The doc is the help of the command, where marks for code would be seen.
-#[allow(rustdoc::invalid_rust_codeblocks)]
 pub(super) struct Token {
     #[command(subcommand)]
     command: Command,

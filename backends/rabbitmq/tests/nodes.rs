@@ -41,8 +41,12 @@ async fn until(what: &str, holds: impl Fn() -> bool) {
     }
 }
 
+/// Less than the five seconds after which a silent address alone is given up, and enough for a busy
+/// machine: the other address is tried a quarter of a second later.
+const LITTLE: Duration = Duration::from_secs(4);
+
 #[tokio::test(flavor = "multi_thread")]
-async fn a_silent_first_address_costs_less_than_two_seconds() {
+async fn a_silent_first_address_costs_little() {
     let (silent, well) = two().await;
     silent.freeze();
     let exchange = exchange("silent");
@@ -53,21 +57,13 @@ async fn a_silent_first_address_costs_less_than_two_seconds() {
     ] {
         let asked = Instant::now();
         let opened = driver.open(&address.parse().unwrap()).await.unwrap();
-        assert!(
-            asked.elapsed() < Duration::from_secs(2),
-            "{:?}",
-            asked.elapsed()
-        );
+        assert!(asked.elapsed() < LITTLE, "{:?}", asked.elapsed());
         publish(&opened.backplane, 0..10).await;
         if let Some(history) = opened.backplane.history() {
             let asked = Instant::now();
             let page = history.read(&"news".into(), None, 10).await.unwrap();
             assert_eq!(page.publications.len(), 10);
-            assert!(
-                asked.elapsed() < Duration::from_secs(2),
-                "{:?}",
-                asked.elapsed()
-            );
+            assert!(asked.elapsed() < LITTLE, "{:?}", asked.elapsed());
         }
         opened.backplane.close().await;
     }
