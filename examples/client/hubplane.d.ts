@@ -27,12 +27,14 @@ export interface Subscribed {
   recovered: boolean;
 }
 
-/** Who somebody is on a channel. Nobody has checked `user` and `info`: they are what the client says. */
+/** Who somebody is on a channel. Nobody has checked `user` and `info` unless `verified` is true: they are what the client says. */
 export interface Member {
   /** One member, however many connections call themselves so. */
   client: string;
   user: string | null;
   info: Json;
+  /** There, and true, if `user` and `info` are those of a token or of the operator's backend. */
+  verified?: true;
 }
 
 /** A member has come to the channel, or left it: once, and only after the hub's grace time. */
