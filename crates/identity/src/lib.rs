@@ -16,7 +16,7 @@ mod folder;
 mod host;
 mod keys;
 mod origin;
-#[cfg(feature = "outbound")]
+#[cfg(feature = "endpoint")]
 pub mod outbound;
 mod pattern;
 mod permission;
@@ -24,11 +24,7 @@ mod permission;
 mod random;
 pub mod reference;
 pub mod rules;
-#[cfg(all(test, feature = "outbound"))]
-#[cfg_attr(
-    not(feature = "endpoint"),
-    allow(dead_code, reason = "the endpoint's tests need all of it")
-)]
+#[cfg(all(test, feature = "endpoint"))]
 mod test_server;
 #[cfg(feature = "tokens")]
 pub mod token;
